@@ -1,0 +1,64 @@
+"""The types that travel between rooms.
+
+Shapes: `total` is the number of tokens of all sequences of a batch, laid end to end without
+padding; `sequences` is their number (for pre-training, sentence pairs); `masked` is the number of
+tokens to predict; `hidden` is the model's width.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""The special tokens; a tokenizer built here gives them the ids 0 to 4, in this order."""
+
+IS_NEXT, IS_RANDOM = 0, 1
+"""The next-sentence classes, numbered as in Google's and Hugging Face's BERT."""
+
+
+class Sequences(NamedTuple):
+    """Token sequences laid end to end: padding does not exist."""
+
+    token_ids: Tensor
+    """`(total,)` int64."""
+    token_type_ids: Tensor
+    """`(total,)` int64: 0 for the first segment, 1 for the second."""
+    position_ids: Tensor
+    """`(total,)` int64: the place of each token in its own sequence."""
+    cu_seqlens: Tensor
+    """`(sequences + 1,)` int64: where each sequence starts; the last entry is `total`."""
+    lengths: np.ndarray
+    """`(sequences,)` int64, always in host memory, so that no device has to be asked for it."""
+
+
+def lay_end_to_end(
+    token_ids: np.ndarray, token_type_ids: np.ndarray, lengths: np.ndarray
+) -> Sequences:
+    """Packs flat token ids `(total,)` and types `(total,)` of sequences with these `lengths`."""
+    cu_seqlens = np.concatenate([[0], np.cumsum(lengths)])
+    positions = np.arange(len(token_ids)) - np.repeat(cu_seqlens[:-1], lengths)
+    return Sequences(
+        token_ids=torch.from_numpy(np.asarray(token_ids, dtype=np.int64)),
+        token_type_ids=torch.from_numpy(np.asarray(token_type_ids, dtype=np.int64)),
+        position_ids=torch.from_numpy(positions.astype(np.int64)),
+        cu_seqlens=torch.from_numpy(cu_seqlens.astype(np.int64)),
+        lengths=np.asarray(lengths, dtype=np.int64),
+    )
+
+
+class PretrainBatch(NamedTuple):
+    """What one device sees at a time, with what the exact loss needs to know of the rest."""
+
+    sequences: Sequences
+    masked_positions: Tensor
+    """`(masked,)` int64: indices into `sequences.token_ids` of the tokens to predict."""
+    masked_labels: Tensor
+    """`(masked,)` int64: the original tokens there."""
+    nsp_labels: Tensor
+    """`(sequences,)` int64: 0 where the second sentence follows the first, 1 where it is random."""
+    global_masked: int
+    """Predicted tokens of the whole optimiser step: all devices, all micro-batches."""
+    global_pairs: int
+    """Sentence pairs of the whole optimiser step: all devices, all micro-batches."""

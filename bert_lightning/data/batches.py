@@ -1,0 +1,181 @@
+"""Index → batch: a pure function of the prepared corpus, the options, the seed and the index.
+
+The examples of an optimiser step, their pairing and their masks are the same however many devices,
+micro-batches or loader workers share the work, and after a restart at any step.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bert_lightning.batch import CLS, MASK, SEP, SPECIAL_TOKENS, PretrainBatch, lay_end_to_end
+from bert_lightning.config import DataConfig
+from bert_lightning.data.masking import mask_tokens, number_of_predictions
+from bert_lightning.data.pairs import SPECIAL_TOKENS_IN_A_PAIR, Pairs, sample_pairs
+from bert_lightning.data.randomness import Stream, permuted, random_bits
+from bert_lightning.data.store import PreparedCorpus, Split
+from bert_lightning.data.tokenizer import Tokenizer
+
+_EVALUATION_SEED = 2**32
+"""Outside the seeds of runs: held-out pairs and masks are the same in every run."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of each optimiser step that one device works on."""
+
+    rank: int
+    world_size: int
+    micro_batch_size: int
+    """Pairs a batch."""
+    accumulation: int
+    """Batches a step."""
+
+    @property
+    def global_batch_size(self) -> int:
+        return self.world_size * self.accumulation * self.micro_batch_size
+
+
+class ExampleBuilder:
+    """Makes batches of named examples of one split."""
+
+    def __init__(self, split: Split, tokenizer: Tokenizer, data: DataConfig, seed: int) -> None:
+        self.split = split
+        self.data = data
+        self.seed = seed
+        self.cls_id, self.sep_id, self.mask_id = (
+            tokenizer.token_to_id(token) for token in (CLS, SEP, MASK)
+        )
+        special = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+        self.ordinary_ids = np.setdiff1d(np.arange(tokenizer.get_vocab_size()), special)
+
+    def pairs(self, index: np.ndarray, epoch: np.ndarray) -> Pairs:
+        """The sentence pairs of the examples `(pairs,)` in their epochs `(pairs,)`."""
+        return sample_pairs(self.split, index, self.data.max_length, self.seed, epoch)
+
+    def predictions(self, pairs: Pairs) -> np.ndarray:
+        """How many tokens of each example are predicted, `(pairs,)`."""
+        return number_of_predictions(
+            pairs.lengths, SPECIAL_TOKENS_IN_A_PAIR, self.data.masking.mask_probability
+        )
+
+    def build(
+        self, index: np.ndarray, epoch: np.ndarray, global_masked: int, global_pairs: int
+    ) -> PretrainBatch:
+        """The batch of the examples `(pairs,)` in their epochs, with the step's counts."""
+        pairs = self.pairs(index, epoch)
+        token_ids, token_types, maskable = self._assemble(pairs)
+        lengths = pairs.lengths
+        place = np.arange(len(token_ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        names = np.repeat(random_bits(self.seed, epoch, index), lengths)
+        masked = mask_tokens(
+            token_ids,
+            maskable,
+            lengths,
+            self.predictions(pairs),
+            random_bits(names, place),
+            self.data.masking,
+            self.mask_id,
+            self.ordinary_ids,
+        )
+        return PretrainBatch(
+            sequences=lay_end_to_end(masked.token_ids, token_types, lengths),
+            masked_positions=torch.from_numpy(masked.positions),
+            masked_labels=torch.from_numpy(masked.labels),
+            nsp_labels=torch.from_numpy(pairs.nsp_labels),
+            global_masked=global_masked,
+            global_pairs=global_pairs,
+        )
+
+    def _assemble(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`[CLS] first [SEP] second [SEP]` of all pairs: ids, types, and what may be masked."""
+        one, zero = np.ones_like(pairs.first_length), np.zeros_like(pairs.first_length)
+        lengths = np.stack([one, pairs.first_length, one, pairs.second_length, one], 1).ravel()
+        sources = np.stack([zero, pairs.first_start, zero, pairs.second_start, zero], 1).ravel()
+        ends = np.cumsum(lengths)
+        token_ids = self.split.token_ids[
+            np.arange(ends[-1]) + np.repeat(sources - (ends - lengths), lengths)
+        ].astype(np.int64)
+        maskable = np.ones(len(token_ids), dtype=bool)
+        for piece, token in ((0, self.cls_id), (2, self.sep_id), (4, self.sep_id)):
+            token_ids[ends[piece::5] - 1] = token
+            maskable[ends[piece::5] - 1] = False
+        segments = np.stack([pairs.first_length + 2, pairs.second_length + 1], 1).ravel()
+        token_types = np.repeat(np.tile([0, 1], len(pairs.first_length)), segments)
+        return token_ids, token_types, maskable
+
+
+class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
+    """`batches[i]` is the i-th micro-batch of one device.
+
+    The examples come in a new random order each epoch; a step that crosses the end of an epoch
+    goes on with the next one, so every sentence pair is seen once an epoch and none is dropped.
+    """
+
+    def __init__(
+        self, corpus: PreparedCorpus, data: DataConfig, seed: int, share: Share, steps: int
+    ) -> None:
+        self.examples = ExampleBuilder(corpus.splits["train"], corpus.tokenizer, data, seed)
+        self.share = share
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return self.steps * self.share.accumulation
+
+    def __getitem__(self, index: int) -> PretrainBatch:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        share = self.share
+        step, micro_batch = divmod(index, share.accumulation)
+        position = step * share.global_batch_size + np.arange(share.global_batch_size)
+        examples, epochs = self._examples_at(position)
+        predicted = int(self.examples.predictions(self.examples.pairs(examples, epochs)).sum())
+        start = (share.rank * share.accumulation + micro_batch) * share.micro_batch_size
+        mine = slice(start, start + share.micro_batch_size)
+        return self.examples.build(examples[mine], epochs[mine], predicted, len(position))
+
+    def _examples_at(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The examples and epochs at these positions of the endless stream of examples."""
+        size = self.examples.split.pairs
+        epoch, place = np.divmod(position, size)
+        example = np.empty_like(place)
+        for value in np.unique(epoch):
+            now = epoch == value
+            example[now] = permuted(place[now], size, self.examples.seed, Stream.order, int(value))
+        return example, epoch
+
+
+class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
+    """A held-out split, every pair once, with pairing and masks that never change.
+
+    Each device gets the same number of batches; together they are the split.
+    """
+
+    def __init__(
+        self,
+        corpus: PreparedCorpus,
+        split: str,
+        data: DataConfig,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.examples = ExampleBuilder(
+            corpus.splits[split], corpus.tokenizer, data, _EVALUATION_SEED
+        )
+        everything = np.arange(corpus.splits[split].pairs)
+        epoch = np.zeros_like(everything)
+        self.pairs = len(everything)
+        self.predictions = int(
+            self.examples.predictions(self.examples.pairs(everything, epoch)).sum()
+        )
+        count = -(-self.pairs // (batch_size * world_size))
+        self.batches = np.array_split(np.array_split(everything, world_size)[rank], count)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> PretrainBatch:
+        chosen = self.batches[index]
+        return self.examples.build(chosen, np.zeros_like(chosen), self.predictions, self.pairs)

@@ -1,0 +1,1 @@
+"""The encoder, its two heads and their joint objective, in plain PyTorch."""

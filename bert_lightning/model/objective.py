@@ -1,0 +1,132 @@
+"""The two objectives of the paper and their exact weighted sum."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from bert_lightning.batch import PretrainBatch
+from bert_lightning.config import ObjectiveConfig
+from bert_lightning.model.bert import BertForPreTraining
+
+CHUNK = 512
+"""Rows of logits that exist at a time: few enough to stay in the cache."""
+
+
+class ObjectiveSums(NamedTuple):
+    """Sums over a batch, so that batches of different sizes add up exactly."""
+
+    mlm_nll: Tensor
+    """Negative log-likelihood of the masked tokens, in nats."""
+    mlm_correct: Tensor
+    """Masked tokens whose most likely word is the right one."""
+    nsp_nll: Tensor
+    """Negative log-likelihood of the next-sentence labels, in nats."""
+    nsp_correct: Tensor
+    """Pairs whose likelier label is the right one."""
+
+
+def objective_sums(model: BertForPreTraining, batch: PretrainBatch) -> ObjectiveSums:
+    """Runs the model on a batch and sums both objectives over it."""
+    encoded = model(batch.sequences)
+    transformed = model.mlm_head.transform(encoded.hidden.index_select(0, batch.masked_positions))
+    decoder = model.mlm_head.decoder
+    mlm_nll, mlm_correct = linear_cross_entropy_sum(
+        transformed, decoder.weight, decoder.bias, batch.masked_labels
+    )
+    nsp_logits = model.nsp_head(encoded.pooled).float()  # (sequences, 2)
+    return ObjectiveSums(
+        mlm_nll,
+        mlm_correct,
+        F.cross_entropy(nsp_logits, batch.nsp_labels, reduction="sum"),
+        (nsp_logits.argmax(-1) == batch.nsp_labels).sum(),
+    )
+
+
+def joint_loss(sums: ObjectiveSums, batch: PretrainBatch, config: ObjectiveConfig) -> Tensor:
+    """This batch's part of the loss of the whole optimiser step.
+
+    `mlm_weight · Σ NLL of masked tokens / masked tokens + nsp_weight · Σ NLL of pairs / pairs`,
+    both counts taken over all micro-batches of all devices: added up over these, the parts are
+    the loss of the global batch, however it was divided.
+    """
+    return (
+        config.mlm_weight * sums.mlm_nll / batch.global_masked
+        + config.nsp_weight * sums.nsp_nll / batch.global_pairs
+    )
+
+
+def linear_cross_entropy_sum(
+    x: Tensor, weight: Tensor, bias: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of `x @ weight.T + bias`, summed, without all logits in memory at once.
+
+    Args:
+        x: `(masked, hidden)`.
+        weight: `(vocab, hidden)`.
+        bias: `(vocab,)`.
+        labels: `(masked,)` int64.
+
+    Returns:
+        The summed negative log-likelihood in nats, and how many labels had the highest logit.
+    """
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        x, weight = (value.to(torch.get_autocast_dtype(device)) for value in (x, weight))
+    nll, correct = _LinearCrossEntropySum.apply(x, weight, bias, labels)
+    return nll, correct
+
+
+class _LinearCrossEntropySum(torch.autograd.Function):
+    """Takes the gradients while a chunk's logits are at hand, so that they are made only once.
+
+    `torch.nn.functional.linear_cross_entropy` does the same from torch 2.13 on, but does not tell
+    which labels had the highest logit, which the accuracy curve needs.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        labels: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        needs_grad = any(ctx.needs_input_grad)
+        nll = torch.zeros((), dtype=bias.dtype, device=x.device)
+        correct = torch.zeros((), dtype=torch.int64, device=x.device)
+        grad_x, grad_weight, grad_bias = (
+            torch.empty_like(x) if needs_grad else None,
+            torch.zeros_like(weight, dtype=bias.dtype) if needs_grad else None,
+            torch.zeros_like(bias) if needs_grad else None,
+        )
+        for start in range(0, len(x), CHUNK):
+            rows, wanted = x[start : start + CHUNK], labels[start : start + CHUNK, None]
+            logits = (rows @ weight.T).to(bias.dtype).add_(bias)  # (chunk, vocab)
+            correct += (logits.argmax(1, keepdim=True) == wanted).sum()
+            log_probs = logits.log_softmax(1)
+            nll -= log_probs.gather(1, wanted).sum()
+            if grad_x is not None and grad_weight is not None and grad_bias is not None:
+                # ∂NLL/∂logits = softmax - one-hot
+                grad_logits = log_probs.exp_()
+                grad_logits.scatter_add_(1, wanted, -torch.ones_like(wanted, dtype=bias.dtype))
+                grad_bias += grad_logits.sum(0)
+                grad_logits = grad_logits.to(x.dtype)
+                grad_x[start : start + CHUNK] = grad_logits @ weight
+                grad_weight += grad_logits.T @ rows
+        ctx.mark_non_differentiable(correct)
+        if needs_grad:
+            ctx.save_for_backward(grad_x, grad_weight, grad_bias)
+            ctx.weight_dtype = weight.dtype
+        return nll, correct
+
+    @staticmethod
+    def backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def,override]
+        grad_x, grad_weight, grad_bias = ctx.saved_tensors
+        return (
+            grad_x * grad.to(grad_x.dtype),
+            (grad_weight * grad).to(ctx.weight_dtype),
+            grad_bias * grad,
+            None,
+        )

@@ -1,0 +1,1 @@
+"""The training loop: Lightning is known here and nowhere else."""

@@ -1,0 +1,132 @@
+"""What accompanies the training loop."""
+
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bert_lightning.data.floors import Floors
+from bert_lightning.training.module import PretrainingModule
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class ValidateAtTheEnd(Callback):
+    """Lets the last step be followed by a validation, wherever the interval would put it."""
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        if trainer.global_step >= pl_module.steps:
+            trainer.should_stop = True
+
+
+class LossProgress(ProgressBar):
+    """A bar with both losses on a terminal, plain lines elsewhere."""
+
+    def __init__(self, floors: Floors | None) -> None:
+        super().__init__()
+        self.floors = floors
+        self.console = Console()
+        self.bar: Progress | None = None
+        self.enabled = True
+        self._last_line = -_SECONDS_BETWEEN_LINES
+
+    def disable(self) -> None:
+        """Called by Lightning on all ranks but the first."""
+        self.enabled = False
+
+    def enable(self) -> None:
+        self.enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        if not self.enabled or not self.console.is_terminal:
+            return
+        self.bar = Progress(
+            TextColumn("pre-training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[scores]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.bar.add_task("steps", total=pl_module.steps, scores="", completed=trainer.global_step)
+        self.bar.start()
+
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        # At the end of a batch the module logs after its callbacks are called.
+        assert isinstance(pl_module, PretrainingModule)
+        curve = pl_module.curves.get("train/mlm_loss", [])
+        logged = bool(curve) and curve[-1][0] == trainer.global_step
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=trainer.global_step)
+            if logged:
+                self.bar.update(self.bar.task_ids[0], scores=_training_scores(pl_module))
+        elif (
+            self.enabled and logged and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
+        ):
+            self._last_line = time.monotonic()
+            self._print(
+                f"step {trainer.global_step}/{pl_module.steps}  {_training_scores(pl_module)}"
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        if not self.enabled or self.floors is None or trainer.sanity_checking:
+            return
+        last = {name: values[-1][1] for name, values in pl_module.curves.items()}
+        self._print(
+            f"step {trainer.global_step}/{pl_module.steps}  validation  "
+            f"MLM {last['val/mlm_loss']:.3f} (floor {self.floors.mlm_loss:.3f})  "
+            f"NSP {last['val/nsp_loss']:.3f} (floor {self.floors.nsp_loss:.3f})  accuracy "
+            f"{last['val/mlm_accuracy']:.3f} ({self.floors.mlm_accuracy:.3f}), "
+            f"{last['val/nsp_accuracy']:.3f} ({self.floors.nsp_accuracy:.3f})"
+        )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self._stop()
+
+    def on_exception(
+        self,
+        trainer: Trainer,  # noqa: ARG002
+        pl_module: LightningModule,  # noqa: ARG002
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def _print(self, line: str) -> None:
+        if self.bar is not None:
+            self.bar.console.print(line, highlight=False)
+        else:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+
+def _training_scores(module: PretrainingModule) -> str:
+    last = {name: values[-1][1] for name, values in module.curves.items()}
+    return (
+        f"MLM {last['train/mlm_loss']:.3f}  NSP {last['train/nsp_loss']:.3f}  "
+        f"{last['speed/pairs_per_second']:.0f} pairs/s"
+    )

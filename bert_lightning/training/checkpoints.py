@@ -1,0 +1,61 @@
+"""Checkpoint files: written whole or not at all, and read without running code."""
+
+import os
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.utilities.types import _PATH
+
+from bert_lightning.config import TrainConfig
+from bert_lightning.data.store import PreparedCorpus
+
+FORMAT = 1
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes to the disk, then renames: no half-written file shows."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None
+    ) -> None:
+        del storage_options
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with aside.open("wb") as stream:
+                torch.save(checkpoint, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -> dict[str, Any]:
+    """All that a checkpoint says beside its weights, in plain types: enough to use it alone."""
+    return {
+        "format": FORMAT,
+        "model": plain(asdict(config.model)),
+        "vocab_size": vocab_size,
+        "tokenizer": corpus.tokenizer.to_str(),
+        "config": plain(asdict(config)),
+        "corpus": corpus.name,
+        "corpus_origin": corpus.origin,
+        "corpus_key": corpus.key,
+    }
+
+
+def plain(value: Any) -> Any:
+    """Nested values with each Enum as its string, fit for JSON and for `weights_only` loading."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

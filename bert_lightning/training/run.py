@@ -1,0 +1,263 @@
+"""fit(config) → result: one run from its options to a trained model."""
+
+import json
+import logging
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import lightning as L  # noqa: N812
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
+
+from bert_lightning.config import LoggerName, StrategyName, TrainConfig
+from bert_lightning.data.batches import EvaluationBatches, Share
+from bert_lightning.data.floors import Floors, floors
+from bert_lightning.data.store import PreparedCorpus, prepare
+from bert_lightning.errors import UserError
+from bert_lightning.model.bert import BertForPreTraining, Block
+from bert_lightning.training.callbacks import LossProgress, ValidateAtTheEnd
+from bert_lightning.training.checkpoints import AtomicCheckpointIO, describe_run, plain
+from bert_lightning.training.datamodule import PretrainingData
+from bert_lightning.training.devices import Devices, divide_global_batch, find_devices
+from bert_lightning.training.module import PretrainingModule
+
+log = logging.getLogger(__name__)
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its greetings and tips
+
+_OWN_OPTIONS = ("accelerator", "devices", "max_steps", "max_epochs", "accumulate_grad_batches")
+"""Trainer options that this module resolves; the others go to Lightning as they are."""
+
+_CHARTS = {
+    "losses": {
+        "MLM and NSP": [
+            "Multiline",
+            ["train/mlm_loss", "val/mlm_loss", "train/nsp_loss", "val/nsp_loss"],
+        ]
+    },
+    "accuracies": {
+        "MLM and NSP": [
+            "Multiline",
+            ["train/mlm_accuracy", "val/mlm_accuracy", "train/nsp_accuracy", "val/nsp_accuracy"],
+        ]
+    },
+}
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run came to."""
+
+    config: TrainConfig
+    corpus: PreparedCorpus
+    model: BertForPreTraining
+    floors: Floors | None
+    """Of the validation split; None where there is none."""
+    curves: dict[str, list[tuple[int, float]]]
+    """Each logged value by name, as (step, value)."""
+    steps: int
+    pairs: int
+    tokens: int
+    seconds: float
+    """Of training, validation excluded."""
+    share: Share
+    accelerator: str
+    is_main: bool
+    """Whether this process speaks for the run."""
+
+
+def fit(config: TrainConfig) -> FitResult:
+    """Prepares the corpus, trains, validates and, if asked, tests.
+
+    Raises:
+        UserError: for whatever the user can put right, before the first step.
+    """
+    _check_writable(Path(config.run_dir))
+    devices = find_devices(config)
+    share = divide_global_batch(config, devices)
+    corpus = prepare(config.data, config.tokenizer)
+    vocab_size = _vocab_size(config, corpus)
+    steps = _steps(config, corpus)
+    if config.test and "test" not in corpus.splits:
+        raise UserError(
+            f"test=true, and {corpus.origin} has no test split; data.test_share=0.05 holds one out"
+        )
+    module = PretrainingModule(
+        config,
+        vocab_size,
+        steps,
+        corpus.splits["train"].pairs,
+        describe_run(config, corpus, vocab_size),
+    )
+    data = PretrainingData(corpus, config.data, config.seed, share, steps)
+    validation_floors = _validation_floors(config, corpus, vocab_size)
+    trainer = _trainer(config, devices, share, steps, validation_floors)
+    if trainer.is_global_zero:
+        _announce(trainer, config, corpus, module, share)
+    trainer.fit(module, datamodule=data)
+    if config.test:
+        trainer.test(module, datamodule=data, verbose=False)
+    return FitResult(
+        config=config,
+        corpus=corpus,
+        model=module.model,
+        floors=validation_floors,
+        curves=module.curves,
+        steps=trainer.global_step,
+        pairs=module.pairs_seen,
+        tokens=module.tokens_seen,
+        seconds=module.seconds,
+        share=share,
+        accelerator=devices.accelerator,
+        is_main=trainer.is_global_zero,
+    )
+
+
+def _check_writable(run_dir: Path) -> None:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        probe = run_dir / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"the run's folder {run_dir.absolute()} cannot be written to: {error.strerror}; "
+            "hydra.run.dir=FOLDER names another"
+        ) from error
+
+
+def _vocab_size(config: TrainConfig, corpus: PreparedCorpus) -> int:
+    words, wanted = corpus.tokenizer.get_vocab_size(), config.model.vocab_size
+    if wanted is not None and wanted < words:
+        raise UserError(
+            f"model.vocab_size={wanted} is smaller than the tokenizer's {words} words; "
+            f"use model.vocab_size={words}, or null to follow the tokenizer"
+        )
+    return wanted or words
+
+
+def _steps(config: TrainConfig, corpus: PreparedCorpus) -> int:
+    """Optimiser steps of the run: the first limit of `max_steps` and `max_epochs`."""
+    limits = [config.trainer.max_steps] if config.trainer.max_steps != -1 else []
+    if config.trainer.max_epochs is not None:
+        pairs = config.trainer.max_epochs * corpus.splits["train"].pairs
+        limits.append(math.ceil(pairs / config.data.global_batch_size))
+    if config.optim.warmup_steps > min(limits):
+        raise UserError(
+            f"optim.warmup_steps={config.optim.warmup_steps} is longer than the run of "
+            f"{min(limits)} steps: warm up for fewer steps"
+        )
+    return min(limits)
+
+
+def _validation_floors(
+    config: TrainConfig, corpus: PreparedCorpus, vocab_size: int
+) -> Floors | None:
+    if "validation" not in corpus.splits:
+        return None
+    held_out = EvaluationBatches(corpus, "validation", config.data, config.data.global_batch_size)
+    return floors(corpus.splits["train"], held_out, vocab_size)
+
+
+def _trainer(
+    config: TrainConfig, devices: Devices, share: Share, steps: int, floors: Floors | None
+) -> L.Trainer:
+    options = asdict(config.trainer)
+    for name in _OWN_OPTIONS:
+        del options[name]
+    options["default_root_dir"] = options["default_root_dir"] or config.run_dir
+    interval = options["val_check_interval"]
+    if isinstance(interval, int) and not isinstance(interval, bool):
+        # Lightning counts batches here; the option counts optimiser steps.
+        options["val_check_interval"] = min(interval, steps) * share.accumulation
+    return L.Trainer(
+        **options,
+        accelerator=devices.accelerator,
+        devices=devices.devices,
+        strategy=_strategy(config, devices),
+        max_steps=steps,
+        max_epochs=-1,
+        accumulate_grad_batches=share.accumulation,
+        logger=_logger(config),
+        callbacks=_callbacks(config, floors),
+        plugins=[AtomicCheckpointIO()],
+    )
+
+
+def _strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
+    name = config.strategy.name
+    if name is StrategyName.auto and devices.world_size == 1:
+        return "auto"
+    if name is StrategyName.fsdp:
+        return FSDPStrategy(auto_wrap_policy={Block})
+    return DDPStrategy(process_group_backend="gloo" if devices.accelerator == "cpu" else None)
+
+
+def _logger(config: TrainConfig) -> Logger | bool:
+    if config.logger is None:
+        return False
+    if config.logger.name is LoggerName.csv:
+        return CSVLogger(config.run_dir, name="", version="")
+    return TensorBoardLogger(config.run_dir, name="", version="", default_hp_metric=False)
+
+
+def _callbacks(config: TrainConfig, floors: Floors | None) -> list[Callback]:
+    callbacks: list[Callback] = [ValidateAtTheEnd()]
+    if config.trainer.enable_progress_bar:
+        callbacks.append(LossProgress(floors))
+    if config.trainer.enable_checkpointing:
+        validates = floors is not None
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=Path(config.run_dir) / "checkpoints",
+                filename="best-{step:06d}",
+                monitor="val/loss" if validates else None,
+                save_top_k=config.callbacks.save_top_k if validates else 0,
+                save_last=True,
+                save_on_train_epoch_end=not validates,
+            )
+        )
+    if config.callbacks.early_stopping_patience is not None:
+        callbacks.append(
+            EarlyStopping("val/loss", patience=config.callbacks.early_stopping_patience)
+        )
+    return callbacks
+
+
+def _announce(
+    trainer: L.Trainer,
+    config: TrainConfig,
+    corpus: PreparedCorpus,
+    module: PretrainingModule,
+    share: Share,
+) -> None:
+    parameters = sum(parameter.numel() for parameter in module.model.parameters())
+    train = corpus.splits["train"]
+    log.info(
+        "corpus %s: %s sentence pairs, %s words in the vocabulary (%s)",
+        corpus.name,
+        f"{train.pairs:,}",
+        f"{corpus.tokenizer.get_vocab_size():,}",
+        corpus.origin,
+    )
+    log.info(
+        "model: %s parameters; %s steps of %s pairs = %s devices × %s micro-batches of %s",
+        f"{parameters:,}",
+        f"{module.steps:,}",
+        share.global_batch_size,
+        share.world_size,
+        share.accumulation,
+        share.micro_batch_size,
+    )
+    log.info("run: %s", config.run_dir)
+    if isinstance(trainer.logger, TensorBoardLogger):
+        writer = trainer.logger.experiment
+        writer.add_custom_scalars(_CHARTS)
+        written = json.dumps(plain(asdict(config)), indent=2)
+        writer.add_text("config", f"```json\n{written}\n```")
+        writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
+        if corpus.fallback_reason:
+            writer.add_text("fallback", corpus.fallback_reason)

@@ -1,0 +1,170 @@
+"""Where sentences end, and that no character goes missing on the way."""
+
+# ruff: noqa: RUF001 -- the quotation marks and full stops of many scripts are what this is about
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bert_lightning.data.sentences import split_prose, split_wikitext
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "sentences"),
+    [
+        (" a b . c d . e f . \n", ["a b", "c d", "e f ."]),
+        ("one sentence .", ["one sentence ."]),
+        ("St. Louis , Mo. is large . It is .", ["St. Louis , Mo. is large", "It is ."]),
+        ("why ? because ! 3.5 . 4", ["why ? because ! 3.5", "4"]),
+        ("a .  . b", ["a", " . b"]),
+        (" . a . . . b", ["a", ". . b"]),
+        ("a .\tb", ["a .\tb"]),
+        ("", []),
+        ("  \n", []),
+    ],
+)
+def test_wikitext_splits_at_the_delimiter_alone(paragraph: str, sentences: list[str]) -> None:
+    expected = [part for part in paragraph.strip().split(" . ") if part.strip()]
+    assert split_wikitext(paragraph) == expected
+    if paragraph != " . a . . . b":
+        assert expected == sentences
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["It rained.", "We stayed in!", "Did they?", "Well…", "Yes."],
+        ['"Stop!"', 'She said, "Go."', "(He went.)", "[She did not.]", "Then he came back."],
+        ["He asked “Why?”", "“Because.”", "‘So be it.’", "«Oui.»", "¿Qué?", "¡Nada!"],
+        ['"Who is it?" he asked.', "Nobody knew."],
+        ["Er sagte: „Komm.“", "Dann ging er."],
+        ["It ended.", "1999 was over.", "“New” was the word."],
+        ["Wait... what?", "Nothing... Nothing at all."][:1] + ["Nothing."],
+        ["Really?!", "Really..."],
+        ["Это дом.", "Он стар."],
+        ["집에 갔다.", "뭐.", "그는 잤다."],
+        [["Plan B.", " worked."][0], "It worked."],
+    ],
+)
+def test_prose_is_split_where_sentences_end(sentences: list[str]) -> None:
+    assert split_prose(" ".join(sentences)) == sentences
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Mr. Jones and Mrs. Jones met Dr. House, Prof. Moriarty and St. Nicholas.",
+        "Birds, e.g. Cranes, i.e. Grus, vs. Storks (cf. Smith) are in Fig. 3 and Fig. A.",
+        "Symphony No. 5 is on pp. 12 and 13, as Devlin et al. (2019) say.",
+        "J. K. Rowling, J.R.R. Tolkien and J.-P. Sartre met George W. Bush.",
+        "The U.S. Army and the U.K. Parliament met on Dec. 25 at 5 p.m. sharp.",
+        "It is 3.14 or .5 or 1.000.000 in version 3.11.7 of example.com.",
+        "Apples, pears, etc. are fruit. but this goes on? yes! it does.",
+        "1. First item.",
+        "(e.g. Python) works.",
+        'See "x.y" and a.b() and f(…) here.',
+    ],
+)
+def test_prose_is_not_split_within_a_sentence(sentence: str) -> None:
+    assert split_prose(sentence) == [sentence]
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["He said no.", "No. 5 was his."],
+        ["He said No.", "Then he left."],
+        ["They live in the U.S.", "The army is large."],
+        ["Apples, etc.", "Pears too."],
+        ["It opens at 8 a.m.", "Come early."],
+        ["1. First.", "2. Second."],
+        ["It sat in the art.", "Nobody saw."],
+        ["It is 3.", "14 is more."],
+        ["Ask them (e.g. Tom.)", "Then go."],
+    ],
+)
+def test_abbreviations_that_are_words_or_ends_after_all(sentences: list[str]) -> None:
+    assert split_prose(" ".join(sentences)) == sentences
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["今天下雨。", "我们没出门！", "为什么？", "不知道……真的不知道。"],
+        ["他说：“你好。”", "她没回答。", "“真的吗？”", "他问。"],
+        ["他走了。", "“再见！”", "她说。"],
+        ["雨が降った。", "外に出なかった！", "なぜ？", "わからない。"],
+        ["彼は「行こう。」と言った。", "『はい。』って答えた。", "「行くぞ。」", "二人は出た。"],
+        ["（終わり。）", "次の話。"],
+        ["本当！？", "うそ。"],
+    ],
+)
+def test_full_width_marks_need_no_space(sentences: list[str]) -> None:
+    assert split_prose("".join(sentences)) == sentences
+    assert split_prose("\u3000".join(sentences)) == sentences
+
+
+def test_white_space_becomes_one_space() -> None:
+    assert split_prose("  It\trained.\n\nWe  stayed\u00a0in. ") == ["It rained.", "We stayed in."]
+    assert split_prose(" \n") == []
+
+
+_SENTENCE_LIKE = st.lists(
+    st.sampled_from(
+        [*"AbI1 \n.!?…。！？｡\"'”“」』)(と、-*", "Mr", "e.g", "U.S", "No", "The", "3.14", "\u3000"]
+    )
+).map("".join)
+
+
+@given(st.one_of(st.text(), _SENTENCE_LIKE))
+def test_no_character_is_lost_or_added(text: str) -> None:
+    sentences = split_prose(text)
+    assert "".join(" ".join(sentences).split()) == "".join(text.split())
+    for sentence in sentences:
+        assert sentence
+        assert sentence == " ".join(sentence.split())
+
+
+@given(st.one_of(st.text(), _SENTENCE_LIKE))
+def test_breaks_lie_after_a_mark(text: str) -> None:
+    for sentence in split_prose(text)[:-1]:
+        assert sentence.rstrip("\"'”’“»›)]}」』】〉》〕）］｝")[-1] in ".!?…。！？｡"
+
+
+@given(st.one_of(st.text(), _SENTENCE_LIKE))
+def test_wikitext_sentences_rejoin(text: str) -> None:
+    sentences = split_wikitext(text)
+    assert "".join(" ".join(sentences).replace(".", "").split()) == "".join(
+        text.replace(".", "").split()
+    )
+    assert all(" . " not in sentence and sentence.strip() for sentence in sentences)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "word ",
+        "word. ",
+        "Word. ",
+        ".",
+        ". ",
+        '."',
+        ".(",
+        "A. ",
+        "U.S. ",
+        "a.",
+        "。",
+        "」",
+        "“",
+        "1. ",
+    ],
+)
+def test_time_is_linear_in_the_length(unit: str) -> None:
+    text = unit * 100_000
+    start = time.process_time()
+    sentences = split_prose(text)
+    assert time.process_time() - start < 5
+    assert len("".join(sentences).replace(" ", "")) == len(text.replace(" ", ""))

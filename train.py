@@ -1,0 +1,19 @@
+"""Pre-trains BERT: `python train.py model=tiny trainer.devices=2`."""
+
+from pathlib import Path
+
+from bert_lightning import cli
+from bert_lightning.config import TrainConfig
+from bert_lightning.report import report
+from bert_lightning.training.run import fit
+
+
+def train(config: TrainConfig) -> None:
+    """One run: trains, then writes and prints what came of it."""
+    result = fit(config)
+    if result.is_main:
+        print(report(result))
+
+
+if __name__ == "__main__":
+    cli.run(Path(__file__).parent / "conf", train)
