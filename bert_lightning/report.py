@@ -136,7 +136,7 @@ def example_fill_ins(result: FitResult) -> list[str]:
             first, last = split.sentence_starts[sentence : sentence + 2]
             ids = split.token_ids[first:last]
             if _EXAMPLE_LENGTHS.start <= lengths[sentence] < room and unknown not in ids:
-                words = [tokenizer.id_to_token(int(token)) for token in ids]
+                words = [tokenizer.id_to_token(int(token)) or UNK for token in ids]
                 place = len(words) // 2
                 wanted, words[place] = words[place], MASK
                 text = " ".join(words)

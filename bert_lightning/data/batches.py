@@ -15,7 +15,7 @@ from bert_lightning.data.masking import mask_tokens, number_of_predictions
 from bert_lightning.data.pairs import SPECIAL_TOKENS_IN_A_PAIR, Pairs, sample_pairs
 from bert_lightning.data.randomness import Stream, permuted, random_bits
 from bert_lightning.data.store import PreparedCorpus, Split
-from bert_lightning.data.tokenizer import Tokenizer
+from bert_lightning.data.tokenizer import Tokenizer, special_id
 
 _EVALUATION_SEED = 2**32
 """Outside the seeds of runs: held-out pairs and masks are the same in every run."""
@@ -44,10 +44,10 @@ class ExampleBuilder:
         self.split = split
         self.data = data
         self.seed = seed
-        self.cls_id, self.sep_id, self.mask_id = (
-            tokenizer.token_to_id(token) for token in (CLS, SEP, MASK)
-        )
-        special = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+        self.cls_id = special_id(tokenizer, CLS)
+        self.sep_id = special_id(tokenizer, SEP)
+        self.mask_id = special_id(tokenizer, MASK)
+        special = [special_id(tokenizer, token) for token in SPECIAL_TOKENS]
         self.ordinary_ids = np.setdiff1d(np.arange(tokenizer.get_vocab_size()), special)
 
     def pairs(self, index: np.ndarray, epoch: np.ndarray) -> Pairs:

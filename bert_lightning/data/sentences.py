@@ -3,8 +3,6 @@
 Nothing is looked up or downloaded, and both take time proportional to the paragraph's length.
 """
 
-# ruff: noqa: RUF001 -- the quotation marks and full stops of many scripts are what this is about
-
 import re
 
 _OPENING = "\"'“‘„‚«‹([{「『【〈《〔（［｛¿¡"

@@ -92,6 +92,13 @@ def load_tokenizer_text(text: str) -> Tokenizer:
         raise ValueError(str(error)) from error
 
 
+def special_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a special token, which every tokenizer used here has."""
+    number = tokenizer.token_to_id(token)
+    assert number is not None, token
+    return number
+
+
 def encode_plain(tokenizer: Tokenizer, sentences: list[str]) -> list[list[int]]:
     """Turns sentences into ids without `[CLS]` and `[SEP]`; a "[SEP]" in the text is mere text."""
     tokenizer.encode_special_tokens = True
@@ -106,5 +113,5 @@ def _add_template(tokenizer: Tokenizer) -> None:
     tokenizer.post_processor = TemplateProcessing(
         single=f"{CLS} $A {SEP}",
         pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (CLS, SEP)],
+        special_tokens=[(token, special_id(tokenizer, token)) for token in (CLS, SEP)],
     )

@@ -160,7 +160,7 @@ def _share(lengths: list[int], room: int) -> list[int]:
 def run(model: BertForPreTraining, encodings: Sequence["Encoding"]) -> Encoded:
     """Runs the encoder, without dropout, on sequences laid end to end."""
     with inference(model):
-        return model(_flat_batch(encodings, model.nsp_head.weight.device))  # type: ignore[no-any-return]
+        return model(_flat_batch(encodings, model.nsp_head.weight.device))
 
 
 @contextmanager

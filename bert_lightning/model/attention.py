@@ -71,7 +71,7 @@ class _Pad(torch.autograd.Function):
         return x.index_select(0, token_of_slot)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def,override]
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
         (slot_of_token,) = ctx.saved_tensors
         return grad.index_select(0, slot_of_token), None, None
 
@@ -86,7 +86,7 @@ class _Unpad(torch.autograd.Function):
         return x.index_select(0, slot_of_token)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def,override]
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
         (slot_of_token,) = ctx.saved_tensors
         return grad.new_zeros(ctx.slots, grad.shape[1]).index_copy_(0, slot_of_token, grad), None
 

@@ -32,7 +32,7 @@ class Embeddings(nn.Module):
         x = self.word(sequences.token_ids)
         x = x + self.token_type(sequences.token_type_ids)
         x = x + self.position(sequences.position_ids)
-        return self.dropout(self.norm(x))  # type: ignore[no-any-return]
+        return self.dropout(self.norm(x))
 
 
 class FeedForward(nn.Module):
@@ -45,7 +45,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.act(self.up(x)))  # type: ignore[no-any-return]
+        return self.down(self.act(self.up(x)))
 
 
 class Block(nn.Module):
@@ -61,7 +61,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, buckets: Buckets) -> Tensor:
         x = self.attention_norm(x + self.dropout(self.attention(x, buckets)))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
 class Encoder(nn.Module):
@@ -78,7 +78,7 @@ class Encoder(nn.Module):
         x = self.embeddings(sequences)
         for block in self.blocks:
             x = block(x, buckets)
-        return x  # type: ignore[no-any-return]
+        return x
 
 
 class Pooler(nn.Module):
@@ -89,7 +89,7 @@ class Pooler(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, cls: Tensor) -> Tensor:
-        return self.dense(cls).tanh()  # type: ignore[no-any-return]
+        return self.dense(cls).tanh()
 
 
 class MaskedLanguageModelHead(nn.Module):
@@ -105,11 +105,11 @@ class MaskedLanguageModelHead(nn.Module):
 
     def transform(self, x: Tensor) -> Tensor:
         """`(masked, hidden)` → `(masked, hidden)`, all but the product with the vocabulary."""
-        return self.norm(self.act(self.dense(x)))  # type: ignore[no-any-return]
+        return self.norm(self.act(self.dense(x)))
 
     def forward(self, x: Tensor) -> Tensor:
         """`(masked, hidden)` → logits `(masked, vocab)`; training never makes them all at once."""
-        return self.decoder(self.transform(x))  # type: ignore[no-any-return]
+        return self.decoder(self.transform(x))
 
 
 class Encoded(NamedTuple):

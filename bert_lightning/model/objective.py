@@ -122,7 +122,7 @@ class _LinearCrossEntropySum(torch.autograd.Function):
         return nll, correct
 
     @staticmethod
-    def backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def,override]
+    def backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
         grad_x, grad_weight, grad_bias = ctx.saved_tensors
         return (
             grad_x * grad.to(grad_x.dtype),

@@ -22,9 +22,9 @@ class ValidateAtTheEnd(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         assert isinstance(pl_module, PretrainingModule)
         if trainer.global_step >= pl_module.steps:
@@ -68,8 +68,8 @@ class LossProgress(ProgressBar):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         # At the end of a batch the module logs after its callbacks are called.
         assert isinstance(pl_module, PretrainingModule)
@@ -100,14 +100,14 @@ class LossProgress(ProgressBar):
             f"{last['val/nsp_accuracy']:.3f} ({self.floors.nsp_accuracy:.3f})"
         )
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop()
 
     def on_exception(
         self,
-        trainer: Trainer,  # noqa: ARG002
-        pl_module: LightningModule,  # noqa: ARG002
-        exception: BaseException,  # noqa: ARG002
+        trainer: Trainer,
+        pl_module: LightningModule,
+        exception: BaseException,
     ) -> None:
         self._stop()
 

@@ -1,6 +1,7 @@
 """The LightningDataModule: hands each device its batches of a prepared corpus."""
 
 from dataclasses import replace
+from typing import Any
 
 import lightning as L  # noqa: N812
 from torch.utils.data import DataLoader, Dataset
@@ -71,5 +72,5 @@ class PretrainingData(L.LightningDataModule):
         )
 
 
-def _as_it_is(batch: PretrainBatch) -> PretrainBatch:
+def _as_it_is(batch: Any) -> Any:
     return batch

@@ -24,11 +24,25 @@ class Scores(Metric):
     """Both objectives' losses and accuracies over many batches and all devices."""
 
     full_state_update = False
-    _SUMS = ("mlm_nll", "mlm_correct", "masked", "nsp_nll", "nsp_correct", "pairs", "tokens")
+    mlm_nll: Tensor
+    mlm_correct: Tensor
+    masked: Tensor
+    nsp_nll: Tensor
+    nsp_correct: Tensor
+    pairs: Tensor
+    tokens: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in self._SUMS:
+        for name in (
+            "mlm_nll",
+            "mlm_correct",
+            "masked",
+            "nsp_nll",
+            "nsp_correct",
+            "pairs",
+            "tokens",
+        ):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, sums: ObjectiveSums, batch: PretrainBatch) -> None:
@@ -92,22 +106,22 @@ class PretrainingModule(L.LightningModule):
     def on_train_start(self) -> None:
         self._since = time.perf_counter()
 
-    def on_train_batch_start(self, batch: PretrainBatch, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_start(self, batch: PretrainBatch, batch_idx: int) -> None:
         # Dropout is a function of the seed, the step and the rank, as the batches are.
         micro_batch = batch_idx % self.trainer.accumulate_grad_batches
         keys = (self.config.seed, Stream.dropout, self.global_step, micro_batch, self.global_rank)
         torch.manual_seed(_torch_seed(*keys))
 
-    def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
         sums = objective_sums(self.model, batch)
         self.train_scores.update(sums, batch)
         loss = joint_loss(sums, batch, self.config.objective)
         # Lightning divides by the accumulation and ddp by the devices; the loss is exact already.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
-    def on_train_batch_end(self, outputs: Any, batch: PretrainBatch, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, outputs: Any, batch: PretrainBatch, batch_idx: int) -> None:
         step_is_done = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
-        every = self.trainer.log_every_n_steps
+        every = self.config.trainer.log_every_n_steps
         if step_is_done and (self.global_step % every == 0 or self.global_step == self.steps):
             self._log_training()
 
@@ -149,7 +163,7 @@ class PretrainingModule(L.LightningModule):
         if self.trainer.training:
             self._since += time.perf_counter() - self._paused
 
-    def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:  # noqa: ARG002
+    def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
         self.held_out_scores.update(objective_sums(self.model, batch), batch)
 
     def on_test_epoch_end(self) -> None:

@@ -15,7 +15,8 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
     betas = (config.beta1, config.beta2)
     if config.optimizer is OptimizerName.adam:
         return Adam(model.parameters(), lr=config.lr, betas=betas, eps=config.eps, fused=True)
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         decays = parameter.ndim >= 2 and not name.endswith(("position.weight", "token_type.weight"))
         (decayed if decays else kept).append(parameter)

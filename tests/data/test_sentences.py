@@ -1,7 +1,5 @@
 """Where sentences end, and that no character goes missing on the way."""
 
-# ruff: noqa: RUF001 -- the quotation marks and full stops of many scripts are what this is about
-
 import time
 
 import pytest
