@@ -21,7 +21,7 @@ _EXAMPLE_LENGTHS = range(8, 21)
 
 
 def report(result: FitResult) -> str:
-    """Writes `loss.png` and `summary.json` into the run's folder; returns lines for the terminal."""
+    """Writes `loss.png` and `summary.json` into the run's folder and returns what to print."""
     folder = Path(result.config.run_dir)
     summary = summarize(result)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -16,18 +16,15 @@ from bert_lightning.data.sentences import split_prose, split_wikitext
         ("one sentence .", ["one sentence ."]),
         ("St. Louis , Mo. is large . It is .", ["St. Louis , Mo. is large", "It is ."]),
         ("why ? because ! 3.5 . 4", ["why ? because ! 3.5", "4"]),
-        ("a .  . b", ["a", " . b"]),
-        (" . a . . . b", ["a", ". . b"]),
+        ("a .  . b", ["a", "b"]),
+        (" . a . . . b", [". a", ".", "b"]),
         ("a .\tb", ["a .\tb"]),
         ("", []),
         ("  \n", []),
     ],
 )
 def test_wikitext_splits_at_the_delimiter_alone(paragraph: str, sentences: list[str]) -> None:
-    expected = [part for part in paragraph.strip().split(" . ") if part.strip()]
-    assert split_wikitext(paragraph) == expected
-    if paragraph != " . a . . . b":
-        assert expected == sentences
+    assert split_wikitext(paragraph) == sentences
 
 
 @pytest.mark.parametrize(
@@ -39,7 +36,7 @@ def test_wikitext_splits_at_the_delimiter_alone(paragraph: str, sentences: list[
         ['"Who is it?" he asked.', "Nobody knew."],
         ["Er sagte: „Komm.“", "Dann ging er."],
         ["It ended.", "1999 was over.", "“New” was the word."],
-        ["Wait... what?", "Nothing... Nothing at all."][:1] + ["Nothing."],
+        ["Wait... what?", "Nothing..."],
         ["Really?!", "Really..."],
         ["Это дом.", "Он стар."],
         ["집에 갔다.", "뭐.", "그는 잤다."],
@@ -140,7 +137,6 @@ def test_wikitext_sentences_rejoin(text: str) -> None:
     assert all(" . " not in sentence and sentence.strip() for sentence in sentences)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "unit",
     [
