@@ -35,7 +35,7 @@ def objective_sums(model: BertForPreTraining, batch: PretrainBatch) -> Objective
     mlm_nll, mlm_correct = linear_cross_entropy_sum(
         transformed, decoder.weight, decoder.bias, batch.masked_labels
     )
-    nsp_logits = model.nsp_head(encoded.pooled).float()  # (sequences, 2)
+    nsp_logits = model.nsp_head(encoded.pooled).to(decoder.bias.dtype)  # (sequences, 2)
     return ObjectiveSums(
         mlm_nll,
         mlm_correct,

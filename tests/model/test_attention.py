@@ -1,0 +1,80 @@
+"""Attention over flat sequences against a padded one that is written out."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from bert_lightning.config import ModelConfig
+from bert_lightning.model.attention import SelfAttention, bucket_by_length
+
+CPU = torch.device("cpu")
+DRAWS = 400
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=20))
+@settings(max_examples=50, deadline=None)
+def test_each_token_has_one_slot_and_padding_is_never_attended_to(lengths: list[int]) -> None:
+    buckets = bucket_by_length(np.array(lengths), CPU)
+    slots = buckets.slot_of_token
+    assert len(set(slots.tolist())) == sum(lengths)
+    assert torch.equal(buckets.token_of_slot[slots], torch.arange(sum(lengths)))
+    attended = torch.cat(
+        [
+            torch.ones(b.sequences * b.length, dtype=torch.bool)
+            if b.attended is None
+            else b.attended.flatten()
+            for b in buckets.buckets
+        ]
+    )
+    assert torch.equal(attended.nonzero().flatten(), slots.sort().values)
+
+
+def padded_attention(layer: SelfAttention, x: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+    """Each sequence by itself, each head by itself, straight from the paper."""
+    outputs = []
+    for part in x.split(lengths):
+        q, k, v = layer.query_key_value(part).chunk(3, dim=-1)
+        heads = []
+        for q_h, k_h, v_h in zip(*(t.chunk(layer.heads, dim=-1) for t in (q, k, v)), strict=True):
+            heads.append(((q_h @ k_h.T) / layer.head_dim**0.5).softmax(-1) @ v_h)
+        outputs.append(layer.output(torch.cat(heads, dim=-1)))
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_equals_one_sequence_and_one_head_at_a_time_with_its_gradients(training: bool) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(hidden_size=24, num_attention_heads=3, attention_probs_dropout_prob=0.0)
+    layer = SelfAttention(config).double().train(training)
+    lengths = [5, 40, 1, 17, 16, 33, 5]
+    x = torch.randn(sum(lengths), 24, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(sum(lengths), 24, dtype=torch.float64)
+    parameters = [x, *layer.parameters()]
+
+    flat = layer(x, bucket_by_length(np.array(lengths), CPU))
+    expected = padded_attention(layer, x, lengths)
+    torch.testing.assert_close(flat, expected, rtol=1e-10, atol=1e-12)
+    ours = torch.autograd.grad((flat * weights).sum(), parameters)
+    theirs = torch.autograd.grad((expected * weights).sum(), parameters)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_the_path_with_dropout_is_the_path_without_on_average() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(hidden_size=16, num_attention_heads=2, attention_probs_dropout_prob=0.3)
+    layer = SelfAttention(config)
+    nn.init.normal_(layer.query_key_value.weight, std=0.3)
+    lengths = np.array([7, 20])
+    buckets = bucket_by_length(lengths, CPU)
+    x = torch.randn(27, 16)
+    with torch.no_grad():
+        plain = layer.eval()(x, buckets)
+        layer.train()
+        draws = torch.stack([layer(x, buckets) for _ in range(DRAWS)])
+    assert (draws[0] != draws[1]).any()
+    error = (draws.mean(0) - plain).abs() / (draws.std(0) / DRAWS**0.5 + 1e-6)
+    assert error.max() < 6  # standard errors

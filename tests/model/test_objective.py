@@ -1,0 +1,133 @@
+"""The joint loss against the textbook formula, and its exactness under every division."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from bert_lightning.batch import PretrainBatch, lay_end_to_end
+from bert_lightning.config import ModelConfig, ObjectiveConfig
+from bert_lightning.model import objective
+from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.model.objective import joint_loss, linear_cross_entropy_sum, objective_sums
+
+VOCAB = 60
+
+
+def model() -> BertForPreTraining:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=32,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.2,
+    )
+    return BertForPreTraining(config, VOCAB).double()
+
+
+def batches(sizes: list[int]) -> list[PretrainBatch]:
+    """32 examples of lengths from 5 to 100, divided into batches of these sizes."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(5, 101, 32)
+    ids = [rng.integers(5, VOCAB, n) for n in lengths]
+    places = [np.sort(rng.choice(n, max(1, round(n * 0.15)), replace=False)) for n in lengths]
+    next_labels = rng.integers(0, 2, 32)
+    masked = sum(map(len, places))
+    made, first = [], 0
+    for size in sizes:
+        chosen = range(first, first + size)
+        first += size
+        starts = np.cumsum([0, *(lengths[i] for i in chosen)])
+        flat = np.concatenate([ids[i] for i in chosen])
+        positions = np.concatenate([places[i] + s for i, s in zip(chosen, starts, strict=False)])
+        made.append(
+            PretrainBatch(
+                lay_end_to_end(flat, flat % 2, lengths[list(chosen)]),
+                torch.from_numpy(positions),
+                torch.from_numpy((flat[positions] * 7) % VOCAB),
+                torch.from_numpy(next_labels[list(chosen)]),
+                masked,
+                32,
+            )
+        )
+    return made
+
+
+def gradients(sizes: list[int], config: ObjectiveConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    bert = model()
+    loss = torch.zeros((), dtype=torch.float64)
+    for batch in batches(sizes):
+        part = joint_loss(objective_sums(bert, batch), batch, config)
+        part.backward()
+        loss += part.detach()
+    return loss, torch.cat([p.grad.flatten() for p in bert.parameters()])
+
+
+@pytest.mark.parametrize("sizes", [[8] * 4, [4] * 8, [1] * 32, [31, 1]])
+def test_loss_and_gradient_are_the_same_however_the_global_batch_is_divided(
+    sizes: list[int],
+) -> None:
+    config = ObjectiveConfig(mlm_weight=1.0, nsp_weight=0.7)
+    whole, divided = gradients([32], config), gradients(sizes, config)
+    torch.testing.assert_close(divided[0], whole[0], rtol=1e-12, atol=0)
+    assert ((divided[1] - whole[1]).norm() / whole[1].norm()).item() < 1e-10
+
+
+def test_the_loss_is_the_weighted_sum_of_the_two_means() -> None:
+    bert, (batch,) = model(), batches([32])
+    encoded = bert(batch.sequences)
+    mlm_logits = bert.mlm_head(encoded.hidden[batch.masked_positions])
+    nsp_logits = bert.nsp_head(encoded.pooled)
+    mlm = F.cross_entropy(mlm_logits, batch.masked_labels)
+    nsp = F.cross_entropy(nsp_logits, batch.nsp_labels)
+    sums = objective_sums(bert, batch)
+    loss = joint_loss(sums, batch, ObjectiveConfig(mlm_weight=2.0, nsp_weight=0.5))
+    torch.testing.assert_close(loss, 2 * mlm + 0.5 * nsp)
+    correct = (mlm_logits.argmax(-1) == batch.masked_labels).sum()
+    assert sums.mlm_correct == correct
+    assert sums.nsp_correct == (nsp_logits.argmax(-1) == batch.nsp_labels).sum()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 8, 30])
+def test_chunked_cross_entropy_equals_the_whole(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objective, "CHUNK", 8)
+    torch.manual_seed(0)
+    x = torch.randn(rows, 16, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(VOCAB, 16, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(VOCAB, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, VOCAB, (rows,))
+    nll, correct = linear_cross_entropy_sum(x, weight, bias, labels)
+    logits = F.linear(x, weight, bias)
+    expected = F.cross_entropy(logits, labels, reduction="sum")
+    torch.testing.assert_close(nll, expected)
+    assert correct == (logits.argmax(-1) == labels).sum()
+    ours = torch.autograd.grad(3 * nll, [x, weight, bias])
+    theirs = torch.autograd.grad(3 * expected, [x, weight, bias])
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_under_bf16_the_loss_is_near_and_the_gradients_have_the_parameters_types() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(600, 64, requires_grad=True)
+    weight = (torch.randn(VOCAB, 64) * 0.1).requires_grad_()
+    bias = torch.zeros(VOCAB, requires_grad=True)
+    labels = torch.randint(0, VOCAB, (600,))
+    exact, _ = linear_cross_entropy_sum(x, weight, bias, labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough, _ = linear_cross_entropy_sum(x, weight, bias, labels)
+    assert rough.dtype is torch.float32
+    assert rough.item() == pytest.approx(exact.item(), rel=2e-3)
+    (rough / 600).backward()
+    assert x.grad.dtype is weight.grad.dtype is bias.grad.dtype is torch.float32
+    (expected,) = torch.autograd.grad(exact / 600, weight)
+    assert ((weight.grad - expected).norm() / expected.norm()).item() < 0.02
+
+
+def test_without_gradients_none_are_made() -> None:
+    bert, (batch,) = model(), batches([32])
+    with torch.no_grad():
+        sums = objective_sums(bert, batch)
+    assert not sums.mlm_nll.requires_grad

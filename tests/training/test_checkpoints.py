@@ -1,0 +1,34 @@
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bert_lightning.training.checkpoints import AtomicCheckpointIO, plain
+
+
+def test_a_failed_write_keeps_the_earlier_file_and_leaves_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, files = tmp_path / "last.ckpt", AtomicCheckpointIO()
+    files.save_checkpoint({"step": 1}, path)
+
+    def full_disk(_: Any, stream: Any) -> None:
+        stream.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        files.save_checkpoint({"step": 2}, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_plain_turns_enums_to_strings_at_any_depth() -> None:
+    from bert_lightning.config import Source
+
+    assert plain({"a": [Source.text, 1], "b": {"c": (Source.builtin, None)}}) == {
+        "a": ["text", 1],
+        "b": {"c": ["builtin", None]},
+    }

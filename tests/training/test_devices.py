@@ -1,0 +1,114 @@
+"""Which devices a run gets, and how the global batch is divided; GPUs are pretended."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from bert_lightning.config import StrategyConfig, StrategyName, TrainConfig, TrainerConfig
+from bert_lightning.errors import UserError
+from bert_lightning.training.devices import (
+    Devices,
+    activation_bytes,
+    divide_global_batch,
+    find_devices,
+)
+
+
+def config(devices: Any = "auto", **options: Any) -> TrainConfig:
+    return TrainConfig(trainer=TrainerConfig(devices=devices, **options))
+
+
+def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "accelerator", "count"),
+    [
+        (0, "auto", "cpu", 1),
+        (0, -1, "cpu", 1),
+        (0, 2, "cpu", 2),
+        (0, "4", "cpu", 4),
+        (4, "auto", "gpu", 4),
+        (4, -1, "gpu", 4),
+        (4, 2, "gpu", 2),
+        (4, [1, 3], "gpu", 2),
+        (4, "0,2,3", "gpu", 3),
+    ],
+)
+def test_gpus_where_there_are_any_cpu_processes_otherwise(
+    monkeypatch: pytest.MonkeyPatch, found: int, asked: Any, accelerator: str, count: int
+) -> None:
+    gpus(monkeypatch, found)
+    devices = find_devices(config(asked))
+    assert (devices.accelerator, devices.count) == (accelerator, count)
+
+
+@pytest.mark.parametrize("asked", [3, [0, 2], "0,2"])
+def test_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch, asked: Any) -> None:
+    gpus(monkeypatch, 2)
+    with pytest.raises(UserError, match="more GPUs than the 2 that torch finds"):
+        find_devices(config(asked))
+
+
+def test_nodes_multiply() -> None:
+    devices = find_devices(config(2, accelerator="cpu", num_nodes=3))
+    assert devices.world_size == 6
+
+
+def test_fsdp_on_cpu_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 0)
+    wanted = replace(config(2), strategy=StrategyConfig(StrategyName.fsdp))
+    with pytest.raises(UserError, match="CUDA GPUs"):
+        find_devices(wanted)
+
+
+@pytest.mark.parametrize(
+    ("total", "world", "micro", "accumulation", "expected"),
+    [
+        (512, 1, 512, None, (512, 1)),
+        (512, 2, 64, None, (64, 4)),
+        (512, 2, None, 4, (64, 4)),
+        (512, 4, 32, 4, (32, 4)),
+        (12, 3, None, None, (4, 1)),
+    ],
+)
+def test_sizes_follow_from_each_other(
+    total: int, world: int, micro: int | None, accumulation: int | None, expected: tuple[int, int]
+) -> None:
+    wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
+    wanted.data.global_batch_size, wanted.data.micro_batch_size = total, micro
+    share = divide_global_batch(wanted, Devices("cpu", world, world, 1))
+    assert (share.micro_batch_size, share.accumulation) == expected
+    assert share.global_batch_size == total
+
+
+@pytest.mark.parametrize(
+    ("world", "micro", "accumulation", "nearest"),
+    [
+        (3, None, None, ["510", "513"]),
+        (1, 100, None, ["500", "600"]),
+        (2, 100, 2, ["400"]),
+        (1, 1024, None, ["1024"]),
+    ],
+)
+def test_sizes_that_do_not_multiply_name_the_nearest(
+    world: int, micro: int | None, accumulation: int | None, nearest: list[str]
+) -> None:
+    wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
+    wanted.data.micro_batch_size = micro
+    with pytest.raises(UserError, match=r"data\.global_batch_size=512") as error:
+        divide_global_batch(wanted, Devices("cpu", world, world, 1))
+    for size in nearest:
+        assert f"data.global_batch_size={size}" in str(error.value)
+
+
+def test_a_micro_batch_is_chosen_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = config(1, accelerator="cpu")
+    room = 100.5 * activation_bytes(wanted) / 0.4
+    monkeypatch.setattr("bert_lightning.training.devices._free_memory", lambda _: room)
+    share = divide_global_batch(wanted, Devices("cpu", 1, 1, 1))
+    assert (share.micro_batch_size, share.accumulation) == (64, 8)

@@ -1,0 +1,209 @@
+"""Whole small runs in this process: what they compute and what they leave behind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+
+import bert_lightning
+from bert_lightning.batch import PretrainBatch
+from bert_lightning.config import TrainConfig
+from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.errors import UserError
+from bert_lightning.model.objective import objective_sums
+from bert_lightning.report import report
+from bert_lightning.training.run import FitResult, fit
+
+Config = Callable[..., TrainConfig]
+
+
+@pytest.fixture(scope="module")
+def run(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    result = fit(small_config(tmp_path_factory.mktemp("run"), "test=true", "data.test_share=0.1"))
+    print(report(result))
+    return result
+
+
+def weights(result: FitResult) -> torch.Tensor:
+    return torch.cat([parameter.flatten() for parameter in result.model.parameters()])
+
+
+def test_the_tensorboard_file_holds_every_curve(run: FitResult) -> None:
+    events = EventAccumulator(run.config.run_dir)
+    events.Reload()
+    scores = ["loss", "mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy"]
+    training = [f"train/{name}" for name in [*scores, "lr", "epoch"]]
+    speed = ["speed/pairs_per_second", "speed/tokens_per_second"]
+    assert {*training, *speed, *(f"val/{name}" for name in scores)} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("train/mlm_loss")] == [1, 2, 3, 4, 5, 6]
+    assert [event.step for event in events.Scalars("val/nsp_loss")] == [3, 6]
+    for name, curve in run.curves.items():
+        values = [event.value for event in events.Scalars(name)]
+        assert values == pytest.approx([value for _, value in curve], rel=1e-5)
+
+
+def test_tensorboard_shows_both_losses_in_one_chart_and_the_config_as_text(
+    run: FitResult,
+) -> None:
+    events = EventAccumulator(run.config.run_dir)
+    events.Reload()
+    (event,) = events.Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    charts = {category.title: category.chart[0] for category in layout.category}
+    assert {"train/mlm_loss", "train/nsp_loss", "val/mlm_loss", "val/nsp_loss"} == set(
+        charts["losses"].multiline.tag
+    )
+    text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert '"global_batch_size": 32' in text
+    assert run.config.data.path in text
+    corpus = events.Tensors("corpus/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert corpus.startswith("text: ")
+
+
+def test_the_learning_rate_falls_to_nothing_over_the_run(run: FitResult) -> None:
+    rates = [value for _, value in run.curves["train/lr"]]
+    peak = run.config.optim.lr
+    assert rates == pytest.approx([peak * (1 - step / 6) for step in range(1, 7)])
+
+
+def test_training_learns(run: FitResult) -> None:
+    losses = [value for _, value in run.curves["train/mlm_loss"]]
+    assert losses[-1] < losses[0] - 0.2
+
+
+def test_the_summary_says_what_was_done(run: FitResult) -> None:
+    summary = json.loads((Path(run.config.run_dir) / "summary.json").read_text())
+    assert (summary["corpus"], summary["steps"], summary["pairs"]) == ("text", 6, 6 * 32)
+    assert summary["vocab_size"] == run.corpus.tokenizer.get_vocab_size()
+    assert summary["devices"] == 1
+    assert summary["fallback_reason"] is None
+    assert len(summary["config_hash"]) == 64
+    last = {name: curve[-1][1] for name, curve in run.curves.items()}
+    assert summary["validation"]["mlm_loss"] == last["val/mlm_loss"]
+    assert summary["test"]["nsp_accuracy"] == last["test/nsp_accuracy"]
+    assert set(summary["validation_floors"]) == {
+        "mlm_loss",
+        "mlm_accuracy",
+        "nsp_loss",
+        "nsp_accuracy",
+    }
+    # 32 pairs a step, of which each has at least five tokens and at most max_length
+    assert 6 * 32 * 5 < summary["real_tokens"] < 6 * 32 * 128
+    assert summary["pairs_per_second"] == pytest.approx(
+        summary["pairs"] / summary["training_seconds"], rel=0.05
+    )
+
+
+def test_the_losses_are_drawn(run: FitResult) -> None:
+    picture = (Path(run.config.run_dir) / "loss.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 10_000
+
+
+def test_the_report_names_the_run_the_losses_their_floors_and_the_next_command(
+    run: FitResult,
+) -> None:
+    lines = report(run)
+    assert run.floors is not None
+    assert run.config.run_dir in lines
+    assert f"{run.curves['val/mlm_loss'][-1][1]:.3f}" in lines
+    assert f"without context {run.floors.mlm_loss:.3f}" in lines
+    assert "pairs/s" in lines
+    assert lines.count("the text has: ") == 3
+    assert f'python scripts/fill_mask.py {run.config.run_dir} "' in lines
+
+
+def test_a_checkpoint_is_plain_and_enough_to_use_the_model(run: FitResult) -> None:
+    folder = Path(run.config.run_dir) / "checkpoints"
+    checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
+    about = checkpoint["bert_lightning"]
+    assert about["corpus"] == "text"
+    assert about["config"]["optim"]["optimizer"] == "adamw"
+    assert checkpoint["global_step"] == 6
+    bert = bert_lightning.load(folder / "last.ckpt")
+    for ours, trained in zip(bert.model.parameters(), run.model.parameters(), strict=True):
+        assert torch.equal(ours, trained)
+    assert bert.encode("the crane moves").vectors.shape == (5, 32)
+    assert len(list(folder.glob("best-*.ckpt"))) == 1
+
+
+def test_the_validation_curve_is_the_loss_over_all_held_out_pairs(run: FitResult) -> None:
+    held_out = EvaluationBatches(run.corpus, "validation", run.config.data, batch_size=1000)
+    (batch,) = [held_out[i] for i in range(len(held_out))]
+    with torch.no_grad():
+        sums = objective_sums(run.model.eval(), batch)
+    assert run.curves["val/mlm_loss"][-1][1] == pytest.approx(
+        sums.mlm_nll.item() / len(batch.masked_labels), rel=1e-5
+    )
+    assert run.curves["val/nsp_accuracy"][-1][1] == pytest.approx(
+        sums.nsp_correct.item() / len(batch.nsp_labels)
+    )
+
+
+@pytest.mark.parametrize("more", ["data.micro_batch_size=8", "data.num_workers=2"])
+def test_accumulation_and_workers_change_nothing(
+    run: FitResult, small_config: Config, tmp_path: Path, more: str
+) -> None:
+    other = fit(small_config(tmp_path, "data.test_share=0.1", more))
+    for name in ("train/mlm_loss", "train/nsp_loss", "val/loss"):
+        assert other.curves[name] == [
+            (step, pytest.approx(value, rel=1e-5)) for step, value in run.curves[name]
+        ]
+    torch.testing.assert_close(weights(other), weights(run), rtol=1e-3, atol=1e-5)
+
+
+def test_the_same_run_twice_gives_the_same_bits_dropout_and_all(
+    small_config: Config, tmp_path: Path
+) -> None:
+    dropout = ["model.hidden_dropout_prob=0.2", "model.attention_probs_dropout_prob=0.2"]
+    first = fit(small_config(tmp_path / "a", *dropout))
+    torch.manual_seed(123)  # whatever happened before
+    second = fit(small_config(tmp_path / "b", *dropout, "trainer.val_check_interval=6"))
+    assert torch.equal(weights(first), weights(second))
+    other = fit(small_config(tmp_path / "c", *dropout, "seed=1"))
+    assert not torch.equal(weights(first), weights(other))
+
+
+def test_a_run_by_epochs_ends_after_as_many_pairs(small_config: Config, tmp_path: Path) -> None:
+    config = small_config(
+        tmp_path, "trainer.max_steps=-1", "trainer.max_epochs=0.25", "data.micro_batch_size=4"
+    )
+    result = fit(config)
+    expected = -(-result.corpus.splits["train"].pairs // 4 // 32)
+    assert abs(result.steps - expected) <= 1
+    assert result.curves["val/loss"][-1][0] == result.steps
+
+
+def test_without_a_validation_split_or_a_logger(small_config: Config, tmp_path: Path) -> None:
+    result = fit(small_config(tmp_path, "data.validation_share=0", "logger=none"))
+    assert result.floors is None
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+    assert "fill-in" in report(result)
+
+
+@pytest.mark.parametrize("options", [["trainer.fast_dev_run=true"], ["logger=csv"]])
+def test_other_ways_to_run(small_config: Config, tmp_path: Path, options: list[str]) -> None:
+    result = fit(small_config(tmp_path, *options))
+    assert result.steps == (1 if "fast" in options[0] else 6)
+    assert "speed" in report(result)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_without_a_checkpoint_of_it(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def broken(model: torch.nn.Module, batch: PretrainBatch) -> object:
+        nonlocal calls
+        calls += 1
+        sums = objective_sums(model, batch)  # type: ignore[arg-type]
+        return sums._replace(mlm_nll=sums.mlm_nll * float("nan")) if calls == 2 else sums
+
+    monkeypatch.setattr("bert_lightning.training.module.objective_sums", broken)
+    with pytest.raises(UserError, match=r"not finite at step 2.*optim\.lr"):
+        fit(small_config(tmp_path))
+    assert not list(tmp_path.rglob("*.ckpt"))
