@@ -8,7 +8,8 @@ import lightning as L  # noqa: N812
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from bert_lightning.batch import PretrainBatch
@@ -99,9 +100,24 @@ class PretrainingModule(L.LightningModule):
         self.pairs_seen = self.tokens_seen = 0
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = build_optimizer(self.model, self.config.optim)
+        fused = not self.config.trainer.precision.startswith("16")
+        optimizer = build_optimizer(self.model, self.config.optim, fused)
         schedule = build_schedule(optimizer, self.config.optim, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Lightning's own refuses every fused optimiser, with 16-mixed in mind.
+        if not gradient_clip_val:
+            return
+        if gradient_clip_algorithm == "value":
+            nn.utils.clip_grad_value_(self.model.parameters(), gradient_clip_val)
+        else:
+            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
     def on_train_start(self) -> None:
         self._since = time.perf_counter()

@@ -10,11 +10,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from bert_lightning.config import OptimConfig, OptimizerName, ScheduleName
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
-    """The optimiser, with decay on the matrices and none on biases, norms and small embeddings."""
+def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -> Optimizer:
+    """The optimiser, with decay on the matrices and none on biases, norms and small embeddings.
+
+    `fused` updates all parameters in one pass, but unscales 16-mixed's gradients only then: too
+    late to clip them.
+    """
     betas = (config.beta1, config.beta2)
     if config.optimizer is OptimizerName.adam:
-        return Adam(model.parameters(), lr=config.lr, betas=betas, eps=config.eps, fused=True)
+        return Adam(model.parameters(), lr=config.lr, betas=betas, eps=config.eps, fused=fused)
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
@@ -24,7 +28,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": kept, "weight_decay": 0.0},
     ]
-    return AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
+    return AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=fused)
 
 
 def build_schedule(optimizer: Optimizer, config: OptimConfig, steps: int) -> LambdaLR:

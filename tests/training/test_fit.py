@@ -16,6 +16,7 @@ from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.errors import UserError
 from bert_lightning.model.objective import objective_sums
 from bert_lightning.report import report
+from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.run import FitResult, fit
 
 Config = Callable[..., TrainConfig]
@@ -166,6 +167,27 @@ def test_the_same_run_twice_gives_the_same_bits_dropout_and_all(
     assert torch.equal(weights(first), weights(second))
     other = fit(small_config(tmp_path / "c", *dropout, "seed=1"))
     assert not torch.equal(weights(first), weights(other))
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped(
+    small_config: Config, tmp_path: Path, precision: str, algorithm: str
+) -> None:
+    options = [
+        f"trainer.precision={precision}",
+        f"trainer.gradient_clip_algorithm={algorithm}",
+        "optim.eps=1.0",  # an update is then about as large as its gradient
+        "optim.weight_decay=0",
+    ]
+    config = small_config(tmp_path, *options, "trainer.gradient_clip_val=1e-9")
+    clipped = fit(config)
+    vocab_size = clipped.corpus.tokenizer.get_vocab_size()
+    initial = PretrainingModule(config, vocab_size, 6, 1, {}).model
+    start = torch.cat([parameter.flatten() for parameter in initial.parameters()])
+    assert (weights(clipped) - start).abs().max() < 1e-9
+    free = fit(small_config(tmp_path, *options))
+    assert (weights(free) - start).abs().max() > 1e-6
 
 
 def test_a_run_by_epochs_ends_after_as_many_pairs(small_config: Config, tmp_path: Path) -> None:

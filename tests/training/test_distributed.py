@@ -1,0 +1,68 @@
+"""Real processes over gloo: two devices compute what one does."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+
+
+def train(run_dir: Path, overrides: list[str]) -> dict[str, Any]:
+    command = [sys.executable, str(ROOT / "train.py"), *overrides, f"hydra.run.dir={run_dir}"]
+    done = subprocess.run(
+        command, cwd=run_dir.parent, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    # one process speaks for the run
+    assert done.stdout.count("speed  ") == 1
+    return json.loads((run_dir / "summary.json").read_text())
+
+
+def weights(run_dir: Path) -> torch.Tensor:
+    state = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return torch.cat([value.flatten() for value in state.values()])
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_two_devices_agree_with_one_on_the_same_global_batch(
+    small_run: Callable[..., list[str]], tmp_path: Path, accumulation: int
+) -> None:
+    one = train(tmp_path / "one", small_run())
+    two = train(
+        tmp_path / "two",
+        small_run("trainer.devices=2", f"trainer.accumulate_grad_batches={accumulation}"),
+    )
+    assert (one["devices"], two["devices"]) == (1, 2)
+    assert two["micro_batch_size"] == 16 // accumulation
+    assert (two["pairs"], two["real_tokens"]) == (one["pairs"], one["real_tokens"])
+    for split in ("train", "validation"):
+        for name, value in one[split].items():
+            assert two[split][name] == pytest.approx(value, rel=1e-5, abs=1e-6), (split, name)
+    torch.testing.assert_close(
+        weights(tmp_path / "two"), weights(tmp_path / "one"), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_a_mistake_is_said_once_and_ends_all_processes(
+    small_run: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    overrides = small_run("trainer.devices=2", "trainer.precision=64-mixed")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *overrides, f"hydra.run.dir={tmp_path / 'run'}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("error: ") == 1
+    assert "trainer.precision=64-mixed" in done.stderr
