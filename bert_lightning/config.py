@@ -217,10 +217,11 @@ class ModelConfig:
                 "a pair has two segments"
             )
         if self.hidden_size % self.num_attention_heads:
+            nearest = max(1, self.hidden_size // self.num_attention_heads)
             raise UserError(
                 f"model.hidden_size={self.hidden_size} is not divisible by "
                 f"model.num_attention_heads={self.num_attention_heads}; choose a multiple, such as "
-                f"{self.num_attention_heads * max(1, self.hidden_size // self.num_attention_heads)}"
+                f"model.hidden_size={self.num_attention_heads * nearest}"
             )
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:

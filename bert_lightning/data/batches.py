@@ -16,6 +16,7 @@ from bert_lightning.data.pairs import SPECIAL_TOKENS_IN_A_PAIR, Pairs, sample_pa
 from bert_lightning.data.randomness import Stream, permuted, random_bits
 from bert_lightning.data.store import PreparedCorpus, Split
 from bert_lightning.data.tokenizer import Tokenizer, special_id
+from bert_lightning.errors import UserError
 
 _EVALUATION_SEED = 2**32
 """Outside the seeds of runs: held-out pairs and masks are the same in every run."""
@@ -170,7 +171,13 @@ class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
         self.predictions = int(
             self.examples.predictions(self.examples.pairs(everything, epoch)).sum()
         )
-        count = -(-self.pairs // (batch_size * world_size))
+        if self.pairs < world_size:
+            raise UserError(
+                f"the {split} split has {self.pairs} sentence pairs, fewer than the {world_size} "
+                "devices; hold out more of the corpus or use fewer devices"
+            )
+        # No batch is empty: where they hold one pair each, some hold two instead.
+        count = min(-(-self.pairs // (batch_size * world_size)), self.pairs // world_size)
         self.batches = np.array_split(np.array_split(everything, world_size)[rank], count)
 
     def __len__(self) -> int:

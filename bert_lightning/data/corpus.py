@@ -97,6 +97,13 @@ def check_pairs(source: TextSource, splits: dict[str, list[Document]]) -> None:
                 "sentence comes from another document; separate documents by blank lines, "
                 "or give more files"
             )
+        paragraphs = [paragraph for document in documents for paragraph in document]
+        if max(map(len, paragraphs)) < 2:
+            raise UserError(
+                f"{source.origin}: the {name} split has {len(documents)} documents and "
+                f"{len(paragraphs)} paragraphs, of which none has two sentences; next-sentence "
+                "prediction needs paragraphs of two sentences or more"
+            )
 
 
 def _wikitext_folder(data: DataConfig, folder: str) -> TextSource:
@@ -278,6 +285,12 @@ def _column(file: Path, column: str) -> Iterable[str]:
     if column not in table.column_names:
         raise UserError(
             f"{file.absolute()} has no column '{column}'; it has "
+            f"{', '.join(table.column_names)}: name one with data.text_column=…"
+        )
+    content = getattr(table.features[column], "dtype", "lists")
+    if content not in {"string", "large_string"}:
+        raise UserError(
+            f"{file.absolute()}: column '{column}' holds {content}, not text; it has "
             f"{', '.join(table.column_names)}: name one with data.text_column=…"
         )
     return (text for text in table[column] if text)

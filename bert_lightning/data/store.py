@@ -186,7 +186,10 @@ def _is_whole(folder: Path) -> bool:
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return False
-    sizes = json.loads(manifest.read_text(encoding="utf-8"))["bytes"]
+    try:
+        sizes = json.loads(manifest.read_text(encoding="utf-8"))["bytes"]
+    except ValueError:  # cut short
+        return False
     return all(
         (folder / name).is_file() and (folder / name).stat().st_size == size
         for name, size in sizes.items()

@@ -35,6 +35,8 @@ def build_word_tokenizer(
     if text_format is Format.wikitext:
         tokenizer.pre_tokenizer = WhitespaceSplit()
         sentences = (sentence.replace(_WIKITEXT_UNK, "") for sentence in sentences)
+        if not config.lowercase:
+            sentences = map(_without_special_words, sentences)
     else:
         tokenizer.pre_tokenizer = PreTokenizers([WhitespaceSplit(), Punctuation()])
     special = [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
@@ -100,13 +102,29 @@ def special_id(tokenizer: Tokenizer, token: str) -> int:
 
 
 def encode_plain(tokenizer: Tokenizer, sentences: list[str]) -> list[list[int]]:
-    """Turns sentences into ids without `[CLS]` and `[SEP]`; a "[SEP]" in the text is mere text."""
+    """Turns sentences into ids without `[CLS]` and `[SEP]`; a "[SEP]" in the text is mere text.
+
+    Where the vocabulary would find it as a whole word all the same, it is an unknown word.
+    """
+    unknown = special_id(tokenizer, UNK)
+    special = {special_id(tokenizer, token) for token in SPECIAL_TOKENS} - {unknown}
     tokenizer.encode_special_tokens = True
     try:
         encodings = tokenizer.encode_batch_fast(sentences, add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        sequences = [encoding.ids for encoding in encodings]
     finally:
         tokenizer.encode_special_tokens = False
+    return [
+        ids if special.isdisjoint(ids) else [unknown if i in special else i for i in ids]
+        for ids in sequences
+    ]
+
+
+def _without_special_words(sentence: str) -> str:
+    """Leaves out words such as "[SEP]", which would take the special token's own id."""
+    if not any(token in sentence for token in SPECIAL_TOKENS):
+        return sentence
+    return " ".join(word for word in sentence.split() if word not in SPECIAL_TOKENS)
 
 
 def _add_template(tokenizer: Tokenizer) -> None:

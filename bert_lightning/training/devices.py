@@ -60,8 +60,8 @@ def find_devices(config: TrainConfig) -> Devices:
     gpus = torch.cuda.device_count()
     if wanted in ("gpu", "cuda") and not gpus:
         raise UserError(
-            f"trainer.accelerator={wanted} asks for a GPU, and torch {torch.__version__} finds 0; "
-            "trainer.accelerator=cpu trains without"
+            f"trainer.accelerator={wanted} with trainer.devices={devices} asks for GPUs, and torch "
+            f"{torch.__version__} finds 0; trainer.accelerator=cpu trains without"
         )
     single = devices in ("auto", 1, -1, "1")
     if wanted == "auto":
@@ -126,16 +126,18 @@ def divide_global_batch(config: TrainConfig, devices: Devices) -> Share:
     total, world = config.data.global_batch_size, devices.world_size
     micro, accumulation = config.data.micro_batch_size, config.trainer.accumulate_grad_batches
     unit = world * (micro or 1) * (accumulation or 1)
-    if total % unit or (micro and accumulation and total != unit):
-        parts = [f"{world} devices"]
+    fixed = micro is not None and accumulation is not None
+    if total % unit or (fixed and total != unit):
+        parts = [f"{world} device{'s' if world > 1 else ''}"]
         parts += [f"data.micro_batch_size={micro}"] if micro else []
         parts += [f"trainer.accumulate_grad_batches={accumulation}"] if accumulation else []
         below = total // unit * unit
         nearest = sorted({size for size in (below, below + unit) if size})
-        if micro and accumulation:
+        if fixed:
             nearest = [unit]
         raise UserError(
-            f"data.global_batch_size={total} cannot be divided by {' × '.join(parts)}; nearest: "
+            f"data.global_batch_size={total} is not {'' if fixed else 'a multiple of '}"
+            f"{' × '.join(parts)} ({unit} pairs); nearest: "
             + " or ".join(f"data.global_batch_size={size}" for size in nearest)
         )
     per_device = total // world

@@ -40,6 +40,14 @@ is semantically equivalent to:
 
 def f(x): return x
 
+   if penguin is not None and penguin in zoo:
+
+   with A() as a, B() as b:
+
+   # This is a comment on the program, and it ends with a full stop.
+
+   a[0] + b[1] * c[2] is the x/2 - y/3 or z->4 and d{5} to be {6}, {7}.
+
 Scope of names
 ==============
 
@@ -149,7 +157,7 @@ def test_paragraphs_are_single_lines_with_plain_quotes(documents: list[list[str]
         r"\*{3}|={3}|~{3}|-{3}|\+--",
         r"\bdef \w+\([^)]*\):",
         r"^(?:import|from|class|def|return|print)\b.*[(=]",
-        r"^\w+ = ",
+        r"^\w+ = |\w\(\) as \w",
         r"^[*-] |^\d+\. |^\[\d+\]",
         r"^[\w.]+\([^)]*\)$",
         r"(?<![\w*])\*\w+ \w+\*(?![\w*])",

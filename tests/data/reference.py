@@ -1,0 +1,133 @@
+"""The way from sentences to batches once more: slow, in plain Python, one example at a time.
+
+It shares no code with the package. Random numbers are SplitMix64's finaliser over the keys, and
+the streams' numbers are written out here, as changing one would change every run.
+"""
+
+from typing import NamedTuple
+
+from bert_lightning.config import MaskingConfig
+
+ORDER, IS_NEXT, SECOND_SENTENCE, MASKED, REPLACEMENT, RANDOM_WORD = range(6)
+PAD, UNK, CLS, SEP, MASK = range(5)
+WORD = 2**64
+
+Sentence = list[int]
+Documents = list[list[list[Sentence]]]
+
+
+class Example(NamedTuple):
+    token_ids: list[int]
+    token_types: list[int]
+    positions: list[int]
+    labels: list[int]
+    nsp_label: int
+
+
+def bits(*keys: int) -> int:
+    state = 0
+    for key in keys:
+        state = ((state ^ key) + 0x9E3779B97F4A7C15) % WORD
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % WORD
+        state = (state ^ state >> 27) * 0x94D049BB133111EB % WORD
+        state = state ^ state >> 31
+    return state
+
+
+def uniform(number: int) -> float:
+    return (number >> 11) / 2**53
+
+
+def below(number: int, limit: int) -> int:
+    return (number >> 32) * limit >> 32
+
+
+def permuted(index: int, size: int, *keys: int) -> int:
+    half = 1
+    while 4**half < size:
+        half += 1
+    key = bits(*keys)
+    while True:
+        left, right = divmod(index, 2**half)
+        for turn in range(6):
+            left, right = right, left ^ bits(key, turn, right) % 2**half
+        index = left * 2**half + right
+        if index < size:
+            return index
+
+
+def encoded(text: list[list[list[str]]], vocabulary: dict[str, int]) -> Documents:
+    """Prose of words and full stops as ids."""
+
+    def ids(sentence: str) -> Sentence:
+        return [vocabulary.get(word, UNK) for word in sentence.lower().replace(".", " .").split()]
+
+    return [[[ids(s) for s in paragraph] for paragraph in document] for document in text]
+
+
+def consecutive(documents: Documents) -> list[tuple[int, int, int]]:
+    """The place (document, paragraph, sentence) of each sentence that another one follows."""
+    return [
+        (d, p, s)
+        for d, document in enumerate(documents)
+        for p, paragraph in enumerate(document)
+        for s in range(len(paragraph) - 1)
+    ]
+
+
+def pair(
+    documents: Documents, index: int, max_length: int, seed: int, epoch: int
+) -> tuple[Sentence, Sentence, int]:
+    d, p, s = consecutive(documents)[index]
+    first = list(documents[d][p][s])
+    if bits(seed, epoch, IS_NEXT, index) % 2 == 1:
+        second, label = list(documents[d][p][s + 1]), 0
+    else:
+        elsewhere = [
+            sentence
+            for other, document in enumerate(documents)
+            if other != d
+            for paragraph in document
+            for sentence in paragraph
+        ]
+        number = bits(seed, epoch, SECOND_SENTENCE, index)
+        second, label = list(elsewhere[below(number, len(elsewhere))]), 1
+    while len(first) + len(second) + 3 > max_length:
+        (first if len(first) > len(second) else second).pop()
+    return first, second, label
+
+
+def example(
+    documents: Documents,
+    index: int,
+    epoch: int,
+    seed: int,
+    max_length: int,
+    config: MaskingConfig,
+    vocab_size: int,
+) -> Example:
+    first, second, label = pair(documents, index, max_length, seed, epoch)
+    tokens = [CLS, *first, SEP, *second, SEP]
+    types = [0] * (len(first) + 2) + [1] * (len(second) + 1)
+
+    name = bits(seed, epoch, index)
+    maskable = [place for place in range(len(tokens)) if place not in (0, len(first) + 1)][:-1]
+    wanted = max(1, round(config.mask_probability * len(tokens)))
+    by_draw = sorted(maskable, key=lambda place: (bits(bits(name, place), MASKED) >> 33, place))
+    positions = sorted(by_draw[:wanted])
+    labels = [tokens[place] for place in positions]
+    ordinary = range(5, vocab_size)
+    for place in positions:
+        key = bits(name, place)
+        draw = uniform(bits(key, REPLACEMENT))
+        if draw < config.mask_share:
+            tokens[place] = MASK
+        elif draw < config.mask_share + config.random_share:
+            tokens[place] = ordinary[below(bits(key, RANDOM_WORD), len(ordinary))]
+    return Example(tokens, types, positions, labels, label)
+
+
+def example_at(pairs: int, position: int, seed: int) -> tuple[int, int]:
+    """Which example stands there in the endless stream of examples, and in which epoch."""
+    epoch, place = divmod(position, pairs)
+    return permuted(place, pairs, seed, ORDER, epoch), epoch

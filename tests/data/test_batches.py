@@ -1,0 +1,269 @@
+"""Batches against plain Python, and however many devices, micro-batches and workers share them."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import reference
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from bert_lightning.batch import PretrainBatch
+from bert_lightning.config import DataConfig, MaskingConfig
+from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
+from bert_lightning.data.store import PreparedCorpus
+from bert_lightning.errors import UserError
+
+HELD_OUT = range(2, 40, 5)
+"""The documents of the small text in its validation split: every fifth."""
+WHOLE = Share(rank=0, world_size=1, micro_batch_size=24, accumulation=1)
+FEW_AND_MANY = MaskingConfig(0.4, mask_share=0.5, random_share=0.3, keep_share=0.2)
+
+
+@pytest.fixture(scope="module")
+def documents(
+    small_text: list[list[list[str]]], small_corpus: PreparedCorpus
+) -> dict[str, reference.Documents]:
+    everything = reference.encoded(small_text, small_corpus.tokenizer.get_vocab())
+    return {
+        "train": [d for i, d in enumerate(everything) if i not in HELD_OUT],
+        "validation": [everything[i] for i in HELD_OUT],
+    }
+
+
+def examples_of(batches: Iterable[PretrainBatch]) -> list[reference.Example]:
+    """The examples of batches, one by one, with positions counted from each one's start."""
+    examples = []
+    for batch in batches:
+        sequences = batch.sequences
+        ends = sequences.cu_seqlens.tolist()
+        assert ends == [0, *np.cumsum(sequences.lengths).tolist()]
+        tokens, types = sequences.token_ids.tolist(), sequences.token_type_ids.tolist()
+        positions, labels = batch.masked_positions.tolist(), batch.masked_labels.tolist()
+        in_sequence = sequences.position_ids.tolist()
+        assert positions == sorted(positions)
+        for start, end, nsp_label in zip(ends, ends[1:], batch.nsp_labels.tolist(), strict=False):
+            assert in_sequence[start:end] == list(range(end - start))
+            mine = [i for i, position in enumerate(positions) if start <= position < end]
+            examples.append(
+                reference.Example(
+                    tokens[start:end],
+                    types[start:end],
+                    [positions[i] - start for i in mine],
+                    [labels[i] for i in mine],
+                    nsp_label,
+                )
+            )
+        assert ends[-1] == len(tokens) == len(types)
+    return examples
+
+
+def as_it_is(batch: PretrainBatch) -> PretrainBatch:
+    return batch
+
+
+def expected_stream(
+    documents: reference.Documents, vocab_size: int, data: DataConfig, seed: int, positions: range
+) -> list[reference.Example]:
+    pairs = len(reference.consecutive(documents))
+    return [
+        reference.example(
+            documents,
+            *reference.example_at(pairs, position, seed),
+            seed,
+            data.max_length,
+            data.masking,
+            vocab_size,
+        )
+        for position in positions
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seed", "max_length", "masking"),
+    [
+        (0, 24, MaskingConfig()),
+        (2**32 - 1, 9, FEW_AND_MANY),
+        (17, 128, FEW_AND_MANY),
+        (3, 5, MaskingConfig()),
+    ],
+)
+def test_training_batches_are_those_of_plain_python_over_two_epochs(
+    small_corpus: PreparedCorpus,
+    small_data: DataConfig,
+    documents: dict[str, reference.Documents],
+    seed: int,
+    max_length: int,
+    masking: MaskingConfig,
+) -> None:
+    data = replace(small_data, max_length=max_length, masking=masking)
+    steps = 2 * small_corpus.splits["train"].pairs // 24 + 2
+    batches = TrainingBatches(small_corpus, data, seed, WHOLE, steps)
+    produced = examples_of(batches[i] for i in range(steps))
+    vocab_size = small_corpus.tokenizer.get_vocab_size()
+    assert produced == expected_stream(
+        documents["train"], vocab_size, data, seed, range(steps * 24)
+    )
+
+
+def test_evaluation_batches_are_those_of_plain_python_whatever_the_run(
+    small_corpus: PreparedCorpus,
+    small_data: DataConfig,
+    documents: dict[str, reference.Documents],
+) -> None:
+    held_out = documents["validation"]
+    pairs = range(len(reference.consecutive(held_out)))
+    size = small_corpus.tokenizer.get_vocab_size()
+    expected = [  # the seed 2**32 is no run's
+        reference.example(held_out, i, 0, 2**32, 24, small_data.masking, size) for i in pairs
+    ]
+    for run_seed in (0, 1):
+        torch.manual_seed(run_seed)
+        np.random.seed(run_seed)
+        batches = EvaluationBatches(small_corpus, "validation", small_data, 8)
+        assert examples_of(batches[i] for i in range(len(batches))) == expected
+        assert {batches[0].global_masked} == {sum(len(e.labels) for e in expected)}
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 1000])
+def test_every_held_out_pair_comes_once_in_equally_many_batches_a_device(
+    small_corpus: PreparedCorpus, small_data: DataConfig, world_size: int, batch_size: int
+) -> None:
+    whole = EvaluationBatches(small_corpus, "validation", small_data, 1000)
+    assert len(whole) == 1
+    ranks = [
+        EvaluationBatches(small_corpus, "validation", small_data, batch_size, rank, world_size)
+        for rank in range(world_size)
+    ]
+    assert len({len(rank) for rank in ranks}) == 1
+    batches = [rank[i] for rank in ranks for i in range(len(rank))]
+    assert examples_of(batches) == examples_of([whole[0]])
+    sizes = [len(batch.nsp_labels) for batch in batches]
+    assert min(sizes) >= 1
+    assert max(sizes) <= max(batch_size, 2)
+    assert {(b.global_masked, b.global_pairs) for b in batches} == {
+        (len(whole[0].masked_labels), small_corpus.splits["validation"].pairs)
+    }
+
+
+def test_more_devices_than_held_out_pairs_is_an_error_with_both_numbers(
+    small_corpus: PreparedCorpus, small_data: DataConfig
+) -> None:
+    pairs = small_corpus.splits["validation"].pairs
+    with pytest.raises(UserError, match=rf"{pairs} sentence pairs, fewer than the {pairs + 1} "):
+        EvaluationBatches(small_corpus, "validation", small_data, 1, 0, pairs + 1)
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
+    small_corpus: PreparedCorpus, small_data: DataConfig, world_size: int, accumulation: int
+) -> None:
+    seam = small_corpus.splits["train"].pairs // 24
+    steps = seam + 2
+    assert small_corpus.splits["train"].pairs % 24, "no step of the test crosses the seam"
+    whole = TrainingBatches(small_corpus, small_data, 5, WHOLE, steps)
+    micro = 24 // world_size // accumulation
+    ranks = [
+        TrainingBatches(
+            small_corpus, small_data, 5, Share(rank, world_size, micro, accumulation), steps
+        )
+        for rank in range(world_size)
+    ]
+    assert {len(rank) for rank in ranks} == {steps * accumulation}
+    for step in (0, seam - 1, seam, seam + 1):
+        parts = [rank[step * accumulation + i] for rank in ranks for i in range(accumulation)]
+        assert examples_of(parts) == examples_of([whole[step]])
+        assert {len(part.nsp_labels) for part in parts} == {micro}
+        masked = sum(len(part.masked_labels) for part in parts)
+        assert {part.global_masked for part in parts} == {masked}
+        assert {part.global_pairs for part in parts} == {24}
+        assert whole[step].global_masked == masked
+
+
+def test_every_pair_comes_once_an_epoch_also_across_the_seam(
+    small_corpus: PreparedCorpus, small_data: DataConfig
+) -> None:
+    pairs = small_corpus.splits["train"].pairs
+    steps = -(-3 * pairs // 24)
+    batches = TrainingBatches(small_corpus, small_data, 1, WHOLE, steps)
+    # The first word of a sentence, which may be masked, names the sentence.
+    names = []
+    for example in examples_of(batches[i] for i in range(steps)):
+        original = dict(zip(example.positions, example.labels, strict=True))
+        names.append(original.get(1, example.token_ids[1]))
+    split = small_corpus.splits["train"]
+    starts = split.sentence_starts[split.first_sentence(np.arange(pairs))]
+    everything = sorted(split.token_ids[starts].tolist())
+    assert len(set(everything)) == pairs
+    epochs = [names[e * pairs : (e + 1) * pairs] for e in range(3)]
+    assert all(sorted(epoch) == everything for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_masks_of_the_same_pair_differ_between_epochs(
+    small_corpus: PreparedCorpus, small_data: DataConfig
+) -> None:
+    builder = TrainingBatches(small_corpus, small_data, 1, WHOLE, 1).examples
+    index = np.arange(small_corpus.splits["train"].pairs)
+    first, again, second = (
+        examples_of([builder.build(index, np.full_like(index, epoch), 1, 1)]) for epoch in (0, 0, 1)
+    )
+    assert first == again
+    same_length = [
+        (a, b)
+        for a, b in zip(first, second, strict=True)
+        if len(a.token_ids) == len(b.token_ids) and len(a.positions) > 1
+    ]
+    assert len(same_length) > 30
+    assert np.mean([a.positions == b.positions for a, b in same_length]) < 0.2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_any_number_of_workers_gives_the_same_batches(
+    small_corpus: PreparedCorpus, small_data: DataConfig, workers: int
+) -> None:
+    share = Share(rank=1, world_size=2, micro_batch_size=4, accumulation=3)
+    batches = TrainingBatches(small_corpus, small_data, 2, share, 4)
+    loader = DataLoader(batches, batch_size=None, collate_fn=as_it_is, num_workers=workers)
+    torch.manual_seed(workers)
+    assert examples_of(loader) == examples_of(batches[i] for i in range(12))
+
+
+def test_starting_at_a_step_is_the_rest_of_the_run(
+    small_corpus: PreparedCorpus, small_data: DataConfig
+) -> None:
+    share = Share(rank=0, world_size=2, micro_batch_size=4, accumulation=3)
+    run = TrainingBatches(small_corpus, small_data, 2, share, 20)
+    whole = [run[i] for i in range(len(run))]
+    longer = TrainingBatches(small_corpus, small_data, 2, share, 99)
+    resumed = list(
+        DataLoader(Subset(longer, range(15 * 3, 20 * 3)), batch_size=None, collate_fn=as_it_is)
+    )
+    assert examples_of(resumed) == examples_of(whole[15 * 3 :])
+    assert [b.global_masked for b in resumed] == [b.global_masked for b in whole[15 * 3 :]]
+    assert examples_of([run[7]]) == examples_of([whole[7]]), "it depends on what came before"
+
+
+def test_seeds_give_different_orders_and_indices_end(
+    small_corpus: PreparedCorpus, small_data: DataConfig
+) -> None:
+    one, other = (TrainingBatches(small_corpus, small_data, s, WHOLE, 2) for s in (0, 1))
+    assert examples_of([one[0]]) != examples_of([other[0]])
+    for index in (-1, 2):
+        with pytest.raises(IndexError):
+            one[index]
+
+
+def test_only_words_are_predicted_and_no_random_word_is_special(
+    small_corpus: PreparedCorpus, small_data: DataConfig
+) -> None:
+    data = replace(small_data, masking=MaskingConfig(0.5, 0.0, 1.0, 0.0))
+    batches = TrainingBatches(small_corpus, data, 0, WHOLE, 30)
+    for example in examples_of(batches[i] for i in range(30)):
+        assert min(example.labels) >= 5
+        assert min(example.token_ids[place] for place in example.positions) >= 5
+        special = [place for place, token in enumerate(example.token_ids) if token < 5]
+        assert [example.token_ids[place] for place in special] == [2, 3, 3]

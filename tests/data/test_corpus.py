@@ -1,0 +1,228 @@
+"""Sources of text → documents, splits, and what a user is told when a source cannot be used."""
+
+import json
+import time
+from collections.abc import Callable
+from itertools import chain, pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import datasets
+import huggingface_hub
+import pytest
+
+from bert_lightning.config import DataConfig, Format, Source
+from bert_lightning.data import corpus
+from bert_lightning.data.corpus import Document, find_source
+from bert_lightning.errors import UserError
+
+Maker = Callable[..., DataConfig]
+
+
+@pytest.fixture(autouse=True)
+def _own_table_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "tables")
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Maker:
+    """Writes files and gives the config that reads them: `text({"a.txt": "…"}, format=…)`."""
+
+    def make(files: dict[str, str | bytes], path: str = "text", **options: object) -> DataConfig:
+        folder = tmp_path / "text"
+        folder.mkdir(exist_ok=True)
+        for name, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            (folder / name).write_bytes(data)
+        base = {"format": Format.prose, "validation_share": 0.0}
+        return DataConfig(source=Source.text, path=str(tmp_path / path), **(base | options))
+
+    return make
+
+
+def train(data: DataConfig) -> list[Document]:
+    return find_source(data).read()["train"]
+
+
+def prose(number: int) -> str:
+    return f"This is document {number}. It has two sentences."
+
+
+def failure(data: DataConfig) -> str:
+    def read() -> None:
+        source = find_source(data)
+        corpus.check_pairs(source, source.read())
+
+    with pytest.raises(UserError) as error:
+        read()
+    return str(error.value)
+
+
+def test_wikitext_headings_separate_documents_and_section_headings_do_not(tmp_path: Path) -> None:
+    lines = (
+        " \n = One = \n \n a b . c . \n = = Part = = \n \n d . e f . \n \n = Two = \n g . h . \n"
+    )
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"wiki.{name}.tokens").write_text(lines)
+    splits = find_source(DataConfig(path=str(tmp_path))).read()
+    assert set(splits) == {"train", "validation", "test"}
+    assert splits["train"] == [[["a b", "c ."], ["d", "e f ."]], [["g", "h ."]]]
+
+
+def test_blank_lines_separate_documents_and_lines_are_paragraphs(text: Maker) -> None:
+    data = text({"a.txt": "A b. C d.\nE f. G h.\n\n \nI j. K l.\r\n\r\nOne alone.\n"})
+    assert train(data) == [[["A b.", "C d."], ["E f.", "G h."]], [["I j.", "K l."]]]
+
+
+def test_hard_wrapped_joins_the_lines_of_a_block(text: Maker) -> None:
+    data = text({"a.txt": "A long\nsentence. And\nanother.\n\nC d. E f.\n"}, hard_wrapped=True)
+    assert train(data) == [[["A long sentence.", "And another."]], [["C d.", "E f."]]]
+
+
+def test_text_in_wikitext_format_is_parted_at_headings(text: Maker) -> None:
+    data = text({"a.txt": " = A = \n a . b . \n = B = \n c . d . \n"}, format=Format.wikitext)
+    assert train(data) == [[["a", "b ."]], [["c", "d ."]]]
+
+
+def test_a_file_a_folder_and_a_pattern_are_read_in_sorted_order(text: Maker) -> None:
+    files = {"b.txt": prose(2), "a.txt": prose(1), "c.md": prose(3)}
+    assert [d[0][0] for d in train(text(files))] == ["This is document 1.", "This is document 2."]
+    assert len(train(text(files, path="text/b.txt"))) == 1
+    assert [d[0][0][-2] for d in train(text(files, path="text/*.*"))] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_each_row_of_a_table_is_a_document(text: Maker, tmp_path: Path, kind: str) -> None:
+    rows = [f"{prose(n)}\nA second paragraph. It is short." for n in range(3)]
+    table = datasets.Dataset.from_dict({"number": [0, 1, 2], "body": rows})
+    (tmp_path / "text").mkdir()
+    file = str(tmp_path / "text" / f"table.{kind}")
+    {"csv": table.to_csv, "jsonl": table.to_json, "parquet": table.to_parquet}[kind](file)
+    documents = train(text({}, text_column="body"))
+    assert documents == [
+        [
+            [f"This is document {n}.", "It has two sentences."],
+            ["A second paragraph.", "It is short."],
+        ]
+        for n in range(3)
+    ]
+
+
+def test_a_table_without_the_text_column_names_its_columns(text: Maker) -> None:  # BAD_INPUT 15
+    data = text({"t.jsonl": json.dumps({"title": "a", "body": "b"}) + "\n"})
+    message = failure(data)
+    assert f"{data.path}/t.jsonl has no column 'text'; it has title, body" in message
+    assert "data.text_column" in message
+
+
+def test_a_column_of_numbers_is_refused_by_its_type(text: Maker) -> None:
+    message = failure(text({"t.jsonl": '{"text": 1}\n{"text": 2}\n'}))
+    assert "column 'text' holds int64, not text" in message
+
+
+@pytest.mark.parametrize("count", [5, 10, 41, 100])
+def test_held_out_splits_share_no_document_and_are_spread_evenly(text: Maker, count: int) -> None:
+    body = "\n\n".join(prose(n) for n in range(count))
+    data = text({"a.txt": body}, validation_share=0.2, test_share=0.1)
+    splits = find_source(data).read()
+    numbers = {
+        name: [int(d[0][0].split()[-1][:-1]) for d in documents]
+        for name, documents in splits.items()
+    }
+    assert sorted(chain.from_iterable(numbers.values())) == list(range(count))
+    assert len(numbers["validation"]) == max(2, round(0.2 * count))
+    assert len(numbers["test"]) == max(2, round(0.1 * count))
+    for held_out in (numbers["validation"], numbers["test"]):
+        assert held_out == sorted(held_out)
+        gaps = [b - a for a, b in pairwise(held_out)]
+        assert max(gaps) <= min(gaps) + 3
+        assert held_out[0] <= max(gaps)
+        assert count - held_out[-1] <= max(gaps) + 1
+    assert numbers == {
+        name: [int(d[0][0].split()[-1][:-1]) for d in documents]
+        for name, documents in find_source(data).read().items()
+    }
+
+
+def test_no_share_held_out_gives_no_split(text: Maker) -> None:
+    assert set(find_source(text({"a.txt": prose(1)})).read()) == {"train"}
+
+
+def test_an_empty_file_is_named(text: Maker) -> None:  # BAD_INPUT 11
+    data = text({"a.txt": " \n\n", "b.txt": prose(1)})
+    assert f"{data.path}/a.txt is empty (0 words)" in failure(data)
+
+
+def test_fewer_than_two_documents_gives_the_path_and_the_count(text: Maker) -> None:  # 11
+    data = text({"a.txt": prose(1)})
+    message = failure(data)
+    assert f"{data.path} (1 files): the train split has 1 documents" in message
+    assert "2 or more" in message
+
+
+def test_text_that_is_not_utf8_gives_the_file_and_the_byte(text: Maker) -> None:  # BAD_INPUT 12
+    data = text({"latin.txt": "Grüße. Bis bald.".encode("latin1")})
+    assert f"{data.path}/latin.txt is not UTF-8: byte 2 is 0xfc" in failure(data)
+    marked = text({"latin.txt": b"\xef\xbb\xbf" + prose(1).encode()})
+    assert train(marked)[0][0][0] == "This is document 1."
+
+
+@pytest.mark.parametrize("source", [Source.text, Source.wikitext2])
+def test_a_missing_path_gives_the_absolute_path_and_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Source
+) -> None:  # BAD_INPUT 13
+    monkeypatch.chdir(tmp_path)
+    message = failure(DataConfig(source=source, path="absent"))
+    assert str(tmp_path / "absent") in message
+    assert f"the working directory is {tmp_path}" in message
+
+
+def test_text_without_a_path_asks_for_one() -> None:
+    assert "data.path='notes/*.txt'" in failure(DataConfig(source=Source.text))
+
+
+@pytest.mark.parametrize(
+    ("content", "text_format", "counts"),
+    [
+        ("One line.\nAnother line.\n\nA third.", Format.prose, ("2 documents", "3 paragraphs")),
+        (
+            " = A = \n one line . \n = B = \n another . \n",
+            Format.wikitext,
+            ("2 documents", "2 paragraphs"),
+        ),
+    ],
+)
+def test_no_paragraph_with_two_sentences_gives_the_counts(
+    text: Maker, content: str, text_format: Format, counts: tuple[str, str]
+) -> None:  # BAD_INPUT 38
+    data = text({"a.txt": content}, format=text_format)
+    message = failure(data)
+    assert f"{data.path}" in message
+    assert all(count in message for count in counts)
+    assert "none has two sentences" in message
+
+
+def test_a_hub_that_hangs_is_decided_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(*_: object, **__: object) -> None:
+        time.sleep(5)
+
+    assert corpus.HUB_SECONDS < 10
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", hang)
+    monkeypatch.setattr(corpus, "HUB_SECONDS", 0.2)
+    started = time.monotonic()
+    assert corpus._hub_out_of_reach(DataConfig()) == "no answer within 0.2 s"
+    assert time.monotonic() - started < 2
+
+
+def test_a_hub_that_refuses_is_quoted_and_one_that_answers_is_in_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("no route\nto the host")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", refuse)
+    assert corpus._hub_out_of_reach(DataConfig()) == "ConnectionError: no route"
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "dataset_info", lambda *_, **__: SimpleNamespace(id="x")
+    )
+    assert corpus._hub_out_of_reach(DataConfig()) is None

@@ -1,0 +1,365 @@
+"""The prepared corpus: built once, whole or not at all, and keyed by all that decides it."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import huggingface_hub
+import numpy as np
+import pytest
+
+from bert_lightning.config import DataConfig, Fallback, Format, Source, TokenizerConfig
+from bert_lightning.data import corpus, store
+from bert_lightning.data.store import PreparedCorpus, prepare
+from bert_lightning.errors import UserError
+
+WORDS = TokenizerConfig(min_frequency=1)
+ARTICLES = [
+    line
+    for n in range(4)
+    for line in (" \n", f" = Article {n} = \n", f" word{n} a . b c . \n", " d . e . f . \n")
+]
+
+SETUP = """
+import os, sys, time
+from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
+from bert_lightning.data import store
+
+def signal_and_sleep(*_):
+    print("reached", flush=True)
+    time.sleep(60)
+
+path, cache = sys.argv[1:]
+data = DataConfig(source=Source.text, path=path, format=Format.prose, cache_dir=cache)
+"""
+PREPARE = "print(store.prepare(data, TokenizerConfig(min_frequency=1)).key, flush=True)\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataConfig:
+    file = tmp_path / "text.txt"
+    file.write_text("\n\n".join(f"Document {n} is here. It is short. It ends." for n in range(30)))
+    return DataConfig(
+        source=Source.text,
+        path=str(file),
+        format=Format.prose,
+        cache_dir=str(tmp_path / "cache"),
+    )
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the stores that are really built."""
+    built = []
+    build = store._build
+
+    def counted(folder: Path, *rest: object) -> None:
+        built.append(folder.name)
+        build(folder, *rest)
+
+    monkeypatch.setattr(store, "_build", counted)
+    return built
+
+
+def folder_of(data: DataConfig, prepared: PreparedCorpus) -> Path:
+    return store.cache_folder(data) / f"{prepared.name}-{prepared.key[:16]}"
+
+
+def same(a: PreparedCorpus, b: PreparedCorpus) -> bool:
+    return (
+        (a.name, a.key, a.tokenizer.to_str()) == (b.name, b.key, b.tokenizer.to_str())
+        and set(a.splits) == set(b.splits)
+        and all(
+            np.array_equal(getattr(a.splits[name], array), getattr(b.splits[name], array))
+            for name in a.splits
+            for array in store._ARRAYS
+        )
+    )
+
+
+def start(script: str, data: DataConfig) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", SETUP + script, str(data.path), str(data.cache_dir)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def test_a_store_holds_the_text(data: DataConfig) -> None:
+    prepared = prepare(data, WORDS)
+    train, validation = prepared.splits["train"], prepared.splits["validation"]
+    assert (train.documents, train.paragraphs, train.sentences, train.pairs) == (27, 27, 81, 54)
+    assert (validation.documents, validation.pairs) == (3, 6)
+    words = [prepared.tokenizer.id_to_token(int(i)) for i in train.token_ids[:12]]
+    assert words == [
+        "document",
+        "0",
+        "is",
+        "here",
+        ".",
+        "it",
+        "is",
+        "short",
+        ".",
+        "it",
+        "ends",
+        ".",
+    ]
+    assert train.token_ids.dtype == np.uint16
+    lengths = train.sentence_length(np.arange(3))
+    assert lengths.tolist() == [5, 4, 3]
+    assert prepared.fallback_reason is None
+
+
+def test_a_reopened_store_equals_the_built_one_and_reads_no_text(
+    data: DataConfig, builds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = prepare(data, WORDS)
+    monkeypatch.setattr(corpus, "_read_utf8", None)
+    assert same(prepare(data, WORDS), built)
+    assert len(builds) == 1
+
+
+def test_changed_text_options_or_words_make_a_new_key(data: DataConfig) -> None:
+    first = prepare(data, WORDS)
+    assert data.path is not None
+    variants = {
+        "frequency": prepare(data, TokenizerConfig(min_frequency=2)),
+        "case": prepare(data, TokenizerConfig(min_frequency=1, lowercase=False)),
+        "split": prepare(replace(data, validation_share=0.3), WORDS),
+        "wrapping": prepare(replace(data, hard_wrapped=True), WORDS),
+    }
+    file = Path(data.path)
+    file.write_text(file.read_text().replace("short", "brief"))
+    variants["text"] = prepare(data, WORDS)
+    keys = {first.key, *(variant.key for variant in variants.values())}
+    assert len(keys) == 1 + len(variants)
+    assert variants["text"].tokenizer.token_to_id("brief") is not None
+    assert prepare(replace(data, max_length=20, num_workers=3), WORDS).key in keys
+
+
+def test_another_tokenizer_file_makes_a_new_key(data: DataConfig, tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    given = TokenizerConfig(path=str(file))
+    prepare(data, WORDS).tokenizer.save(str(file))
+    first = prepare(data, given)
+    prepare(data, TokenizerConfig(min_frequency=3)).tokenizer.save(str(file))
+    second = prepare(data, given)
+    assert first.key != second.key
+    assert second.tokenizer.get_vocab_size() < first.tokenizer.get_vocab_size()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["train/token_ids.npy", "validation/paragraph_starts.npy", "tokenizer.json", "manifest.json"],
+)
+@pytest.mark.parametrize("damage", ["cut", "removed"])
+def test_a_damaged_store_is_rebuilt(
+    data: DataConfig, builds: list[str], name: str, damage: str
+) -> None:
+    first = prepare(data, WORDS)
+    before = first.splits["train"].token_ids.tolist()
+    file = folder_of(data, first) / name
+    if damage == "cut":
+        content = file.read_bytes()
+        file.unlink()
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        file.unlink()
+    second = prepare(data, WORDS)
+    assert len(builds) == 2
+    assert second.splits["train"].token_ids.tolist() == before
+    prepare(data, WORDS)
+    assert len(builds) == 2
+
+
+def test_a_failed_build_leaves_nothing_that_looks_finished(
+    data: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(UserError, match=r"No space left; data\.cache_dir=FOLDER"):
+            prepare(data, WORDS)
+    assert not list(store.cache_folder(data).rglob("manifest.json"))
+    assert prepare(data, WORDS).splits["train"].documents == 27
+
+
+def test_a_cache_that_cannot_be_made_is_named(data: DataConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=rf"cannot be written to {tmp_path}/file/cache"):
+        prepare(replace(data, cache_dir=str(tmp_path / "file" / "cache")), WORDS)
+
+
+def test_two_processes_that_build_at_once_make_one_store(data: DataConfig) -> None:
+    script = """
+build = store._build
+def slow(*arguments):
+    time.sleep(0.5)
+    build(*arguments)
+    print("built", flush=True)
+store._build = slow
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+    processes = [start(script + PREPARE, data) for _ in range(2)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    outputs = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sorted(map(len, outputs)) == [1, 2], "built other than once"
+    key = prepare(data, WORDS).key
+    assert {output[-1] for output in outputs} == {key}
+    folders = [entry for entry in store.cache_folder(data).iterdir() if entry.is_dir()]
+    assert [folder.name for folder in folders] == [f"text-{key[:16]}"]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "store._encode = signal_and_sleep",
+        "store.np.save = lambda file, _: (open(file, 'wb').write(b'half'), signal_and_sleep())",
+        "store.Path.rename = signal_and_sleep",
+    ],
+    ids=["encoding", "writing", "before the rename"],
+)
+def test_a_process_killed_in_mid_build_leaves_nothing_that_looks_finished(
+    data: DataConfig, step: str, builds: list[str]
+) -> None:
+    process = start(f"{step}\n{PREPARE}", data)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reached\n"
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    prepared = prepare(data, WORDS)
+    assert builds == [folder_of(data, prepared).name], "the half-built store was taken for whole"
+    fresh = prepare(replace(data, cache_dir=f"{data.cache_dir}-fresh"), WORDS)
+    assert same(prepared, fresh)
+
+
+def test_a_split_without_two_documents_is_refused_before_anything_is_written(
+    data: DataConfig,
+) -> None:
+    assert data.path is not None
+    Path(data.path).write_text("Only one. Document here.")
+    with pytest.raises(UserError, match="the train split has 0 documents"):
+        prepare(data, WORDS)
+    assert not list(store.cache_folder(data).rglob("manifest.json"))
+
+
+class TestHub:
+    """What happens with `wikitext2` where no path is given; the hub itself is never asked."""
+
+    @pytest.fixture
+    def hub(self, tmp_path: Path) -> DataConfig:
+        return DataConfig(cache_dir=str(tmp_path / "cache"))
+
+    @pytest.fixture(autouse=True)
+    def _flags_are_put_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for constants in (datasets.config, huggingface_hub.constants):
+            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+        """The hub in reach: it gives four articles a split, and what it was asked is noted."""
+        calls: list[tuple[object, ...]] = []
+
+        def load(*arguments: object, **options: object) -> datasets.DatasetDict:
+            calls.append((*arguments, options["revision"]))
+            return datasets.DatasetDict(
+                {
+                    split: datasets.Dataset.from_dict({"text": ARTICLES})
+                    for split in ("train", "validation", "test")
+                }
+            )
+
+        monkeypatch.setattr(corpus, "_hub_out_of_reach", lambda _: None)
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        return calls
+
+    @pytest.fixture
+    def out_of_reach(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def load(*_: object, **__: object) -> None:
+            assert datasets.config.HF_HUB_OFFLINE, "datasets would retry for minutes"
+            raise ConnectionError("not cached")
+
+        monkeypatch.setattr(corpus, "_hub_out_of_reach", lambda _: "ConnectError: no route")
+        monkeypatch.setattr(datasets, "load_dataset", load)
+
+    def test_the_hubs_rows_become_the_same_documents_as_the_files(
+        self, hub: DataConfig, asked: list[tuple[object, ...]], tmp_path: Path
+    ) -> None:
+        prepared = prepare(hub, WORDS)
+        assert prepared.name == "wikitext2"
+        assert prepared.fallback_reason is None
+        assert asked == [(hub.hub_repository, hub.hub_name, hub.hub_revision)]
+        for name in ("train", "valid", "test"):
+            (tmp_path / f"wiki.{name}.tokens").write_text("".join(ARTICLES))
+        local = prepare(replace(hub, path=str(tmp_path)), WORDS)
+        assert same(replace(prepared, key=local.key), local)
+        train = prepared.splits["train"]
+        assert (train.documents, train.paragraphs, train.pairs) == (4, 8, 12)
+
+    def test_a_prepared_corpus_needs_no_hub_again(
+        self, hub: DataConfig, asked: list[tuple[object, ...]]
+    ) -> None:
+        first = prepare(hub, WORDS)
+        assert same(prepare(hub, WORDS), first)
+        assert len(asked) == 1
+
+    def test_out_of_reach_falls_back_to_the_builtin_corpus_with_a_loud_warning(
+        self, hub: DataConfig, out_of_reach: None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING):
+            prepared = prepare(hub, TokenizerConfig())
+        assert prepared.name == "builtin"
+        assert "ConnectError: no route" in str(prepared.fallback_reason)
+        (record,) = (r for r in caplog.records if r.name.startswith("bert_lightning"))
+        assert record.levelno >= logging.WARNING
+        for part in ("not the corpus you asked for", "BUILT-IN", "no route", "data.path=FOLDER"):
+            assert part in record.getMessage()
+        assert [f for f in store.cache_folder(hub).glob("builtin-*") if f.is_dir()]
+        assert not [f for f in store.cache_folder(hub).glob("wikitext2-*") if f.is_dir()]
+
+    def test_without_a_fallback_it_is_an_error_with_the_ways_out(
+        self, hub: DataConfig, out_of_reach: None
+    ) -> None:  # BAD_INPUT 14
+        with pytest.raises(UserError) as error:
+            prepare(replace(hub, fallback=None), WORDS)
+        for part in ("data.path", "data=builtin", hub.hub_repository, "keeps it for runs without"):
+            assert part in str(error.value)
+
+    def test_the_hub_is_used_again_once_it_is_back(
+        self,
+        hub: DataConfig,
+        monkeypatch: pytest.MonkeyPatch,
+        asked: list[tuple[object, ...]],
+    ) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(corpus, "_hub_out_of_reach", lambda _: "down")
+            patched.setattr(datasets, "load_dataset", lambda *_, **__: 1 / 0)
+            assert prepare(hub, WORDS).name == "builtin"
+        assert prepare(hub, WORDS).name == "wikitext2"
+        assert hub.fallback is Fallback.builtin
+
+
+def test_wikitext2_from_the_files_is_kept_under_its_own_name(
+    wikitext2_corpus: PreparedCorpus, cache_dir: str
+) -> None:
+    assert wikitext2_corpus.name == "wikitext2"
+    assert (Path(cache_dir) / f"wikitext2-{wikitext2_corpus.key[:16]}" / "manifest.json").is_file()
+    sizes = {name: split.pairs for name, split in wikitext2_corpus.splits.items()}
+    assert sizes == {"train": 59_135, "validation": 6_216, "test": 7_181}

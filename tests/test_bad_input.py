@@ -1,0 +1,354 @@
+"""What a user gets wrong, and what they get: exit code 2 and one message that helps.
+
+The numbers are those of the project's table of mistakes. Each runs the command line as `train.py`
+does, in this process; a few start the real one.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from bert_lightning import cli
+from bert_lightning.config import TrainConfig
+from bert_lightning.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+PROSE = "It rained. We stayed in. They left.\n"
+FILES = {
+    "empty.txt": b"",
+    "one.txt": PROSE.encode(),
+    "single.txt": b"It rained.\n\nWe stayed in.\n\nThey left.\n",
+    "latin.txt": "Ein Satz. Noch einer, größer.".encode("latin1"),
+    "table.csv": b"title,body\nRain,It rained. We stayed in.\n",
+    "notes.txt": "\n\n".join([PROSE] * 40).encode(),
+}
+GPUS = "trainer.accelerator=gpu"
+TEXT = "data=text data.path="
+SHARES = "data.masking.mask_share=0.7"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with files in it, no GPU, and Hydra's and logging's global state put back."""
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield tmp_path
+    GlobalHydra.instance().clear()
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:], root.level = handlers, level
+
+
+def arguments(overrides: str) -> list[str]:
+    """A run that would be short, if it ever began."""
+    run = ["hydra.run.dir=run", "data.cache_dir=cache", "logger=none", "data=builtin"]
+    return [*run, "trainer.max_steps=1", *overrides.split()]
+
+
+def train(config: TrainConfig) -> None:
+    from bert_lightning.training.run import fit
+
+    fit(config)
+
+
+def start(
+    monkeypatch: pytest.MonkeyPatch, overrides: str, task: Callable[[TrainConfig], None] = train
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments(overrides)])
+    cli.run(ROOT / "conf", task)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def refusal(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[[str], str]:
+    """Runs the command line, which must refuse; returns its one message."""
+
+    def run(overrides: str) -> str:
+        before = contents(place)
+        with pytest.raises(SystemExit) as ended:
+            start(monkeypatch, overrides)
+        out, err = capfd.readouterr()
+        assert ended.value.code == 2
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert "Traceback" not in out
+        after = contents(place)
+        assert {path: after.get(path) for path in before} == before
+        return err.removeprefix("error: ").strip()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("row", "overrides", "says"),
+    [
+        (
+            1,
+            "model=tinny",
+            "model=tinny: there is no such model; there are base, large, medium, mini, small, tiny;"
+            " did you mean 'tiny'?",
+        ),
+        (1, "model=", "there are base, large, medium, mini, small, tiny"),
+        (1, "data=wikitex2", "builtin, text, wikitext2; did you mean 'wikitext2'?"),
+        (1, "tokenizer=wrd", "did you mean 'word'?"),
+        (1, "optim=adm", "there are adam, adamw; did you mean 'adam'?"),
+        (1, "strategy=dpp", "there are auto, ddp, fsdp; did you mean 'ddp'?"),
+        (1, "logger=wandb", "there are csv, none, tensorboard"),
+        (2, "trainer.device=2", "trainer has no key 'device'; did you mean 'devices'?"),
+        (3, "trainer.devices=two", "trainer.devices=two; an integer; -1 for all; auto"),
+        (3, "trainer.devices=0", "trainer.devices=0; an integer of 1 or more"),
+        (4, "optim.lr=1e-4x", "optim.lr=1e-4x: expects a number"),
+        (5, "experiment=absent", "experiment=absent; there is textbook"),
+        (5, "+experiment=absent", "experiment=absent; there is textbook"),
+        (6, "model=tiny,base", "add -m; python train.py -m model=tiny,base"),
+        (6, "optim.lr=1e-3,1e-4", "add -m; python train.py -m optim.lr=1e-3,1e-4"),
+        (
+            7,
+            "model.num_attention_heads=3",
+            "model.hidden_size=128; model.num_attention_heads=3; such as model.hidden_size=126",
+        ),
+        (8, "data.max_length=513", "data.max_length=513; model.max_position_embeddings=512"),
+        (9, "model.vocab_size=100", "model.vocab_size=100 is smaller; or null"),
+        (11, f"{TEXT}empty.txt", "{here}/empty.txt is empty; 0 words"),
+        (11, f"{TEXT}one.txt", "one.txt; has 0 documents; needs 2 or more"),
+        (11, f"{TEXT}single.txt", "single.txt: 1 files, 3 documents and 3 paragraphs"),
+        (12, f"{TEXT}latin.txt", "{here}/latin.txt is not UTF-8: byte 24 is 0xf6; iconv"),
+        (13, f"{TEXT}missing.txt", "data.path=missing.txt; {here}/missing.txt; directory is {here}"),
+        (
+            13,
+            "data=wikitext2 data.path=absent",
+            "{here}/absent/wiki.train.tokens; directory is {here}; wiki.valid.tokens",
+        ),
+        (15, f"{TEXT}table.csv", "{here}/table.csv; no column 'text'; title, body"),
+        (16, "data.masking.mask_probability=0", "mask_probability=0; between 0 and 1; 0.15"),
+        (16, "data.masking.mask_probability=1", "mask_probability=1; between 0 and 1; 0.15"),
+        (16, SHARES, "mask_share=0.7; random_share=0.1; keep_share=0.1; up to 0.9; up to 1"),
+        (16, "data.masking.mask_share=1.2", "mask_share=1.2; between 0 and 1"),
+        (17, "optim.warmup_steps=7", "optim.warmup_steps=7; trainer.max_steps=1"),
+        (
+            17,
+            "optim.warmup_steps=7 trainer.max_steps=-1 trainer.max_epochs=0.001",
+            "optim.warmup_steps=7; the run of 1 steps",
+        ),
+        (25, "hydra.run.dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
+        (25, "hydra.run.dir=notes.txt", "{here}/notes.txt cannot be made; hydra.run.dir=FOLDER"),
+        (25, "run_dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
+        (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds 0; trainer.accelerator=cpu"),
+        (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; on cpu with 0 GPUs found; strategy=ddp"),
+        (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be 1 or more"),
+        (29, "data.global_batch_size=0", "data.global_batch_size=0 must be 1 or more"),
+        (29, "data.micro_batch_size=-1", "data.micro_batch_size=-1 must be 1 or more"),
+        (30, "trainer.precision=16-mixed", "precision=16-mixed; CPU; trainer.precision=bf16-mixed"),
+        (
+            31,
+            "data.global_batch_size=10 data.micro_batch_size=3",
+            "data.global_batch_size=10; a multiple of 1 device × data.micro_batch_size=3; nearest; "
+            "data.global_batch_size=9 or data.global_batch_size=12",
+        ),
+        (
+            31,
+            "data.global_batch_size=10 data.micro_batch_size=2 trainer.accumulate_grad_batches=2 "
+            "trainer.devices=2",
+            "global_batch_size=10 is not 2 devices × data.micro_batch_size=2 × "
+            "trainer.accumulate_grad_batches=2 (8 pairs); nearest: data.global_batch_size=8",
+        ),
+        (33, "seed=-1", "seed=-1; between 0 and 4294967295"),
+        (33, "seed=4294967296", "seed=4294967296; between 0 and 4294967295"),
+    ],
+    ids=lambda value: f"row{value}" if isinstance(value, int) else None,
+)
+def test_row(
+    refusal: Callable[[str], str], place: Path, row: int, overrides: str, says: str
+) -> None:
+    message = refusal(overrides)
+    for part in says.replace("{here}", str(place)).split("; "):
+        assert part in message, row
+
+
+def test_row_9_names_both_numbers(refusal: Callable[[str], str], place: Path) -> None:
+    message = refusal("data=text data.path=notes.txt model.vocab_size=6")
+    words = {"it", "rained", "we", "stayed", "in", "they", "left", "."}
+    assert "model.vocab_size=6 is smaller" in message
+    assert f"use model.vocab_size={len(words) + 5}," in message
+
+
+def test_row_14_offline_and_not_cached(
+    refusal: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+    import huggingface_hub
+
+    def out_of_reach(*_: object, **__: object) -> None:
+        raise ConnectionError("no route to the hub")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", out_of_reach)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets, "load_dataset", out_of_reach)
+    message = refusal("data=wikitext2 data.fallback=null")
+    assert "Salesforce/wikitext (wikitext-2-v1) is neither in the cache nor" in message
+    assert "no route to the hub" in message
+    assert "one run with the hub in reach keeps it" in message
+    assert "data.path=FOLDER" in message
+    assert "data=builtin" in message
+
+
+def test_row_27_more_gpus_than_there_are(
+    refusal: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    message = refusal("trainer.devices=3")
+    assert "trainer.devices=3 asks for more GPUs than the 2" in message
+    assert "trainer.devices=2 uses them all" in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ("modell=tiny", "the config has no key 'modell'; did you mean 'model'?"),
+        ("sed=1", "the config has no key 'sed'; did you mean 'seed'?"),
+        ("data.max_len=9", "data has no key 'max_len'; did you mean 'max_length'?"),
+        ("data.masking.maskprobability=0.1", "did you mean 'mask_probability'?"),
+        ("tokenizer.min_freq=2", "did you mean 'min_frequency'?"),
+        ("model.hiden_size=8", "model has no key 'hiden_size'; did you mean 'hidden_size'?"),
+        ("objective.mlm=1", "objective has no key 'mlm'; it has mlm_weight, nsp_weight"),
+        ("optim.lrr=1", "optim has no key 'lrr'; did you mean 'lr'?"),
+        ("trainer.max_step=1", "trainer has no key 'max_step'; did you mean 'max_steps'?"),
+        ("strategy.nam=ddp", "strategy has no key 'nam'; did you mean 'name'?"),
+        ("logger=csv logger.nam=x", "logger has no key 'nam'; did you mean 'name'?"),
+        ("callbacks.topk=2", "callbacks has no key 'topk'; did you mean 'save_top_k'?"),
+        ("+sed=1", "the config has no key 'sed'; did you mean 'seed'?"),
+        ("++optim.lrr=1", "optim has no key 'lrr'; did you mean 'lr'?"),
+    ],
+)
+def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -> None:
+    assert refusal(overrides).endswith(says)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ("foo", "foo: this is not an override of the form key=value"),
+        ("optim.lr=[1,2", "optim.lr=[1,2: this is not an override of the form key=value"),
+        ("trainer.max_steps=", "trainer.max_steps=: expects an integer"),
+        ("optim.lr=null", "optim.lr=null: expects a number"),
+        ("data.micro_batch_size=x", "data.micro_batch_size=x: expects an integer or null"),
+        ("data.hard_wrapped=maybe", "data.hard_wrapped=maybe: expects true or false"),
+        ("optim.optimizer=adm", "expects adam or adamw; did you mean 'adam'?"),
+        ("optim.lr=${foo}", "optim.lr: Interpolation key 'foo' not found"),
+        ("optim=3", "optim=3: expects the name of a file in conf/optim"),
+        ("logger=null", "logger=null: expects the name of a file in conf/logger or logger=none"),
+        ("logger.name=csv", "null, as logger is with logger=none, has no keys to set"),
+        ("~optim.lr", "~optim.lr: no key can be taken out; give it another value"),
+        ("model@foo=tiny", "there is no 'model@foo' to override; did you mean 'model'?"),
+    ],
+)
+def test_a_broken_override(refusal: Callable[[str], str], overrides: str, says: str) -> None:
+    assert says in refusal(overrides)
+
+
+def test_a_mistake_in_one_job_of_a_sweep_leaves_the_other_alone(
+    refusal: Callable[[str], str], place: Path
+) -> None:
+    message = refusal(
+        "-m hydra.sweep.dir=sweep data=text data.path=notes.txt data.global_batch_size=4 "
+        "data.max_length=16 data.micro_batch_size=2 trainer.accumulate_grad_batches=3,2"
+    )
+    assert "trainer.accumulate_grad_batches=3 (6 pairs)" in message
+    assert not (place / "sweep" / "0" / "checkpoints").exists()
+    assert (place / "sweep" / "1" / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "x"), ValueError("x")])
+def test_an_error_of_the_programs_own_is_not_explained_away(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def task(config: TrainConfig) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        start(monkeypatch, "", task)
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("given", [None, "0", "1"])
+def test_the_environment_is_as_it_was(monkeypatch: pytest.MonkeyPatch, given: str | None) -> None:
+    seen: list[str | None] = []
+    if given is not None:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", given)
+    start(monkeypatch, "", lambda _: seen.append(os.environ.get("HYDRA_FULL_ERROR")))
+    assert [*seen, os.environ.get("HYDRA_FULL_ERROR")] == [given, given]
+
+
+def test_only_the_first_rank_speaks(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(SystemExit) as ended:
+        start(monkeypatch, "seed=-1")
+    assert ended.value.code == 2
+    assert capfd.readouterr().err == ""
+
+
+def test_the_config_may_ask_for_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`debug: traceback` in a YAML file, where no argument shows it."""
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        copy = tmp_path / "conf" / path.relative_to(ROOT / "conf")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text().replace("debug: null", "debug: traceback"))
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments("seed=-1")])
+    with pytest.raises(UserError, match="seed=-1"):
+        cli.run(tmp_path / "conf", train)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "environment", "traced"),
+    [
+        ("model.num_attention_heads=3", {}, False),
+        ("model.num_attention_heads=3 debug=traceback", {}, True),
+        ("model=tinny", {"HYDRA_FULL_ERROR": "1"}, True),
+    ],
+)
+def test_the_whole_process(
+    place: Path, overrides: str, environment: dict[str, str], traced: bool
+) -> None:
+    before = contents(place)
+    run = subprocess.run(
+        [sys.executable, ROOT / "train.py", *arguments(overrides)],
+        cwd=place,
+        env={**os.environ, "HYDRA_FULL_ERROR": "", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in run.stdout
+    if traced:
+        assert run.returncode != 0
+        assert "Traceback (most recent call last)" in run.stderr
+        assert "num_attention_heads=3" in run.stderr or "tinny" in run.stderr
+    else:
+        assert run.returncode == 2
+        assert run.stderr.startswith("error: model.hidden_size=128 is not divisible by ")
+        assert run.stderr.count("\n") == 1
+    assert {path: contents(place).get(path) for path in before} == before
