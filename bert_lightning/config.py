@@ -78,8 +78,8 @@ class MaskingConfig:
     def __post_init__(self) -> None:
         if not 0 < self.mask_probability < 1:
             raise UserError(
-                f"data.masking.mask_probability={self.mask_probability:g} must lie between 0 and 1, "
-                "both excluded; BERT uses 0.15"
+                f"data.masking.mask_probability={self.mask_probability:g} must lie between 0 and "
+                "1, both excluded; BERT uses 0.15"
             )
         shares = {
             "mask_share": self.mask_share,
@@ -317,7 +317,7 @@ class TrainerConfig:
     max_steps: int = 1000
     """Optimiser steps; -1 leaves the end to `max_epochs` or `max_time`."""
     max_epochs: float | None = None
-    """Passes over the sentence pairs; the run ends at this or at `max_steps`, whichever is first."""
+    """Passes over the sentence pairs; the run ends at this or at `max_steps`, whatever is first."""
     min_steps: int | None = None
     min_epochs: int | None = None
     max_time: str | None = None

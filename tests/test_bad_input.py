@@ -32,6 +32,81 @@ FILES = {
 GPUS = "trainer.accelerator=gpu"
 TEXT = "data=text data.path="
 SHARES = "data.masking.mask_share=0.7"
+ROWS = [
+    (
+        1,
+        "model=tinny",
+        "model=tinny: there is no such model; there are base, large, medium, mini, small, tiny;"
+        " did you mean 'tiny'?",
+    ),
+    (1, "model=", "there are base, large, medium, mini, small, tiny"),
+    (1, "data=wikitex2", "builtin, text, wikitext2; did you mean 'wikitext2'?"),
+    (1, "tokenizer=wrd", "did you mean 'word'?"),
+    (1, "optim=adm", "there are adam, adamw; did you mean 'adam'?"),
+    (1, "strategy=dpp", "there are auto, ddp, fsdp; did you mean 'ddp'?"),
+    (1, "logger=wandb", "there are csv, none, tensorboard"),
+    (2, "trainer.device=2", "trainer has no key 'device'; did you mean 'devices'?"),
+    (3, "trainer.devices=two", "trainer.devices=two; an integer; -1 for all; auto"),
+    (3, "trainer.devices=0", "trainer.devices=0; an integer of 1 or more"),
+    (4, "optim.lr=1e-4x", "optim.lr=1e-4x: expects a number"),
+    (5, "experiment=absent", "experiment=absent; there is textbook"),
+    (5, "+experiment=absent", "experiment=absent; there is textbook"),
+    (6, "model=tiny,base", "add -m; python train.py -m model=tiny,base"),
+    (6, "optim.lr=1e-3,1e-4", "add -m; python train.py -m optim.lr=1e-3,1e-4"),
+    (
+        7,
+        "model.num_attention_heads=3",
+        "model.hidden_size=128; model.num_attention_heads=3; such as model.hidden_size=126",
+    ),
+    (8, "data.max_length=513", "data.max_length=513; model.max_position_embeddings=512"),
+    (9, "model.vocab_size=100", "model.vocab_size=100 is smaller; or null"),
+    (11, f"{TEXT}empty.txt", "{here}/empty.txt is empty; 0 words"),
+    (11, f"{TEXT}one.txt", "one.txt; has 0 documents; needs 2 or more"),
+    (11, f"{TEXT}single.txt", "single.txt: 1 files, 3 documents and 3 paragraphs"),
+    (12, f"{TEXT}latin.txt", "{here}/latin.txt is not UTF-8: byte 24 is 0xf6; iconv"),
+    (13, f"{TEXT}missing.txt", "data.path=missing.txt; {here}/missing.txt; directory is {here}"),
+    (
+        13,
+        "data=wikitext2 data.path=absent",
+        "{here}/absent/wiki.train.tokens; directory is {here}; wiki.valid.tokens",
+    ),
+    (15, f"{TEXT}table.csv", "{here}/table.csv; no column 'text'; title, body"),
+    (16, "data.masking.mask_probability=0", "mask_probability=0; between 0 and 1; 0.15"),
+    (16, "data.masking.mask_probability=1", "mask_probability=1; between 0 and 1; 0.15"),
+    (16, SHARES, "mask_share=0.7; random_share=0.1; keep_share=0.1; up to 0.9; up to 1"),
+    (16, "data.masking.mask_share=1.2", "mask_share=1.2; between 0 and 1"),
+    (17, "optim.warmup_steps=7", "optim.warmup_steps=7; trainer.max_steps=1"),
+    (
+        17,
+        "optim.warmup_steps=7 trainer.max_steps=-1 trainer.max_epochs=0.001",
+        "optim.warmup_steps=7; the run of 1 steps",
+    ),
+    (25, "hydra.run.dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
+    (25, "hydra.run.dir=notes.txt", "{here}/notes.txt cannot be made; hydra.run.dir=FOLDER"),
+    (25, "run_dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
+    (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds 0; trainer.accelerator=cpu"),
+    (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; on cpu with 0 GPUs found; strategy=ddp"),
+    (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be 1 or more"),
+    (29, "data.global_batch_size=0", "data.global_batch_size=0 must be 1 or more"),
+    (29, "data.micro_batch_size=-1", "data.micro_batch_size=-1 must be 1 or more"),
+    (30, "trainer.precision=16-mixed", "precision=16-mixed; CPU; trainer.precision=bf16-mixed"),
+    (
+        31,
+        "data.global_batch_size=10 data.micro_batch_size=3",
+        "data.global_batch_size=10; a multiple of 1 device × data.micro_batch_size=3; nearest; "
+        "data.global_batch_size=9 or data.global_batch_size=12",
+    ),
+    (
+        31,
+        "data.global_batch_size=10 data.micro_batch_size=2 trainer.accumulate_grad_batches=2 "
+        "trainer.devices=2",
+        "global_batch_size=10 is not 2 devices × data.micro_batch_size=2 × "
+        "trainer.accumulate_grad_batches=2 (8 pairs); nearest: data.global_batch_size=8",
+    ),
+    (33, "seed=-1", "seed=-1; between 0 and 4294967295"),
+    (33, "seed=4294967296", "seed=4294967296; between 0 and 4294967295"),
+]
+"""The row of the table, the overrides, and what the message has to say, between semicolons."""
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +131,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def arguments(overrides: str) -> list[str]:
     """A run that would be short, if it ever began."""
     run = ["hydra.run.dir=run", "data.cache_dir=cache", "logger=none", "data=builtin"]
-    return [*run, "trainer.max_steps=1", *overrides.split()]
+    words = [*run, "trainer.max_steps=1", *overrides.split()]
+    return sorted(words, key=lambda word: not word.startswith("-"))  # -m comes first
 
 
 def train(config: TrainConfig) -> None:
@@ -99,82 +175,7 @@ def refusal(
 
 
 @pytest.mark.parametrize(
-    ("row", "overrides", "says"),
-    [
-        (
-            1,
-            "model=tinny",
-            "model=tinny: there is no such model; there are base, large, medium, mini, small, tiny;"
-            " did you mean 'tiny'?",
-        ),
-        (1, "model=", "there are base, large, medium, mini, small, tiny"),
-        (1, "data=wikitex2", "builtin, text, wikitext2; did you mean 'wikitext2'?"),
-        (1, "tokenizer=wrd", "did you mean 'word'?"),
-        (1, "optim=adm", "there are adam, adamw; did you mean 'adam'?"),
-        (1, "strategy=dpp", "there are auto, ddp, fsdp; did you mean 'ddp'?"),
-        (1, "logger=wandb", "there are csv, none, tensorboard"),
-        (2, "trainer.device=2", "trainer has no key 'device'; did you mean 'devices'?"),
-        (3, "trainer.devices=two", "trainer.devices=two; an integer; -1 for all; auto"),
-        (3, "trainer.devices=0", "trainer.devices=0; an integer of 1 or more"),
-        (4, "optim.lr=1e-4x", "optim.lr=1e-4x: expects a number"),
-        (5, "experiment=absent", "experiment=absent; there is textbook"),
-        (5, "+experiment=absent", "experiment=absent; there is textbook"),
-        (6, "model=tiny,base", "add -m; python train.py -m model=tiny,base"),
-        (6, "optim.lr=1e-3,1e-4", "add -m; python train.py -m optim.lr=1e-3,1e-4"),
-        (
-            7,
-            "model.num_attention_heads=3",
-            "model.hidden_size=128; model.num_attention_heads=3; such as model.hidden_size=126",
-        ),
-        (8, "data.max_length=513", "data.max_length=513; model.max_position_embeddings=512"),
-        (9, "model.vocab_size=100", "model.vocab_size=100 is smaller; or null"),
-        (11, f"{TEXT}empty.txt", "{here}/empty.txt is empty; 0 words"),
-        (11, f"{TEXT}one.txt", "one.txt; has 0 documents; needs 2 or more"),
-        (11, f"{TEXT}single.txt", "single.txt: 1 files, 3 documents and 3 paragraphs"),
-        (12, f"{TEXT}latin.txt", "{here}/latin.txt is not UTF-8: byte 24 is 0xf6; iconv"),
-        (13, f"{TEXT}missing.txt", "data.path=missing.txt; {here}/missing.txt; directory is {here}"),
-        (
-            13,
-            "data=wikitext2 data.path=absent",
-            "{here}/absent/wiki.train.tokens; directory is {here}; wiki.valid.tokens",
-        ),
-        (15, f"{TEXT}table.csv", "{here}/table.csv; no column 'text'; title, body"),
-        (16, "data.masking.mask_probability=0", "mask_probability=0; between 0 and 1; 0.15"),
-        (16, "data.masking.mask_probability=1", "mask_probability=1; between 0 and 1; 0.15"),
-        (16, SHARES, "mask_share=0.7; random_share=0.1; keep_share=0.1; up to 0.9; up to 1"),
-        (16, "data.masking.mask_share=1.2", "mask_share=1.2; between 0 and 1"),
-        (17, "optim.warmup_steps=7", "optim.warmup_steps=7; trainer.max_steps=1"),
-        (
-            17,
-            "optim.warmup_steps=7 trainer.max_steps=-1 trainer.max_epochs=0.001",
-            "optim.warmup_steps=7; the run of 1 steps",
-        ),
-        (25, "hydra.run.dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
-        (25, "hydra.run.dir=notes.txt", "{here}/notes.txt cannot be made; hydra.run.dir=FOLDER"),
-        (25, "run_dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
-        (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds 0; trainer.accelerator=cpu"),
-        (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; on cpu with 0 GPUs found; strategy=ddp"),
-        (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be 1 or more"),
-        (29, "data.global_batch_size=0", "data.global_batch_size=0 must be 1 or more"),
-        (29, "data.micro_batch_size=-1", "data.micro_batch_size=-1 must be 1 or more"),
-        (30, "trainer.precision=16-mixed", "precision=16-mixed; CPU; trainer.precision=bf16-mixed"),
-        (
-            31,
-            "data.global_batch_size=10 data.micro_batch_size=3",
-            "data.global_batch_size=10; a multiple of 1 device × data.micro_batch_size=3; nearest; "
-            "data.global_batch_size=9 or data.global_batch_size=12",
-        ),
-        (
-            31,
-            "data.global_batch_size=10 data.micro_batch_size=2 trainer.accumulate_grad_batches=2 "
-            "trainer.devices=2",
-            "global_batch_size=10 is not 2 devices × data.micro_batch_size=2 × "
-            "trainer.accumulate_grad_batches=2 (8 pairs); nearest: data.global_batch_size=8",
-        ),
-        (33, "seed=-1", "seed=-1; between 0 and 4294967295"),
-        (33, "seed=4294967296", "seed=4294967296; between 0 and 4294967295"),
-    ],
-    ids=lambda value: f"row{value}" if isinstance(value, int) else None,
+    ("row", "overrides", "says"), ROWS, ids=[f"{row} {overrides}" for row, overrides, _ in ROWS]
 )
 def test_row(
     refusal: Callable[[str], str], place: Path, row: int, overrides: str, says: str
@@ -184,7 +185,7 @@ def test_row(
         assert part in message, row
 
 
-def test_row_9_names_both_numbers(refusal: Callable[[str], str], place: Path) -> None:
+def test_row_9_names_both_numbers(refusal: Callable[[str], str]) -> None:
     message = refusal("data=text data.path=notes.txt model.vocab_size=6")
     words = {"it", "rained", "we", "stayed", "in", "they", "left", "."}
     assert "model.vocab_size=6 is smaller" in message
@@ -282,7 +283,7 @@ def test_a_mistake_in_one_job_of_a_sweep_leaves_the_other_alone(
 def test_an_error_of_the_programs_own_is_not_explained_away(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def task(config: TrainConfig) -> None:
+    def task(_: TrainConfig) -> None:
         raise error
 
     with pytest.raises(type(error)) as raised:

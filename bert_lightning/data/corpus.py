@@ -1,41 +1,33 @@
-"""A source of text → documents of paragraphs of sentences. The only importer of `datasets`."""
+"""A source of text → documents of paragraphs of sentences."""
 
-import hashlib
-import logging
-import re
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bert_lightning.config import DataConfig, Format, Source
 from bert_lightning.data.builtin import builtin_documents
 from bert_lightning.data.sentences import split_prose, split_wikitext
+from bert_lightning.data.tables import hub_rows
+from bert_lightning.data.text_files import (
+    find_text_files,
+    hash_file,
+    part_at_headings,
+    raw_documents,
+    read_utf8,
+)
 from bert_lightning.errors import UserError
-
-log = logging.getLogger(__name__)
 
 Document = list[list[str]]
 """Paragraphs, each a list of sentences."""
-
-HUB_SECONDS = 8
-"""How long the hub may take to answer before it counts as out of reach."""
 
 _WIKITEXT_FILES = {
     "train": "wiki.train.tokens",
     "validation": "wiki.valid.tokens",
     "test": "wiki.test.tokens",
 }
-_TABLES = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
-
-
-class SourceUnavailable(Exception):
-    """The text cannot be had at present; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class TextSource:
     """What decides the result of `read`: hashes of the text, a hub's commit, options."""
     text_format: Format
     read: Callable[[], dict[str, list[Document]]]
-    """Reads all splits; raises SourceUnavailable where the text is out of reach."""
+    """Reads all splits; raises UnavailableError where the text is out of reach."""
 
 
 def find_source(data: DataConfig) -> TextSource:
@@ -64,7 +56,7 @@ def find_source(data: DataConfig) -> TextSource:
         case Source.text:
             return _text_source(data)
         case Source.wikitext2:
-            return _hub_source(data) if data.path is None else _wikitext_folder(data, data.path)
+            return _hub_source(data) if data.path is None else _wikitext_folder(data.path)
 
 
 def builtin_source(data: DataConfig) -> TextSource:
@@ -72,7 +64,7 @@ def builtin_source(data: DataConfig) -> TextSource:
     version = ".".join(str(part) for part in sys.version_info[:3])
 
     def read() -> dict[str, list[Document]]:
-        return _hold_out(_with_pairs(builtin_documents(), Format.prose), data)
+        return _hold_out(_with_pairs(builtin_documents(), Format.prose), data, "the built-in text")
 
     return TextSource(
         name="builtin",
@@ -92,10 +84,10 @@ def check_pairs(source: TextSource, splits: dict[str, list[Document]]) -> None:
     for name, documents in splits.items():
         if len(documents) < 2:
             raise UserError(
-                f"{source.origin}: the {name} split has {len(documents)} documents with a paragraph "
-                "of two sentences, and next-sentence prediction needs 2 or more, as a random second "
-                "sentence comes from another document; separate documents by blank lines, "
-                "or give more files"
+                f"{source.origin}: the {name} split has {len(documents)} documents with a "
+                "paragraph of two sentences, and next-sentence prediction needs 2 or more, as a "
+                "random second sentence comes from another document; separate documents by blank "
+                "lines, or give more files"
             )
         paragraphs = [paragraph for document in documents for paragraph in document]
         if max(map(len, paragraphs)) < 2:
@@ -106,7 +98,7 @@ def check_pairs(source: TextSource, splits: dict[str, list[Document]]) -> None:
             )
 
 
-def _wikitext_folder(data: DataConfig, folder: str) -> TextSource:
+def _wikitext_folder(folder: str) -> TextSource:
     files = {split: Path(folder).expanduser() / name for split, name in _WIKITEXT_FILES.items()}
     for file in files.values():
         if not file.is_file():
@@ -119,11 +111,10 @@ def _wikitext_folder(data: DataConfig, folder: str) -> TextSource:
     return TextSource(
         name="wikitext2",
         origin=str(Path(folder).expanduser().resolve()),
-        fingerprint=[f"wikitext {_hash_file(file)}" for file in files.values()],
+        fingerprint=[f"wikitext {hash_file(file)}" for file in files.values()],
         text_format=Format.wikitext,
         read=lambda: {
-            split: _wikitext_documents(_read_utf8(file).split("\n"))
-            for split, file in files.items()
+            split: _wikitext_documents(read_utf8(file).split("\n")) for split, file in files.items()
         },
     )
 
@@ -132,7 +123,7 @@ def _hub_source(data: DataConfig) -> TextSource:
     commit = f"{data.hub_repository}/{data.hub_name}@{data.hub_revision}"
 
     def read() -> dict[str, list[Document]]:
-        rows = _download(data)
+        rows = hub_rows(data)
         return {
             split: _wikitext_documents(row.rstrip("\n") for row in rows[split])
             for split in _WIKITEXT_FILES
@@ -141,170 +132,34 @@ def _hub_source(data: DataConfig) -> TextSource:
     return TextSource("wikitext2", commit, [f"hub {commit}"], Format.wikitext, read)
 
 
-def _download(data: DataConfig) -> dict[str, Iterable[str]]:
-    from huggingface_hub import constants
-
-    reason = None if constants.is_offline_mode() else _hub_out_of_reach(data)
-    import datasets
-
-    if reason is not None:
-        datasets.config.HF_HUB_OFFLINE = True  # what is cached still loads, without retries
-        constants.HF_HUB_OFFLINE = True
-    try:
-        loaded = datasets.load_dataset(
-            data.hub_repository, data.hub_name, revision=data.hub_revision
-        )
-    except Exception as error:  # datasets raises a dozen types for "cannot be had"
-        raise SourceUnavailable(
-            f"{data.hub_repository} ({data.hub_name}) is neither in the cache nor to be had from "
-            f"the Hugging Face hub ({reason or error})"
-        ) from error
-    return {split: loaded[split]["text"] for split in loaded}
-
-
-def _hub_out_of_reach(data: DataConfig) -> str | None:
-    """Asks the hub for the data set's entry; says why it does not answer, if it does not.
-
-    `datasets` itself would retry for minutes, and a name server may hang: hence a thread.
-    """
-    from huggingface_hub import HfApi
-
-    answer: list[str | None] = []
-
-    def ask() -> None:
-        try:
-            HfApi().dataset_info(
-                data.hub_repository, revision=data.hub_revision, timeout=HUB_SECONDS
-            )
-            answer.append(None)
-        except Exception as error:
-            answer.append(f"{type(error).__name__}: {error}".split("\n", 1)[0])
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(HUB_SECONDS)
-    return answer[0] if answer else f"no answer within {HUB_SECONDS} s"
-
-
 def _wikitext_documents(lines: Iterable[str]) -> list[Document]:
-    return _with_pairs(_part_at_headings(lines), Format.wikitext)
-
-
-def _part_at_headings(lines: Iterable[str]) -> list[list[str]]:
-    """Paragraphs of each article; ` = Title = ` starts one, ` = = Section = = ` is left out."""
-    articles: list[list[str]] = [[]]
-    for line in lines:
-        text = line.strip()
-        if not (text.startswith("= ") and text.endswith(" =")):
-            articles[-1].append(line)
-        elif not text.startswith("= = "):
-            articles.append([])
-    return articles
+    return _with_pairs(part_at_headings(lines), Format.wikitext)
 
 
 def _text_source(data: DataConfig) -> TextSource:
-    files = _text_files(data)
+    files = find_text_files(data)
 
     def read() -> dict[str, list[Document]]:
-        raw = [document for file in files for document in _raw_documents(file, data)]
+        raw = [document for file in files for document in raw_documents(file, data)]
         documents = _with_pairs(raw, data.format)
         if not documents:
+            wrapped = "; for text with hard line breaks: data.hard_wrapped=true"
             raise UserError(
                 f"data.path={data.path}: {len(files)} files, {len(raw)} documents and "
                 f"{sum(map(len, raw))} paragraphs, of which none has two sentences; next-sentence "
                 "prediction needs paragraphs of two sentences or more"
-                + (
-                    ""
-                    if data.hard_wrapped
-                    else "; for text with hard line breaks: data.hard_wrapped=true"
-                )
+                + ("" if data.hard_wrapped or data.format is Format.wikitext else wrapped)
             )
-        return _hold_out(documents, data)
+        return _hold_out(documents, data, f"data.path={data.path}")
 
     options = [data.format.value, str(data.hard_wrapped), data.text_column, *_split_options(data)]
     return TextSource(
         name="text",
         origin=f"{data.path} ({len(files)} files)",
-        fingerprint=["text", *options, *(_hash_file(file) for file in files)],
+        fingerprint=["text", *options, *(hash_file(file) for file in files)],
         text_format=data.format,
         read=read,
     )
-
-
-def _text_files(data: DataConfig) -> list[Path]:
-    if data.path is None:
-        raise UserError(
-            "data=text needs the text: data.path='notes/*.txt' names a file, a folder or a pattern"
-        )
-    path = Path(data.path).expanduser()
-    if path.is_dir():
-        found = [file for file in path.rglob("*") if file.suffix in {".txt", *_TABLES}]
-    elif path.is_file():
-        found = [path]
-    else:
-        found = [Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file()]
-    if not found:
-        raise UserError(
-            f"data.path={data.path}: nothing at {path.absolute()} "
-            f"(the working directory is {Path.cwd()}); give a file, a folder of .txt files, "
-            "or a pattern in quotes"
-        )
-    return sorted(found)
-
-
-def _raw_documents(file: Path, data: DataConfig) -> Iterator[list[str]]:
-    """Documents as lists of paragraphs; in a table each row is a document."""
-    if file.suffix in _TABLES:
-        for text in _column(file, data.text_column):
-            yield [line for line in text.split("\n") if line.strip()]
-        return
-    text = _read_utf8(file)
-    if not text.strip():
-        raise UserError(f"data.path={data.path}: {file.absolute()} is empty (0 words)")
-    if data.format is Format.wikitext:
-        yield from _part_at_headings(text.split("\n"))
-        return
-    for block in re.split(r"\n\s*\n", text):
-        lines = [line.strip() for line in block.split("\n") if line.strip()]
-        if lines:
-            yield [" ".join(lines)] if data.hard_wrapped else lines
-
-
-def _column(file: Path, column: str) -> Iterable[str]:
-    import datasets
-
-    try:
-        table: Any = datasets.load_dataset(
-            _TABLES[file.suffix], data_files=str(file), split="train", keep_in_memory=True
-        )
-    except Exception as error:
-        cause = error.__cause__ or error
-        raise UserError(
-            f"{file.absolute()} cannot be read as {file.suffix[1:]}: {cause}"
-        ) from error
-    if column not in table.column_names:
-        raise UserError(
-            f"{file.absolute()} has no column '{column}'; it has "
-            f"{', '.join(table.column_names)}: name one with data.text_column=…"
-        )
-    content = getattr(table.features[column], "dtype", "lists")
-    if content not in {"string", "large_string"}:
-        raise UserError(
-            f"{file.absolute()}: column '{column}' holds {content}, not text; it has "
-            f"{', '.join(table.column_names)}: name one with data.text_column=…"
-        )
-    return (text for text in table[column] if text)
-
-
-def _read_utf8(file: Path) -> str:
-    content = file.read_bytes()
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file.absolute()} is not UTF-8: byte {error.start} is 0x{content[error.start]:02x}; "
-            f"convert it, for example: iconv -f latin1 -t utf-8 {file.name}"
-        ) from error
 
 
 def _with_pairs(documents: Iterable[list[str]], text_format: Format) -> list[Document]:
@@ -323,24 +178,30 @@ def _with_pairs(documents: Iterable[list[str]], text_format: Format) -> list[Doc
     return [document for document in split if document]
 
 
-def _hold_out(documents: list[Document], data: DataConfig) -> dict[str, list[Document]]:
+def _hold_out(
+    documents: list[Document], data: DataConfig, origin: str
+) -> dict[str, list[Document]]:
     """Parts whole documents, evenly spread over the corpus, from the training split."""
     splits = {"train": documents}
-    for name, share in {"test": data.test_share, "validation": data.validation_share}.items():
-        if share > 0:
-            remaining = splits["train"]
-            wanted = max(2, round(share * len(documents)))
-            chosen = ((np.arange(wanted) + 0.5) * len(remaining) / wanted).astype(int)
-            held_out = set(chosen.tolist())
-            splits[name] = [remaining[i] for i in sorted(held_out)]
-            splits["train"] = [d for i, d in enumerate(remaining) if i not in held_out]
+    wished = {"test": data.test_share, "validation": data.validation_share}
+    shares = {name: share for name, share in wished.items() if share > 0}
+    needed = 2 + 2 * len(shares)
+    if shares and len(documents) < needed:
+        raise UserError(
+            f"{origin} has {len(documents)} documents with a paragraph of two sentences, and "
+            f"{needed} are needed: a random second sentence comes from another document, so each "
+            "split needs 2; separate documents by blank lines, give more files, or hold out "
+            f"nothing: {' '.join(f'data.{name}_share=0' for name in shares)}"
+        )
+    for name, share in shares.items():
+        remaining = splits["train"]
+        wanted = max(2, round(share * len(documents)))
+        chosen = ((np.arange(wanted) + 0.5) * len(remaining) / wanted).astype(int)
+        held_out = set(chosen.tolist())
+        splits[name] = [remaining[i] for i in sorted(held_out)]
+        splits["train"] = [d for i, d in enumerate(remaining) if i not in held_out]
     return splits
 
 
 def _split_options(data: DataConfig) -> list[str]:
     return [f"validation {data.validation_share}", f"test {data.test_share}"]
-
-
-def _hash_file(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

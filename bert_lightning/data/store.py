@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from bert_lightning.config import DataConfig, Fallback, TokenizerConfig
-from bert_lightning.data import builtin, corpus, sentences, tokenizer
-from bert_lightning.data.corpus import Document, SourceUnavailable, TextSource
+from bert_lightning.data import builtin, corpus, sentences, tables, text_files, tokenizer
+from bert_lightning.data.corpus import Document, TextSource
+from bert_lightning.data.tables import UnavailableError
 from bert_lightning.data.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
 
@@ -109,7 +109,7 @@ def prepare(data: DataConfig, tokenizer_config: TokenizerConfig) -> PreparedCorp
     source = corpus.find_source(data)
     try:
         return _open_or_build(source, data, tokenizer_config)
-    except SourceUnavailable as unavailable:
+    except UnavailableError as unavailable:
         advice = (
             "data.path=FOLDER takes wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens "
             "from a folder; one run with the hub in reach keeps it for runs without; "
@@ -166,7 +166,7 @@ def _open_or_build(
 
 
 def _key(source: TextSource, tokenizer_config: TokenizerConfig) -> str:
-    code = (builtin, corpus, sentences, tokenizer)
+    code = (builtin, corpus, sentences, tables, text_files, tokenizer)
     parts: dict[str, Any] = {
         "source": source.fingerprint,
         "tokenizer": asdict(tokenizer_config),
@@ -219,13 +219,8 @@ def _build(folder: Path, source: TextSource, tokenizer_config: TokenizerConfig) 
         (aside / name).mkdir()
         for array in _ARRAYS:
             np.save(aside / name / f"{array}.npy", getattr(split, array))
-        counts[name] = {
-            "documents": split.documents,
-            "paragraphs": split.paragraphs,
-            "sentences": split.sentences,
-            "pairs": split.pairs,
-            "tokens": len(split.token_ids),
-        }
+        parts = ("documents", "paragraphs", "sentences", "pairs")
+        counts[name] = {part: getattr(split, part) for part in parts}
     files = [path for path in aside.rglob("*") if path.is_file()]
     manifest = {
         "name": source.name,
@@ -236,13 +231,8 @@ def _build(folder: Path, source: TextSource, tokenizer_config: TokenizerConfig) 
         "splits": counts,
         "bytes": {str(path.relative_to(aside)): path.stat().st_size for path in files},
     }
-    text = json.dumps(manifest, indent=2, default=_enum_value)
-    (aside / "manifest.json").write_text(text, encoding="utf-8")
+    (aside / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     aside.rename(folder)
-
-
-def _enum_value(value: Enum) -> str:
-    return str(value.value)
 
 
 def _encode(words: Tokenizer, documents: Sequence[Document]) -> Split:

@@ -12,7 +12,7 @@ import huggingface_hub
 import pytest
 
 from bert_lightning.config import DataConfig, Format, Source
-from bert_lightning.data import corpus
+from bert_lightning.data import corpus, tables
 from bert_lightning.data.corpus import Document, find_source
 from bert_lightning.errors import UserError
 
@@ -120,7 +120,7 @@ def test_a_column_of_numbers_is_refused_by_its_type(text: Maker) -> None:
     assert "column 'text' holds int64, not text" in message
 
 
-@pytest.mark.parametrize("count", [5, 10, 41, 100])
+@pytest.mark.parametrize("count", [6, 10, 41, 100])
 def test_held_out_splits_share_no_document_and_are_spread_evenly(text: Maker, count: int) -> None:
     body = "\n\n".join(prose(n) for n in range(count))
     data = text({"a.txt": body}, validation_share=0.2, test_share=0.1)
@@ -206,11 +206,11 @@ def test_a_hub_that_hangs_is_decided_in_time(monkeypatch: pytest.MonkeyPatch) ->
     def hang(*_: object, **__: object) -> None:
         time.sleep(5)
 
-    assert corpus.HUB_SECONDS < 10
+    assert tables.HUB_SECONDS < 10
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", hang)
-    monkeypatch.setattr(corpus, "HUB_SECONDS", 0.2)
+    monkeypatch.setattr(tables, "HUB_SECONDS", 0.2)
     started = time.monotonic()
-    assert corpus._hub_out_of_reach(DataConfig()) == "no answer within 0.2 s"
+    assert tables._hub_out_of_reach(DataConfig()) == "no answer within 0.2 s"
     assert time.monotonic() - started < 2
 
 
@@ -221,8 +221,8 @@ def test_a_hub_that_refuses_is_quoted_and_one_that_answers_is_in_reach(
         raise ConnectionError("no route\nto the host")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", refuse)
-    assert corpus._hub_out_of_reach(DataConfig()) == "ConnectionError: no route"
+    assert tables._hub_out_of_reach(DataConfig()) == "ConnectionError: no route"
     monkeypatch.setattr(
         huggingface_hub.HfApi, "dataset_info", lambda *_, **__: SimpleNamespace(id="x")
     )
-    assert corpus._hub_out_of_reach(DataConfig()) is None
+    assert tables._hub_out_of_reach(DataConfig()) is None

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bert_lightning.config import DataConfig, Fallback, Format, Source, TokenizerConfig
-from bert_lightning.data import corpus, store
+from bert_lightning.data import corpus, store, tables
 from bert_lightning.data.store import PreparedCorpus, prepare
 from bert_lightning.errors import UserError
 
@@ -122,7 +122,7 @@ def test_a_reopened_store_equals_the_built_one_and_reads_no_text(
     data: DataConfig, builds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = prepare(data, WORDS)
-    monkeypatch.setattr(corpus, "_read_utf8", None)
+    monkeypatch.setattr(corpus, "read_utf8", None)
     assert same(prepare(data, WORDS), built)
     assert len(builds) == 1
 
@@ -255,7 +255,7 @@ def test_a_split_without_two_documents_is_refused_before_anything_is_written(
 ) -> None:
     assert data.path is not None
     Path(data.path).write_text("Only one. Document here.")
-    with pytest.raises(UserError, match="the train split has 0 documents"):
+    with pytest.raises(UserError, match="has 1 documents .* and 4 are needed"):
         prepare(data, WORDS)
     assert not list(store.cache_folder(data).rglob("manifest.json"))
 
@@ -286,7 +286,7 @@ class TestHub:
                 }
             )
 
-        monkeypatch.setattr(corpus, "_hub_out_of_reach", lambda _: None)
+        monkeypatch.setattr(tables, "_hub_out_of_reach", lambda _: None)
         monkeypatch.setattr(datasets, "load_dataset", load)
         return calls
 
@@ -296,7 +296,7 @@ class TestHub:
             assert datasets.config.HF_HUB_OFFLINE, "datasets would retry for minutes"
             raise ConnectionError("not cached")
 
-        monkeypatch.setattr(corpus, "_hub_out_of_reach", lambda _: "ConnectError: no route")
+        monkeypatch.setattr(tables, "_hub_out_of_reach", lambda _: "ConnectError: no route")
         monkeypatch.setattr(datasets, "load_dataset", load)
 
     def test_the_hubs_rows_become_the_same_documents_as_the_files(
@@ -349,7 +349,7 @@ class TestHub:
         asked: list[tuple[object, ...]],
     ) -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(corpus, "_hub_out_of_reach", lambda _: "down")
+            patched.setattr(tables, "_hub_out_of_reach", lambda _: "down")
             patched.setattr(datasets, "load_dataset", lambda *_, **__: 1 / 0)
             assert prepare(hub, WORDS).name == "builtin"
         assert prepare(hub, WORDS).name == "wikitext2"
