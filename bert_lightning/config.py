@@ -359,8 +359,8 @@ class TrainerConfig:
             raise UserError(f"trainer.num_nodes={self.num_nodes} must be 1 or more")
         if self.accumulate_grad_batches is not None and self.accumulate_grad_batches < 1:
             raise UserError(
-                f"trainer.accumulate_grad_batches={self.accumulate_grad_batches} must be 1 or more, "
-                "or null to follow from the batch sizes"
+                f"trainer.accumulate_grad_batches={self.accumulate_grad_batches} must be 1 or "
+                "more, or null to follow from the batch sizes"
             )
         if self.max_steps < -1 or self.max_steps == 0:
             raise UserError(

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+from tempfile import TemporaryFile
 
 
 class UserError(ValueError):
@@ -18,6 +20,23 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'devices'?"`` for the nearest known word, or ``""``."""
     nearest = get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{nearest[0]}'?" if nearest else ""
+
+
+def check_writable(folder: Path, what: str, option: str) -> None:
+    """Makes a folder and tries to write in it, before work is done that would be lost.
+
+    Raises:
+        UserError: that `what` cannot be kept there, and which `option` names another place.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{what} cannot be written to {folder.absolute()}: {error.strerror}; "
+            f"{option}=FOLDER names another place"
+        ) from error
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from bert_lightning.batch import MASK, UNK
 from bert_lightning.inference.pretrained import PretrainedBert
 from bert_lightning.training.checkpoints import plain
-from bert_lightning.training.run import FitResult
+from bert_lightning.training.run import FitResult, shown
 
 _SCORES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 _EXAMPLES = 3
@@ -84,7 +84,7 @@ def plot_losses(result: FitResult, path: Path) -> None:
 
 
 def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[str]:
-    run = result.config.run_dir
+    run = shown(result.config.run_dir)
     lines = [
         "",
         f"run         {run}",

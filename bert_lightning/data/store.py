@@ -24,7 +24,7 @@ from bert_lightning.data import builtin, corpus, sentences, tables, text_files, 
 from bert_lightning.data.corpus import Document, TextSource
 from bert_lightning.data.tables import UnavailableError
 from bert_lightning.data.tokenizer import Tokenizer
-from bert_lightning.errors import UserError
+from bert_lightning.errors import UserError, check_writable
 
 log = logging.getLogger(__name__)
 
@@ -143,16 +143,10 @@ def _open_or_build(
     key = _key(source, tokenizer_config)
     folder = cache_folder(data) / f"{source.name}-{key[:16]}"
     if not _is_whole(folder):
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{folder}.lock"):
-                if not _is_whole(folder):
-                    _build(folder, source, tokenizer_config)
-        except OSError as error:
-            raise UserError(
-                f"the prepared corpus cannot be written to {folder}: {error.strerror or error}; "
-                "data.cache_dir=FOLDER names another place"
-            ) from error
+        check_writable(folder.parent, "the prepared corpus", "data.cache_dir")
+        with FileLock(f"{folder}.lock"):
+            if not _is_whole(folder):
+                _build(folder, source, tokenizer_config)
     text = (folder / "tokenizer.json").read_text(encoding="utf-8")
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return PreparedCorpus(

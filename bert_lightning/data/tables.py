@@ -77,6 +77,7 @@ def file_rows(file: Path, column: str) -> Iterable[str]:
     """
     import datasets
 
+    datasets.disable_progress_bars()
     try:
         table: Any = datasets.load_dataset(
             TABLES[file.suffix], data_files=str(file), split="train", keep_in_memory=True

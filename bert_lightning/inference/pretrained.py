@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bert_lightning.batch import CHECKPOINT_FORMAT
 from bert_lightning.config import HiddenAct, ModelConfig
 from bert_lightning.data.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
@@ -22,9 +23,6 @@ from bert_lightning.model.bert import BertForPreTraining
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-FORMAT = 1
-"""The layout of the checkpoint's entry `bert_lightning` that is read here."""
 
 _PREFIX = "model."
 _log = logging.getLogger(__name__)
@@ -157,10 +155,10 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     if not isinstance(checkpoint.get("bert_lightning"), dict) or "state_dict" not in checkpoint:
         names = ", ".join(str(key) for key in list(checkpoint)[:6])
         raise _foreign(path, f"a dict with the entries {names or '(none)'}")
-    if checkpoint["bert_lightning"].get("format") != FORMAT:
+    if checkpoint["bert_lightning"].get("format") != CHECKPOINT_FORMAT:
         raise UserError(
             f"{path} has format {checkpoint['bert_lightning'].get('format')}, and this version of "
-            f"bert-lightning reads format {FORMAT}: use the version that wrote it"
+            f"bert-lightning reads format {CHECKPOINT_FORMAT}: use the version that wrote it"
         )
     return checkpoint
 
@@ -186,7 +184,7 @@ def _damage(path: Path) -> str:
 def _foreign(path: Path, found: str) -> UserError:
     return UserError(
         f"{path} is not a checkpoint of bert-lightning: expected is a torch file of a dict with "
-        f"'state_dict' and 'bert_lightning' (format {FORMAT}), and this is {found}"
+        f"'state_dict' and 'bert_lightning' (format {CHECKPOINT_FORMAT}), and this is {found}"
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bert_lightning.batch import CLS, SEP, Sequences, lay_end_to_end
+from bert_lightning.data.pairs import cut_to_fit
 from bert_lightning.errors import UserError, did_you_mean
 from bert_lightning.model.bert import BertForPreTraining, Encoded
 
@@ -139,7 +140,7 @@ def tokenize(
                     f"(max_position_embeddings): shorten it, or set truncate=True "
                     "(--truncate in the scripts)"
                 )
-            for segment, room in zip(segments, _share(lengths, limit - special), strict=True):
+            for segment, room in zip(segments, _cut(lengths, limit - special), strict=True):
                 segment.truncate(room)
         encodings.append(tokenizer.post_process(segments[0], segments[1] if pair else None))
     return encodings
@@ -149,12 +150,11 @@ def _segments(text: Text) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else tuple(text)
 
 
-def _share(lengths: list[int], room: int) -> list[int]:
-    """Divides `room` tokens between one or two texts, cutting the longer until both fit."""
+def _cut(lengths: list[int], room: int) -> list[int]:
+    """Lengths of one or two texts after cutting the longer until both fit, as in training."""
     if len(lengths) == 1:
-        return [room]
-    first = min(lengths[0], max(room - lengths[1], room - room // 2))
-    return [first, room - first]
+        return [min(lengths[0], room)]
+    return [int(length) for length in cut_to_fit(np.array(lengths[0]), np.array(lengths[1]), room)]
 
 
 def run(model: BertForPreTraining, encodings: Sequence["Encoding"]) -> Encoded:

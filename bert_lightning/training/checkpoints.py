@@ -10,10 +10,9 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 
+from bert_lightning.batch import CHECKPOINT_FORMAT
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.store import PreparedCorpus
-
-FORMAT = 1
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -39,7 +38,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -> dict[str, Any]:
     """All that a checkpoint says beside its weights, in plain types: enough to use it alone."""
     return {
-        "format": FORMAT,
+        "format": CHECKPOINT_FORMAT,
         "model": plain(asdict(config.model)),
         "vocab_size": vocab_size,
         "tokenizer": corpus.tokenizer.to_str(),

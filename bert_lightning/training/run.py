@@ -3,33 +3,29 @@
 import json
 import logging
 import math
-import os
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import lightning as L  # noqa: N812
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
+from lightning.pytorch.loggers import TensorBoardLogger
 
-from bert_lightning.config import LoggerName, StrategyName, TrainConfig
+from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import EvaluationBatches, Share
 from bert_lightning.data.floors import Floors, floors
 from bert_lightning.data.store import PreparedCorpus, prepare
-from bert_lightning.errors import UserError
-from bert_lightning.model.bert import BertForPreTraining, Block
-from bert_lightning.training.callbacks import LossProgress, ValidateAtTheEnd
-from bert_lightning.training.checkpoints import AtomicCheckpointIO, describe_run, plain
+from bert_lightning.errors import UserError, check_writable
+from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.training.checkpoints import describe_run, plain
 from bert_lightning.training.datamodule import PretrainingData
-from bert_lightning.training.devices import Devices, divide_global_batch, find_devices
+from bert_lightning.training.devices import divide_global_batch, find_devices
 from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its greetings and tips
-
-_OWN_OPTIONS = ("accelerator", "devices", "max_steps", "max_epochs", "accumulate_grad_batches")
-"""Trainer options that this module resolves; the others go to Lightning as they are."""
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, of torch's newer pytree
 
 _CHARTS = {
     "losses": {
@@ -75,7 +71,7 @@ def fit(config: TrainConfig) -> FitResult:
     Raises:
         UserError: for whatever the user can put right, before the first step.
     """
-    _check_writable(Path(config.run_dir))
+    check_writable(Path(config.run_dir), "the run", "hydra.run.dir")
     devices = find_devices(config)
     share = divide_global_batch(config, devices)
     corpus = prepare(config.data, config.tokenizer)
@@ -94,7 +90,7 @@ def fit(config: TrainConfig) -> FitResult:
     )
     data = PretrainingData(corpus, config.data, config.seed, share, steps)
     validation_floors = _validation_floors(config, corpus, vocab_size)
-    trainer = _trainer(config, devices, share, steps, validation_floors)
+    trainer = build_trainer(config, devices, share, steps, validation_floors)
     if trainer.is_global_zero:
         _announce(trainer, config, corpus, module, share)
     trainer.fit(module, datamodule=data)
@@ -116,17 +112,10 @@ def fit(config: TrainConfig) -> FitResult:
     )
 
 
-def _check_writable(run_dir: Path) -> None:
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        probe = run_dir / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"the run's folder {run_dir.absolute()} cannot be written to: {error.strerror}; "
-            "hydra.run.dir=FOLDER names another"
-        ) from error
+def shown(folder: str) -> str:
+    """A folder as its user would type it: relative to the working directory, if it lies below."""
+    path = Path(folder).absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _vocab_size(config: TrainConfig, corpus: PreparedCorpus) -> int:
@@ -162,71 +151,6 @@ def _validation_floors(
     return floors(corpus.splits["train"], held_out, vocab_size)
 
 
-def _trainer(
-    config: TrainConfig, devices: Devices, share: Share, steps: int, floors: Floors | None
-) -> L.Trainer:
-    options = asdict(config.trainer)
-    for name in _OWN_OPTIONS:
-        del options[name]
-    options["default_root_dir"] = options["default_root_dir"] or config.run_dir
-    interval = options["val_check_interval"]
-    if isinstance(interval, int) and not isinstance(interval, bool):
-        # Lightning counts batches here; the option counts optimiser steps.
-        options["val_check_interval"] = min(interval, steps) * share.accumulation
-    return L.Trainer(
-        **options,
-        accelerator=devices.accelerator,
-        devices=devices.devices,
-        strategy=_strategy(config, devices),
-        max_steps=steps,
-        max_epochs=-1,
-        accumulate_grad_batches=share.accumulation,
-        logger=_logger(config),
-        callbacks=_callbacks(config, floors),
-        plugins=[AtomicCheckpointIO()],
-    )
-
-
-def _strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
-    name = config.strategy.name
-    if name is StrategyName.auto and devices.world_size == 1:
-        return "auto"
-    if name is StrategyName.fsdp:
-        return FSDPStrategy(auto_wrap_policy={Block})
-    return DDPStrategy(process_group_backend="gloo" if devices.accelerator == "cpu" else None)
-
-
-def _logger(config: TrainConfig) -> Logger | bool:
-    if config.logger is None:
-        return False
-    if config.logger.name is LoggerName.csv:
-        return CSVLogger(config.run_dir, name="", version="")
-    return TensorBoardLogger(config.run_dir, name="", version="", default_hp_metric=False)
-
-
-def _callbacks(config: TrainConfig, floors: Floors | None) -> list[Callback]:
-    callbacks: list[Callback] = [ValidateAtTheEnd()]
-    if config.trainer.enable_progress_bar:
-        callbacks.append(LossProgress(floors))
-    if config.trainer.enable_checkpointing:
-        validates = floors is not None
-        callbacks.append(
-            ModelCheckpoint(
-                dirpath=Path(config.run_dir) / "checkpoints",
-                filename="best-{step:06d}",
-                monitor="val/loss" if validates else None,
-                save_top_k=config.callbacks.save_top_k if validates else 0,
-                save_last=True,
-                save_on_train_epoch_end=not validates,
-            )
-        )
-    if config.callbacks.early_stopping_patience is not None:
-        callbacks.append(
-            EarlyStopping("val/loss", patience=config.callbacks.early_stopping_patience)
-        )
-    return callbacks
-
-
 def _announce(
     trainer: L.Trainer,
     config: TrainConfig,
@@ -252,7 +176,7 @@ def _announce(
         share.accumulation,
         share.micro_batch_size,
     )
-    log.info("run: %s", config.run_dir)
+    log.info("run: %s", shown(config.run_dir))
     if isinstance(trainer.logger, TensorBoardLogger):
         writer = trainer.logger.experiment
         writer.add_custom_scalars(_CHARTS)

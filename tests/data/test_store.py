@@ -255,7 +255,7 @@ def test_a_split_without_two_documents_is_refused_before_anything_is_written(
 ) -> None:
     assert data.path is not None
     Path(data.path).write_text("Only one. Document here.")
-    with pytest.raises(UserError, match="has 1 documents .* and 4 are needed"):
+    with pytest.raises(UserError, match=r"has 1 documents .* and 4 are needed"):
         prepare(data, WORDS)
     assert not list(store.cache_folder(data).rglob("manifest.json"))
 
