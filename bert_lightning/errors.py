@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from tempfile import TemporaryFile
 
 
 class UserError(ValueError):
@@ -22,19 +21,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{nearest[0]}'?" if nearest else ""
 
 
-def check_writable(folder: Path, what: str, option: str) -> None:
-    """Makes a folder and tries to write in it, before work is done that would be lost.
-
-    Raises:
-        UserError: that `what` cannot be kept there, and which `option` names another place.
-    """
+@contextmanager
+def writing(what: str, folder: Path, option: str) -> Iterator[None]:
+    """Turns a failure to write into a :class:`UserError` that names another way."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
+        yield
     except OSError as error:
         raise UserError(
-            f"{what} cannot be written to {folder.absolute()}: {error.strerror}; "
+            f"{what} cannot be written to {folder.absolute()}: {error.strerror or error}; "
             f"{option}=FOLDER names another place"
         ) from error
 

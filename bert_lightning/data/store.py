@@ -8,9 +8,9 @@ of the final name is always complete.
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from bert_lightning.data import builtin, corpus, sentences, tables, text_files, 
 from bert_lightning.data.corpus import Document, TextSource
 from bert_lightning.data.tables import UnavailableError
 from bert_lightning.data.tokenizer import Tokenizer
-from bert_lightning.errors import UserError, check_writable
+from bert_lightning.errors import UserError, writing
 
 log = logging.getLogger(__name__)
 
@@ -143,10 +143,15 @@ def _open_or_build(
     key = _key(source, tokenizer_config)
     folder = cache_folder(data) / f"{source.name}-{key[:16]}"
     if not _is_whole(folder):
-        check_writable(folder.parent, "the prepared corpus", "data.cache_dir")
-        with FileLock(f"{folder}.lock"):
+        with _writing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(f"{folder}.lock")
+            lock.acquire()
+        try:
             if not _is_whole(folder):
                 _build(folder, source, tokenizer_config)
+        finally:
+            lock.release()
     text = (folder / "tokenizer.json").read_text(encoding="utf-8")
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return PreparedCorpus(
@@ -202,14 +207,25 @@ def _build(folder: Path, source: TextSource, tokenizer_config: TokenizerConfig) 
     else:
         words = tokenizer.load_tokenizer(tokenizer_config.path)
 
-    shutil.rmtree(folder, ignore_errors=True)  # a damaged one; whole ones are never rebuilt
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
+    encoded = {name: _encode(words, documents) for name, documents in splits.items()}
+    with _writing(folder):
+        _write(folder, source, tokenizer_config, words, encoded)
+
+
+def _write(
+    folder: Path,
+    source: TextSource,
+    tokenizer_config: TokenizerConfig,
+    words: Tokenizer,
+    splits: dict[str, Split],
+) -> None:
+    aside = folder.with_name(f"{folder.name}.tmp")  # the lock is held: nobody else writes there
+    for leftover in (aside, folder):
+        shutil.rmtree(leftover, ignore_errors=True)  # of a killed build, or damaged
     aside.mkdir()
-    words.save(str(aside / "tokenizer.json"))
+    (aside / "tokenizer.json").write_text(words.to_str(pretty=True), encoding="utf-8")
     counts = {}
-    for name, documents in splits.items():
-        split = _encode(words, documents)
+    for name, split in splits.items():
         (aside / name).mkdir()
         for array in _ARRAYS:
             np.save(aside / name / f"{array}.npy", getattr(split, array))
@@ -227,6 +243,10 @@ def _build(folder: Path, source: TextSource, tokenizer_config: TokenizerConfig) 
     }
     (aside / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     aside.rename(folder)
+
+
+def _writing(folder: Path) -> AbstractContextManager[None]:
+    return writing("the prepared corpus", folder, "data.cache_dir")
 
 
 def _encode(words: Tokenizer, documents: Sequence[Document]) -> Split:

@@ -6,6 +6,7 @@ import math
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import lightning as L  # noqa: N812
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -14,7 +15,7 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import EvaluationBatches, Share
 from bert_lightning.data.floors import Floors, floors
 from bert_lightning.data.store import PreparedCorpus, prepare
-from bert_lightning.errors import UserError, check_writable
+from bert_lightning.errors import UserError, writing
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.training.checkpoints import describe_run, plain
 from bert_lightning.training.datamodule import PretrainingData
@@ -71,7 +72,10 @@ def fit(config: TrainConfig) -> FitResult:
     Raises:
         UserError: for whatever the user can put right, before the first step.
     """
-    check_writable(Path(config.run_dir), "the run", "hydra.run.dir")
+    run_dir = Path(config.run_dir)
+    with writing("the run", run_dir, "hydra.run.dir"):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=run_dir).close()
     devices = find_devices(config)
     share = divide_global_batch(config, devices)
     corpus = prepare(config.data, config.tokenizer)
