@@ -23,7 +23,7 @@ README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "readme.json"
 
 COMMANDS = {
-    "output": "python train.py model=tiny data.path=null",
+    "output": "python train.py model=tiny",
     "wikitext2": "python train.py data.path=wikitext-2 trainer.max_steps=50",
 }
 """By the marker in the README: `make train` where the hub is out of reach, and real WikiText-2."""
