@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import signal
 import subprocess
@@ -158,3 +159,9 @@ def test_tensorboard_shows_the_runs(checkout: Path, environment: dict[str, str])
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(30)
+
+
+def test_the_output_it_shows_is_the_recorded_one() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "update_readme.py"))
+    assert "```text\nrun " in README
+    assert script["filled"](README) == README

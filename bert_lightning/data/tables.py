@@ -8,7 +8,7 @@ from typing import Any
 from bert_lightning.config import DataConfig
 from bert_lightning.errors import UserError
 
-HUB_SECONDS = 8
+HUB_SECONDS = 6
 """How long the hub may take to answer before it counts as out of reach."""
 
 TABLES = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}

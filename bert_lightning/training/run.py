@@ -96,6 +96,8 @@ def fit(config: TrainConfig) -> FitResult:
     validation_floors = _validation_floors(config, corpus, vocab_size)
     trainer = build_trainer(config, devices, share, steps, validation_floors)
     if trainer.is_global_zero:
+        tokenizer = corpus.tokenizer.to_str(pretty=True)
+        (run_dir / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
         _announce(trainer, config, corpus, module, share)
     trainer.fit(module, datamodule=data)
     if config.test:

@@ -13,6 +13,7 @@ import bert_lightning
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.data.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
 from bert_lightning.model.objective import objective_sums
 from bert_lightning.report import report
@@ -125,6 +126,8 @@ def test_a_checkpoint_is_plain_and_enough_to_use_the_model(run: FitResult) -> No
     assert about["corpus"] == "text"
     assert about["config"]["optim"]["optimizer"] == "adamw"
     assert checkpoint["global_step"] == 6
+    tokenizer = (folder.parent / "tokenizer.json").read_text()
+    assert load_tokenizer_text(tokenizer).to_str() == about["tokenizer"]
     bert = bert_lightning.load(folder / "last.ckpt")
     for ours, trained in zip(bert.model.parameters(), run.model.parameters(), strict=True):
         assert torch.equal(ours, trained)
