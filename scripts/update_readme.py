@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--only-copy", action="store_true", help="copy the recorded output again")
     args = parser.parse_args()
     if not args.only_copy:
-        RESULTS.write_text(json.dumps(record(args.wikitext.absolute()), indent=2) + "\n")
+        RESULTS.write_text(json.dumps(record(args.wikitext.resolve()), indent=2) + "\n")
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
