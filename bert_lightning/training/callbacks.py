@@ -41,6 +41,7 @@ class LossProgress(ProgressBar):
         self.bar: Progress | None = None
         self.enabled = True
         self._last_line = -_SECONDS_BETWEEN_LINES
+        self._last_step = 0
 
     def disable(self) -> None:
         """Called by Lightning on all ranks but the first."""
@@ -65,32 +66,29 @@ class LossProgress(ProgressBar):
         self.bar.start()
 
     def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         # At the end of a batch the module logs after its callbacks are called.
         assert isinstance(pl_module, PretrainingModule)
-        curve = pl_module.curves.get("train/mlm_loss", [])
-        logged = bool(curve) and curve[-1][0] == trainer.global_step
+        self._show_step(trainer.global_step, pl_module)
+
+    def _show_step(self, step: int, module: PretrainingModule) -> None:
+        curve = module.curves.get("train/mlm_loss", [])
+        logged = bool(curve) and curve[-1][0] == step
+        waited = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
         if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=trainer.global_step)
+            self.bar.update(self.bar.task_ids[0], completed=step)
             if logged:
-                self.bar.update(self.bar.task_ids[0], scores=_training_scores(pl_module))
-        elif (
-            self.enabled and logged and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
-        ):
-            self._last_line = time.monotonic()
-            self._print(
-                f"step {trainer.global_step}/{pl_module.steps}  {_training_scores(pl_module)}"
-            )
+                self.bar.update(self.bar.task_ids[0], scores=_training_scores(module))
+        elif self.enabled and logged and waited and step != self._last_step:
+            self._last_line, self._last_step = time.monotonic(), step
+            self._print(f"step {step}/{module.steps}  {_training_scores(module)}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, PretrainingModule)
         if not self.enabled or self.floors is None or trainer.sanity_checking:
             return
+        self._show_step(trainer.global_step, pl_module)
         last = {name: values[-1][1] for name, values in pl_module.curves.items()}
         self._print(
             f"step {trainer.global_step}/{pl_module.steps}  validation  "
@@ -101,6 +99,8 @@ class LossProgress(ProgressBar):
         )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        self._show_step(trainer.global_step, pl_module)
         self._stop()
 
     def on_exception(
