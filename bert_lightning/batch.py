@@ -21,6 +21,10 @@ IS_NEXT, IS_RANDOM = 0, 1
 """The next-sentence classes, numbered as in Google's and Hugging Face's BERT."""
 
 
+IGNORE_INDEX = -100
+"""The next-sentence label of an example that is no pair; torch's losses pass over it."""
+
+
 class Sequences(NamedTuple):
     """Token sequences laid end to end: padding does not exist."""
 
@@ -60,8 +64,8 @@ class PretrainBatch(NamedTuple):
     masked_labels: Tensor
     """`(masked,)` int64: the original tokens there."""
     nsp_labels: Tensor
-    """`(sequences,)` int64: 0 where the second sentence follows the first, 1 where it is random."""
+    """`(sequences,)` int64: `IS_NEXT`, `IS_RANDOM`, or `IGNORE_INDEX` where there is no pair."""
     global_masked: int
     """Predicted tokens of the whole optimiser step: all devices, all micro-batches."""
     global_pairs: int
-    """Sentence pairs of the whole optimiser step: all devices, all micro-batches."""
+    """Labelled pairs of the whole optimiser step: all devices, all micro-batches."""

@@ -35,6 +35,30 @@ class Fallback(Enum):
     builtin = "builtin"
 
 
+class PairKind(Enum):
+    """What the two halves of an example are."""
+
+    sentence = "sentence"
+    segment = "segment"
+    none = "none"
+
+
+class PairTask(Enum):
+    """What the label of a pair says."""
+
+    nsp = "nsp"
+    """Whether the second half follows the first, or is a random one (BERT)."""
+    sop = "sop"
+    """Whether the two halves stand in their order, or are swapped (ALBERT)."""
+
+
+class Overlong(Enum):
+    """What becomes of two consecutive sentences that do not fit into an example."""
+
+    truncate = "truncate"
+    drop = "drop"
+
+
 class OptimizerName(Enum):
     adam = "adam"
     adamw = "adamw"
@@ -97,6 +121,27 @@ class MaskingConfig:
 
 
 @dataclass
+class PairsConfig:
+    """Which two segments make an example."""
+
+    kind: PairKind = PairKind.sentence
+    """`sentence`: two sentences, as in the textbook; `segment`: runs of sentences that fill an
+    example, as in BERT; `none`: blocks of text, for masked language modelling alone."""
+    task: PairTask = PairTask.nsp
+    """What the label of a pair says: `nsp` or `sop`."""
+    overlong: Overlong = Overlong.truncate
+    """In `sentence`: whether the longer sentence is cut, or the pair left out."""
+    short_probability: float = 0.1
+    """In `segment`: share of the examples that are cut to a random shorter length."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.short_probability <= 1:
+            raise UserError(
+                f"data.pairs.short_probability={self.short_probability:g} must lie between 0 and 1"
+            )
+
+
+@dataclass
 class DataConfig:
     """The corpus, and the batches made from it."""
 
@@ -133,6 +178,7 @@ class DataConfig:
     """Sentence pairs that one device holds at a time; null chooses the most that fits."""
     num_workers: int = 0
     """Processes that build batches; 0 builds them in the training process."""
+    pairs: PairsConfig = field(default_factory=PairsConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "vocab_size": result.corpus.tokenizer.get_vocab_size(),
         "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
         "steps": result.steps,
-        "epochs": result.pairs / result.corpus.splits["train"].pairs,
+        "epochs": result.epochs,
         "pairs": result.pairs,
         "real_tokens": result.tokens,
         "training_seconds": round(result.seconds, 2),
@@ -57,7 +57,8 @@ def summarize(result: FitResult) -> dict[str, Any]:
     }
     for split in ("train", "val", "test"):
         if f"{split}/mlm_loss" in last:
-            scores = {name: last[f"{split}/{name}"] for name in ("loss", *_SCORES)}
+            known = [name for name in ("loss", *_SCORES) if f"{split}/{name}" in last]
+            scores = {name: last[f"{split}/{name}"] for name in known}
             summary[{"val": "validation"}.get(split, split)] = scores
     if result.floors is not None:
         summary["validation_floors"] = result.floors._asdict()
@@ -68,13 +69,15 @@ def plot_losses(result: FitResult, path: Path) -> None:
     """Draws both losses, training and validation, over the optimiser steps."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     names = {"mlm_loss": "masked language modelling", "nsp_loss": "next-sentence prediction"}
-    for axes, (name, title) in zip(figure.subplots(1, 2), names.items(), strict=True):
+    names = {name: title for name, title in names.items() if f"train/{name}" in result.curves}
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, (name, title) in zip(panels, names.items(), strict=True):
         for split, label, style in (("train", "training", "-"), ("val", "validation", "o-")):
             if f"{split}/{name}" in result.curves:
                 steps, values = zip(*result.curves[f"{split}/{name}"], strict=True)
                 axes.plot(steps, values, style, label=label, linewidth=1.4, markersize=3.5)
-        if result.floors is not None:
-            floor = result.floors._asdict()[name]
+        floor = result.floors._asdict()[name] if result.floors is not None else None
+        if floor is not None:
             axes.axhline(floor, color="gray", linestyle=":", label=f"without context: {floor:.2f}")
         axes.set(title=title, xlabel="optimiser step", ylabel="nats")
         axes.grid(alpha=0.25)
@@ -117,8 +120,10 @@ def _score_lines(split: str, summary: dict[str, Any]) -> list[str]:
         return f"{scores[name]:.3f}{floor}"
 
     return [
-        f"MLM loss {score('mlm_loss')}, accuracy {score('mlm_accuracy')}",
-        f"NSP loss {score('nsp_loss')}, accuracy {score('nsp_accuracy')}",
+        f"{objective.upper()} loss {score(f'{objective}_loss')}, "
+        f"accuracy {score(f'{objective}_accuracy')}"
+        for objective in ("mlm", "nsp")
+        if f"{objective}_loss" in scores
     ]
 
 

@@ -10,7 +10,7 @@ import lightning as L  # noqa: N812
 import pytest
 
 from bert_lightning import cli, config
-from bert_lightning.config import TrainConfig, TrainerConfig
+from bert_lightning.config import DataConfig, TrainConfig, TrainerConfig
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -39,7 +39,8 @@ def test_every_file_composes(file: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONF.iterdir()), ids=lambda path: path.name)
 def test_every_folder_is_a_group_of_the_schema(path: Path) -> None:
-    groups = {field.name for field in fields(TrainConfig)} | {"experiment", "hydra"}
+    groups = {field.name for field in [*fields(TrainConfig), *fields(DataConfig)]}
+    groups |= {"experiment", "hydra"}
     assert path.name == "train.yaml" or path.name in groups
 
 
@@ -105,6 +106,7 @@ def test_options_without_a_docstring_are_those_whose_name_says_it_all() -> None:
     sections = {f"TrainConfig.{field.name}" for field in fields(TrainConfig)}
     assert bare - lightnings - sections <= {
         "DataConfig.masking",
+        "DataConfig.pairs",
         *(
             f"ModelConfig.{name}"
             for name in (

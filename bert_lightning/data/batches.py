@@ -9,10 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bert_lightning.batch import CLS, MASK, SEP, SPECIAL_TOKENS, PretrainBatch, lay_end_to_end
+from bert_lightning.batch import (
+    CLS,
+    IGNORE_INDEX,
+    MASK,
+    SEP,
+    SPECIAL_TOKENS,
+    PretrainBatch,
+    lay_end_to_end,
+)
 from bert_lightning.config import DataConfig
 from bert_lightning.data.masking import mask_tokens, number_of_predictions
-from bert_lightning.data.pairs import SPECIAL_TOKENS_IN_A_PAIR, Pairs, sample_pairs
+from bert_lightning.data.pairs import Pairs, pair_sampler
 from bert_lightning.data.randomness import Stream, permuted, random_bits
 from bert_lightning.data.store import PreparedCorpus, Split
 from bert_lightning.data.tokenizer import Tokenizer, special_id
@@ -43,6 +51,7 @@ class ExampleBuilder:
 
     def __init__(self, split: Split, tokenizer: Tokenizer, data: DataConfig, seed: int) -> None:
         self.split = split
+        self.sampler = pair_sampler(split, data.pairs, data.max_length)
         self.data = data
         self.seed = seed
         self.cls_id = special_id(tokenizer, CLS)
@@ -51,15 +60,25 @@ class ExampleBuilder:
         special = [special_id(tokenizer, token) for token in SPECIAL_TOKENS]
         self.ordinary_ids = np.setdiff1d(np.arange(tokenizer.get_vocab_size()), special)
 
+    def __len__(self) -> int:
+        """Examples of an epoch."""
+        return len(self.sampler)
+
     def pairs(self, index: np.ndarray, epoch: np.ndarray) -> Pairs:
         """The sentence pairs of the examples `(pairs,)` in their epochs `(pairs,)`."""
-        return sample_pairs(self.split, index, self.data.max_length, self.seed, epoch)
+        return self.sampler.sample(index, self.seed, epoch)
 
     def predictions(self, pairs: Pairs) -> np.ndarray:
         """How many tokens of each example are predicted, `(pairs,)`."""
         return number_of_predictions(
-            pairs.lengths, SPECIAL_TOKENS_IN_A_PAIR, self.data.masking.mask_probability
+            pairs.lengths, pairs.special, self.data.masking.mask_probability
         )
+
+    def counts(self, index: np.ndarray, epoch: np.ndarray) -> tuple[int, int]:
+        """How many tokens of these examples are predicted, and how many pairs have a label."""
+        pairs = self.pairs(index, epoch)
+        labelled = int((pairs.nsp_labels != IGNORE_INDEX).sum())
+        return int(self.predictions(pairs).sum()), labelled
 
     def build(
         self, index: np.ndarray, epoch: np.ndarray, global_masked: int, global_pairs: int
@@ -92,7 +111,8 @@ class ExampleBuilder:
     def _assemble(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`[CLS] first [SEP] second [SEP]` of all pairs: ids, types, and what may be masked."""
         one, zero = np.ones_like(pairs.first_length), np.zeros_like(pairs.first_length)
-        lengths = np.stack([one, pairs.first_length, one, pairs.second_length, one], 1).ravel()
+        last = pairs.special - 2  # the second [SEP], where there is a second segment
+        lengths = np.stack([one, pairs.first_length, one, pairs.second_length, last], 1).ravel()
         sources = np.stack([zero, pairs.first_start, zero, pairs.second_start, zero], 1).ravel()
         ends = np.cumsum(lengths)
         token_ids = self.split.token_ids[
@@ -102,7 +122,7 @@ class ExampleBuilder:
         for piece, token in ((0, self.cls_id), (2, self.sep_id), (4, self.sep_id)):
             token_ids[ends[piece::5] - 1] = token
             maskable[ends[piece::5] - 1] = False
-        segments = np.stack([pairs.first_length + 2, pairs.second_length + 1], 1).ravel()
+        segments = np.stack([pairs.first_length + 2, pairs.second_length + last], 1).ravel()
         token_types = np.repeat(np.tile([0, 1], len(pairs.first_length)), segments)
         return token_ids, token_types, maskable
 
@@ -131,14 +151,14 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
         step, micro_batch = divmod(index, share.accumulation)
         position = step * share.global_batch_size + np.arange(share.global_batch_size)
         examples, epochs = self._examples_at(position)
-        predicted = int(self.examples.predictions(self.examples.pairs(examples, epochs)).sum())
+        masked, labelled = self.examples.counts(examples, epochs)
         start = (share.rank * share.accumulation + micro_batch) * share.micro_batch_size
         mine = slice(start, start + share.micro_batch_size)
-        return self.examples.build(examples[mine], epochs[mine], predicted, len(position))
+        return self.examples.build(examples[mine], epochs[mine], masked, labelled)
 
     def _examples_at(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The examples and epochs at these positions of the endless stream of examples."""
-        size = self.examples.split.pairs
+        size = len(self.examples)
         epoch, place = np.divmod(position, size)
         example = np.empty_like(place)
         for value in np.unique(epoch):
@@ -165,19 +185,15 @@ class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
         self.examples = ExampleBuilder(
             corpus.splits[split], corpus.tokenizer, data, _EVALUATION_SEED
         )
-        everything = np.arange(corpus.splits[split].pairs)
-        epoch = np.zeros_like(everything)
-        self.pairs = len(everything)
-        self.predictions = int(
-            self.examples.predictions(self.examples.pairs(everything, epoch)).sum()
-        )
-        if self.pairs < world_size:
+        everything = np.arange(len(self.examples))
+        self.masked, self.labelled = self.examples.counts(everything, np.zeros_like(everything))
+        if len(everything) < world_size:
             raise UserError(
-                f"the {split} split has {self.pairs} sentence pairs, fewer than the {world_size} "
+                f"the {split} split makes {len(everything)} examples, fewer than the {world_size} "
                 "devices; hold out more of the corpus or use fewer devices"
             )
         # No batch is empty: where they hold one pair each, some hold two instead.
-        count = min(-(-self.pairs // (batch_size * world_size)), self.pairs // world_size)
+        count = min(-(-len(everything) // (batch_size * world_size)), len(everything) // world_size)
         self.batches = np.array_split(np.array_split(everything, world_size)[rank], count)
 
     def __len__(self) -> int:
@@ -185,4 +201,4 @@ class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
 
     def __getitem__(self, index: int) -> PretrainBatch:
         chosen = self.batches[index]
-        return self.examples.build(chosen, np.zeros_like(chosen), self.predictions, self.pairs)
+        return self.examples.build(chosen, np.zeros_like(chosen), self.masked, self.labelled)

@@ -4,20 +4,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bert_lightning.batch import IGNORE_INDEX
 from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.data.store import Split
 
 
 class Floors(NamedTuple):
-    """Losses in nats and accuracies of predictors that see no context."""
+    """Losses in nats and accuracies of predictors that see no context; None without pairs."""
 
     mlm_loss: float
     """Each masked word predicted by its frequency in the training split."""
     mlm_accuracy: float
     """The training split's most frequent word predicted everywhere."""
-    nsp_loss: float
+    nsp_loss: float | None
     """Every pair predicted by the share of the labels."""
-    nsp_accuracy: float
+    nsp_accuracy: float | None
     """The more frequent label predicted everywhere."""
 
 
@@ -27,11 +28,20 @@ def floors(train: Split, held_out: EvaluationBatches, vocab_size: int) -> Floors
     log_probs = np.log(counts / counts.sum())
     batches = [held_out[i] for i in range(len(held_out))]
     labels = np.concatenate([batch.masked_labels.numpy() for batch in batches])
-    random_share = float(np.concatenate([batch.nsp_labels.numpy() for batch in batches]).mean())
-    shares = np.clip([random_share, 1 - random_share], 1e-12, 1)
+    nsp_loss, nsp_accuracy = _of_pairs(
+        np.concatenate([batch.nsp_labels.numpy() for batch in batches])
+    )
     return Floors(
         mlm_loss=float(-log_probs[labels].mean()),
         mlm_accuracy=float((labels == counts.argmax()).mean()),
-        nsp_loss=float(-(shares * np.log(shares)).sum()),
-        nsp_accuracy=float(shares.max()),
+        nsp_loss=nsp_loss,
+        nsp_accuracy=nsp_accuracy,
     )
+
+
+def _of_pairs(labels: np.ndarray) -> tuple[float | None, float | None]:
+    labelled = labels[labels != IGNORE_INDEX]
+    if not len(labelled):
+        return None, None
+    shares = np.clip(np.bincount(labelled, minlength=2) / len(labelled), 1e-12, 1)
+    return float(-(shares * np.log(shares)).sum()), float(shares.max())

@@ -19,7 +19,9 @@ class Masked(NamedTuple):
     """`(masked,)` the original tokens there."""
 
 
-def number_of_predictions(lengths: np.ndarray, special: int, probability: float) -> np.ndarray:
+def number_of_predictions(
+    lengths: np.ndarray, special: int | np.ndarray, probability: float
+) -> np.ndarray:
     """Predicted tokens of examples with these lengths `(examples,)`: at least one.
 
     The share is taken of the whole length, as in BERT; the `special` tokens of each example count

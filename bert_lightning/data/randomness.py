@@ -28,6 +28,9 @@ class Stream(IntEnum):
     random_word = 5
     weights = 6
     dropout = 7
+    cut = 8
+    short = 9
+    short_length = 10
 
 
 def random_bits(*keys: Keys) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from bert_lightning.batch import PretrainBatch
+from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
 from bert_lightning.config import ObjectiveConfig
 from bert_lightning.model.bert import BertForPreTraining
 
@@ -39,7 +39,7 @@ def objective_sums(model: BertForPreTraining, batch: PretrainBatch) -> Objective
     return ObjectiveSums(
         mlm_nll,
         mlm_correct,
-        F.cross_entropy(nsp_logits, batch.nsp_labels, reduction="sum"),
+        F.cross_entropy(nsp_logits, batch.nsp_labels, ignore_index=IGNORE_INDEX, reduction="sum"),
         (nsp_logits.argmax(-1) == batch.nsp_labels).sum(),
     )
 
@@ -53,7 +53,7 @@ def joint_loss(sums: ObjectiveSums, batch: PretrainBatch, config: ObjectiveConfi
     """
     return (
         config.mlm_weight * sums.mlm_nll / batch.global_masked
-        + config.nsp_weight * sums.nsp_nll / batch.global_pairs
+        + config.nsp_weight * sums.nsp_nll / max(1, batch.global_pairs)  # 0 without pairs
     )
 
 

@@ -90,12 +90,17 @@ class LossProgress(ProgressBar):
             return
         self._show_step(trainer.global_step, pl_module)
         last = {name: values[-1][1] for name, values in pl_module.curves.items()}
+        scores = [
+            f"{objective.upper()} {last[f'val/{objective}_loss']:.3f} (floor {floor:.3f}), "
+            f"accuracy {last[f'val/{objective}_accuracy']:.3f} ({accuracy_floor:.3f})"
+            for objective, floor, accuracy_floor in (
+                ("mlm", self.floors.mlm_loss, self.floors.mlm_accuracy),
+                ("nsp", self.floors.nsp_loss, self.floors.nsp_accuracy),
+            )
+            if floor is not None
+        ]
         self._print(
-            f"step {trainer.global_step}/{pl_module.steps}  validation  "
-            f"MLM {last['val/mlm_loss']:.3f} (floor {self.floors.mlm_loss:.3f})  "
-            f"NSP {last['val/nsp_loss']:.3f} (floor {self.floors.nsp_loss:.3f})  accuracy "
-            f"{last['val/mlm_accuracy']:.3f} ({self.floors.mlm_accuracy:.3f}), "
-            f"{last['val/nsp_accuracy']:.3f} ({self.floors.nsp_accuracy:.3f})"
+            f"step {trainer.global_step}/{pl_module.steps}  validation  {'  '.join(scores)}"
         )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,7 +131,9 @@ class LossProgress(ProgressBar):
 
 def _training_scores(module: PretrainingModule) -> str:
     last = {name: values[-1][1] for name, values in module.curves.items()}
-    return (
-        f"MLM {last['train/mlm_loss']:.3f}  NSP {last['train/nsp_loss']:.3f}  "
-        f"{last['speed/pairs_per_second']:.0f} pairs/s"
-    )
+    losses = [
+        f"{objective.upper()} {last[f'train/{objective}_loss']:.3f}"
+        for objective in ("mlm", "nsp")
+        if f"train/{objective}_loss" in last
+    ]
+    return "  ".join([*losses, f"{last['speed/pairs_per_second']:.0f} pairs/s"])

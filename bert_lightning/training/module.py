@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
-from bert_lightning.batch import PretrainBatch
+from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.randomness import Stream, random_bits
 from bert_lightning.errors import UserError
@@ -30,6 +30,7 @@ class Scores(Metric):
     masked: Tensor
     nsp_nll: Tensor
     nsp_correct: Tensor
+    labelled: Tensor
     pairs: Tensor
     tokens: Tensor
 
@@ -41,6 +42,7 @@ class Scores(Metric):
             "masked",
             "nsp_nll",
             "nsp_correct",
+            "labelled",
             "pairs",
             "tokens",
         ):
@@ -52,18 +54,22 @@ class Scores(Metric):
         self.masked += len(batch.masked_labels)
         self.nsp_nll += sums.nsp_nll.detach()
         self.nsp_correct += sums.nsp_correct
+        self.labelled += (batch.nsp_labels != IGNORE_INDEX).sum()
         self.pairs += len(batch.nsp_labels)
         self.tokens += len(batch.sequences.token_ids)
 
     def compute(self) -> dict[str, Tensor]:
-        return {
+        scores = {
             "mlm_loss": self.mlm_nll / self.masked,
             "mlm_accuracy": self.mlm_correct / self.masked,
-            "nsp_loss": self.nsp_nll / self.pairs,
-            "nsp_accuracy": self.nsp_correct / self.pairs,
+            "nsp_loss": self.nsp_nll / self.labelled,
+            "nsp_accuracy": self.nsp_correct / self.labelled,
             "pairs": self.pairs,
             "tokens": self.tokens,
         }
+        if self.labelled == 0:
+            del scores["nsp_loss"], scores["nsp_accuracy"]
+        return scores
 
 
 class PretrainingModule(L.LightningModule):
@@ -73,7 +79,7 @@ class PretrainingModule(L.LightningModule):
         config: the whole run.
         vocab_size: rows of the embedding.
         steps: optimiser steps of the whole run.
-        pairs_in_an_epoch: sentence pairs of the training split.
+        epoch_size: examples of the training split.
         description: what each checkpoint says of the run, in plain types.
     """
 
@@ -82,13 +88,13 @@ class PretrainingModule(L.LightningModule):
         config: TrainConfig,
         vocab_size: int,
         steps: int,
-        pairs_in_an_epoch: int,
+        epoch_size: int,
         description: dict[str, Any],
     ) -> None:
         super().__init__()
         self.config = config
         self.steps = steps
-        self.pairs_in_an_epoch = pairs_in_an_epoch
+        self.epoch_size = epoch_size
         self.description = description
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_torch_seed(config.seed, Stream.weights))
@@ -155,7 +161,7 @@ class PretrainingModule(L.LightningModule):
         self.tokens_seen += round(tokens)
         curves = {f"train/{name}": value for name, value in self._with_joint(scores).items()}
         curves["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-        curves["train/epoch"] = self.pairs_seen / self.pairs_in_an_epoch
+        curves["train/epoch"] = self.pairs_seen / self.epoch_size
         curves["speed/pairs_per_second"] = pairs / elapsed
         curves["speed/tokens_per_second"] = tokens / elapsed
         self._record(curves)
@@ -164,9 +170,10 @@ class PretrainingModule(L.LightningModule):
         if not all(map(math.isfinite, scores.values())):
             raise UserError(
                 f"the training loss is not finite at step {self.global_step} (MLM "
-                f"{scores['mlm_loss']}, NSP {scores['nsp_loss']}): the run has diverged, and no "
-                f"checkpoint of it is written; try an optim.lr below {self.config.optim.lr:g}, "
-                "a longer optim.warmup_steps, or trainer.gradient_clip_val=1"
+                f"{scores['mlm_loss']}, NSP {scores.get('nsp_loss', 0)}): the run has diverged, "
+                "and no checkpoint of it is written; try an optim.lr below "
+                f"{self.config.optim.lr:g}, a longer optim.warmup_steps, or "
+                "trainer.gradient_clip_val=1"
             )
 
     def on_validation_start(self) -> None:
@@ -198,7 +205,8 @@ class PretrainingModule(L.LightningModule):
 
     def _with_joint(self, scores: dict[str, float]) -> dict[str, float]:
         weights = self.config.objective
-        joint = weights.mlm_weight * scores["mlm_loss"] + weights.nsp_weight * scores["nsp_loss"]
+        nsp_loss = scores.get("nsp_loss", 0.0)
+        joint = weights.mlm_weight * scores["mlm_loss"] + weights.nsp_weight * nsp_loss
         return {"loss": joint, **scores}
 
     def _record(self, curves: dict[str, float]) -> None:

@@ -11,9 +11,10 @@ from tempfile import TemporaryFile
 import lightning as L  # noqa: N812
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import Overlong, TrainConfig
 from bert_lightning.data.batches import EvaluationBatches, Share
 from bert_lightning.data.floors import Floors, floors
+from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.store import PreparedCorpus, prepare
 from bert_lightning.errors import UserError, writing
 from bert_lightning.model.bert import BertForPreTraining
@@ -56,6 +57,7 @@ class FitResult:
     curves: dict[str, list[tuple[int, float]]]
     """Each logged value by name, as (step, value)."""
     steps: int
+    epochs: float
     pairs: int
     tokens: int
     seconds: float
@@ -80,7 +82,8 @@ def fit(config: TrainConfig) -> FitResult:
     share = divide_global_batch(config, devices)
     corpus = prepare(config.data, config.tokenizer)
     vocab_size = _vocab_size(config, corpus)
-    steps = _steps(config, corpus)
+    sampler = pair_sampler(corpus.splits["train"], config.data.pairs, config.data.max_length)
+    steps = _steps(config, len(sampler))
     if config.test and "test" not in corpus.splits:
         raise UserError(
             f"test=true, and {corpus.origin} has no test split; data.test_share=0.05 holds one out"
@@ -89,7 +92,7 @@ def fit(config: TrainConfig) -> FitResult:
         config,
         vocab_size,
         steps,
-        corpus.splits["train"].pairs,
+        len(sampler),
         describe_run(config, corpus, vocab_size),
     )
     data = PretrainingData(corpus, config.data, config.seed, share, steps)
@@ -98,7 +101,7 @@ def fit(config: TrainConfig) -> FitResult:
     if trainer.is_global_zero:
         tokenizer = corpus.tokenizer.to_str(pretty=True)
         (run_dir / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-        _announce(trainer, config, corpus, module, share)
+        _announce(trainer, config, corpus, module, share, sampler.overlong)
     trainer.fit(module, datamodule=data)
     if config.test:
         trainer.test(module, datamodule=data, verbose=False)
@@ -109,6 +112,7 @@ def fit(config: TrainConfig) -> FitResult:
         floors=validation_floors,
         curves=module.curves,
         steps=trainer.global_step,
+        epochs=module.pairs_seen / module.epoch_size,
         pairs=module.pairs_seen,
         tokens=module.tokens_seen,
         seconds=module.seconds,
@@ -134,12 +138,12 @@ def _vocab_size(config: TrainConfig, corpus: PreparedCorpus) -> int:
     return wanted or words
 
 
-def _steps(config: TrainConfig, corpus: PreparedCorpus) -> int:
+def _steps(config: TrainConfig, epoch_size: int) -> int:
     """Optimiser steps of the run: the first limit of `max_steps` and `max_epochs`."""
     limits = [config.trainer.max_steps] if config.trainer.max_steps != -1 else []
     if config.trainer.max_epochs is not None:
-        pairs = config.trainer.max_epochs * corpus.splits["train"].pairs
-        limits.append(math.ceil(pairs / config.data.global_batch_size))
+        examples = config.trainer.max_epochs * epoch_size
+        limits.append(math.ceil(examples / config.data.global_batch_size))
     if config.optim.warmup_steps > min(limits):
         raise UserError(
             f"optim.warmup_steps={config.optim.warmup_steps} is longer than the run of "
@@ -163,13 +167,18 @@ def _announce(
     corpus: PreparedCorpus,
     module: PretrainingModule,
     share: Share,
+    overlong: int,
 ) -> None:
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
-    train = corpus.splits["train"]
+    fate = "left out" if config.data.pairs.overlong is Overlong.drop else "cut"
     log.info(
-        "corpus %s: %s sentence pairs, %s words in the vocabulary (%s)",
+        "corpus %s: %s examples an epoch (%s too long for %s tokens, and %s), "
+        "%s words in the vocabulary (%s)",
         corpus.name,
-        f"{train.pairs:,}",
+        f"{module.epoch_size:,}",
+        f"{overlong:,}",
+        config.data.max_length,
+        fate,
         f"{corpus.tokenizer.get_vocab_size():,}",
         corpus.origin,
     )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from bert_lightning.config import MaskingConfig
 
 ORDER, IS_NEXT, SECOND_SENTENCE, MASKED, REPLACEMENT, RANDOM_WORD = range(6)
+CUT, SHORT, SHORT_LENGTH = 8, 9, 10
 PAD, UNK, CLS, SEP, MASK = range(5)
 WORD = 2**64
 
@@ -97,6 +98,81 @@ def pair(
     return first, second, label
 
 
+def swapped_pair(
+    documents: Documents, index: int, max_length: int, seed: int, epoch: int
+) -> tuple[Sentence, Sentence, int]:
+    d, p, s = consecutive(documents)[index]
+    first, second, label = list(documents[d][p][s]), list(documents[d][p][s + 1]), 0
+    if bits(seed, epoch, IS_NEXT, index) % 2 == 0:
+        first, second, label = second, first, 1
+    while len(first) + len(second) + 3 > max_length:
+        (first if len(first) > len(second) else second).pop()
+    return first, second, label
+
+
+def parts(documents: Documents, budget: int) -> list[tuple[int, list[Sentence]]]:
+    """The runs of two or more sentences that fill an example, with their documents."""
+    found = []
+    for d, document in enumerate(documents):
+        cut: list[list[Sentence]] = []
+        seen, window = 0, -1
+        for sentence in (sentence for paragraph in document for sentence in paragraph):
+            if seen // budget != window:
+                window = seen // budget
+                cut.append([])
+            cut[-1].append(sentence)
+            seen += len(sentence)
+        joined = [list(cut[0])]
+        for number, part in enumerate(cut[1:], 1):
+            if len(part) == 1 or (number == 1 and len(cut[0]) == 1):
+                joined[-1] += part
+            else:
+                joined.append(list(part))
+        found += [(d, part) for part in joined if len(part) > 1]
+    return found
+
+
+def segment_pair(
+    documents: Documents,
+    index: int,
+    max_length: int,
+    seed: int,
+    epoch: int,
+    task: str,
+    short_probability: float,
+) -> tuple[Sentence, Sentence, int]:
+    budget = max_length - 3
+    d, part = parts(documents, budget)[index]
+    target = budget
+    if uniform(bits(seed, epoch, SHORT, index)) < short_probability:
+        target = 2 + below(bits(seed, epoch, SHORT_LENGTH, index), budget - 1)
+    middle = 1 + below(bits(seed, epoch, CUT, index), len(part) - 1)
+    first = [token for sentence in part[:middle] for token in sentence]
+    second = [token for sentence in part[middle:] for token in sentence]
+    follows = bits(seed, epoch, IS_NEXT, index) % 2 == 1
+    if task == "nsp" and not follows:
+        tails = [
+            [token for later in sentences[place:] for token in later]
+            for other, document in enumerate(documents)
+            if other != d
+            for sentences in [[sentence for paragraph in document for sentence in paragraph]]
+            for place in range(len(sentences))
+        ]
+        tail = tails[below(bits(seed, epoch, SECOND_SENTENCE, index), len(tails))]
+        second = tail[: max(1, target - len(first))]
+    while len(first) + len(second) > target:
+        (first if len(first) > len(second) else second).pop()
+    if task == "sop" and not follows:
+        first, second = second, first
+    return first, second, 0 if follows else 1
+
+
+def blocks(documents: Documents, max_length: int) -> list[Sentence]:
+    room = max_length - 2
+    texts = [[token for p in document for s in p for token in s] for document in documents]
+    return [text[at : at + room] for text in texts for at in range(0, len(text), room)]
+
+
 def example(
     documents: Documents,
     index: int,
@@ -106,13 +182,28 @@ def example(
     config: MaskingConfig,
     vocab_size: int,
 ) -> Example:
-    first, second, label = pair(documents, index, max_length, seed, epoch)
-    tokens = [CLS, *first, SEP, *second, SEP]
-    types = [0] * (len(first) + 2) + [1] * (len(second) + 1)
+    drawn = pair(documents, index, max_length, seed, epoch)
+    return masked_example(*drawn, index, epoch, seed, config, vocab_size)
+
+
+def masked_example(
+    first: Sentence,
+    second: Sentence,
+    label: int,
+    index: int,
+    epoch: int,
+    seed: int,
+    config: MaskingConfig,
+    vocab_size: int,
+) -> Example:
+    tokens, types = [CLS, *first, SEP], [0] * (len(first) + 2)
+    if second:
+        tokens += [*second, SEP]
+        types += [1] * (len(second) + 1)
 
     name = bits(seed, epoch, index)
-    maskable = [place for place in range(len(tokens)) if place not in (0, len(first) + 1)][:-1]
-    wanted = max(1, round(config.mask_probability * len(tokens)))
+    maskable = [place for place, token in enumerate(tokens) if token not in (CLS, SEP)]
+    wanted = min(max(1, round(config.mask_probability * len(tokens))), len(maskable))
     by_draw = sorted(maskable, key=lambda place: (bits(bits(name, place), MASKED) >> 33, place))
     positions = sorted(by_draw[:wanted])
     labels = [tokens[place] for place in positions]

@@ -152,7 +152,7 @@ def test_more_devices_than_held_out_pairs_is_an_error_with_both_numbers(
     small_corpus: PreparedCorpus, small_data: DataConfig
 ) -> None:
     pairs = small_corpus.splits["validation"].pairs
-    with pytest.raises(UserError, match=rf"{pairs} sentence pairs, fewer than the {pairs + 1} "):
+    with pytest.raises(UserError, match=rf"{pairs} examples, fewer than the {pairs + 1} "):
         EvaluationBatches(small_corpus, "validation", small_data, 1, 0, pairs + 1)
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_lightning.data.pairs import Pairs, cut_to_fit, sample_pairs
+from bert_lightning.config import PairsConfig
+from bert_lightning.data.pairs import Pairs, cut_to_fit, pair_sampler
 from bert_lightning.data.store import PreparedCorpus, Split
 
 Place = tuple[int, int, int]
@@ -36,7 +37,8 @@ def places(split: Split, starts: np.ndarray, place_of: dict[int, Place]) -> list
 
 
 def draw(split: Split, epoch: int, max_length: int = 24, seed: int = 0) -> Pairs:
-    return sample_pairs(split, np.arange(split.pairs), max_length, seed, epoch)
+    sampler = pair_sampler(split, PairsConfig(), max_length)
+    return sampler.sample(np.arange(len(sampler)), seed, epoch)
 
 
 def test_the_label_is_the_true_relation_and_negatives_are_of_another_document(
@@ -77,7 +79,7 @@ def test_about_half_of_the_second_sentences_are_next(train: Split) -> None:
 
 def test_random_second_sentences_are_even_over_all_other_documents(train: Split) -> None:
     index = np.full(60_000, 3)
-    pairs = sample_pairs(train, index, 24, 0, np.arange(len(index)))
+    pairs = pair_sampler(train, PairsConfig(), 24).sample(index, 0, np.arange(len(index)))
     counts = Counter(pairs.second_start[pairs.nsp_labels == 1].tolist())
     start, end = train.document_bounds(train.first_sentence(np.array([3])))
     others = train.sentences - int(end[0] - start[0])

@@ -1,0 +1,174 @@
+"""The other kinds of pairs: swapped sentences, segments that fill an example, blocks, dropping."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import reference
+from test_batches import HELD_OUT, examples_of
+
+from bert_lightning.batch import IGNORE_INDEX
+from bert_lightning.config import DataConfig, Overlong, PairKind, PairsConfig, PairTask
+from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
+from bert_lightning.data.pairs import SegmentPairs, SentencePairs, pair_sampler
+from bert_lightning.data.store import PreparedCorpus, Split
+from bert_lightning.errors import UserError
+
+ALONE = Share(rank=0, world_size=1, micro_batch_size=16, accumulation=1)
+
+
+@pytest.fixture(scope="module")
+def documents(
+    small_text: list[list[list[str]]], small_corpus: PreparedCorpus
+) -> reference.Documents:
+    everything = reference.encoded(small_text, small_corpus.tokenizer.get_vocab())
+    return [d for i, d in enumerate(everything) if i not in HELD_OUT]
+
+
+def expected(
+    documents: reference.Documents, vocab_size: int, data: DataConfig, seed: int, count: int
+) -> list[reference.Example]:
+    """The first examples of a run, in plain Python."""
+    pairs, length = data.pairs, data.max_length
+    match pairs.kind, pairs.task:
+        case PairKind.sentence, _:
+            size = len(reference.consecutive(documents))
+        case PairKind.segment, _:
+            size = len(reference.parts(documents, length - 3))
+        case PairKind.none, _:
+            size = len(reference.blocks(documents, length))
+    examples = []
+    for position in range(count):
+        index, epoch = reference.example_at(size, position, seed)
+        match pairs.kind:
+            case PairKind.sentence:
+                drawn = reference.swapped_pair(documents, index, length, seed, epoch)
+            case PairKind.segment:
+                drawn = reference.segment_pair(
+                    documents, index, length, seed, epoch, pairs.task.value, pairs.short_probability
+                )
+            case PairKind.none:
+                drawn = (reference.blocks(documents, length)[index], [], IGNORE_INDEX)
+        examples.append(
+            reference.masked_example(*drawn, index, epoch, seed, data.masking, vocab_size)
+        )
+    return examples
+
+
+@pytest.mark.parametrize("max_length", [9, 40, 128])
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        PairsConfig(task=PairTask.sop),
+        PairsConfig(PairKind.segment),
+        PairsConfig(PairKind.segment, PairTask.sop, short_probability=0.5),
+        PairsConfig(PairKind.none),
+    ],
+    ids=lambda pairs: f"{pairs.kind.value}-{pairs.task.value}",
+)
+def test_batches_are_those_of_plain_python(
+    small_corpus: PreparedCorpus,
+    small_data: DataConfig,
+    documents: reference.Documents,
+    pairs: PairsConfig,
+    max_length: int,
+) -> None:
+    data = replace(small_data, max_length=max_length, pairs=pairs)
+    batches = TrainingBatches(small_corpus, data, 11, ALONE, steps=6)
+    ours = examples_of(batches[i] for i in range(len(batches)))
+    vocab_size = small_corpus.tokenizer.get_vocab_size()
+    assert ours == expected(documents, vocab_size, data, 11, 6 * 16)
+
+
+@pytest.mark.parametrize("kind", list(PairKind))
+def test_the_counts_that_travel_are_those_of_the_whole_step(
+    small_corpus: PreparedCorpus, small_data: DataConfig, kind: PairKind
+) -> None:
+    data = replace(small_data, max_length=40, pairs=PairsConfig(kind))
+    for rank in range(2):
+        share = Share(rank, world_size=2, micro_batch_size=4, accumulation=2)
+        batches = TrainingBatches(small_corpus, data, 11, share, steps=1)
+        whole = TrainingBatches(small_corpus, data, 11, ALONE, steps=1)[0]
+        for i in range(2):
+            assert batches[i].global_masked == len(whole.masked_labels)
+            assert batches[i].global_pairs == int((whole.nsp_labels != IGNORE_INDEX).sum())
+    assert whole.global_pairs == (0 if kind is PairKind.none else 16)
+
+
+def test_blocks_hold_every_token_once(small_corpus: PreparedCorpus, small_data: DataConfig) -> None:
+    data = replace(small_data, max_length=17, pairs=PairsConfig(PairKind.none))
+    batches = EvaluationBatches(small_corpus, "validation", data, batch_size=8)
+    split = small_corpus.splits["validation"]
+    read = []
+    for example in examples_of(batches[i] for i in range(len(batches))):
+        tokens = list(example.token_ids)
+        for position, label in zip(example.positions, example.labels, strict=True):
+            tokens[position] = label
+        read += tokens[1:-1]
+    assert read == split.token_ids.tolist()
+    assert batches.labelled == 0
+
+
+def test_segments_hold_every_sentence_of_longer_documents_and_mostly_fill(
+    wikitext2_corpus: PreparedCorpus,
+) -> None:
+    split = wikitext2_corpus.splits["train"]
+    sampler = SegmentPairs(split, PairsConfig(PairKind.segment), 128)
+    held = int((sampler.ends - sampler.starts).sum())
+    assert held > 0.999 * split.sentences
+    assert (sampler.starts[1:] >= sampler.ends[:-1]).all()
+    pairs = sampler.sample(np.arange(len(sampler)), 0, 0)
+    assert pairs.lengths.max() == 128
+    assert (pairs.lengths > 110).mean() > 0.6
+    assert (pairs.first_length > 0).all()
+    assert (pairs.second_length > 0).all()
+    # about a tenth is cut to a length drawn evenly
+    assert 0.03 < (pairs.lengths < 64).mean() < 0.12
+    assert abs((pairs.nsp_labels == 0).mean() - 0.5) < 0.02
+
+
+def test_overlong_pairs_are_counted_and_cut_or_left_out(
+    small_corpus: PreparedCorpus, documents: reference.Documents
+) -> None:
+    split, room = small_corpus.splits["train"], 24 - 3
+    whole = [
+        len(documents[d][p][s]) + len(documents[d][p][s + 1])
+        for d, p, s in reference.consecutive(documents)
+    ]
+    fitting = [index for index, length in enumerate(whole) if length <= room]
+    assert 0 < len(fitting) < len(whole)
+    cut = SentencePairs(split, PairsConfig(), 24)
+    left_out = SentencePairs(split, PairsConfig(overlong=Overlong.drop), 24)
+    assert cut.overlong == left_out.overlong == len(whole) - len(fitting)
+    assert (len(cut), len(left_out)) == (len(whole), len(fitting))
+    starts = split.sentence_starts
+    for epoch in range(3):
+        pairs = left_out.sample(np.arange(len(left_out)), 0, epoch)
+        first = np.searchsorted(starts, pairs.first_start)
+        second = np.searchsorted(starts, pairs.second_start)
+        follows = pairs.nsp_labels == 0
+        for sentence, length in ((first, pairs.first_length), (second, pairs.second_length)):
+            uncut = split.sentence_length(sentence) == length
+            assert uncut[follows].all()
+            assert uncut.mean() > 0.95  # a random one that never fits is cut in the end
+
+
+@pytest.mark.parametrize("task", list(PairTask))
+def test_one_document_makes_swapped_pairs_but_no_random_ones(
+    small_corpus: PreparedCorpus, task: PairTask
+) -> None:
+    split = small_corpus.splits["train"]
+    paragraphs = split.document_starts[1]
+    sentences = split.paragraph_starts[paragraphs]
+    one = Split(
+        split.token_ids[: split.sentence_starts[sentences]],
+        split.sentence_starts[: sentences + 1],
+        split.paragraph_starts[: paragraphs + 1],
+        split.document_starts[:2],
+    )
+    if task is PairTask.sop:
+        assert len(pair_sampler(one, PairsConfig(task=task), 64)) == one.pairs
+    else:
+        with pytest.raises(UserError, match=r"there is 1 document.*sop"):
+            pair_sampler(one, PairsConfig(task=task), 64)
+    assert len(pair_sampler(one, PairsConfig(PairKind.none), 64)) > 0
