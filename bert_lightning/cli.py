@@ -5,6 +5,7 @@ and exit code 2.
 """
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,11 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
@@ -36,10 +40,14 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
     traceback_wanted = given == "1" or "debug=traceback" in sys.argv
     register_schema()
 
-    mistakes: list[UserError] = []
+    exit_codes: list[int] = []
     crashes: list[Exception] = []
 
     def job(config: DictConfig) -> None:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            with _environment(given):
+                exit_codes.append(_run_alone(HydraConfig.get()))
+            return
         try:
             with _environment(given):  # processes that the task starts inherit it
                 task(to_typed(config))
@@ -49,7 +57,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
                 crashes.append(error)
                 raise
             _tell(str(error))
-            mistakes.append(error)  # the other jobs of a sweep go on
+            exit_codes.append(2)
 
     main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")(job)
     try:
@@ -61,8 +69,19 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
             raise
         _tell(message)
         raise SystemExit(2) from None
-    if mistakes:
-        raise SystemExit(2)
+    if any(exit_codes):
+        raise SystemExit(max(exit_codes, key=abs))
+
+
+def _run_alone(job: HydraConf) -> int:
+    """Runs one job of a sweep as a process of its own; returns its exit code.
+
+    The processes of several devices are started with the command line of their parent: a sweep's
+    would run the whole sweep in each. So every job is a plain run, and one that fails stops none.
+    """
+    directory = f"hydra.run.dir='{job.runtime.output_dir}'"
+    command = [sys.executable, sys.argv[0], *job.overrides.task, directory]
+    return subprocess.run(command, check=False).returncode
 
 
 @contextmanager

@@ -267,18 +267,6 @@ def test_a_broken_override(refusal: Callable[[str], str], overrides: str, says: 
     assert says in refusal(overrides)
 
 
-def test_a_mistake_in_one_job_of_a_sweep_leaves_the_other_alone(
-    refusal: Callable[[str], str], place: Path
-) -> None:
-    message = refusal(
-        "-m hydra.sweep.dir=sweep data=text data.path=notes.txt data.global_batch_size=4 "
-        "data.max_length=16 data.micro_batch_size=2 trainer.accumulate_grad_batches=3,2"
-    )
-    assert "trainer.accumulate_grad_batches=3 (6 pairs)" in message
-    assert not (place / "sweep" / "0" / "checkpoints").exists()
-    assert (place / "sweep" / "1" / "checkpoints" / "last.ckpt").is_file()
-
-
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "x"), ValueError("x")])
 def test_an_error_of_the_programs_own_is_not_explained_away(
     monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -1,0 +1,51 @@
+"""A sweep over several devices: real processes, one after the other."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_each_job_has_its_own_processes_config_and_folder_and_one_that_fails_stops_none(
+    small_run: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    sweep = tmp_path / "a sweep"
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "train.py"),
+            "-m",
+            *small_run("trainer.devices=2", f"hydra.sweep.dir='{sweep}'"),
+            "optim.lr=1e-3,3e-3",
+            "data.global_batch_size=32",
+            "seed=7",
+            "data.micro_batch_size=16,5",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("error: ") == 2
+    assert "data.micro_batch_size=5" in done.stderr
+    assert "Traceback" not in done.stderr
+    rates = []
+    for job in range(4):
+        checkpoint = sweep / str(job) / "checkpoints" / "last.ckpt"
+        assert checkpoint.is_file() is (job % 2 == 0)
+        if checkpoint.is_file():
+            config = torch.load(checkpoint, weights_only=True)["bert_lightning"]["config"]
+            assert config["seed"] == 7
+            assert config["trainer"]["devices"] == 2
+            rates.append(config["optim"]["lr"])
+    assert rates == [1e-3, 3e-3]
