@@ -59,6 +59,8 @@ def summarize(result: FitResult) -> dict[str, Any]:
         if f"{split}/mlm_loss" in last:
             scores = {name: last[f"{split}/{name}"] for name in ("loss", *_SCORES)}
             summary[{"val": "validation"}.get(split, split)] = scores
+    if result.statistics is not None:
+        summary["data"] = asdict(result.statistics)
     if result.floors is not None:
         summary["validation_floors"] = result.floors._asdict()
     return summary

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import EvaluationBatches, Share
 from bert_lightning.data.floors import Floors, floors
+from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.data.store import PreparedCorpus, prepare
 from bert_lightning.errors import UserError, writing
 from bert_lightning.model.bert import BertForPreTraining
@@ -53,6 +54,8 @@ class FitResult:
     model: BertForPreTraining
     floors: Floors | None
     """Of the validation split; None where there is none."""
+    statistics: DataStatistics | None
+    """Of the corpus and the examples; None where this process does not speak for the run."""
     curves: dict[str, list[tuple[int, float]]]
     """Each logged value by name, as (step, value)."""
     steps: int
@@ -95,10 +98,11 @@ def fit(config: TrainConfig) -> FitResult:
     data = PretrainingData(corpus, config.data, config.seed, share, steps)
     validation_floors = _validation_floors(config, corpus, vocab_size)
     trainer = build_trainer(config, devices, share, steps, validation_floors)
-    if trainer.is_global_zero:
+    counted = statistics(corpus, config.data, config.seed) if trainer.is_global_zero else None
+    if counted is not None:
         tokenizer = corpus.tokenizer.to_str(pretty=True)
         (run_dir / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-        _announce(trainer, config, corpus, module, share)
+        _announce(trainer, config, corpus, module, share, counted)
     trainer.fit(module, datamodule=data)
     if config.test:
         trainer.test(module, datamodule=data, verbose=False)
@@ -107,6 +111,7 @@ def fit(config: TrainConfig) -> FitResult:
         corpus=corpus,
         model=module.model,
         floors=validation_floors,
+        statistics=counted,
         curves=module.curves,
         steps=trainer.global_step,
         pairs=module.pairs_seen,
@@ -163,6 +168,7 @@ def _announce(
     corpus: PreparedCorpus,
     module: PretrainingModule,
     share: Share,
+    counted: DataStatistics,
 ) -> None:
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
     train = corpus.splits["train"]
@@ -173,6 +179,8 @@ def _announce(
         f"{corpus.tokenizer.get_vocab_size():,}",
         corpus.origin,
     )
+    for line in lines(counted):
+        log.info("%s", line)
     log.info(
         "model: %s parameters; %s steps of %s pairs = %s devices × %s micro-batches of %s",
         f"{parameters:,}",
