@@ -53,7 +53,8 @@ def show_data(config: TrainConfig, examples: int) -> None:
     vocab_size = corpus.tokenizer.get_vocab_size()
     console.print(f"{corpus.name}: {corpus.origin}")
     console.print(f"{vocab_size:,} words in the vocabulary\n")
-    _show_splits(console, found.splits)
+    order = [name for name in ("train", "validation", "test") if name in found.splits]
+    _show_splits(console, {name: found.splits[name] for name in order})
     _show_lengths(console, found.examples, data.global_batch_size)
     if "validation" in corpus.splits:
         held_out = EvaluationBatches(corpus, "validation", data, data.global_batch_size)
