@@ -60,6 +60,8 @@ def summarize(result: FitResult) -> dict[str, Any]:
             known = [name for name in ("loss", *_SCORES) if f"{split}/{name}" in last]
             scores = {name: last[f"{split}/{name}"] for name in known}
             summary[{"val": "validation"}.get(split, split)] = scores
+    if result.statistics is not None:
+        summary["data"] = asdict(result.statistics)
     if result.floors is not None:
         summary["validation_floors"] = result.floors._asdict()
     return summary

@@ -18,7 +18,8 @@ ORDER = (
     *("data.randomness", "data.sentences", "data.builtin", "data.tables", "data.text_files"),
     *("data.corpus", "data.tokenizer", "data.store"),
     *("data.pairs", "data.masking", "data.batches", "data.floors"),
-    *("model", "training", "inference", "report", "cli"),
+    *("data.shallow", "data.statistics"),
+    *("model", "training", "inference", "report", "inspection", "cli"),
 )
 """Top to bottom; `model`, `training` and `inference` are rooms of several modules."""
 

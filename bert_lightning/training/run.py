@@ -15,6 +15,7 @@ from bert_lightning.config import Overlong, TrainConfig
 from bert_lightning.data.batches import EvaluationBatches, Share
 from bert_lightning.data.floors import Floors, floors
 from bert_lightning.data.pairs import pair_sampler
+from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.data.store import PreparedCorpus, prepare
 from bert_lightning.errors import UserError, writing
 from bert_lightning.model.bert import BertForPreTraining
@@ -54,6 +55,8 @@ class FitResult:
     model: BertForPreTraining
     floors: Floors | None
     """Of the validation split; None where there is none."""
+    statistics: DataStatistics | None
+    """Of the corpus and the examples; None where this process does not speak for the run."""
     curves: dict[str, list[tuple[int, float]]]
     """Each logged value by name, as (step, value)."""
     steps: int
@@ -98,10 +101,11 @@ def fit(config: TrainConfig) -> FitResult:
     data = PretrainingData(corpus, config.data, config.seed, share, steps)
     validation_floors = _validation_floors(config, corpus, vocab_size)
     trainer = build_trainer(config, devices, share, steps, validation_floors)
-    if trainer.is_global_zero:
+    counted = statistics(corpus, config.data, config.seed) if trainer.is_global_zero else None
+    if counted is not None:
         tokenizer = corpus.tokenizer.to_str(pretty=True)
         (run_dir / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-        _announce(trainer, config, corpus, module, share, sampler.overlong)
+        _announce(trainer, config, corpus, module, share, sampler.overlong, counted)
     trainer.fit(module, datamodule=data)
     if config.test:
         trainer.test(module, datamodule=data, verbose=False)
@@ -110,6 +114,7 @@ def fit(config: TrainConfig) -> FitResult:
         corpus=corpus,
         model=module.model,
         floors=validation_floors,
+        statistics=counted,
         curves=module.curves,
         steps=trainer.global_step,
         epochs=module.pairs_seen / module.epoch_size,
@@ -168,6 +173,7 @@ def _announce(
     module: PretrainingModule,
     share: Share,
     overlong: int,
+    counted: DataStatistics,
 ) -> None:
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
     fate = "left out" if config.data.pairs.overlong is Overlong.drop else "cut"
@@ -182,6 +188,8 @@ def _announce(
         f"{corpus.tokenizer.get_vocab_size():,}",
         corpus.origin,
     )
+    for line in lines(counted):
+        log.info("%s", line)
     log.info(
         "model: %s parameters; %s steps of %s pairs = %s devices × %s micro-batches of %s",
         f"{parameters:,}",

@@ -13,6 +13,7 @@ import bert_lightning
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.data.statistics import lines
 from bert_lightning.data.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
 from bert_lightning.model.objective import objective_sums
@@ -93,6 +94,10 @@ def test_the_summary_says_what_was_done(run: FitResult) -> None:
         "nsp_loss",
         "nsp_accuracy",
     }
+    train = run.corpus.splits["train"]
+    assert summary["data"]["splits"]["train"]["pairs"] == train.pairs
+    majority = pytest.approx(summary["validation_floors"]["nsp_accuracy"])
+    assert summary["data"]["labels"]["majority"] == majority
     # 32 pairs a step, of which each has at least five tokens and at most max_length
     assert 6 * 32 * 5 < summary["real_tokens"] < 6 * 32 * 128
     assert summary["pairs_per_second"] == pytest.approx(
@@ -206,9 +211,14 @@ def test_a_run_by_epochs_ends_after_as_many_pairs(small_config: Config, tmp_path
     assert result.curves["val/loss"][-1][0] == result.steps
 
 
-def test_without_a_validation_split_or_a_logger(small_config: Config, tmp_path: Path) -> None:
+def test_without_a_validation_split_or_a_logger(
+    small_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     result = fit(small_config(tmp_path, "data.validation_share=0", "logger=none"))
     assert result.floors is None
+    assert result.statistics is not None
+    assert set(lines(result.statistics)) <= set(caplog.messages)
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
     assert "fill-in" in report(result)
 

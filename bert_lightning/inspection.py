@@ -1,0 +1,153 @@
+"""A look inside the data, on the terminal: statistics, lengths, floors and decoded examples."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bert_lightning.batch import CLS, IS_RANDOM, MASK, SEP, UNK, PretrainBatch
+from bert_lightning.config import TrainConfig
+from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.data.floors import Floors, floors
+from bert_lightning.data.shallow import LabelStatistics
+from bert_lightning.data.statistics import (
+    ExampleStatistics,
+    SplitStatistics,
+    statistics,
+    training_sample,
+)
+from bert_lightning.data.store import prepare
+from bert_lightning.data.tokenizer import Tokenizer
+
+_BAR = 40
+_ROWS = {
+    "documents": "documents",
+    "paragraphs": "paragraphs",
+    "sentences": "sentences",
+    "pairs": "sentence pairs",
+    "tokens": "tokens",
+    "types": "distinct tokens",
+    "unknown_share": "unknown tokens",
+    "unigram_entropy": "unigram entropy (nats)",
+    "mean_length": "tokens of a sentence: mean",
+    "median_length": "                      median",
+    "longest": "                      most",
+    "duplicate_share": "duplicate sentences",
+    "in_training_share": "sentences also in training",
+}
+"""What the fields of a split's statistics are called here."""
+_MASKED, _REPLACED, _KEPT, _SECOND = "bold red", "bold magenta", "bold cyan", "blue"
+
+
+def show_data(config: TrainConfig, examples: int) -> None:
+    """Prints the corpus of a config, its floors, and the first `examples` of its training.
+
+    Raises:
+        UserError: where the text cannot be had, or cannot be made into sentence pairs.
+    """
+    console = Console(highlight=False, markup=False)
+    data, corpus = config.data, prepare(config.data, config.tokenizer)
+    found = statistics(corpus, data, config.seed)
+    vocab_size = corpus.tokenizer.get_vocab_size()
+    console.print(f"{corpus.name}: {corpus.origin}")
+    console.print(f"{vocab_size:,} words in the vocabulary\n")
+    order = [name for name in ("train", "validation", "test") if name in found.splits]
+    _show_splits(console, {name: found.splits[name] for name in order})
+    _show_lengths(console, found.examples, data.global_batch_size)
+    if "validation" in corpus.splits:
+        held_out = EvaluationBatches(corpus, "validation", data, data.global_batch_size)
+        floor = floors(corpus.splits["train"], held_out, vocab_size)
+        _show_floors(console, floor, found.labels)
+    first = training_sample(corpus, data, config.seed)[0]
+    _show_examples(console, first, corpus.tokenizer, examples)
+
+
+def _show_splits(console: Console, splits: dict[str, SplitStatistics]) -> None:
+    columns = [asdict(split) for split in splits.values()]
+    rows = [[label, *(_shown(name, c[name]) for c in columns)] for name, label in _ROWS.items()]
+    if any(split.sentences_read < split.sentences for split in splits.values()):
+        rows.append(["shares from … sentences", *(f"{c['sentences_read']:,}" for c in columns)])
+    console.print(_table(["", *splits], rows))
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.1%}" if name.endswith("_share") else f"{value:.2f}"
+
+
+def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int) -> None:
+    """The histogram of the examples' lengths, and what it means for padding."""
+    console.print(f"\nTokens of {found.examples_read:,} training examples", style="bold")
+    for place, count in enumerate(found.histogram):
+        first = place * found.bar_width + 1
+        last = min(first + found.bar_width - 1, found.max_length)
+        bar = "█" * round(_BAR * count / max(found.histogram)) or "▏" * (count > 0)
+        console.print(f"{first:5} – {last:<4}{count / found.examples_read:6.1%} {bar}")
+    console.print(
+        f"mean {found.mean_length:.1f}; {found.full_share:.1%} have all {found.max_length}; "
+        f"{found.predicted_share:.1%} of the tokens are predicted"
+    )
+    console.print(
+        f"padding saved: {found.saved_of_max_length:.1%} against {found.max_length} for all, "
+        f"{found.saved_of_longest:.1%} against the longest of {batch_size}"
+    )
+
+
+def _show_floors(console: Console, floor: Floors, labels: LabelStatistics | None) -> None:
+    """What a loss or an accuracy on the validation split has to beat."""
+    rows = [
+        ("masked words, by their frequency", f"{floor.mlm_loss:.3f}", f"{floor.mlm_accuracy:.3f}"),
+        ("pair labels, by their shares", f"{floor.nsp_loss:.3f}", f"{floor.nsp_accuracy:.3f}"),
+    ]
+    if labels:
+        rows.append(("pair labels, by the two lengths", "", f"{labels.shallow_accuracy:.3f}"))
+    console.print()
+    console.print(_table(["Floors on validation", "loss (nats)", "accuracy"], rows))
+    if labels and labels.leak:
+        console.print(
+            "The pair labels LEAK: the two lengths tell them without a word read.", style=_MASKED
+        )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(header[0], box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in header[1:]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _show_examples(
+    console: Console, batch: PretrainBatch, tokenizer: Tokenizer, count: int
+) -> None:
+    """Examples as the model sees them; in brackets behind each predicted token, the original."""
+    if count < 1:
+        return
+    console.print("\nExamples as the model sees them (and what it has to predict)", style="bold")
+    legend = [("[MASK](original)", _MASKED), ("replaced(original)", _REPLACED)]
+    legend += [("kept(kept)", _KEPT), ("second half", _SECOND)]
+    console.print(*(Text(text, style) for text, style in legend))
+    ids, segments = batch.sequences.token_ids.tolist(), batch.sequences.token_type_ids.tolist()
+    wanted = dict(zip(batch.masked_positions.tolist(), batch.masked_labels.tolist(), strict=True))
+    bounds = batch.sequences.cu_seqlens.tolist()
+    labels = batch.nsp_labels.tolist()
+    for start, end, label in list(zip(bounds, bounds[1:], labels, strict=False))[:count]:
+        line = Text("\n")
+        line.append(
+            *("random: ", "bold yellow") if label == IS_RANDOM else ("is next:", "bold green")
+        )
+        for place in range(start, end):
+            token = tokenizer.id_to_token(ids[place]) or UNK
+            style = "dim" if token in {CLS, SEP} else _SECOND if segments[place] else ""
+            if place in wanted:
+                hidden = _KEPT if wanted[place] == ids[place] else _REPLACED
+                style = _MASKED if token == MASK else hidden
+                token += f"({tokenizer.id_to_token(wanted[place]) or UNK})"
+            line.append(" ").append(token, style)
+        console.print(line)
