@@ -7,7 +7,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bert_lightning.batch import CLS, IS_RANDOM, MASK, SEP, UNK, PretrainBatch
+from bert_lightning.batch import (
+    CLS,
+    IGNORE_INDEX,
+    IS_NEXT,
+    IS_RANDOM,
+    MASK,
+    SEP,
+    UNK,
+    PretrainBatch,
+)
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.data.floors import Floors, floors
@@ -39,6 +48,11 @@ _ROWS = {
 }
 """What the fields of a split's statistics are called here."""
 _MASKED, _REPLACED, _KEPT, _SECOND = "bold red", "bold magenta", "bold cyan", "blue"
+_LABELS = {
+    IS_NEXT: ("is next:", "bold green"),
+    IS_RANDOM: ("random: ", "bold yellow"),  # in the sop task: swapped
+    IGNORE_INDEX: ("block:  ", "bold"),
+}
 
 
 def show_data(config: TrainConfig, examples: int) -> None:
@@ -102,8 +116,11 @@ def _show_floors(console: Console, floor: Floors, labels: LabelStatistics | None
     """What a loss or an accuracy on the validation split has to beat."""
     rows = [
         ("masked words, by their frequency", f"{floor.mlm_loss:.3f}", f"{floor.mlm_accuracy:.3f}"),
-        ("pair labels, by their shares", f"{floor.nsp_loss:.3f}", f"{floor.nsp_accuracy:.3f}"),
     ]
+    if floor.nsp_loss is not None:
+        rows.append(
+            ("pair labels, by their shares", f"{floor.nsp_loss:.3f}", f"{floor.nsp_accuracy:.3f}")
+        )
     if labels:
         rows.append(("pair labels, by the two lengths", "", f"{labels.shallow_accuracy:.3f}"))
     console.print()
@@ -139,9 +156,7 @@ def _show_examples(
     labels = batch.nsp_labels.tolist()
     for start, end, label in list(zip(bounds, bounds[1:], labels, strict=False))[:count]:
         line = Text("\n")
-        line.append(
-            *("random: ", "bold yellow") if label == IS_RANDOM else ("is next:", "bold green")
-        )
+        line.append(*_LABELS[label])
         for place in range(start, end):
             token = tokenizer.id_to_token(ids[place]) or UNK
             style = "dim" if token in {CLS, SEP} else _SECOND if segments[place] else ""

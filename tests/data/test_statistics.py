@@ -306,3 +306,12 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     err = capsys.readouterr().err
     assert message in err
     assert err.count("error: ") == 1
+
+
+def test_the_script_without_pairs(notes: str, cache_dir: str, capsys: CapSys) -> None:
+    options = ["data=text", notes, f"data.cache_dir={cache_dir}", "tokenizer.min_frequency=1"]
+    inspect(*options, "pairs=none", "--examples=1")
+    out = capsys.readouterr().out
+    assert "pair labels" not in out
+    assert "block:   [CLS]" in out
+    assert out.partition("block:")[2].count("[SEP]") == 1
