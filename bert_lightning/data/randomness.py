@@ -28,6 +28,7 @@ class Stream(IntEnum):
     random_word = 5
     weights = 6
     dropout = 7
+    span_length = 8
 
 
 def random_bits(*keys: Keys) -> np.ndarray:
