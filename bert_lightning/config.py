@@ -6,7 +6,7 @@ out. Nothing here knows Hydra.
 """
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 from bert_lightning.errors import UserError
@@ -86,6 +86,26 @@ class HiddenAct(Enum):
     relu = "relu"
 
 
+class MaskingUnit(Enum):
+    """What is chosen, hidden and replaced as one."""
+
+    token = "token"
+    """Each token by itself, as in BERT."""
+    word = "word"
+    """All pieces of a word, as in BERT's whole-word masking."""
+    span = "span"
+    """Words in a row, as in SpanBERT."""
+
+
+class TokenizerKind(StrEnum):
+    """How the corpus's own vocabulary is made."""
+
+    word = "word"
+    """Whole words; a rare one is `[UNK]`."""
+    wordpiece = "wordpiece"
+    """Words and pieces of words, as BERT's; a rare word is several pieces."""
+
+
 @dataclass
 class MaskingConfig:
     """Which tokens are predicted, and what stands in their place."""
@@ -98,13 +118,23 @@ class MaskingConfig:
     """Share of the predicted tokens that become a random word."""
     keep_share: float = 0.1
     """Share of the predicted tokens that stay as they are."""
+    unit: MaskingUnit = MaskingUnit.token
+    """What is chosen and replaced as one: a token, a whole word, or a span of words."""
+    mask_probability_end: float | None = None
+    """The share of predicted tokens at the end of the run, to which `mask_probability` moves in
+    equal steps; null stays at `mask_probability`. Evaluation always predicts the same share."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.mask_probability < 1:
-            raise UserError(
-                f"data.masking.mask_probability={self.mask_probability:g} must lie between 0 and "
-                "1, both excluded; BERT uses 0.15"
-            )
+        probabilities = {
+            "mask_probability": self.mask_probability,
+            "mask_probability_end": self.mask_probability_end,
+        }
+        for name, probability in probabilities.items():
+            if probability is not None and not 0 < probability < 1:
+                raise UserError(
+                    f"data.masking.{name}={probability:g} must lie between 0 and "
+                    "1, both excluded; BERT uses 0.15"
+                )
         shares = {
             "mask_share": self.mask_share,
             "random_share": self.random_share,
@@ -212,18 +242,37 @@ class DataConfig:
 
 @dataclass
 class TokenizerConfig:
-    """The words that the model knows."""
+    """The words, or pieces of words, that the model knows."""
 
+    kind: TokenizerKind = TokenizerKind.word
+    """What the corpus is taken apart into, where `path` names no tokenizer."""
     path: str | None = None
-    """An existing `tokenizer.json` to use; null builds one from the corpus."""
+    """An existing tokenizer to use: a `tokenizer.json`, or a name on the Hugging Face hub such as
+    `bert-base-uncased`; null builds one from the corpus, and the other options say how."""
+    vocab_size: int | None = None
+    """Entries of the vocabulary, special tokens included; null, for words alone, is as many as
+    `min_frequency` lets in."""
     min_frequency: int = 5
-    """How often a word must occur in the training split to be in the vocabulary."""
+    """How often a word, or two pieces side by side, must occur in the training split to be in the
+    vocabulary."""
     lowercase: bool = True
     """Whether "Crane" and "crane" are one word."""
+    strip_accents: bool = False
+    """Whether "café" and "cafe" are one word."""
 
     def __post_init__(self) -> None:
         if self.min_frequency < 1:
             raise UserError(f"tokenizer.min_frequency={self.min_frequency} must be 1 or more")
+        if self.vocab_size is not None and self.vocab_size < 6:
+            raise UserError(
+                f"tokenizer.vocab_size={self.vocab_size} must be 6 or more: "
+                "the five special tokens count in it"
+            )
+        if self.path is None and self.kind is TokenizerKind.wordpiece and self.vocab_size is None:
+            raise UserError(
+                "tokenizer.vocab_size=null: tokenizer.kind=wordpiece needs a number to stop at, "
+                "such as tokenizer.vocab_size=8000"
+            )
 
 
 @dataclass

@@ -75,6 +75,12 @@ ROWS = [
     (16, "data.masking.mask_probability=1", "mask_probability=1; between 0 and 1; 0.15"),
     (16, SHARES, "mask_share=0.7; random_share=0.1; keep_share=0.1; up to 0.9; up to 1"),
     (16, "data.masking.mask_share=1.2", "mask_share=1.2; between 0 and 1"),
+    (
+        16,
+        "data.masking.mask_probability_end=1",
+        "mask_probability_end=1; between 0 and 1; 0.15",
+    ),
+    (16, "data.masking.unit=wrd", "expects token or word or span; did you mean 'word'?"),
     (17, "optim.warmup_steps=7", "optim.warmup_steps=7; trainer.max_steps=1"),
     (
         17,
@@ -105,6 +111,17 @@ ROWS = [
     ),
     (33, "seed=-1", "seed=-1; between 0 and 4294967295"),
     (33, "seed=4294967296", "seed=4294967296; between 0 and 4294967295"),
+    (
+        37,
+        f"{TEXT}notes.txt tokenizer.vocab_size=99",
+        "tokenizer.vocab_size=99; it has 8 words; use tokenizer.vocab_size=13 or less",
+    ),
+    (
+        37,
+        f"{TEXT}notes.txt tokenizer=wordpiece",
+        "tokenizer.vocab_size=8000; words and pieces of words; or less, or more text",
+    ),
+    (37, "tokenizer.vocab_size=5", "tokenizer.vocab_size=5 must be 6 or more"),
 ]
 """The row of the table, the overrides, and what the message has to say, between semicolons."""
 

@@ -16,19 +16,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     *("errors", "config", "batch"),
     *("data.randomness", "data.sentences", "data.builtin", "data.tables", "data.text_files"),
-    *("data.corpus", "data.tokenizer", "data.store"),
+    *("data.corpus", "data.tokenizer", "data.vocab", "data.store"),
     *("data.pairs", "data.masking", "data.batches", "data.floors"),
     *("data.shallow", "data.statistics"),
     *("model", "training", "inference", "report", "inspection", "cli"),
 )
 """Top to bottom; `model`, `training` and `inference` are rooms of several modules."""
 
-ONLY_IN = {
+ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "lightning": "training.",
     "hydra": "cli",
     "omegaconf": "cli",
     "datasets": "data.",
-    "tokenizers": "data.tokenizer",
+    "tokenizers": ("data.tokenizer", "data.vocab"),
 }
 MOST_LINES = 270
 LONGER = {"model.bert": 400, "config": 600}

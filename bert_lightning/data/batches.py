@@ -4,7 +4,7 @@ The examples of an optimiser step, their pairing and their masks are the same ho
 micro-batches or loader workers share the work, and after a restart at any step.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,12 +18,16 @@ from bert_lightning.batch import (
     PretrainBatch,
     lay_end_to_end,
 )
-from bert_lightning.config import DataConfig
-from bert_lightning.data.masking import mask_tokens, number_of_predictions
+from bert_lightning.config import DataConfig, MaskingConfig
+from bert_lightning.data.masking import (
+    mask_probability_at,
+    mask_tokens,
+    number_of_predictions,
+)
 from bert_lightning.data.pairs import Pairs, pair_sampler
 from bert_lightning.data.randomness import Stream, permuted, random_bits
 from bert_lightning.data.store import PreparedCorpus, Split
-from bert_lightning.data.tokenizer import Tokenizer, special_id
+from bert_lightning.data.tokenizer import Tokenizer, special_id, word_starting_ids
 from bert_lightning.errors import UserError
 
 _EVALUATION_SEED = 2**32
@@ -57,6 +61,7 @@ class ExampleBuilder:
         self.cls_id = special_id(tokenizer, CLS)
         self.sep_id = special_id(tokenizer, SEP)
         self.mask_id = special_id(tokenizer, MASK)
+        self.begins_word = word_starting_ids(tokenizer)
         special = [special_id(tokenizer, token) for token in SPECIAL_TOKENS]
         self.ordinary_ids = np.setdiff1d(np.arange(tokenizer.get_vocab_size()), special)
 
@@ -68,22 +73,29 @@ class ExampleBuilder:
         """The sentence pairs of the examples `(pairs,)` in their epochs `(pairs,)`."""
         return self.sampler.sample(index, self.seed, epoch)
 
-    def predictions(self, pairs: Pairs) -> np.ndarray:
-        """How many tokens of each example are predicted, `(pairs,)`."""
-        return number_of_predictions(
-            pairs.lengths, pairs.special, self.data.masking.mask_probability
-        )
+    def predictions(self, pairs: Pairs, progress: float) -> np.ndarray:
+        """How many tokens of each example are predicted, `(pairs,)`, at this part of the run."""
+        probability = mask_probability_at(self.data.masking, progress)
+        return number_of_predictions(pairs.lengths, pairs.special, probability)
 
-    def counts(self, index: np.ndarray, epoch: np.ndarray) -> tuple[int, int]:
+    def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> tuple[int, int]:
         """How many tokens of these examples are predicted, and how many pairs have a label."""
         pairs = self.pairs(index, epoch)
         labelled = int((pairs.nsp_labels != IGNORE_INDEX).sum())
-        return int(self.predictions(pairs).sum()), labelled
+        return int(self.predictions(pairs, progress).sum()), labelled
 
     def build(
-        self, index: np.ndarray, epoch: np.ndarray, global_masked: int, global_pairs: int
+        self,
+        index: np.ndarray,
+        epoch: np.ndarray,
+        progress: float,
+        global_masked: int,
+        global_pairs: int,
     ) -> PretrainBatch:
-        """The batch of the examples `(pairs,)` in their epochs, with the step's counts."""
+        """The batch of the examples `(pairs,)` in their epochs, with the step's counts.
+
+        `progress` is the part of the run, from 0 to 1, that is done.
+        """
         pairs = self.pairs(index, epoch)
         token_ids, token_types, maskable = self._assemble(pairs)
         lengths = pairs.lengths
@@ -93,11 +105,12 @@ class ExampleBuilder:
             token_ids,
             maskable,
             lengths,
-            self.predictions(pairs),
+            self.predictions(pairs, progress),
             random_bits(names, place),
             self.data.masking,
             self.mask_id,
             self.ordinary_ids,
+            self.begins_word[token_ids],
         )
         return PretrainBatch(
             sequences=lay_end_to_end(masked.token_ids, token_types, lengths),
@@ -151,10 +164,11 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
         step, micro_batch = divmod(index, share.accumulation)
         position = step * share.global_batch_size + np.arange(share.global_batch_size)
         examples, epochs = self._examples_at(position)
-        masked, labelled = self.examples.counts(examples, epochs)
+        progress = step / self.steps
+        masked, labelled = self.examples.counts(examples, epochs, progress)
         start = (share.rank * share.accumulation + micro_batch) * share.micro_batch_size
         mine = slice(start, start + share.micro_batch_size)
-        return self.examples.build(examples[mine], epochs[mine], masked, labelled)
+        return self.examples.build(examples[mine], epochs[mine], progress, masked, labelled)
 
     def _examples_at(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The examples and epochs at these positions of the endless stream of examples."""
@@ -170,6 +184,8 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
 class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
     """A held-out split, every pair once, with pairing and masks that never change.
 
+    The masks are BERT's, 15 % of single tokens, however training masks: losses stay comparable.
+
     Each device gets the same number of batches; together they are the split.
     """
 
@@ -182,11 +198,13 @@ class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        data = replace(data, masking=MaskingConfig())
         self.examples = ExampleBuilder(
             corpus.splits[split], corpus.tokenizer, data, _EVALUATION_SEED
         )
         everything = np.arange(len(self.examples))
-        self.masked, self.labelled = self.examples.counts(everything, np.zeros_like(everything))
+        epoch = np.zeros_like(everything)
+        self.masked, self.labelled = self.examples.counts(everything, epoch, 0.0)
         if len(everything) < world_size:
             raise UserError(
                 f"the {split} split makes {len(everything)} examples, fewer than the {world_size} "
@@ -201,4 +219,4 @@ class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
 
     def __getitem__(self, index: int) -> PretrainBatch:
         chosen = self.batches[index]
-        return self.examples.build(chosen, np.zeros_like(chosen), self.masked, self.labelled)
+        return self.examples.build(chosen, np.zeros_like(chosen), 0.0, self.masked, self.labelled)

@@ -31,6 +31,7 @@ class Stream(IntEnum):
     cut = 8
     short = 9
     short_length = 10
+    span_length = 11
 
 
 def random_bits(*keys: Keys) -> np.ndarray:

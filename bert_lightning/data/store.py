@@ -20,7 +20,7 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from bert_lightning.config import DataConfig, Fallback, TokenizerConfig
-from bert_lightning.data import builtin, corpus, sentences, tables, text_files, tokenizer
+from bert_lightning.data import builtin, corpus, sentences, tables, text_files, tokenizer, vocab
 from bert_lightning.data.corpus import Document, TextSource
 from bert_lightning.data.tables import UnavailableError
 from bert_lightning.data.tokenizer import Tokenizer
@@ -165,7 +165,7 @@ def _open_or_build(
 
 
 def _key(source: TextSource, tokenizer_config: TokenizerConfig) -> str:
-    code = (builtin, corpus, sentences, tables, text_files, tokenizer)
+    code = (builtin, corpus, sentences, tables, text_files, tokenizer, vocab)
     parts: dict[str, Any] = {
         "source": source.fingerprint,
         "tokenizer": asdict(tokenizer_config),
@@ -199,7 +199,7 @@ def _build(folder: Path, source: TextSource, tokenizer_config: TokenizerConfig) 
     splits = source.read()
     corpus.check_pairs(source, splits)
     if tokenizer_config.path is None:
-        words = tokenizer.build_word_tokenizer(
+        words = vocab.build_tokenizer(
             (s for document in splits["train"] for paragraph in document for s in paragraph),
             tokenizer_config,
             source.text_format,

@@ -1,75 +1,44 @@
-"""Tokenizers: built from a corpus, read from a file. The only importer of `tokenizers`."""
+"""Tokenizers: read from a file or the hub, and what is asked of them.
 
-from collections.abc import Iterable
+This module and `vocab` are the only importers of `tokenizers`.
+"""
+
+import re
+import threading
 from pathlib import Path
+from typing import Any
 
-from tokenizers import AddedToken
+import numpy as np
 from tokenizers import Tokenizer as Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.normalizers import Lowercase, Normalizer, Replace
-from tokenizers.normalizers import Sequence as Normalizers
-from tokenizers.pre_tokenizers import Punctuation, WhitespaceSplit
-from tokenizers.pre_tokenizers import Sequence as PreTokenizers
 from tokenizers.processors import TemplateProcessing
-from tokenizers.trainers import WordLevelTrainer
 
 from bert_lightning.batch import CLS, SEP, SPECIAL_TOKENS, UNK
-from bert_lightning.config import Format, TokenizerConfig
+from bert_lightning.data.tables import HUB_SECONDS
 from bert_lightning.errors import UserError
 
-_NO_LIMIT = 2**31
-_WIKITEXT_UNK = "<unk>"
-
-
-def build_word_tokenizer(
-    sentences: Iterable[str], config: TokenizerConfig, text_format: Format
-) -> Tokenizer:
-    """Makes a vocabulary of the words that occur at least `config.min_frequency` times.
-
-    In WikiText words already stand between spaces, and `<unk>` is `[UNK]`; in prose punctuation is
-    split off. The special tokens come first, then the words by falling frequency.
-    """
-    tokenizer = Tokenizer(WordLevel(unk_token=UNK))
-    normalizers: list[Normalizer] = [Lowercase()] if config.lowercase else []
-    tokenizer.normalizer = Normalizers(normalizers)
-    if text_format is Format.wikitext:
-        tokenizer.pre_tokenizer = WhitespaceSplit()
-        sentences = (sentence.replace(_WIKITEXT_UNK, "") for sentence in sentences)
-        if not config.lowercase:
-            sentences = map(_without_special_words, sentences)
-    else:
-        tokenizer.pre_tokenizer = PreTokenizers([WhitespaceSplit(), Punctuation()])
-    special = [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
-    trainer = WordLevelTrainer(
-        vocab_size=_NO_LIMIT,
-        min_frequency=config.min_frequency,
-        special_tokens=special,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(sentences, trainer)
-    if text_format is Format.wikitext:
-        tokenizer.normalizer = Normalizers([*normalizers, Replace(_WIKITEXT_UNK, UNK)])
-    _add_template(tokenizer)
-    return tokenizer
+_SPACE_MARKS = ("Ġ", "▁")
+"""What stands for the space before a word, in the vocabularies of RoBERTa and of ALBERT."""
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Reads an existing `tokenizer.json`.
+    """Reads an existing `tokenizer.json`, or that of a name on the Hugging Face hub.
 
     Raises:
-        UserError: where there is no such file, it is none, or it lacks one of the special tokens.
+        UserError: where there is no such file, it is none, it lacks one of the special tokens, or
+            the hub cannot be reached; decided within seconds.
     """
     file = Path(path).expanduser()
-    if not file.is_file():
+    if file.is_file():
+        tokenizer = _from_file(str(path), file)
+    elif _HUB_NAME.fullmatch(str(path)) and file.suffix != ".json" and not file.exists():
+        tokenizer = _from_hub(str(path))
+    else:
         raise UserError(
             f"tokenizer.path={path}: there is no file {file.absolute()} "
-            f"(the working directory is {Path.cwd()}); give a tokenizer.json, "
-            "or tokenizer.path=null to build one from the corpus"
+            f"(the working directory is {Path.cwd()}); give a tokenizer.json, a name on the "
+            "Hugging Face hub, or tokenizer.path=null to build one from the corpus"
         )
-    try:
-        tokenizer = load_tokenizer_text(file.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"tokenizer.path={path} is not a tokenizer.json: {error}") from error
     missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
     if missing:
         raise UserError(
@@ -78,7 +47,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         )
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    _add_template(tokenizer)
+    add_template(tokenizer)
     return tokenizer
 
 
@@ -101,6 +70,37 @@ def special_id(tokenizer: Tokenizer, token: str) -> int:
     return number
 
 
+def word_starting_ids(tokenizer: Tokenizer) -> np.ndarray:
+    """Which tokens begin a word, `(vocab_size,)` bool: all but pieces such as `##ing`.
+
+    Where a vocabulary marks the space before a word instead (`Ġcrane`, `▁crane`), the tokens with
+    that mark begin one, and those of punctuation alone.
+    """
+    size = tokenizer.get_vocab_size()
+    tokens = [tokenizer.id_to_token(number) or "" for number in range(size)]
+    prefix: Any = getattr(tokenizer.model, "continuing_subword_prefix", None)
+    if prefix:
+        return np.array([not token.startswith(prefix) for token in tokens])
+    for mark in _SPACE_MARKS:
+        if sum(token.startswith(mark) for token in tokens) > 1:
+            return np.array(
+                [
+                    token.startswith(mark) or token in SPECIAL_TOKENS or not re.search(r"\w", token)
+                    for token in tokens
+                ]
+            )
+    return np.ones(size, dtype=bool)
+
+
+def add_template(tokenizer: Tokenizer) -> None:
+    """Makes it lay texts out as `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`, as BERT does."""
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{CLS} $A {SEP}",
+        pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
+        special_tokens=[(token, special_id(tokenizer, token)) for token in (CLS, SEP)],
+    )
+
+
 def encode_plain(tokenizer: Tokenizer, sentences: list[str]) -> list[list[int]]:
     """Turns sentences into ids without `[CLS]` and `[SEP]`; a "[SEP]" in the text is mere text.
 
@@ -120,16 +120,54 @@ def encode_plain(tokenizer: Tokenizer, sentences: list[str]) -> list[list[int]]:
     ]
 
 
-def _without_special_words(sentence: str) -> str:
-    """Leaves out words such as "[SEP]", which would take the special token's own id."""
-    if not any(token in sentence for token in SPECIAL_TOKENS):
-        return sentence
-    return " ".join(word for word in sentence.split() if word not in SPECIAL_TOKENS)
+def _from_file(name: str, file: Path) -> Tokenizer:
+    try:
+        return load_tokenizer_text(file.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"tokenizer.path={name} is not a tokenizer.json: {error}") from error
 
 
-def _add_template(tokenizer: Tokenizer) -> None:
-    tokenizer.post_processor = TemplateProcessing(
-        single=f"{CLS} $A {SEP}",
-        pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
-        special_tokens=[(token, special_id(tokenizer, token)) for token in (CLS, SEP)],
+def _from_hub(name: str) -> Tokenizer:
+    """The tokenizer of a model on the hub, from the local cache or the hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(name, "tokenizer.json")
+        if not isinstance(cached, str):
+            reason = _hub_out_of_reach(name)
+            if reason is None:
+                return Tokenizer.from_pretrained(name)
+    except Exception as error:  # tokenizers raises plain Exception
+        cached, reason = None, f"{error}".split("\n", 1)[0]
+    if isinstance(cached, str):
+        return _from_file(name, Path(cached))
+    raise UserError(
+        f"tokenizer.path={name}: there is no file {Path(name).absolute()}, and the tokenizer of "
+        f"that name is neither in the cache nor to be had from the Hugging Face hub ({reason}); "
+        "tokenizer.path=FILE takes a local tokenizer.json, tokenizer.path=null builds one from "
+        "the corpus"
     )
+
+
+def _hub_out_of_reach(name: str) -> str | None:
+    """Asks the hub for the model's entry; says why it does not answer, if it does not.
+
+    The download itself would retry for minutes, and a name server may hang: hence a thread.
+    """
+    from huggingface_hub import HfApi, constants
+
+    if constants.is_offline_mode():
+        return "HF_HUB_OFFLINE is set"
+    answer: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(name, timeout=HUB_SECONDS)
+            answer.append(None)
+        except Exception as error:
+            answer.append(f"{type(error).__name__}: {error}".split("\n", 1)[0])
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    return answer[0] if answer else f"no answer within {HUB_SECONDS} s"

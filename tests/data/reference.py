@@ -10,6 +10,7 @@ from bert_lightning.config import MaskingConfig
 
 ORDER, IS_NEXT, SECOND_SENTENCE, MASKED, REPLACEMENT, RANDOM_WORD = range(6)
 CUT, SHORT, SHORT_LENGTH = 8, 9, 10
+SPAN_LENGTH = 11
 PAD, UNK, CLS, SEP, MASK = range(5)
 WORD = 2**64
 
@@ -222,3 +223,76 @@ def example_at(pairs: int, position: int, seed: int) -> tuple[int, int]:
     """Which example stands there in the endless stream of examples, and in which epoch."""
     epoch, place = divmod(position, pairs)
     return permuted(place, pairs, seed, ORDER, epoch), epoch
+
+
+def words_of(
+    starts: list[bool], maskable: list[bool], lengths: list[int]
+) -> list[list[list[list[int]]]]:
+    """Examples → stretches without special tokens → words → places of their tokens."""
+    examples, place = [], 0
+    for length in lengths:
+        stretches: list[list[list[int]]] = [[]]
+        for here in range(place, place + length):
+            if not maskable[here]:
+                stretches.append([])
+            elif starts[here] or not stretches[-1]:
+                stretches[-1].append([here])
+            else:
+                stretches[-1][-1].append(here)
+        examples.append(stretches)
+        place += length
+    return examples
+
+
+def span_length(number: float) -> int:
+    """Geometric with p = 0.2, given that it is at most 10: the inverse of its distribution."""
+    shares = [0.2 * 0.8**k for k in range(10)]
+    length, reached = 1, shares[0]
+    while length < 10 and number >= reached / sum(shares):
+        reached += shares[length]
+        length += 1
+    return length
+
+
+def spans_of(stretches: list[list[list[int]]], keys: list[int], unit: str) -> list[list[list[int]]]:
+    """The words, or the spans of words, in the order in which they are chosen."""
+    spans = []
+    for stretch in stretches:
+        for index, word in enumerate(stretch):
+            key = keys[word[0]]
+            length = span_length(uniform(bits(key, SPAN_LENGTH))) if unit == "span" else 1
+            spans.append((bits(key, MASKED) >> 33, word[0], stretch[index : index + length]))
+    return [words for _, _, words in sorted(spans)]
+
+
+def mask(
+    tokens: list[int],
+    starts: list[bool],
+    maskable: list[bool],
+    lengths: list[int],
+    predictions: list[int],
+    keys: list[int],
+    config: MaskingConfig,
+    ordinary: list[int],
+) -> tuple[list[int], list[int], list[int]]:
+    """Masked tokens, positions and labels, one span after the other and one token at a time."""
+    unit = config.unit.name
+    if unit == "token":
+        starts = [True] * len(tokens)
+    shown, chosen = list(tokens), set()
+    for stretches, wanted in zip(words_of(starts, maskable, lengths), predictions, strict=True):
+        left = wanted
+        for words in spans_of(stretches, keys, unit):
+            draw = uniform(bits(keys[words[0][0]], REPLACEMENT))
+            for place in (place for word in words for place in word):
+                if place in chosen or left == 0:
+                    continue
+                chosen.add(place)
+                left -= 1
+                if draw < config.mask_share:
+                    shown[place] = MASK
+                elif draw < config.mask_share + config.random_share:
+                    number = bits(keys[place], RANDOM_WORD)
+                    shown[place] = ordinary[below(number, len(ordinary))]
+    positions = sorted(chosen)
+    return shown, positions, [tokens[place] for place in positions]

@@ -10,9 +10,15 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from bert_lightning.batch import PretrainBatch
-from bert_lightning.config import DataConfig, MaskingConfig
+from bert_lightning.config import (
+    DataConfig,
+    MaskingConfig,
+    MaskingUnit,
+    TokenizerConfig,
+    TokenizerKind,
+)
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
-from bert_lightning.data.store import PreparedCorpus
+from bert_lightning.data.store import PreparedCorpus, prepare
 from bert_lightning.errors import UserError
 
 HELD_OUT = range(2, 40, 5)
@@ -209,7 +215,8 @@ def test_masks_of_the_same_pair_differ_between_epochs(
     builder = TrainingBatches(small_corpus, small_data, 1, WHOLE, 1).examples
     index = np.arange(small_corpus.splits["train"].pairs)
     first, again, second = (
-        examples_of([builder.build(index, np.full_like(index, epoch), 1, 1)]) for epoch in (0, 0, 1)
+        examples_of([builder.build(index, np.full_like(index, epoch), 0.0, 1, 1)])
+        for epoch in (0, 0, 1)
     )
     assert first == again
     same_length = [
@@ -267,3 +274,46 @@ def test_only_words_are_predicted_and_no_random_word_is_special(
         assert min(example.token_ids[place] for place in example.positions) >= 5
         special = [place for place, token in enumerate(example.token_ids) if token < 5]
         assert [example.token_ids[place] for place in special] == [2, 3, 3]
+
+
+def test_the_share_of_predicted_tokens_follows_its_schedule_over_the_run(
+    small_corpus: PreparedCorpus, small_data: DataConfig
+) -> None:
+    masking = MaskingConfig(0.4, mask_probability_end=0.1)
+    data = replace(small_data, max_length=64, masking=masking)
+    share = Share(rank=0, world_size=1, micro_batch_size=64, accumulation=1)
+    batches = TrainingBatches(small_corpus, data, 0, share, steps=30)
+    for step in (0, 15, 29):
+        lengths = batches[step].sequences.lengths
+        rate = 0.4 - 0.3 * step / 30
+        wanted = sum(max(1, round(rate * n)) for n in lengths.tolist())
+        assert len(batches[step].masked_labels) == batches[step].global_masked == wanted
+
+
+def test_whole_words_reach_the_batches_and_leave_evaluation_alone(
+    small_data: DataConfig,
+) -> None:
+    pieces = TokenizerConfig(kind=TokenizerKind.wordpiece, vocab_size=60)
+    corpus = prepare(small_data, pieces)
+    vocabulary = {number: word for word, number in corpus.tokenizer.get_vocab().items()}
+    cut_words: dict[MaskingUnit, float] = {}
+    for unit in (MaskingUnit.token, MaskingUnit.word):
+        data = replace(small_data, max_length=64, masking=MaskingConfig(0.3, unit=unit))
+        batches = TrainingBatches(corpus, data, 0, WHOLE, steps=10)
+        cut = words = 0
+        for example in examples_of(batches[i] for i in range(10)):
+            tokens = list(example.token_ids)
+            for place, label in zip(example.positions, example.labels, strict=True):
+                tokens[place] = label
+            word_of = np.cumsum([not vocabulary[token].startswith("##") for token in tokens])
+            masked = np.isin(np.arange(len(tokens)), example.positions)
+            for word in np.unique(word_of):
+                share = masked[word_of == word].mean()
+                words += share > 0
+                cut += 0 < share < 1
+        cut_words[unit] = cut / words
+        held_out = EvaluationBatches(corpus, "validation", data, 100)
+        lengths = np.concatenate([held_out[i].sequences.lengths for i in range(len(held_out))])
+        assert held_out.masked == sum(max(1, round(0.15 * n)) for n in lengths.tolist())
+    assert cut_words[MaskingUnit.token] > 0.7
+    assert cut_words[MaskingUnit.word] < 0.4  # one an example, where the count is full

@@ -26,7 +26,8 @@ from bert_lightning.data.statistics import (
     training_sample,
 )
 from bert_lightning.data.store import PreparedCorpus, Split
-from bert_lightning.data.tokenizer import Tokenizer, build_word_tokenizer
+from bert_lightning.data.tokenizer import Tokenizer
+from bert_lightning.data.vocab import build_word_tokenizer
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "inspect_data.py"
 CapSys = pytest.CaptureFixture[str]

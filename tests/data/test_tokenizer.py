@@ -11,11 +11,11 @@ from bert_lightning.config import Format, TokenizerConfig
 from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.data.tokenizer import (
     Tokenizer,
-    build_word_tokenizer,
     encode_plain,
     load_tokenizer,
     load_tokenizer_text,
 )
+from bert_lightning.data.vocab import build_word_tokenizer
 from bert_lightning.errors import UserError
 
 SENTENCES = ["The crane lifts <unk> , and the driver", "the Crane sees <unk>", "the driver of"]
