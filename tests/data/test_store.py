@@ -15,7 +15,9 @@ import pytest
 
 from bert_lightning.config import DataConfig, Fallback, Format, Source, TokenizerConfig
 from bert_lightning.data import corpus, store, tables
-from bert_lightning.data.store import PreparedCorpus, prepare
+from bert_lightning.data import prepare as preparing
+from bert_lightning.data.prepare import prepare
+from bert_lightning.data.store import PreparedCorpus, SplitWriter
 from bert_lightning.errors import UserError
 
 WORDS = TokenizerConfig(min_frequency=1)
@@ -28,7 +30,7 @@ ARTICLES = [
 SETUP = """
 import os, sys, time
 from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
-from bert_lightning.data import store
+from bert_lightning.data import prepare as preparing, store
 
 def signal_and_sleep(*_):
     print("reached", flush=True)
@@ -37,7 +39,7 @@ def signal_and_sleep(*_):
 path, cache = sys.argv[1:]
 data = DataConfig(source=Source.text, path=path, format=Format.prose, cache_dir=cache)
 """
-PREPARE = "print(store.prepare(data, TokenizerConfig(min_frequency=1)).key, flush=True)\n"
+PREPARE = "print(preparing.prepare(data, TokenizerConfig(min_frequency=1)).key, flush=True)\n"
 
 
 @pytest.fixture
@@ -56,18 +58,18 @@ def data(tmp_path: Path) -> DataConfig:
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the stores that are really built."""
     built = []
-    build = store._build
+    build = preparing._build
 
     def counted(folder: Path, *rest: object) -> None:
         built.append(folder.name)
         build(folder, *rest)
 
-    monkeypatch.setattr(store, "_build", counted)
+    monkeypatch.setattr(preparing, "_build", counted)
     return built
 
 
 def folder_of(data: DataConfig, prepared: PreparedCorpus) -> Path:
-    return store.cache_folder(data) / f"{prepared.name}-{prepared.key[:16]}"
+    return preparing.cache_folder(data) / f"{prepared.name}-{prepared.key[:16]}"
 
 
 def same(a: PreparedCorpus, b: PreparedCorpus) -> bool:
@@ -122,7 +124,7 @@ def test_a_reopened_store_equals_the_built_one_and_reads_no_text(
     data: DataConfig, builds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = prepare(data, WORDS)
-    monkeypatch.setattr(corpus, "read_utf8", None)
+    monkeypatch.setattr(corpus, "read_lines", None)
     assert same(prepare(data, WORDS), built)
     assert len(builds) == 1
 
@@ -158,11 +160,15 @@ def test_another_tokenizer_file_makes_a_new_key(data: DataConfig, tmp_path: Path
 
 @pytest.mark.parametrize(
     "name",
-    ["train/token_ids.npy", "validation/paragraph_starts.npy", "tokenizer.json", "manifest.json"],
+    ["train/token_ids.bin", "validation/paragraph_starts.bin", "tokenizer.json", "manifest.json"],
 )
-@pytest.mark.parametrize("damage", ["cut", "removed"])
+@pytest.mark.parametrize("damage", ["cut", "removed", "flipped"])
 def test_a_damaged_store_is_rebuilt(
-    data: DataConfig, builds: list[str], name: str, damage: str
+    data: DataConfig,
+    builds: list[str],
+    name: str,
+    damage: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     first = prepare(data, WORDS)
     before = first.splits["train"].token_ids.tolist()
@@ -171,9 +177,17 @@ def test_a_damaged_store_is_rebuilt(
         content = file.read_bytes()
         file.unlink()
         file.write_bytes(content[: len(content) // 2])
-    else:
+    elif damage == "removed":
         file.unlink()
-    second = prepare(data, WORDS)
+    else:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        second = prepare(data, WORDS)
+    (record,) = (r for r in caplog.records if r.name.startswith("bert_lightning"))
+    assert "damaged" in record.getMessage()
+    assert name in record.getMessage()
     assert len(builds) == 2
     assert second.splits["train"].token_ids.tolist() == before
     prepare(data, WORDS)
@@ -183,11 +197,14 @@ def test_a_damaged_store_is_rebuilt(
 def test_a_failed_build_leaves_nothing_that_looks_finished(
     data: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left")
+
     with monkeypatch.context() as patched:
-        patched.setattr(np, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        patched.setattr(SplitWriter, "append", no_space)
         with pytest.raises(UserError, match=r"No space left; data\.cache_dir=FOLDER"):
             prepare(data, WORDS)
-    assert not list(store.cache_folder(data).rglob("manifest.json"))
+    assert not list(preparing.cache_folder(data).rglob("manifest.json"))
     assert prepare(data, WORDS).splits["train"].documents == 27
 
 
@@ -199,12 +216,12 @@ def test_a_cache_that_cannot_be_made_is_named(data: DataConfig, tmp_path: Path) 
 
 def test_two_processes_that_build_at_once_make_one_store(data: DataConfig) -> None:
     script = """
-build = store._build
+build = preparing._build
 def slow(*arguments):
     time.sleep(0.5)
     build(*arguments)
     print("built", flush=True)
-store._build = slow
+preparing._build = slow
 print("ready", flush=True)
 sys.stdin.readline()
 """
@@ -221,16 +238,16 @@ sys.stdin.readline()
     assert sorted(map(len, outputs)) == [1, 2], "built other than once"
     key = prepare(data, WORDS).key
     assert {output[-1] for output in outputs} == {key}
-    folders = [entry for entry in store.cache_folder(data).iterdir() if entry.is_dir()]
+    folders = [entry for entry in preparing.cache_folder(data).iterdir() if entry.is_dir()]
     assert [folder.name for folder in folders] == [f"text-{key[:16]}"]
 
 
 @pytest.mark.parametrize(
     "step",
     [
-        "store._encode = signal_and_sleep",
-        "store.np.save = lambda file, _: (open(file, 'wb').write(b'half'), signal_and_sleep())",
-        "store.Path.rename = signal_and_sleep",
+        "preparing.Encoder.encode = signal_and_sleep",
+        "store.SplitWriter.finish = signal_and_sleep",
+        "preparing.Path.rename = signal_and_sleep",
     ],
     ids=["encoding", "writing", "before the rename"],
 )
@@ -257,7 +274,7 @@ def test_a_split_without_two_documents_is_refused_before_anything_is_written(
     Path(data.path).write_text("Only one. Document here.")
     with pytest.raises(UserError, match=r"has 1 documents .* and 4 are needed"):
         prepare(data, WORDS)
-    assert not list(store.cache_folder(data).rglob("manifest.json"))
+    assert not list(preparing.cache_folder(data).rglob("manifest.json"))
 
 
 class TestHub:
@@ -265,7 +282,7 @@ class TestHub:
 
     @pytest.fixture
     def hub(self, tmp_path: Path) -> DataConfig:
-        return DataConfig(cache_dir=str(tmp_path / "cache"))
+        return DataConfig(name="wikitext2", cache_dir=str(tmp_path / "cache"))
 
     @pytest.fixture(autouse=True)
     def _flags_are_put_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,8 +348,8 @@ class TestHub:
         assert record.levelno >= logging.WARNING
         for part in ("not the corpus you asked for", "BUILT-IN", "no route", "data.path=FOLDER"):
             assert part in record.getMessage()
-        assert [f for f in store.cache_folder(hub).glob("builtin-*") if f.is_dir()]
-        assert not [f for f in store.cache_folder(hub).glob("wikitext2-*") if f.is_dir()]
+        assert [f for f in preparing.cache_folder(hub).glob("builtin-*") if f.is_dir()]
+        assert not [f for f in preparing.cache_folder(hub).glob("wikitext2-*") if f.is_dir()]
 
     def test_without_a_fallback_it_is_an_error_with_the_ways_out(
         self, hub: DataConfig, out_of_reach: None
