@@ -43,7 +43,7 @@ ROWS = [
     (
         1,
         "data=wikitex2",
-        "builtin, text, wikipedia, wikitext103, wikitext2, wikitext2_raw; did you mean 'wikitext2'?",
+        "builtin, text, wikipedia, wikitext103, wikitext2, wikitext2_raw; mean 'wikitext2'?",
     ),
     (1, "tokenizer=wrd", "did you mean 'word'?"),
     (1, "optim=adm", "there are adam, adamw; did you mean 'adam'?"),
