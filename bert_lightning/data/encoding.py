@@ -47,6 +47,10 @@ class Encoder:
     tokenizer never looks across a space, each distinct word is encoded once and then looked up.
     """
 
+    _known_ids: np.ndarray
+    _known_starts: np.ndarray
+    _known_lengths: np.ndarray
+
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         unknown = special_id(tokenizer, UNK)
@@ -112,9 +116,9 @@ class Encoder:
 
     def _forget(self) -> None:
         self._place: dict[str, int] = {}
-        self._known_ids: np.ndarray = np.zeros(0, np.int64)
-        self._known_starts: np.ndarray = np.zeros(0, bool)
-        self._known_lengths: np.ndarray = np.zeros(0, np.int64)
+        self._known_ids = np.zeros(0, np.int64)
+        self._known_starts = np.zeros(0, bool)
+        self._known_lengths = np.zeros(0, np.int64)
 
 
 def _never_looks_across_a_space(tokenizer: Tokenizer) -> bool:
