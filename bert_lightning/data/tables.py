@@ -110,7 +110,7 @@ def file_rows(file: Path, kind: str, column: str) -> Iterator[str]:
 
     datasets.disable_progress_bars()
     # A cell of text is text, though it be "1984" or "null".
-    options = {"converters": {column: str}} if kind == ".csv" else {}
+    options = {"converters": {column: str}, "keep_default_na": False} if kind == ".csv" else {}
     try:
         table: Any = datasets.load_dataset(
             TABLES[kind], data_files=str(file), split="train", streaming=True, **options

@@ -1,8 +1,10 @@
 """Sources of text → documents, splits, and what a user is told when a source cannot be used."""
 
+import gzip
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain, pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,6 +116,48 @@ def test_each_row_of_a_table_is_a_document(text: Maker, tmp_path: Path, kind: st
         ]
         for n in range(3)
     ]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
+def test_compressed_files_are_read_like_others(text: Maker, name: str) -> None:
+    contents = {
+        "a.txt": "A b. C d.\n\nE f. G h.",
+        "a.jsonl": '{"text": "A b. C d."}\n{"text": "E f. G h."}\n',
+        "a.csv": "text,number\nA b. C d.,1\nE f. G h.,2\n",
+    }
+    data = text({f"{name}.gz": gzip.compress(contents[name].encode())})
+    assert train(data) == [[["A b.", "C d."]], [["E f.", "G h."]]]
+
+
+def test_a_damaged_compressed_file_is_named(text: Maker) -> None:
+    whole = gzip.compress(prose(1).encode() * 99)
+    message = failure(text({"a.txt.gz": whole[: len(whole) // 2]}))
+    assert "a.txt.gz cannot be decompressed" in message
+    assert "make or fetch it again" in message
+
+
+def test_cells_of_text_are_text_whatever_they_look_like(text: Maker) -> None:
+    data = text({"a.csv": "text\n1984\nnull\nNA\n"}, sentences="line", fewest_sentences=1)
+    assert train(data) == [[["1984"]], [["null"]], [["NA"]]]
+
+
+def test_a_line_may_be_a_sentence(text: Maker) -> None:
+    data = text({"a.txt": "A b. C  d.\nE\n\nF\n"}, sentences="line", fewest_sentences=1)
+    assert train(data) == [[["A b. C d."], ["E"]], [["F"]]]
+
+
+def test_an_unknown_splitter_names_the_known_ones(text: Maker) -> None:
+    message = failure(text({"a.txt": prose(1)}, sentences="prosa"))
+    assert "data.sentences=prosa is not one of wikitext, prose, line, pysbd" in message
+    assert "did you mean 'prose'?" in message
+
+
+def test_a_missing_half_of_wikitext_is_named(tmp_path: Path) -> None:
+    for name in ("train", "valid", "test"):
+        lines = " = A = \n a . b . \n = B = \n c . d . \n" if name != "valid" else "\n"
+        (tmp_path / f"wiki.{name}.tokens").write_text(lines)
+    message = failure(DataConfig(path=str(tmp_path), cache_dir=str(tmp_path / "cache")))
+    assert "wiki.valid.tokens: the validation split has 0 documents" in message
 
 
 def test_a_table_without_the_text_column_names_its_columns(text: Maker) -> None:  # BAD_INPUT 15
@@ -234,3 +278,65 @@ def test_a_hub_that_refuses_is_quoted_and_one_that_answers_is_in_reach(
         huggingface_hub.HfApi, "dataset_info", lambda *_, **__: SimpleNamespace(id="x")
     )
     assert tables._hub_out_of_reach(DataConfig()) is None
+
+
+class TestHubTable:
+    """A data set of the hub whose rows are documents, with a train split alone."""
+
+    @pytest.fixture
+    def data(self) -> DataConfig:
+        return DataConfig(
+            source=Source.hub,
+            name="wikipedia",
+            format=Format.prose,
+            hub_repository="wikimedia/wikipedia",
+            hub_name="20231101.en",
+            text_column="body",
+            streaming=True,
+            validation_share=0.2,
+            fallback=None,
+        )
+
+    @pytest.fixture(autouse=True)
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+        rows = [f"{prose(n)}\nA second paragraph. It is short." for n in range(50)]
+        streamed: list[bool] = []
+
+        def load(*_: object, streaming: bool, **__: object) -> dict[str, object]:
+            streamed.append(streaming)
+            table = datasets.Dataset.from_dict({"id": list(range(50)), "body": rows})
+            return {"train": table.to_iterable_dataset() if streaming else table}
+
+        monkeypatch.setattr(tables, "_hub_out_of_reach", lambda _: None)
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        return streamed
+
+    @pytest.mark.parametrize("streaming", [False, True])
+    def test_rows_are_documents_and_some_are_held_out(
+        self, data: DataConfig, asked: list[bool], streaming: bool, tmp_path: Path
+    ) -> None:
+        data = replace(data, streaming=streaming, cache_dir=str(tmp_path / "cache"))
+        prepared = prepare(data, TokenizerConfig(min_frequency=1))
+        assert asked == [streaming]
+        assert prepared.name == "wikipedia"
+        assert {name: s.documents for name, s in prepared.splits.items()} == {
+            "train": 40,
+            "validation": 10,
+        }
+        assert prepared.splits["train"].paragraphs == 80
+
+    def test_a_column_that_is_not_there_is_named(self, data: DataConfig) -> None:
+        message = failure(replace(data, text_column="text"))
+        assert "wikimedia/wikipedia (20231101.en) has no column 'text'; it has id, body" in message
+
+    def test_a_connection_that_breaks_is_no_traceback(
+        self, data: DataConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise ConnectionError("reset by peer")
+
+        monkeypatch.setattr(datasets.IterableDataset, "iter", broken)
+        message = failure(data)
+        assert "broke off while it was read: reset by peer" in message
+        assert "data=builtin" in message
+        assert "wiki.train.tokens" not in message

@@ -12,12 +12,14 @@ import datasets
 import huggingface_hub
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from bert_lightning.config import DataConfig, Fallback, Format, Source, TokenizerConfig
-from bert_lightning.data import corpus, store, tables
+from bert_lightning.data import corpus, sentences, store, tables
 from bert_lightning.data import prepare as preparing
 from bert_lightning.data.prepare import prepare
 from bert_lightning.data.store import PreparedCorpus, SplitWriter
+from bert_lightning.data.text_files import hash_file
 from bert_lightning.errors import UserError
 
 WORDS = TokenizerConfig(min_frequency=1)
@@ -145,6 +147,82 @@ def test_changed_text_options_or_words_make_a_new_key(data: DataConfig) -> None:
     assert len(keys) == 1 + len(variants)
     assert variants["text"].tokenizer.token_to_id("brief") is not None
     assert prepare(replace(data, max_length=20, num_workers=3), WORDS).key in keys
+
+
+def test_changed_code_makes_a_new_key(
+    data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare(data, WORDS)
+    changed = tmp_path / "sentences.py"
+    changed.write_text(Path(str(sentences.__file__)).read_text() + "# another rule\n")
+    monkeypatch.setattr(sentences, "__file__", str(changed))
+    second = prepare(data, WORDS)
+    assert first.key != second.key
+    assert folder_of(data, second).is_dir()
+
+
+def test_the_manifest_says_what_the_store_is_made_of(data: DataConfig) -> None:
+    prepared = prepare(data, TokenizerConfig(min_frequency=2))
+    manifest = store.read_manifest(folder_of(data, prepared))
+    assert manifest is not None
+    assert data.path is not None
+    assert manifest["source"]["text"] == [hash_file(Path(data.path))]
+    assert manifest["source"]["sentences"] == "prose"
+    assert manifest["tokenizer"]["min_frequency"] == 2
+    assert {"sentences", "tokenizer", "store", "prepare"} <= set(manifest["code"])
+    assert manifest["splits"]["train"]["pairs"] == prepared.splits["train"].pairs
+    assert manifest["splits"]["train"]["tokens"] == len(prepared.splits["train"].token_ids)
+    assert {len(record["sha256"]) for record in manifest["files"].values()} == {64}
+    assert "tokenizer.json" in manifest["files"]
+
+
+def test_a_large_store_is_hashed_only_where_its_times_changed(
+    data: DataConfig, builds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "ALWAYS_HASHED", 0)
+    folder = folder_of(data, prepare(data, WORDS))
+    with monkeypatch.context() as patched:
+        patched.setattr(store.hashlib, "file_digest", None)
+        assert store.find_damage(folder) is None
+    file = folder / "train" / "token_ids.bin"
+    os.utime(file, ns=(0, 0))  # as a copy would have it
+    prepare(data, WORDS)
+    assert len(builds) == 1
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+    prepare(data, WORDS)
+    assert len(builds) == 2
+
+
+def test_a_rebuilt_store_keeps_its_tokenizer(
+    data: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare(data, WORDS)
+    (folder_of(data, first) / "train" / "token_ids.bin").unlink()
+    monkeypatch.setattr(preparing, "_make_tokenizer", None)
+    assert same(prepare(data, WORDS), first)
+
+
+def test_what_killed_builds_left_is_cleaned_and_what_goes_on_is_not(data: DataConfig) -> None:
+    cache = preparing.cache_folder(data)
+    dead, alive = cache / "text-dead.tmp", cache / "text-alive.tmp"
+    for folder in (dead, alive):
+        (folder / "train").mkdir(parents=True)
+    with FileLock(cache / "text-alive.lock"):
+        prepare(data, WORDS)
+    assert not dead.exists()
+    assert alive.exists()
+
+
+@pytest.mark.parametrize("size", [1, 60, 10**9])
+def test_chunks_make_no_difference(
+    data: DataConfig, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    expected = prepare(data, WORDS)
+    monkeypatch.setattr(preparing, "_CHUNK_CHARACTERS", size)
+    found = prepare(replace(data, cache_dir=f"{data.cache_dir}-again"), WORDS)
+    assert same(found, expected)
 
 
 def test_another_tokenizer_file_makes_a_new_key(data: DataConfig, tmp_path: Path) -> None:
