@@ -5,6 +5,7 @@ is allowed. A check fails with a :class:`UserError` that states the value, the l
 out. Nothing here knows Hydra.
 """
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any
@@ -15,18 +16,23 @@ from bert_lightning.errors import UserError
 class Source(Enum):
     """Where the text comes from."""
 
-    wikitext2 = "wikitext2"
+    hub = "hub"
+    """A data set of the Hugging Face hub, at one commit."""
     builtin = "builtin"
+    """The prose that every CPython carries."""
     text = "text"
+    """Files of one's own."""
 
 
 class Format(Enum):
-    """How text becomes paragraphs, sentences and words."""
+    """How text becomes documents, paragraphs and words."""
 
     wikitext = "wikitext"
-    """Tokenised as WikiText is: words and ` . ` stand between spaces, ` = Title = ` headings."""
+    """As WikiText is: a line is a paragraph, ` = Title = ` starts a document, words and ` . `
+    stand between spaces."""
     prose = "prose"
-    """Ordinary text: rules find the sentences, punctuation is split from words."""
+    """Ordinary text: blank lines, or the rows of a table, separate documents; punctuation is split
+    from words."""
 
 
 class Fallback(Enum):
@@ -175,25 +181,35 @@ class PairsConfig:
 class DataConfig:
     """The corpus, and the batches made from it."""
 
-    source: Source = Source.wikitext2
+    source: Source = Source.hub
     """Where the text comes from."""
+    name: str | None = None
+    """What the corpus is called in the cache and in reports; null is the source's name."""
     path: str | None = None
-    """Local text instead: WikiText's folder for `wikitext2`; a file, folder or glob for `text`."""
+    """A file, folder or pattern for `text`; for `hub` a folder with WikiText's files instead."""
     format: Format = Format.wikitext
-    """How text becomes paragraphs, sentences and words."""
+    """How text becomes documents, paragraphs and words."""
+    sentences: str | None = None
+    """How a paragraph becomes sentences: wikitext (` . ` stands between them), prose (rules), line
+    (none: a line is a sentence) or pysbd (needs that package); null is what `format` is called."""
+    fewest_sentences: int = 2
+    """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair."""
     text_column: str = "text"
-    """The column of a .csv, .jsonl or .parquet file that holds the text; a row is a document."""
+    """The column of a table (of the hub, .csv, .jsonl or .parquet) that holds the text."""
     hard_wrapped: bool = False
     """In `prose`, blank lines separate documents and each line is a paragraph. With this set, the
     line breaks between blank lines mean nothing: each block is one paragraph."""
     fallback: Fallback | None = Fallback.builtin
-    """The corpus to use when `wikitext2` cannot be had; null makes that an error."""
+    """The corpus to use when the hub's cannot be had; null makes that an error."""
     hub_repository: str = "Salesforce/wikitext"
-    """The hub's data set that `wikitext2` comes from when no path is given."""
+    """The hub's data set."""
     hub_name: str = "wikitext-2-v1"
     """The configuration within that data set."""
     hub_revision: str = "b08601e04326c79dfdd32d625aee71d232d685c3"
     """The commit of that data set: the same text for everyone."""
+    streaming: bool = False
+    """Whether the hub's text is read as it arrives, twice where a vocabulary is built, and only the
+    prepared ids are kept: for what does not fit on the disk."""
     cache_dir: str | None = None
     """Where prepared corpora are kept; null is the platform's cache folder."""
     validation_share: float = 0.1
@@ -221,6 +237,13 @@ class DataConfig:
                 raise UserError(f"data.{name}={size} must be 1 or more")
         if self.num_workers < 0:
             raise UserError(f"data.num_workers={self.num_workers} must be 0 or more")
+        if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise UserError(
+                f"data.name={self.name!r} names a folder of the cache: it must consist of letters, "
+                "digits, '_', '-' and '.'"
+            )
+        if self.fewest_sentences < 1:
+            raise UserError(f"data.fewest_sentences={self.fewest_sentences} must be 1 or more")
         if self.max_length < 5:
             raise UserError(
                 f"data.max_length={self.max_length} must be 5 or more: "

@@ -20,6 +20,7 @@ from bert_lightning.batch import (
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.data.floors import Floors, floors
+from bert_lightning.data.prepare import prepare
 from bert_lightning.data.shallow import LabelStatistics
 from bert_lightning.data.statistics import (
     ExampleStatistics,
@@ -27,7 +28,6 @@ from bert_lightning.data.statistics import (
     statistics,
     training_sample,
 )
-from bert_lightning.data.store import prepare
 from bert_lightning.data.tokenizer import Tokenizer
 
 _BAR = 40

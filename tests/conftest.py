@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
-from bert_lightning.data.store import PreparedCorpus, prepare
+from bert_lightning.data.prepare import prepare
+from bert_lightning.data.store import PreparedCorpus
 
 WIKITEXT_2 = Path(__file__).parents[2] / "shared" / "wikitext-2"
 SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu")
@@ -32,7 +33,8 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def wikitext2_corpus(wikitext2: Path, cache_dir: str) -> PreparedCorpus:
     """The real WikiText-2, prepared."""
-    return prepare(DataConfig(path=str(wikitext2), cache_dir=cache_dir), TokenizerConfig())
+    data = DataConfig(name="wikitext2", path=str(wikitext2), cache_dir=cache_dir)
+    return prepare(data, TokenizerConfig())
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,11 @@ ROWS = [
         " did you mean 'tiny'?",
     ),
     (1, "model=", "there are base, large, medium, mini, small, tiny"),
-    (1, "data=wikitex2", "builtin, text, wikitext2; did you mean 'wikitext2'?"),
+    (
+        1,
+        "data=wikitex2",
+        "builtin, text, wikipedia, wikitext103, wikitext2, wikitext2_raw; mean 'wikitext2'?",
+    ),
     (1, "tokenizer=wrd", "did you mean 'word'?"),
     (1, "optim=adm", "there are adam, adamw; did you mean 'adam'?"),
     (1, "strategy=dpp", "there are auto, ddp, fsdp; did you mean 'ddp'?"),

@@ -27,7 +27,7 @@ from bert_lightning.data.masking import (
 from bert_lightning.data.pairs import Pairs, pair_sampler
 from bert_lightning.data.randomness import Stream, permuted, random_bits
 from bert_lightning.data.store import PreparedCorpus, Split
-from bert_lightning.data.tokenizer import Tokenizer, special_id, word_starting_ids
+from bert_lightning.data.tokenizer import Tokenizer, special_id
 from bert_lightning.errors import UserError
 
 _EVALUATION_SEED = 2**32
@@ -61,7 +61,6 @@ class ExampleBuilder:
         self.cls_id = special_id(tokenizer, CLS)
         self.sep_id = special_id(tokenizer, SEP)
         self.mask_id = special_id(tokenizer, MASK)
-        self.begins_word = word_starting_ids(tokenizer)
         special = [special_id(tokenizer, token) for token in SPECIAL_TOKENS]
         self.ordinary_ids = np.setdiff1d(np.arange(tokenizer.get_vocab_size()), special)
 
@@ -97,7 +96,7 @@ class ExampleBuilder:
         `progress` is the part of the run, from 0 to 1, that is done.
         """
         pairs = self.pairs(index, epoch)
-        token_ids, token_types, maskable = self._assemble(pairs)
+        token_ids, token_types, maskable, word_starts = self._assemble(pairs)
         lengths = pairs.lengths
         place = np.arange(len(token_ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         names = np.repeat(random_bits(self.seed, epoch, index), lengths)
@@ -110,7 +109,7 @@ class ExampleBuilder:
             self.data.masking,
             self.mask_id,
             self.ordinary_ids,
-            self.begins_word[token_ids],
+            word_starts,
         )
         return PretrainBatch(
             sequences=lay_end_to_end(masked.token_ids, token_types, lengths),
@@ -121,23 +120,28 @@ class ExampleBuilder:
             global_pairs=global_pairs,
         )
 
-    def _assemble(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`[CLS] first [SEP] second [SEP]` of all pairs: ids, types, and what may be masked."""
+    def _assemble(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """`[CLS] first [SEP] second [SEP]` of all pairs, end to end.
+
+        Returns:
+            Ids, types, what may be masked, and where words begin, each `(total,)`.
+        """
         one, zero = np.ones_like(pairs.first_length), np.zeros_like(pairs.first_length)
         last = pairs.special - 2  # the second [SEP], where there is a second segment
         lengths = np.stack([one, pairs.first_length, one, pairs.second_length, last], 1).ravel()
         sources = np.stack([zero, pairs.first_start, zero, pairs.second_start, zero], 1).ravel()
         ends = np.cumsum(lengths)
-        token_ids = self.split.token_ids[
-            np.arange(ends[-1]) + np.repeat(sources - (ends - lengths), lengths)
-        ].astype(np.int64)
+        source = np.arange(ends[-1]) + np.repeat(sources - (ends - lengths), lengths)
+        token_ids = self.split.token_ids[source].astype(np.int64)
         maskable = np.ones(len(token_ids), dtype=bool)
         for piece, token in ((0, self.cls_id), (2, self.sep_id), (4, self.sep_id)):
             token_ids[ends[piece::5] - 1] = token
             maskable[ends[piece::5] - 1] = False
+        word_starts = self.split.word_starts[source] | ~maskable
+        word_starts[1:] |= ~maskable[:-1]  # a block may begin within a word
         segments = np.stack([pairs.first_length + 2, pairs.second_length + last], 1).ravel()
         token_types = np.repeat(np.tile([0, 1], len(pairs.first_length)), segments)
-        return token_ids, token_types, maskable
+        return token_ids, token_types, maskable, word_starts
 
 
 class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):

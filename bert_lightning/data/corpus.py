@@ -1,33 +1,35 @@
-"""A source of text → documents of paragraphs of sentences."""
+"""A source of text → a stream of documents of paragraphs of sentences, each with its split."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from itertools import chain, islice
+from math import ceil, floor
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from bert_lightning.config import DataConfig, Format, Source
 from bert_lightning.data.builtin import builtin_documents
-from bert_lightning.data.sentences import split_prose, split_wikitext
+from bert_lightning.data.sentences import find_splitter
 from bert_lightning.data.tables import hub_rows
 from bert_lightning.data.text_files import (
     find_text_files,
     hash_file,
     part_at_headings,
     raw_documents,
-    read_utf8,
+    read_lines,
+    rows_as_documents,
 )
 from bert_lightning.errors import UserError
 
 Document = list[list[str]]
 """Paragraphs, each a list of sentences."""
 
-_WIKITEXT_FILES = {
-    "train": "wiki.train.tokens",
-    "validation": "wiki.valid.tokens",
-    "test": "wiki.test.tokens",
-}
+SPLITS = ("train", "validation", "test")
+_WIKITEXT_FILES = ("wiki.train", "wiki.valid", "wiki.test")
 
 
 @dataclass(frozen=True)
@@ -37,171 +39,232 @@ class TextSource:
     name: str
     origin: str
     """Where the text comes from, for people."""
-    fingerprint: list[str]
+    fingerprint: dict[str, Any]
     """What decides the result of `read`: hashes of the text, a hub's commit, options."""
     text_format: Format
-    read: Callable[[], dict[str, list[Document]]]
-    """Reads all splits; raises UnavailableError where the text is out of reach."""
+    read: Callable[[], Iterator[tuple[str, Document]]]
+    """Reads all documents with their splits, each time alike and `train` first where the splits
+    are separate; raises UnavailableError where the text is out of reach."""
 
 
 def find_source(data: DataConfig) -> TextSource:
     """The source that the config asks for.
 
     Raises:
-        UserError: where a file is missing or not UTF-8.
+        UserError: where a file is missing, or there is no such splitter.
     """
     match data.source:
         case Source.builtin:
             return builtin_source(data)
         case Source.text:
             return _text_source(data)
-        case Source.wikitext2:
-            return _hub_source(data) if data.path is None else _wikitext_folder(data.path)
+        case Source.hub:
+            return _hub_source(data) if data.path is None else _wikitext_folder(data, data.path)
 
 
 def builtin_source(data: DataConfig) -> TextSource:
     """The prose that every CPython carries: its documentation."""
     version = ".".join(str(part) for part in sys.version_info[:3])
+    # Where this stands in for another corpus, that one's splitter and name are not meant.
+    sentences = (data.sentences if data.source is Source.builtin else None) or "prose"
+    name = (data.name if data.source is Source.builtin else None) or "builtin"
 
-    def read() -> dict[str, list[Document]]:
-        return _hold_out(_with_pairs(builtin_documents(), Format.prose), data, "the built-in text")
+    def read() -> Iterator[tuple[str, Document]]:
+        raw = builtin_documents()
+        return _hold_out(_documents(raw, sentences, data), data, "the built-in text")
 
     return TextSource(
-        name="builtin",
+        name=name,
         origin=f"pydoc_data.topics of Python {version}",
-        fingerprint=["builtin", version, *_split_options(data)],
+        fingerprint={"builtin": version, **_options(data, sentences)},
         text_format=Format.prose,
         read=read,
     )
 
 
-def check_pairs(source: TextSource, splits: dict[str, list[Document]]) -> None:
-    """Makes sure that sentence pairs can be drawn from every split.
-
-    Raises:
-        UserError: with the counts that fall short.
-    """
-    for name, documents in splits.items():
-        if len(documents) < 2:
-            raise UserError(
-                f"{source.origin}: the {name} split has {len(documents)} documents with a "
-                "paragraph of two sentences, and next-sentence prediction needs 2 or more, as a "
-                "random second sentence comes from another document; separate documents by blank "
-                "lines, or give more files"
-            )
-        paragraphs = [paragraph for document in documents for paragraph in document]
-        if max(map(len, paragraphs)) < 2:
-            raise UserError(
-                f"{source.origin}: the {name} split has {len(documents)} documents and "
-                f"{len(paragraphs)} paragraphs, of which none has two sentences; next-sentence "
-                "prediction needs paragraphs of two sentences or more"
-            )
-
-
-def _wikitext_folder(folder: str) -> TextSource:
-    files = {split: Path(folder).expanduser() / name for split, name in _WIKITEXT_FILES.items()}
+def _wikitext_folder(data: DataConfig, folder: str) -> TextSource:
+    path = Path(folder).expanduser()
+    ending = "raw" if (path / f"{_WIKITEXT_FILES[0]}.raw").is_file() else "tokens"
+    files = dict(zip(SPLITS, (path / f"{name}.{ending}" for name in _WIKITEXT_FILES), strict=True))
     for file in files.values():
         if not file.is_file():
             raise UserError(
                 f"data.path={folder}: there is no file {file.absolute()} "
-                f"(the working directory is {Path.cwd()}); WikiText-2's folder holds "
-                f"{', '.join(_WIKITEXT_FILES.values())}; for text of your own: "
-                "data=text data.path='notes/*.txt'"
+                f"(the working directory is {Path.cwd()}); WikiText's folder holds "
+                f"{', '.join(f'{name}.tokens' for name in _WIKITEXT_FILES)}; "
+                "for text of your own: data=text data.path='notes/*.txt'"
             )
+    sentences = data.sentences or Format.wikitext.value
+
+    def read() -> Iterator[tuple[str, Document]]:
+        for split, file in files.items():
+            documents = _documents(part_at_headings(read_lines(file)), sentences, data)
+            yield from _some(split, documents, str(file.absolute()))
+
+    options = {key: value for key, value in _options(data, sentences).items() if "share" not in key}
     return TextSource(
-        name="wikitext2",
-        origin=str(Path(folder).expanduser().resolve()),
-        fingerprint=[f"wikitext {hash_file(file)}" for file in files.values()],
+        name=data.name or data.source.value,
+        origin=str(path.resolve()),
+        fingerprint={"wikitext": [hash_file(file) for file in files.values()], **options},
         text_format=Format.wikitext,
-        read=lambda: {
-            split: _wikitext_documents(read_utf8(file).split("\n")) for split, file in files.items()
-        },
+        read=read,
     )
 
 
 def _hub_source(data: DataConfig) -> TextSource:
     commit = f"{data.hub_repository}/{data.hub_name}@{data.hub_revision}"
+    sentences = data.sentences or data.format.value
+    rows = cache(lambda: hub_rows(data))
 
-    def read() -> dict[str, list[Document]]:
-        rows = hub_rows(data)
-        return {
-            split: _wikitext_documents(row.rstrip("\n") for row in rows[split])
-            for split in _WIKITEXT_FILES
-        }
+    def documents(split: str) -> Iterator[Document]:
+        texts = rows()[split]
+        if data.format is Format.wikitext:
+            raw = part_at_headings(text.rstrip("\n") for text in texts)
+        else:
+            raw = rows_as_documents(texts)
+        return _documents(raw, sentences, data)
 
-    return TextSource("wikitext2", commit, [f"hub {commit}"], Format.wikitext, read)
-
-
-def _wikitext_documents(lines: Iterable[str]) -> list[Document]:
-    return _with_pairs(part_at_headings(lines), Format.wikitext)
-
-
-def _text_source(data: DataConfig) -> TextSource:
-    files = find_text_files(data)
-
-    def read() -> dict[str, list[Document]]:
-        raw = [document for file in files for document in raw_documents(file, data)]
-        documents = _with_pairs(raw, data.format)
-        if not documents:
-            wrapped = "; for text with hard line breaks: data.hard_wrapped=true"
+    def read() -> Iterator[tuple[str, Document]]:
+        given = [split for split in SPLITS if split in rows()]
+        if "train" not in given:
             raise UserError(
-                f"data.path={data.path}: {len(files)} files, {len(raw)} documents and "
-                f"{sum(map(len, raw))} paragraphs, of which none has two sentences; next-sentence "
-                "prediction needs paragraphs of two sentences or more"
-                + ("" if data.hard_wrapped or data.format is Format.wikitext else wrapped)
+                f"{commit} has no split 'train'; it has {', '.join(rows())}: "
+                "choose another data.hub_name"
             )
-        return _hold_out(documents, data, f"data.path={data.path}")
+        yield from _hold_out(documents("train"), data, commit, given)
+        for split in given[1:]:
+            yield from _some(split, documents(split), commit)
 
-    options = [data.format.value, str(data.hard_wrapped), data.text_column, *_split_options(data)]
     return TextSource(
-        name="text",
-        origin=f"{data.path} ({len(files)} files)",
-        fingerprint=["text", *options, *(hash_file(file) for file in files)],
+        name=data.name or data.source.value,
+        origin=commit,
+        fingerprint={
+            "hub": commit,
+            "text_column": data.text_column,
+            "format": data.format.value,
+            **_options(data, sentences),
+        },
         text_format=data.format,
         read=read,
     )
 
 
-def _with_pairs(documents: Iterable[list[str]], text_format: Format) -> list[Document]:
-    """Splits paragraphs into sentences and keeps those paragraphs that have two or more.
+def _text_source(data: DataConfig) -> TextSource:
+    files = find_text_files(data)
+    sentences = data.sentences or data.format.value
 
-    In WikiText, as in the textbook, a paragraph counts where the delimiter ` . ` stands in it, be
-    it at its end: one such sentence alone makes no pair, but its words are in the vocabulary.
+    def read() -> Iterator[tuple[str, Document]]:
+        seen: Counter[str] = Counter()
+        raw = chain.from_iterable(raw_documents(file, data) for file in files)
+        documents = _documents(_counted(raw, seen), sentences, data)
+        first = next(documents, None)
+        if first is None:
+            wrapped = "; for text with hard line breaks: data.hard_wrapped=true"
+            raise UserError(
+                f"data.path={data.path}: {len(files)} files, {seen['documents']} documents and "
+                f"{seen['paragraphs']} paragraphs, of which none has two sentences; next-sentence "
+                "prediction needs paragraphs of two sentences or more"
+                + ("" if data.hard_wrapped or data.format is Format.wikitext else wrapped)
+            )
+        yield from _hold_out(chain([first], documents), data, f"data.path={data.path}")
+
+    return TextSource(
+        name=data.name or data.source.value,
+        origin=f"{data.path} ({len(files)} files)",
+        fingerprint={
+            "text": [hash_file(file) for file in files],
+            "format": data.format.value,
+            "hard_wrapped": data.hard_wrapped,
+            "text_column": data.text_column,
+            **_options(data, sentences),
+        },
+        text_format=data.format,
+        read=read,
+    )
+
+
+def _counted(raw: Iterable[list[str]], seen: Counter[str]) -> Iterator[list[str]]:
+    for paragraphs in raw:
+        seen["documents"] += 1
+        seen["paragraphs"] += len(paragraphs)
+        yield paragraphs
+
+
+def _documents(raw: Iterable[list[str]], sentences: str, data: DataConfig) -> Iterator[Document]:
+    """Splits paragraphs into sentences and keeps those that have enough.
+
+    With WikiText's splitter, as in the textbook, what counts is how often the delimiter ` . `
+    stands in the paragraph, be it at its end: one such sentence alone makes no pair, but its
+    words are in the vocabulary.
     """
-    if text_format is Format.wikitext:
-        split = ([split_wikitext(p) for p in paragraphs if " . " in p] for paragraphs in documents)
-    else:
-        split = (
-            [sentences for sentences in map(split_prose, paragraphs) if len(sentences) >= 2]
-            for paragraphs in documents
+    split = find_splitter(sentences)
+    delimiters = data.fewest_sentences - 1 if sentences == Format.wikitext.value else 0
+    fewest = data.fewest_sentences - delimiters
+    for paragraphs in raw:
+        enough = (text for text in paragraphs if text.count(" . ") >= delimiters)
+        document = [found for text in enough if len(found := split(text)) >= fewest]
+        if document:
+            yield document
+
+
+def _some(split: str, documents: Iterable[Document], origin: str) -> Iterator[tuple[str, Document]]:
+    """The documents of a split that is given, of which there must be one."""
+    document = None
+    for document in documents:
+        yield split, document
+    if document is None:
+        raise UserError(
+            f"{origin}: the {split} split has 0 documents with a paragraph of two sentences; "
+            "next-sentence prediction needs 2 or more"
         )
-    return [document for document in split if document]
 
 
 def _hold_out(
-    documents: list[Document], data: DataConfig, origin: str
-) -> dict[str, list[Document]]:
-    """Parts whole documents, evenly spread over the corpus, from the training split."""
-    splits = {"train": documents}
+    documents: Iterator[Document], data: DataConfig, origin: str, given: Iterable[str] = ()
+) -> Iterator[tuple[str, Document]]:
+    """Gives whole documents, evenly spread over the corpus, to the splits that are not given.
+
+    A document's split follows from its number, the shares, and, in a corpus so small that a share
+    of it is not two documents, from the number of all documents.
+    """
     wished = {"test": data.test_share, "validation": data.validation_share}
-    shares = {name: share for name, share in wished.items() if share > 0}
+    shares = {name: share for name, share in wished.items() if share > 0 and name not in given}
     needed = 2 + 2 * len(shares)
-    if shares and len(documents) < needed:
+    enough = [ceil(2 / share) for share in shares.values()]
+    ahead = list(islice(documents, max(needed, *enough))) if shares else []
+    if shares and len(ahead) < needed:
         raise UserError(
-            f"{origin} has {len(documents)} documents with a paragraph of two sentences, and "
+            f"{origin} has {len(ahead)} documents with a paragraph of two sentences, and "
             f"{needed} are needed: a random second sentence comes from another document, so each "
             "split needs 2; separate documents by blank lines, give more files, or hold out "
             f"nothing: {' '.join(f'data.{name}_share=0' for name in shares)}"
         )
+    if not shares:
+        yield from _some("train", documents, origin)
+        return
+    passed: Counter[str] = Counter()
+    for document in chain(ahead, documents):
+        yield _split_of_next(passed, shares, len(ahead)), document
+
+
+def _split_of_next(passed: Counter[str], shares: dict[str, float], at_least: int) -> str:
+    """The split of the next document; `passed` counts those that each split was offered."""
+    left = 1.0
     for name, share in shares.items():
-        remaining = splits["train"]
-        wanted = max(2, round(share * len(documents)))
-        chosen = ((np.arange(wanted) + 0.5) * len(remaining) / wanted).astype(int)
-        held_out = set(chosen.tolist())
-        splits[name] = [remaining[i] for i in sorted(held_out)]
-        splits["train"] = [d for i, d in enumerate(remaining) if i not in held_out]
-    return splits
+        share = max(share, 2 / at_least)
+        before, passed[name] = passed[name], passed[name] + 1
+        if floor(passed[name] * share / left + 0.5) > floor(before * share / left + 0.5):
+            return name
+        left -= share
+    return "train"
 
 
-def _split_options(data: DataConfig) -> list[str]:
-    return [f"validation {data.validation_share}", f"test {data.test_share}"]
+def _options(data: DataConfig, sentences: str) -> dict[str, Any]:
+    find_splitter(sentences)
+    version = metadata.version("pysbd") if sentences == "pysbd" else None
+    return {
+        "sentences": sentences if version is None else f"{sentences} {version}",
+        "fewest_sentences": data.fewest_sentences,
+        "validation_share": data.validation_share,
+        "test_share": data.test_share,
+    }

@@ -1,9 +1,18 @@
-"""Paragraph → sentences: the exact rule of tokenised WikiText, and rules for ordinary prose.
+"""Paragraph → sentences: the exact rule of tokenised WikiText, rules for prose, and others.
 
-Nothing is looked up or downloaded, and both take time proportional to the paragraph's length.
+A splitter is a function from a paragraph to its sentences; `SPLITTERS` gives it the name that
+`data.sentences` selects it by. Those written here look up or download nothing, and take time
+proportional to the paragraph's length.
 """
 
 import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from bert_lightning.errors import UserError, did_you_mean
+
+Splitter = Callable[[str], list[str]]
 
 _OPENING = "\"'“‘„‚«‹([{「『【〈《〔（［｛¿¡"
 
@@ -105,3 +114,51 @@ def _is_abbreviation(text: str, start: int, end: re.Match[str]) -> bool:
         return following.isdigit() or following in "(["
     initials = _INITIALS.fullmatch(word) is not None and word.isupper()
     return initials and not _STARTER.match(text, end.end())
+
+
+def split_lines(paragraph: str) -> list[str]:
+    """Takes the paragraph, which is a line of the text, for one sentence."""
+    tidy = " ".join(paragraph.split())
+    return [tidy] if tidy else []
+
+
+def split_pysbd(paragraph: str) -> list[str]:
+    """Splits English with pySBD's rules (Sadvilkar and Neumann, 2020)."""
+    sentences = _pysbd_segmenter().segment(paragraph)
+    return [tidy for sentence in sentences if (tidy := " ".join(sentence.split()))]
+
+
+@cache
+def _pysbd_segmenter() -> Any:
+    try:
+        import pysbd
+    except ImportError as error:
+        raise UserError(
+            "data.sentences=pysbd needs the package pysbd, which is not installed: "
+            "pip install 'bert-lightning[pysbd]', or data.sentences=prose does without"
+        ) from error
+    return pysbd.Segmenter(language="en", clean=False)
+
+
+SPLITTERS: dict[str, Splitter] = {
+    "wikitext": split_wikitext,
+    "prose": split_prose,
+    "line": split_lines,
+    "pysbd": split_pysbd,
+}
+"""The splitters by their names in `data.sentences`; one more is a line here."""
+
+
+def find_splitter(name: str) -> Splitter:
+    """The splitter of that name, ready to use.
+
+    Raises:
+        UserError: where there is none, or it needs a package that is not installed.
+    """
+    if name not in SPLITTERS:
+        known = ", ".join(SPLITTERS)
+        raise UserError(
+            f"data.sentences={name} is not one of {known}{did_you_mean(name, SPLITTERS)}"
+        )
+    SPLITTERS[name]("")
+    return SPLITTERS[name]

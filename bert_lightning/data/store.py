@@ -1,34 +1,28 @@
-"""The prepared corpus: token ids and offsets in memory-mapped files, made once and then reused.
+"""The prepared corpus on disk: token ids and offsets in flat memory-mapped files, and a manifest.
 
-A store's folder is named by a hash of all that decides its content: the text, the options, the
-tokenizer and the code that read them. It is built aside and renamed when it is whole, so a folder
-of the final name is always complete.
+The files grow chunk by chunk, so a corpus of any size is written in little memory. The manifest is
+written last and holds the size and SHA-256 of every file, so a store that is not whole, or no
+longer what was written, is told from one that is.
 """
 
 import hashlib
 import json
-import logging
-import shutil
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock
-from platformdirs import user_cache_dir
 
-from bert_lightning.config import DataConfig, Fallback, TokenizerConfig
-from bert_lightning.data import builtin, corpus, sentences, tables, text_files, tokenizer, vocab
-from bert_lightning.data.corpus import Document, TextSource
-from bert_lightning.data.tables import UnavailableError
-from bert_lightning.data.tokenizer import Tokenizer
-from bert_lightning.errors import UserError, writing
+from bert_lightning.data.encoding import Encoded
+from bert_lightning.data.tokenizer import Tokenizer, load_tokenizer_text
 
-log = logging.getLogger(__name__)
-
-_ARRAYS = ("token_ids", "sentence_starts", "paragraph_starts", "document_starts")
+_ARRAYS = ("token_ids", "word_starts", "sentence_starts", "paragraph_starts", "document_starts")
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+ALWAYS_HASHED = 64 * 2**20
+"""Bytes up to which a store's files are hashed whenever it is opened."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,8 @@ class Split:
 
     token_ids: np.ndarray
     """`(tokens,)` uint16 or uint32."""
+    word_starts: np.ndarray
+    """`(tokens,)` bool: whether a token begins a word, for masking whole ones."""
     sentence_starts: np.ndarray
     """`(sentences + 1,)` int64, counted in tokens."""
     paragraph_starts: np.ndarray
@@ -88,7 +84,7 @@ class PreparedCorpus:
     """A corpus that is ready to make batches of."""
 
     name: str
-    """`wikitext2`, `builtin` or `text`: the corpus that is really used."""
+    """The corpus that is really used: `data.name`, or `builtin` where that stands in."""
     origin: str
     """Where its text came from."""
     fallback_reason: str | None
@@ -100,170 +96,151 @@ class PreparedCorpus:
     """`train`, and `validation` and `test` where the corpus has them."""
 
 
-def prepare(data: DataConfig, tokenizer_config: TokenizerConfig) -> PreparedCorpus:
-    """Opens the prepared corpus, building it first where it is not in the cache.
+class SplitWriter:
+    """Appends encoded documents to the files of one split."""
 
-    Raises:
-        UserError: where the text cannot be had, or cannot be made into sentence pairs.
-    """
-    source = corpus.find_source(data)
+    def __init__(self, folder: Path, vocab_size: int) -> None:
+        folder.mkdir()
+        narrow = np.uint16 if vocab_size <= 2**16 else np.uint32
+        types = (narrow, np.bool_, np.int64, np.int64, np.int64)
+        self._files = {
+            name: _ArrayFile(folder / f"{name}.bin", np.dtype(dtype))
+            for name, dtype in zip(_ARRAYS, types, strict=True)
+        }
+        self._ends = np.zeros(3, dtype=np.int64)
+        for name in _ARRAYS[2:]:
+            self._files[name].append(self._ends[:1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for file in self._files.values():
+            file.stream.close()
+
+    def append(self, encoded: Encoded) -> None:
+        """Writes whole documents behind those that are there."""
+        self._files["token_ids"].append(encoded.token_ids)
+        self._files["word_starts"].append(encoded.word_starts)
+        levels = (encoded.sentence_lengths, encoded.paragraph_lengths, encoded.document_lengths)
+        for level, (name, lengths) in enumerate(zip(_ARRAYS[2:], levels, strict=True)):
+            if len(lengths):
+                ends = self._ends[level] + np.cumsum(lengths, dtype=np.int64)
+                self._files[name].append(ends)
+                self._ends[level] = ends[-1]
+
+    def finish(self) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
+        """Closes the files; how many of each part there are, and what the manifest says of each."""
+        records = {}
+        for file in self._files.values():
+            file.stream.flush()
+            os.fsync(file.stream.fileno())
+            file.stream.close()
+            records[file.path.name] = {
+                "dtype": file.dtype.name,
+                **_record(file.path, file.digest.hexdigest()),
+            }
+        sizes = [
+            records[f"{name}.bin"]["bytes"] // self._files[name].dtype.itemsize for name in _ARRAYS
+        ]
+        parts = ("sentences", "paragraphs", "documents")
+        counts = {part: size - 1 for part, size in zip(parts, sizes[2:], strict=True)}
+        pairs = counts["sentences"] - counts["paragraphs"]
+        return {"tokens": sizes[0], **counts, "pairs": pairs}, records
+
+
+class _ArrayFile:
+    """A flat binary file that is hashed as it grows."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self.path = path
+        self.dtype = dtype
+        self.stream = path.open("wb")
+        self.digest = hashlib.sha256()
+
+    def append(self, values: np.ndarray) -> None:
+        content = values.astype(self.dtype).tobytes()
+        self.stream.write(content)
+        self.digest.update(content)
+
+
+def write_manifest(folder: Path, content: dict[str, Any], files: dict[str, dict[str, Any]]) -> None:
+    """Completes a store: what it is made of, and the record of each of its files."""
+    tokenizer = folder / TOKENIZER
+    own = _record(tokenizer, hashlib.sha256(tokenizer.read_bytes()).hexdigest())
+    manifest = {**content, "files": {**files, TOKENIZER: own}}
+    text = json.dumps({"sha256": _digest(manifest), **manifest}, indent=2)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What the manifest says, or `None` where it is not there as it was written."""
     try:
-        return _open_or_build(source, data, tokenizer_config)
-    except UnavailableError as unavailable:
-        advice = (
-            "data.path=FOLDER takes wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens "
-            "from a folder; one run with the hub in reach keeps it for runs without; "
-            "data=builtin trains on the text that every Python carries"
-        )
-        if data.fallback is not Fallback.builtin:
-            raise UserError(f"{unavailable}. {advice}") from unavailable
-        log.warning(
-            "WARNING: this is not the corpus you asked for. %s. Training on the BUILT-IN corpus "
-            "instead (Python's own documentation). For the corpus itself: %s.",
-            unavailable,
-            advice,
-        )
-        return _open_or_build(
-            corpus.builtin_source(data), data, tokenizer_config, reason=str(unavailable)
-        )
-
-
-def cache_folder(data: DataConfig) -> Path:
-    """The folder that holds prepared corpora."""
-    chosen = data.cache_dir or user_cache_dir("bert-lightning")
-    return Path(chosen).expanduser().absolute()
-
-
-def _open_or_build(
-    source: TextSource,
-    data: DataConfig,
-    tokenizer_config: TokenizerConfig,
-    reason: str | None = None,
-) -> PreparedCorpus:
-    key = _key(source, tokenizer_config)
-    folder = cache_folder(data) / f"{source.name}-{key[:16]}"
-    if not _is_whole(folder):
-        with _writing(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(f"{folder}.lock")
-            lock.acquire()
-        try:
-            if not _is_whole(folder):
-                _build(folder, source, tokenizer_config)
-        finally:
-            lock.release()
-    text = (folder / "tokenizer.json").read_text(encoding="utf-8")
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return PreparedCorpus(
-        name=source.name,
-        origin=source.origin,
-        fallback_reason=reason,
-        key=key,
-        tokenizer=tokenizer.load_tokenizer_text(text),
-        splits={name: _open_split(folder / name) for name in manifest["splits"]},
-    )
-
-
-def _key(source: TextSource, tokenizer_config: TokenizerConfig) -> str:
-    code = (builtin, corpus, sentences, tables, text_files, tokenizer, vocab)
-    parts: dict[str, Any] = {
-        "source": source.fingerprint,
-        "tokenizer": asdict(tokenizer_config),
-        "tokenizer_file": _sha256(tokenizer_config.path),
-        "code": [_sha256(module.__file__) for module in code] + [_sha256(__file__)],
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: str | None) -> str | None:
-    if path is None or not Path(path).expanduser().is_file():
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return manifest if manifest.pop("sha256") == _digest(manifest) else None
+    except (OSError, ValueError, KeyError, AttributeError):
         return None
-    return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
 
 
-def _is_whole(folder: Path) -> bool:
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        return False
-    try:
-        sizes = json.loads(manifest.read_text(encoding="utf-8"))["bytes"]
-    except ValueError:  # cut short
-        return False
-    return all(
-        (folder / name).is_file() and (folder / name).stat().st_size == size
-        for name, size in sizes.items()
-    )
+def find_damage(folder: Path) -> str | None:
+    """Says what is wrong with a store, if anything is.
+
+    Small stores are hashed. Of large ones only the files whose time of change is another than when
+    they were written, for example because they were copied.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return f"{MANIFEST} is missing or damaged"
+    small = sum(record["bytes"] for record in manifest["files"].values()) <= ALWAYS_HASHED
+    for name, record in manifest["files"].items():
+        file = folder / name
+        if not file.is_file():
+            return f"{name} is missing"
+        state = file.stat()
+        if state.st_size != record["bytes"]:
+            return f"{name} has {state.st_size} bytes instead of {record['bytes']}"
+        if small or state.st_mtime_ns != record["mtime_ns"]:
+            with file.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != record["sha256"]:
+                return f"{name} is not what was written (SHA-256)"
+    return None
 
 
-def _build(folder: Path, source: TextSource, tokenizer_config: TokenizerConfig) -> None:
-    splits = source.read()
-    corpus.check_pairs(source, splits)
-    if tokenizer_config.path is None:
-        words = vocab.build_tokenizer(
-            (s for document in splits["train"] for paragraph in document for s in paragraph),
-            tokenizer_config,
-            source.text_format,
+def open_splits(folder: Path, manifest: dict[str, Any]) -> dict[str, Split]:
+    """Maps the arrays of all splits into memory."""
+    return {
+        split: Split(
+            **{
+                name: _open_array(folder, f"{split}/{name}.bin", manifest["files"])
+                for name in _ARRAYS
+            }
         )
-    else:
-        words = tokenizer.load_tokenizer(tokenizer_config.path)
-
-    encoded = {name: _encode(words, documents) for name, documents in splits.items()}
-    with _writing(folder):
-        _write(folder, source, tokenizer_config, words, encoded)
-
-
-def _write(
-    folder: Path,
-    source: TextSource,
-    tokenizer_config: TokenizerConfig,
-    words: Tokenizer,
-    splits: dict[str, Split],
-) -> None:
-    aside = folder.with_name(f"{folder.name}.tmp")  # the lock is held: nobody else writes there
-    for leftover in (aside, folder):
-        shutil.rmtree(leftover, ignore_errors=True)  # of a killed build, or damaged
-    aside.mkdir()
-    (aside / "tokenizer.json").write_text(words.to_str(pretty=True), encoding="utf-8")
-    counts = {}
-    for name, split in splits.items():
-        (aside / name).mkdir()
-        for array in _ARRAYS:
-            np.save(aside / name / f"{array}.npy", getattr(split, array))
-        parts = ("documents", "paragraphs", "sentences", "pairs")
-        counts[name] = {part: getattr(split, part) for part in parts}
-    files = [path for path in aside.rglob("*") if path.is_file()]
-    manifest = {
-        "name": source.name,
-        "origin": source.origin,
-        "fingerprint": source.fingerprint,
-        "tokenizer": asdict(tokenizer_config),
-        "vocab_size": words.get_vocab_size(),
-        "splits": counts,
-        "bytes": {str(path.relative_to(aside)): path.stat().st_size for path in files},
+        for split in manifest["splits"]
     }
-    (aside / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-    aside.rename(folder)
 
 
-def _writing(folder: Path) -> AbstractContextManager[None]:
-    return writing("the prepared corpus", folder, "data.cache_dir")
+def open_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer that the ids are of."""
+    return load_tokenizer_text((folder / TOKENIZER).read_text(encoding="utf-8"))
 
 
-def _encode(words: Tokenizer, documents: Sequence[Document]) -> Split:
-    paragraphs = [paragraph for document in documents for paragraph in document]
-    ids = tokenizer.encode_plain(words, [s for paragraph in paragraphs for s in paragraph])
-    narrow = np.uint16 if words.get_vocab_size() <= 2**16 else np.uint32
-    return Split(
-        token_ids=np.concatenate([np.asarray(sentence, dtype=narrow) for sentence in ids]),
-        sentence_starts=_starts([len(sentence) for sentence in ids]),
-        paragraph_starts=_starts([len(paragraph) for paragraph in paragraphs]),
-        document_starts=_starts([len(document) for document in documents]),
-    )
+def _open_array(folder: Path, name: str, records: dict[str, dict[str, Any]]) -> np.ndarray:
+    dtype = np.dtype(records[name]["dtype"])
+    if not records[name]["bytes"]:  # which cannot be mapped
+        return np.zeros(0, dtype)
+    return np.memmap(folder / name, dtype, mode="r").view(np.ndarray)  # which is faster to index
 
 
-def _starts(lengths: Sequence[int]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+def _record(file: Path, sha256: str) -> dict[str, Any]:
+    state = file.stat()
+    return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256}
 
 
-def _open_split(folder: Path) -> Split:
-    return Split(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS})
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Tables of text, from the Hugging Face hub and from files. The only importer of `datasets`."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ from bert_lightning.errors import UserError
 
 HUB_SECONDS = 6
 """How long the hub may take to answer before it counts as out of reach."""
+
+_ROWS = 256
+"""How many rows of a table are in memory at once."""
 
 TABLES = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
 """The endings of table files, and what `datasets` calls their formats."""
@@ -20,10 +23,13 @@ class UnavailableError(Exception):
 
 
 def hub_rows(data: DataConfig) -> dict[str, Iterable[str]]:
-    """The rows of each split of the hub's data set, from its local cache or the hub.
+    """The texts of each split of the hub's data set, from its local cache or the hub.
+
+    They can be read more than once; where `data.streaming` is set, each time from the hub.
 
     Raises:
         UnavailableError: where neither has it; decided within seconds.
+        UserError: where the data set has no such column of text.
     """
     from huggingface_hub import constants
 
@@ -34,15 +40,35 @@ def hub_rows(data: DataConfig) -> dict[str, Iterable[str]]:
         datasets.config.HF_HUB_OFFLINE = True  # what is cached still loads, without retries
         constants.HF_HUB_OFFLINE = True
     try:
-        loaded = datasets.load_dataset(
-            data.hub_repository, data.hub_name, revision=data.hub_revision
+        loaded: Any = datasets.load_dataset(
+            data.hub_repository,
+            data.hub_name,
+            revision=data.hub_revision,
+            streaming=data.streaming,
         )
     except Exception as error:  # datasets raises a dozen types for "cannot be had"
         raise UnavailableError(
             f"{data.hub_repository} ({data.hub_name}) is neither in the cache nor to be had from "
             f"the Hugging Face hub ({reason or error})"
         ) from error
-    return {split: loaded[split]["text"] for split in loaded}
+    name = f"{data.hub_repository} ({data.hub_name})"
+    return {split: _Texts(loaded[split], data.text_column, name) for split in loaded}
+
+
+class _Texts:
+    """The texts of a hub's split, read in batches of rows."""
+
+    def __init__(self, table: Any, column: str, name: str) -> None:
+        self.table, self.column, self.name = table, column, name
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            batches = self.table.iter(batch_size=_ROWS)
+            yield from _texts_of(batches, self.column, self.name)
+        except UserError:
+            raise
+        except Exception as error:  # a connection that breaks, in a dozen types
+            raise UnavailableError(f"{self.name} broke off while it was read: {error}") from error
 
 
 def _hub_out_of_reach(data: DataConfig) -> str | None:
@@ -69,8 +95,13 @@ def _hub_out_of_reach(data: DataConfig) -> str | None:
     return answer[0] if answer else f"no answer within {HUB_SECONDS} s"
 
 
-def file_rows(file: Path, column: str) -> Iterable[str]:
-    """The texts of a table file's column, empty ones left out.
+def file_rows(file: Path, kind: str, column: str) -> Iterator[str]:
+    """The texts of a table file's column, empty ones left out; a few rows at a time in memory.
+
+    Args:
+        file: the file, gzip-compressed or not.
+        kind: one of `TABLES`.
+        column: the column's name.
 
     Raises:
         UserError: where the file cannot be read, or has no such column of text.
@@ -78,24 +109,33 @@ def file_rows(file: Path, column: str) -> Iterable[str]:
     import datasets
 
     datasets.disable_progress_bars()
+    # A cell of text is text, though it be "1984" or "null".
+    options = {"converters": {column: str}, "keep_default_na": False} if kind == ".csv" else {}
     try:
         table: Any = datasets.load_dataset(
-            TABLES[file.suffix], data_files=str(file), split="train", keep_in_memory=True
+            TABLES[kind], data_files=str(file), split="train", streaming=True, **options
         )
+        yield from _texts_of(table.iter(batch_size=_ROWS), column, str(file.absolute()))
+    except UserError:
+        raise
     except Exception as error:
         cause = error.__cause__ or error
-        raise UserError(
-            f"{file.absolute()} cannot be read as {file.suffix[1:]}: {cause}"
-        ) from error
-    if column not in table.column_names:
-        raise UserError(
-            f"{file.absolute()} has no column '{column}'; it has "
-            f"{', '.join(table.column_names)}: name one with data.text_column=…"
-        )
-    content = getattr(table.features[column], "dtype", "lists")
-    if content not in {"string", "large_string"}:
-        raise UserError(
-            f"{file.absolute()}: column '{column}' holds {content}, not text; it has "
-            f"{', '.join(table.column_names)}: name one with data.text_column=…"
-        )
-    return (text for text in table[column] if text)
+        raise UserError(f"{file.absolute()} cannot be read as {kind[1:]}: {cause}") from error
+
+
+def _texts_of(batches: Iterable[dict[str, list[Any]]], column: str, name: str) -> Iterator[str]:
+    for batch in batches:
+        if column not in batch:
+            raise UserError(
+                f"{name} has no column '{column}'; it has "
+                f"{', '.join(batch)}: name one with data.text_column=…"
+            )
+        for text in batch[column]:
+            if isinstance(text, str):
+                if text:
+                    yield text
+            elif text is not None:
+                raise UserError(
+                    f"{name}: column '{column}' holds {type(text).__name__}, not text; it has "
+                    f"{', '.join(batch)}: name one with data.text_column=…"
+                )

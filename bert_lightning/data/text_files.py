@@ -1,14 +1,21 @@
-"""Local files → raw documents: lists of paragraphs, not yet split into sentences."""
+"""Local files → raw documents: lists of paragraphs, not yet split into sentences.
 
+Files are read as streams, line by line, so their size does not matter.
+"""
+
+import gzip
 import hashlib
-import re
+import zlib
 from collections.abc import Iterable, Iterator
 from glob import glob
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from bert_lightning.config import DataConfig, Format
 from bert_lightning.data.tables import TABLES, file_rows
 from bert_lightning.errors import UserError
+
+COMPRESSED = ".gz"
 
 
 def find_text_files(data: DataConfig) -> list[Path]:
@@ -19,7 +26,7 @@ def find_text_files(data: DataConfig) -> list[Path]:
         )
     path = Path(data.path).expanduser()
     if path.is_dir():
-        found = [file for file in path.rglob("*") if file.suffix in {".txt", *TABLES}]
+        found = [file for file in path.rglob("*") if kind_of(file) in {".txt", *TABLES}]
     elif path.is_file():
         found = [path]
     else:
@@ -34,49 +41,103 @@ def find_text_files(data: DataConfig) -> list[Path]:
     return sorted(found)
 
 
+def kind_of(file: Path) -> str:
+    """A file's ending, without that of compression: `.txt` of `notes.txt.gz`."""
+    return Path(file.stem).suffix if file.suffix == COMPRESSED else file.suffix
+
+
 def raw_documents(file: Path, data: DataConfig) -> Iterator[list[str]]:
-    """Documents as lists of paragraphs; in a table each row is a document."""
-    if file.suffix in TABLES:
-        for text in file_rows(file, data.text_column):
-            yield [line for line in text.split("\n") if line.strip()]
-        return
-    text = read_utf8(file)
-    if not text.strip():
-        raise UserError(f"data.path={data.path}: {file.absolute()} is empty (0 words)")
-    if data.format is Format.wikitext:
-        yield from part_at_headings(text.split("\n"))
-        return
-    for block in re.split(r"\n\s*\n", text):
-        lines = [line.strip() for line in block.split("\n") if line.strip()]
-        if lines:
-            yield [" ".join(lines)] if data.hard_wrapped else lines
+    """Documents as lists of paragraphs; in a table each row is a document.
+
+    Raises:
+        UserError: where the file is empty, or cannot be read as what its ending says.
+    """
+    if kind_of(file) in TABLES:
+        yield from rows_as_documents(file_rows(file, kind_of(file), data.text_column))
+    elif data.format is Format.wikitext:
+        yield from part_at_headings(_some_text(file, data))
+    else:
+        for block in _blocks(_some_text(file, data)):
+            yield [" ".join(block)] if data.hard_wrapped else block
 
 
-def part_at_headings(lines: Iterable[str]) -> list[list[str]]:
+def rows_as_documents(rows: Iterable[str]) -> Iterator[list[str]]:
+    """Each row of a table is a document, and each of its lines a paragraph."""
+    for text in rows:
+        yield [line for line in text.split("\n") if line.strip()]
+
+
+def part_at_headings(lines: Iterable[str]) -> Iterator[list[str]]:
     """Paragraphs of each article; ` = Title = ` starts one, ` = = Section = = ` is left out."""
-    articles: list[list[str]] = [[]]
+    article: list[str] = []
     for line in lines:
         text = line.strip()
         if not (text.startswith("= ") and text.endswith(" =")):
-            articles[-1].append(line)
+            article.append(line)
         elif not text.startswith("= = "):
-            articles.append([])
-    return articles
+            yield article
+            article = []
+    yield article
 
 
-def read_utf8(file: Path) -> str:
-    """A file's text, with plain line ends; names the first byte that is not UTF-8."""
-    content = file.read_bytes()
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file.absolute()} is not UTF-8: byte {error.start} is 0x{content[error.start]:02x}; "
-            f"convert it, for example: iconv -f latin1 -t utf-8 {file.name}"
-        ) from error
+def read_lines(file: Path) -> Iterator[str]:
+    """A file's lines without their ends.
+
+    Raises:
+        UserError: where a byte is not UTF-8, which it names, or compressed data are damaged.
+    """
+    offset = 0
+    with _open(file) as stream:
+        try:
+            for line in stream:
+                text = _decode(line, offset, file)
+                offset += len(line)
+                yield text.removesuffix("\n").removesuffix("\r")
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(
+                f"{file.absolute()} cannot be decompressed: {error}; make or fetch it again"
+            ) from error
 
 
 def hash_file(file: Path) -> str:
     """The SHA-256 of a file's bytes."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _open(file: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(file)) if file.suffix == COMPRESSED else file.open("rb")
+
+
+def _decode(line: bytes, offset: int, file: Path) -> str:
+    try:
+        return line.decode("utf-8-sig" if offset == 0 else "utf-8")
+    except UnicodeDecodeError as error:
+        # utf-8-sig counts from behind the mark that it takes off
+        start = error.start + 3 * (offset == 0 and line.startswith(b"\xef\xbb\xbf"))
+        raise UserError(
+            f"{file.absolute()} is not UTF-8: byte {offset + start} is 0x{line[start]:02x}; "
+            f"convert it, for example: iconv -f latin1 -t utf-8 {file.name}"
+        ) from error
+
+
+def _some_text(file: Path, data: DataConfig) -> Iterator[str]:
+    empty = True
+    for line in read_lines(file):
+        empty = empty and not line.strip()
+        yield line
+    if empty:
+        raise UserError(f"data.path={data.path}: {file.absolute()} is empty (0 words)")
+
+
+def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The lines between blank ones, stripped."""
+    block: list[str] = []
+    for line in lines:
+        if text := line.strip():
+            block.append(text)
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block

@@ -6,9 +6,7 @@ This module and `vocab` are the only importers of `tokenizers`.
 import re
 import threading
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from tokenizers import Tokenizer as Tokenizer
 from tokenizers.processors import TemplateProcessing
 
@@ -68,28 +66,6 @@ def special_id(tokenizer: Tokenizer, token: str) -> int:
     number = tokenizer.token_to_id(token)
     assert number is not None, token
     return number
-
-
-def word_starting_ids(tokenizer: Tokenizer) -> np.ndarray:
-    """Which tokens begin a word, `(vocab_size,)` bool: all but pieces such as `##ing`.
-
-    Where a vocabulary marks the space before a word instead (`Ġcrane`, `▁crane`), the tokens with
-    that mark begin one, and those of punctuation alone.
-    """
-    size = tokenizer.get_vocab_size()
-    tokens = [tokenizer.id_to_token(number) or "" for number in range(size)]
-    prefix: Any = getattr(tokenizer.model, "continuing_subword_prefix", None)
-    if prefix:
-        return np.array([not token.startswith(prefix) for token in tokens])
-    for mark in _SPACE_MARKS:
-        if sum(token.startswith(mark) for token in tokens) > 1:
-            return np.array(
-                [
-                    token.startswith(mark) or token in SPECIAL_TOKENS or not re.search(r"\w", token)
-                    for token in tokens
-                ]
-            )
-    return np.ones(size, dtype=bool)
 
 
 def add_template(tokenizer: Tokenizer) -> None:

@@ -15,8 +15,9 @@ from bert_lightning.config import Overlong, TrainConfig
 from bert_lightning.data.batches import EvaluationBatches, Share
 from bert_lightning.data.floors import Floors, floors
 from bert_lightning.data.pairs import pair_sampler
+from bert_lightning.data.prepare import prepare
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
-from bert_lightning.data.store import PreparedCorpus, prepare
+from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.errors import UserError, writing
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.training.checkpoints import describe_run, plain

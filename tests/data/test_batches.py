@@ -18,7 +18,8 @@ from bert_lightning.config import (
     TokenizerKind,
 )
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
-from bert_lightning.data.store import PreparedCorpus, prepare
+from bert_lightning.data.prepare import prepare
+from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.errors import UserError
 
 HELD_OUT = range(2, 40, 5)

@@ -1,8 +1,10 @@
 """Sources of text → documents, splits, and what a user is told when a source cannot be used."""
 
+import gzip
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain, pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +13,10 @@ import datasets
 import huggingface_hub
 import pytest
 
-from bert_lightning.config import DataConfig, Format, Source
-from bert_lightning.data import corpus, tables
+from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
+from bert_lightning.data import tables
 from bert_lightning.data.corpus import Document, find_source
+from bert_lightning.data.prepare import prepare
 from bert_lightning.errors import UserError
 
 Maker = Callable[..., DataConfig]
@@ -34,14 +37,25 @@ def text(tmp_path: Path) -> Maker:
         for name, content in files.items():
             data = content.encode() if isinstance(content, str) else content
             (folder / name).write_bytes(data)
-        base = {"format": Format.prose, "validation_share": 0.0}
+        base = {
+            "format": Format.prose,
+            "validation_share": 0.0,
+            "cache_dir": str(tmp_path / "cache"),
+        }
         return DataConfig(source=Source.text, path=str(tmp_path / path), **(base | options))
 
     return make
 
 
+def read(data: DataConfig) -> dict[str, list[Document]]:
+    splits: dict[str, list[Document]] = {}
+    for split, document in find_source(data).read():
+        splits.setdefault(split, []).append(document)
+    return splits
+
+
 def train(data: DataConfig) -> list[Document]:
-    return find_source(data).read()["train"]
+    return read(data)["train"]
 
 
 def prose(number: int) -> str:
@@ -49,12 +63,8 @@ def prose(number: int) -> str:
 
 
 def failure(data: DataConfig) -> str:
-    def read() -> None:
-        source = find_source(data)
-        corpus.check_pairs(source, source.read())
-
     with pytest.raises(UserError) as error:
-        read()
+        prepare(data, TokenizerConfig())
     return str(error.value)
 
 
@@ -64,7 +74,7 @@ def test_wikitext_headings_separate_documents_and_section_headings_do_not(tmp_pa
     )
     for name in ("train", "valid", "test"):
         (tmp_path / f"wiki.{name}.tokens").write_text(lines)
-    splits = find_source(DataConfig(path=str(tmp_path))).read()
+    splits = read(DataConfig(path=str(tmp_path)))
     assert set(splits) == {"train", "validation", "test"}
     assert splits["train"] == [[["a b", "c ."], ["d", "e f ."]], [["g", "h ."]]]
 
@@ -108,6 +118,48 @@ def test_each_row_of_a_table_is_a_document(text: Maker, tmp_path: Path, kind: st
     ]
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
+def test_compressed_files_are_read_like_others(text: Maker, name: str) -> None:
+    contents = {
+        "a.txt": "A b. C d.\n\nE f. G h.",
+        "a.jsonl": '{"text": "A b. C d."}\n{"text": "E f. G h."}\n',
+        "a.csv": "text,number\nA b. C d.,1\nE f. G h.,2\n",
+    }
+    data = text({f"{name}.gz": gzip.compress(contents[name].encode())})
+    assert train(data) == [[["A b.", "C d."]], [["E f.", "G h."]]]
+
+
+def test_a_damaged_compressed_file_is_named(text: Maker) -> None:
+    whole = gzip.compress(prose(1).encode() * 99)
+    message = failure(text({"a.txt.gz": whole[: len(whole) // 2]}))
+    assert "a.txt.gz cannot be decompressed" in message
+    assert "make or fetch it again" in message
+
+
+def test_cells_of_text_are_text_whatever_they_look_like(text: Maker) -> None:
+    data = text({"a.csv": "text\n1984\nnull\nNA\n"}, sentences="line", fewest_sentences=1)
+    assert train(data) == [[["1984"]], [["null"]], [["NA"]]]
+
+
+def test_a_line_may_be_a_sentence(text: Maker) -> None:
+    data = text({"a.txt": "A b. C  d.\nE\n\nF\n"}, sentences="line", fewest_sentences=1)
+    assert train(data) == [[["A b. C d."], ["E"]], [["F"]]]
+
+
+def test_an_unknown_splitter_names_the_known_ones(text: Maker) -> None:
+    message = failure(text({"a.txt": prose(1)}, sentences="prosa"))
+    assert "data.sentences=prosa is not one of wikitext, prose, line, pysbd" in message
+    assert "did you mean 'prose'?" in message
+
+
+def test_a_missing_half_of_wikitext_is_named(tmp_path: Path) -> None:
+    for name in ("train", "valid", "test"):
+        lines = " = A = \n a . b . \n = B = \n c . d . \n" if name != "valid" else "\n"
+        (tmp_path / f"wiki.{name}.tokens").write_text(lines)
+    message = failure(DataConfig(path=str(tmp_path), cache_dir=str(tmp_path / "cache")))
+    assert "wiki.valid.tokens: the validation split has 0 documents" in message
+
+
 def test_a_table_without_the_text_column_names_its_columns(text: Maker) -> None:  # BAD_INPUT 15
     data = text({"t.jsonl": json.dumps({"title": "a", "body": "b"}) + "\n"})
     message = failure(data)
@@ -117,14 +169,14 @@ def test_a_table_without_the_text_column_names_its_columns(text: Maker) -> None:
 
 def test_a_column_of_numbers_is_refused_by_its_type(text: Maker) -> None:
     message = failure(text({"t.jsonl": '{"text": 1}\n{"text": 2}\n'}))
-    assert "column 'text' holds int64, not text" in message
+    assert "column 'text' holds int, not text" in message
 
 
 @pytest.mark.parametrize("count", [6, 10, 41, 100])
 def test_held_out_splits_share_no_document_and_are_spread_evenly(text: Maker, count: int) -> None:
     body = "\n\n".join(prose(n) for n in range(count))
     data = text({"a.txt": body}, validation_share=0.2, test_share=0.1)
-    splits = find_source(data).read()
+    splits = read(data)
     numbers = {
         name: [int(d[0][0].split()[-1][:-1]) for d in documents]
         for name, documents in splits.items()
@@ -140,12 +192,12 @@ def test_held_out_splits_share_no_document_and_are_spread_evenly(text: Maker, co
         assert count - held_out[-1] <= max(gaps) + 1
     assert numbers == {
         name: [int(d[0][0].split()[-1][:-1]) for d in documents]
-        for name, documents in find_source(data).read().items()
+        for name, documents in read(data).items()
     }
 
 
 def test_no_share_held_out_gives_no_split(text: Maker) -> None:
-    assert set(find_source(text({"a.txt": prose(1)})).read()) == {"train"}
+    assert set(read(text({"a.txt": prose(1)}))) == {"train"}
 
 
 def test_an_empty_file_is_named(text: Maker) -> None:  # BAD_INPUT 11
@@ -167,7 +219,7 @@ def test_text_that_is_not_utf8_gives_the_file_and_the_byte(text: Maker) -> None:
     assert train(marked)[0][0][0] == "This is document 1."
 
 
-@pytest.mark.parametrize("source", [Source.text, Source.wikitext2])
+@pytest.mark.parametrize("source", [Source.text, Source.hub])
 def test_a_missing_path_gives_the_absolute_path_and_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Source
 ) -> None:  # BAD_INPUT 13
@@ -226,3 +278,65 @@ def test_a_hub_that_refuses_is_quoted_and_one_that_answers_is_in_reach(
         huggingface_hub.HfApi, "dataset_info", lambda *_, **__: SimpleNamespace(id="x")
     )
     assert tables._hub_out_of_reach(DataConfig()) is None
+
+
+class TestHubTable:
+    """A data set of the hub whose rows are documents, with a train split alone."""
+
+    @pytest.fixture
+    def data(self) -> DataConfig:
+        return DataConfig(
+            source=Source.hub,
+            name="wikipedia",
+            format=Format.prose,
+            hub_repository="wikimedia/wikipedia",
+            hub_name="20231101.en",
+            text_column="body",
+            streaming=True,
+            validation_share=0.2,
+            fallback=None,
+        )
+
+    @pytest.fixture(autouse=True)
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+        rows = [f"{prose(n)}\nA second paragraph. It is short." for n in range(50)]
+        streamed: list[bool] = []
+
+        def load(*_: object, streaming: bool, **__: object) -> dict[str, object]:
+            streamed.append(streaming)
+            table = datasets.Dataset.from_dict({"id": list(range(50)), "body": rows})
+            return {"train": table.to_iterable_dataset() if streaming else table}
+
+        monkeypatch.setattr(tables, "_hub_out_of_reach", lambda _: None)
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        return streamed
+
+    @pytest.mark.parametrize("streaming", [False, True])
+    def test_rows_are_documents_and_some_are_held_out(
+        self, data: DataConfig, asked: list[bool], streaming: bool, tmp_path: Path
+    ) -> None:
+        data = replace(data, streaming=streaming, cache_dir=str(tmp_path / "cache"))
+        prepared = prepare(data, TokenizerConfig(min_frequency=1))
+        assert asked == [streaming]
+        assert prepared.name == "wikipedia"
+        assert {name: s.documents for name, s in prepared.splits.items()} == {
+            "train": 40,
+            "validation": 10,
+        }
+        assert prepared.splits["train"].paragraphs == 80
+
+    def test_a_column_that_is_not_there_is_named(self, data: DataConfig) -> None:
+        message = failure(replace(data, text_column="text"))
+        assert "wikimedia/wikipedia (20231101.en) has no column 'text'; it has id, body" in message
+
+    def test_a_connection_that_breaks_is_no_traceback(
+        self, data: DataConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise ConnectionError("reset by peer")
+
+        monkeypatch.setattr(datasets.IterableDataset, "iter", broken)
+        message = failure(data)
+        assert "broke off while it was read: reset by peer" in message
+        assert "data=builtin" in message
+        assert "wiki.train.tokens" not in message

@@ -162,6 +162,7 @@ def test_one_document_makes_swapped_pairs_but_no_random_ones(
     sentences = split.paragraph_starts[paragraphs]
     one = Split(
         split.token_ids[: split.sentence_starts[sentences]],
+        split.word_starts[: split.sentence_starts[sentences]],
         split.sentence_starts[: sentences + 1],
         split.paragraph_starts[: paragraphs + 1],
         split.document_starts[:2],

@@ -1,12 +1,21 @@
 """Where sentences end, and that no character goes missing on the way."""
 
+import sys
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_lightning.data.sentences import split_prose, split_wikitext
+from bert_lightning.data import sentences
+from bert_lightning.data.sentences import (
+    SPLITTERS,
+    find_splitter,
+    split_lines,
+    split_prose,
+    split_wikitext,
+)
+from bert_lightning.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -165,3 +174,29 @@ def test_time_is_linear_in_the_length(unit: str) -> None:
     sentences = split_prose(text)
     assert time.process_time() - start < 5
     assert len("".join(sentences).replace(" ", "")) == len(text.replace(" ", ""))
+
+
+def test_a_line_is_a_sentence() -> None:
+    assert split_lines("  A b.\tC  d. ") == ["A b. C d."]
+    assert split_lines(" \n") == []
+
+
+def test_splitters_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_splitter("prose") is split_prose
+    monkeypatch.setitem(SPLITTERS, "commas", lambda paragraph: paragraph.split(","))
+    assert find_splitter("commas")("a,b") == ["a", "b"]
+    with pytest.raises(UserError, match=r"data\.sentences=comma is not one of wikitext, prose"):
+        find_splitter("comma")
+
+
+def test_pysbd_says_how_it_is_had_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences._pysbd_segmenter.cache_clear()
+    monkeypatch.setitem(sys.modules, "pysbd", None)
+    with pytest.raises(UserError, match=r"pip install 'bert-lightning\[pysbd\]'"):
+        find_splitter("pysbd")
+
+
+def test_pysbd_splits() -> None:
+    pytest.importorskip("pysbd")
+    split = find_splitter("pysbd")
+    assert split("Dr. Jones left.  He was late.") == ["Dr. Jones left.", "He was late."]

@@ -45,6 +45,7 @@ def split_of(documents: list[list[list[list[int]]]]) -> Split:
     sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
     return Split(
         np.concatenate(sentences).astype(np.uint16),
+        np.ones(sum(map(len, sentences)), dtype=bool),
         starts([len(sentence) for sentence in sentences]),
         starts([len(paragraph) for paragraph in paragraphs]),
         starts([len(document) for document in documents]),

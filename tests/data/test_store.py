@@ -12,10 +12,14 @@ import datasets
 import huggingface_hub
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from bert_lightning.config import DataConfig, Fallback, Format, Source, TokenizerConfig
-from bert_lightning.data import corpus, store, tables
-from bert_lightning.data.store import PreparedCorpus, prepare
+from bert_lightning.data import corpus, sentences, store, tables
+from bert_lightning.data import prepare as preparing
+from bert_lightning.data.prepare import prepare
+from bert_lightning.data.store import PreparedCorpus, SplitWriter
+from bert_lightning.data.text_files import hash_file
 from bert_lightning.errors import UserError
 
 WORDS = TokenizerConfig(min_frequency=1)
@@ -28,7 +32,7 @@ ARTICLES = [
 SETUP = """
 import os, sys, time
 from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
-from bert_lightning.data import store
+from bert_lightning.data import prepare as preparing, store
 
 def signal_and_sleep(*_):
     print("reached", flush=True)
@@ -37,7 +41,7 @@ def signal_and_sleep(*_):
 path, cache = sys.argv[1:]
 data = DataConfig(source=Source.text, path=path, format=Format.prose, cache_dir=cache)
 """
-PREPARE = "print(store.prepare(data, TokenizerConfig(min_frequency=1)).key, flush=True)\n"
+PREPARE = "print(preparing.prepare(data, TokenizerConfig(min_frequency=1)).key, flush=True)\n"
 
 
 @pytest.fixture
@@ -56,18 +60,18 @@ def data(tmp_path: Path) -> DataConfig:
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the stores that are really built."""
     built = []
-    build = store._build
+    build = preparing._build
 
     def counted(folder: Path, *rest: object) -> None:
         built.append(folder.name)
         build(folder, *rest)
 
-    monkeypatch.setattr(store, "_build", counted)
+    monkeypatch.setattr(preparing, "_build", counted)
     return built
 
 
 def folder_of(data: DataConfig, prepared: PreparedCorpus) -> Path:
-    return store.cache_folder(data) / f"{prepared.name}-{prepared.key[:16]}"
+    return preparing.cache_folder(data) / f"{prepared.name}-{prepared.key[:16]}"
 
 
 def same(a: PreparedCorpus, b: PreparedCorpus) -> bool:
@@ -122,7 +126,7 @@ def test_a_reopened_store_equals_the_built_one_and_reads_no_text(
     data: DataConfig, builds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = prepare(data, WORDS)
-    monkeypatch.setattr(corpus, "read_utf8", None)
+    monkeypatch.setattr(corpus, "read_lines", None)
     assert same(prepare(data, WORDS), built)
     assert len(builds) == 1
 
@@ -145,6 +149,82 @@ def test_changed_text_options_or_words_make_a_new_key(data: DataConfig) -> None:
     assert prepare(replace(data, max_length=20, num_workers=3), WORDS).key in keys
 
 
+def test_changed_code_makes_a_new_key(
+    data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare(data, WORDS)
+    changed = tmp_path / "sentences.py"
+    changed.write_text(Path(str(sentences.__file__)).read_text() + "# another rule\n")
+    monkeypatch.setattr(sentences, "__file__", str(changed))
+    second = prepare(data, WORDS)
+    assert first.key != second.key
+    assert folder_of(data, second).is_dir()
+
+
+def test_the_manifest_says_what_the_store_is_made_of(data: DataConfig) -> None:
+    prepared = prepare(data, TokenizerConfig(min_frequency=2))
+    manifest = store.read_manifest(folder_of(data, prepared))
+    assert manifest is not None
+    assert data.path is not None
+    assert manifest["source"]["text"] == [hash_file(Path(data.path))]
+    assert manifest["source"]["sentences"] == "prose"
+    assert manifest["tokenizer"]["min_frequency"] == 2
+    assert {"sentences", "tokenizer", "store", "prepare"} <= set(manifest["code"])
+    assert manifest["splits"]["train"]["pairs"] == prepared.splits["train"].pairs
+    assert manifest["splits"]["train"]["tokens"] == len(prepared.splits["train"].token_ids)
+    assert {len(record["sha256"]) for record in manifest["files"].values()} == {64}
+    assert "tokenizer.json" in manifest["files"]
+
+
+def test_a_large_store_is_hashed_only_where_its_times_changed(
+    data: DataConfig, builds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "ALWAYS_HASHED", 0)
+    folder = folder_of(data, prepare(data, WORDS))
+    with monkeypatch.context() as patched:
+        patched.setattr(store.hashlib, "file_digest", None)
+        assert store.find_damage(folder) is None
+    file = folder / "train" / "token_ids.bin"
+    os.utime(file, ns=(0, 0))  # as a copy would have it
+    prepare(data, WORDS)
+    assert len(builds) == 1
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+    prepare(data, WORDS)
+    assert len(builds) == 2
+
+
+def test_a_rebuilt_store_keeps_its_tokenizer(
+    data: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare(data, WORDS)
+    (folder_of(data, first) / "train" / "token_ids.bin").unlink()
+    monkeypatch.setattr(preparing, "_make_tokenizer", None)
+    assert same(prepare(data, WORDS), first)
+
+
+def test_what_killed_builds_left_is_cleaned_and_what_goes_on_is_not(data: DataConfig) -> None:
+    cache = preparing.cache_folder(data)
+    dead, alive = cache / "text-dead.tmp", cache / "text-alive.tmp"
+    for folder in (dead, alive):
+        (folder / "train").mkdir(parents=True)
+    with FileLock(cache / "text-alive.lock"):
+        prepare(data, WORDS)
+    assert not dead.exists()
+    assert alive.exists()
+
+
+@pytest.mark.parametrize("size", [1, 60, 10**9])
+def test_chunks_make_no_difference(
+    data: DataConfig, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    expected = prepare(data, WORDS)
+    monkeypatch.setattr(preparing, "_CHUNK_CHARACTERS", size)
+    found = prepare(replace(data, cache_dir=f"{data.cache_dir}-again"), WORDS)
+    assert same(found, expected)
+
+
 def test_another_tokenizer_file_makes_a_new_key(data: DataConfig, tmp_path: Path) -> None:
     file = tmp_path / "tokenizer.json"
     given = TokenizerConfig(path=str(file))
@@ -158,11 +238,15 @@ def test_another_tokenizer_file_makes_a_new_key(data: DataConfig, tmp_path: Path
 
 @pytest.mark.parametrize(
     "name",
-    ["train/token_ids.npy", "validation/paragraph_starts.npy", "tokenizer.json", "manifest.json"],
+    ["train/token_ids.bin", "validation/paragraph_starts.bin", "tokenizer.json", "manifest.json"],
 )
-@pytest.mark.parametrize("damage", ["cut", "removed"])
+@pytest.mark.parametrize("damage", ["cut", "removed", "flipped"])
 def test_a_damaged_store_is_rebuilt(
-    data: DataConfig, builds: list[str], name: str, damage: str
+    data: DataConfig,
+    builds: list[str],
+    name: str,
+    damage: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     first = prepare(data, WORDS)
     before = first.splits["train"].token_ids.tolist()
@@ -171,9 +255,17 @@ def test_a_damaged_store_is_rebuilt(
         content = file.read_bytes()
         file.unlink()
         file.write_bytes(content[: len(content) // 2])
-    else:
+    elif damage == "removed":
         file.unlink()
-    second = prepare(data, WORDS)
+    else:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        second = prepare(data, WORDS)
+    (record,) = (r for r in caplog.records if r.name.startswith("bert_lightning"))
+    assert "damaged" in record.getMessage()
+    assert name in record.getMessage()
     assert len(builds) == 2
     assert second.splits["train"].token_ids.tolist() == before
     prepare(data, WORDS)
@@ -183,11 +275,14 @@ def test_a_damaged_store_is_rebuilt(
 def test_a_failed_build_leaves_nothing_that_looks_finished(
     data: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left")
+
     with monkeypatch.context() as patched:
-        patched.setattr(np, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        patched.setattr(SplitWriter, "append", no_space)
         with pytest.raises(UserError, match=r"No space left; data\.cache_dir=FOLDER"):
             prepare(data, WORDS)
-    assert not list(store.cache_folder(data).rglob("manifest.json"))
+    assert not list(preparing.cache_folder(data).rglob("manifest.json"))
     assert prepare(data, WORDS).splits["train"].documents == 27
 
 
@@ -199,12 +294,12 @@ def test_a_cache_that_cannot_be_made_is_named(data: DataConfig, tmp_path: Path) 
 
 def test_two_processes_that_build_at_once_make_one_store(data: DataConfig) -> None:
     script = """
-build = store._build
+build = preparing._build
 def slow(*arguments):
     time.sleep(0.5)
     build(*arguments)
     print("built", flush=True)
-store._build = slow
+preparing._build = slow
 print("ready", flush=True)
 sys.stdin.readline()
 """
@@ -221,16 +316,16 @@ sys.stdin.readline()
     assert sorted(map(len, outputs)) == [1, 2], "built other than once"
     key = prepare(data, WORDS).key
     assert {output[-1] for output in outputs} == {key}
-    folders = [entry for entry in store.cache_folder(data).iterdir() if entry.is_dir()]
+    folders = [entry for entry in preparing.cache_folder(data).iterdir() if entry.is_dir()]
     assert [folder.name for folder in folders] == [f"text-{key[:16]}"]
 
 
 @pytest.mark.parametrize(
     "step",
     [
-        "store._encode = signal_and_sleep",
-        "store.np.save = lambda file, _: (open(file, 'wb').write(b'half'), signal_and_sleep())",
-        "store.Path.rename = signal_and_sleep",
+        "preparing.Encoder.encode = signal_and_sleep",
+        "store.SplitWriter.finish = signal_and_sleep",
+        "preparing.Path.rename = signal_and_sleep",
     ],
     ids=["encoding", "writing", "before the rename"],
 )
@@ -257,7 +352,7 @@ def test_a_split_without_two_documents_is_refused_before_anything_is_written(
     Path(data.path).write_text("Only one. Document here.")
     with pytest.raises(UserError, match=r"has 1 documents .* and 4 are needed"):
         prepare(data, WORDS)
-    assert not list(store.cache_folder(data).rglob("manifest.json"))
+    assert not list(preparing.cache_folder(data).rglob("manifest.json"))
 
 
 class TestHub:
@@ -265,7 +360,7 @@ class TestHub:
 
     @pytest.fixture
     def hub(self, tmp_path: Path) -> DataConfig:
-        return DataConfig(cache_dir=str(tmp_path / "cache"))
+        return DataConfig(name="wikitext2", cache_dir=str(tmp_path / "cache"))
 
     @pytest.fixture(autouse=True)
     def _flags_are_put_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,8 +426,8 @@ class TestHub:
         assert record.levelno >= logging.WARNING
         for part in ("not the corpus you asked for", "BUILT-IN", "no route", "data.path=FOLDER"):
             assert part in record.getMessage()
-        assert [f for f in store.cache_folder(hub).glob("builtin-*") if f.is_dir()]
-        assert not [f for f in store.cache_folder(hub).glob("wikitext2-*") if f.is_dir()]
+        assert [f for f in preparing.cache_folder(hub).glob("builtin-*") if f.is_dir()]
+        assert not [f for f in preparing.cache_folder(hub).glob("wikitext2-*") if f.is_dir()]
 
     def test_without_a_fallback_it_is_an_error_with_the_ways_out(
         self, hub: DataConfig, out_of_reach: None

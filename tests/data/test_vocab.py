@@ -6,18 +6,16 @@ import threading
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import DataConfig, Format, TokenizerConfig, TokenizerKind
-from bert_lightning.data.store import prepare
+from bert_lightning.data.prepare import prepare
 from bert_lightning.data.tokenizer import (
     encode_plain,
     load_tokenizer,
     load_tokenizer_text,
-    word_starting_ids,
 )
 from bert_lightning.data.vocab import build_tokenizer, build_wordpiece_tokenizer
 from bert_lightning.errors import UserError
@@ -81,36 +79,6 @@ def test_a_word_that_is_not_known_whole_is_pieces_and_comes_back_whole() -> None
     encoding = tokenizer.encode("tend lard", add_special_tokens=False)
     assert len(encoding.tokens) > 2
     assert any(token.startswith("##") for token in encoding.tokens)
-
-
-def test_a_token_begins_a_word_where_the_word_ids_change() -> None:
-    for text_format in Format:
-        tokenizer = build(text_format=text_format)
-        begins = word_starting_ids(tokenizer)
-        assert begins.shape == (SIZE,)
-        assert begins[:5].all()
-        encoding = tokenizer.encode("Tend, the LARD (crane) lifts 77 €", add_special_tokens=False)
-        expected = np.diff(encoding.word_ids, prepend=-1) > 0
-        assert np.array_equal(begins[encoding.ids], expected)
-        assert not expected.all()
-
-
-def test_words_all_begin_words() -> None:
-    tokenizer = build_tokenizer(SENTENCES, TokenizerConfig(min_frequency=1), Format.prose)
-    assert word_starting_ids(tokenizer).tolist() == [True] * tokenizer.get_vocab_size()
-
-
-def test_a_vocabulary_that_marks_spaces_says_where_words_begin() -> None:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320, special_tokens=list(SPECIAL_TOKENS), show_progress=False
-    )
-    tokenizer.train_from_iterator(SENTENCES, trainer)
-    begins = word_starting_ids(tokenizer)
-    encoding = tokenizer.encode("the lard lifts the driver .", add_special_tokens=False)
-    assert len(encoding.ids) > 6
-    assert begins[encoding.ids].tolist() == (np.diff(encoding.word_ids, prepend=-1) > 0).tolist()
 
 
 def test_unk_in_wikitext_is_the_unknown_word() -> None:
@@ -195,7 +163,7 @@ def test_prepared_once_the_pieces_stay(small_data: DataConfig) -> None:
     assert one.tokenizer.to_str() == other.tokenizer.to_str()
     assert one.tokenizer.get_vocab_size() == 150
     split = one.splits["train"]
-    assert not word_starting_ids(one.tokenizer)[split.token_ids].all()
+    assert not split.word_starts.all()
     assert (split.token_ids != 1).all()
 
 

@@ -1,0 +1,251 @@
+"""From the config to a prepared corpus: opened where the cache has it, else built once.
+
+A store's folder is named by a hash of all that decides its content: the text, the options, the
+tokenizer and the code that read them. It is built aside, under a lock, and renamed when it is
+whole, so a build that was interrupted is never taken for a store.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_dir
+
+from bert_lightning.config import DataConfig, Fallback, Format, TokenizerConfig
+from bert_lightning.data import (
+    builtin,
+    corpus,
+    encoding,
+    sentences,
+    store,
+    tables,
+    text_files,
+    tokenizer,
+    vocab,
+)
+from bert_lightning.data.corpus import Document, TextSource
+from bert_lightning.data.encoding import Encoder
+from bert_lightning.data.store import PreparedCorpus, Split, SplitWriter
+from bert_lightning.data.tables import UnavailableError
+from bert_lightning.data.tokenizer import Tokenizer
+from bert_lightning.errors import UserError, writing
+
+log = logging.getLogger(__name__)
+
+_CODE = (builtin, corpus, encoding, sentences, store, tables, text_files, tokenizer, vocab)
+_CHUNK_CHARACTERS = 4_000_000
+"""Text of a split that is in memory before it is written."""
+_ASIDE = ".tmp"
+
+
+def prepare(data: DataConfig, tokenizer_config: TokenizerConfig) -> PreparedCorpus:
+    """Opens the prepared corpus, building it first where it is not in the cache.
+
+    Raises:
+        UserError: where the text cannot be had, or cannot be made into sentence pairs.
+    """
+    source = corpus.find_source(data)
+    try:
+        return _open_or_build(source, data, tokenizer_config)
+    except UnavailableError as unavailable:
+        advice = (
+            "one run with the hub in reach keeps it for runs without; "
+            "data=builtin trains on the text that every Python carries"
+        )
+        if data.format is Format.wikitext:
+            advice = (
+                "data.path=FOLDER takes wiki.train.tokens, wiki.valid.tokens and "
+                f"wiki.test.tokens from a folder; {advice}"
+            )
+        if data.fallback is not Fallback.builtin:
+            raise UserError(f"{unavailable}. {advice}") from unavailable
+        log.warning(
+            "WARNING: this is not the corpus you asked for. %s. Training on the BUILT-IN corpus "
+            "instead (Python's own documentation). For the corpus itself: %s.",
+            unavailable,
+            advice,
+        )
+        return _open_or_build(
+            corpus.builtin_source(data), data, tokenizer_config, reason=str(unavailable)
+        )
+
+
+def cache_folder(data: DataConfig) -> Path:
+    """The folder that holds prepared corpora."""
+    chosen = data.cache_dir or user_cache_dir("bert-lightning")
+    return Path(chosen).expanduser().absolute()
+
+
+def _open_or_build(
+    source: TextSource,
+    data: DataConfig,
+    tokenizer_config: TokenizerConfig,
+    reason: str | None = None,
+) -> PreparedCorpus:
+    identity = _identity(source, tokenizer_config)
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    folder = cache_folder(data) / f"{source.name}-{key[:16]}"
+    if store.find_damage(folder) is not None:
+        with _writing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(f"{folder}.lock")
+            lock.acquire()
+        try:
+            damage = store.find_damage(folder)  # another process may have built it meanwhile
+            if damage is not None:
+                if folder.exists():
+                    log.warning(
+                        "The prepared corpus %s is damaged: %s. It is built anew.", folder, damage
+                    )
+                _build(folder, source, tokenizer_config, identity)
+        finally:
+            lock.release()
+    manifest = store.read_manifest(folder)
+    assert manifest is not None, folder
+    splits = store.open_splits(folder, manifest)
+    for name, split in splits.items():
+        _check_pairs(source.origin, name, split)
+    return PreparedCorpus(
+        name=source.name,
+        origin=source.origin,
+        fallback_reason=reason,
+        key=key,
+        tokenizer=store.open_tokenizer(folder),
+        splits=splits,
+    )
+
+
+def _identity(source: TextSource, tokenizer_config: TokenizerConfig) -> dict[str, Any]:
+    """All that decides a store's content."""
+    given = tokenizer_config.path and Path(tokenizer_config.path).expanduser()
+    files = [Path(str(module.__file__)) for module in _CODE] + [Path(__file__)]
+    return {
+        "source": source.fingerprint,
+        "tokenizer": asdict(tokenizer_config),
+        "tokenizer_file": text_files.hash_file(given) if given and given.is_file() else None,
+        "code": {file.stem: text_files.hash_file(file) for file in files},
+    }
+
+
+def _check_pairs(origin: str, name: str, split: Split) -> None:
+    """Makes sure that sentence pairs can be drawn from a split."""
+    if split.documents < 2:
+        raise UserError(
+            f"{origin}: the {name} split has {split.documents} documents with a "
+            "paragraph of two sentences, and next-sentence prediction needs 2 or more, as a "
+            "random second sentence comes from another document; separate documents by blank "
+            "lines, or give more files"
+        )
+    if split.pairs == 0:
+        raise UserError(
+            f"{origin}: the {name} split has {split.documents} documents and "
+            f"{split.paragraphs} paragraphs, of which none has two sentences; next-sentence "
+            "prediction needs paragraphs of two sentences or more"
+        )
+
+
+def _build(
+    folder: Path, source: TextSource, tokenizer_config: TokenizerConfig, identity: dict[str, Any]
+) -> None:
+    """Builds the store aside, where nobody else writes while the lock is held, and moves it."""
+    aside = folder.with_name(folder.name + _ASIDE)
+    words = _frozen_tokenizer(folder) or _make_tokenizer(source, tokenizer_config)
+    with _writing(folder):
+        _clean(folder.parent)
+        for leftover in (aside, folder):
+            shutil.rmtree(leftover, ignore_errors=True)  # of a killed build, or damaged
+        aside.mkdir()
+        (aside / store.TOKENIZER).write_text(words.to_str(pretty=True), encoding="utf-8")
+    try:
+        counts, files = _write_splits(aside, source, words)
+        content = {
+            "name": source.name,
+            "origin": source.origin,
+            **identity,
+            "vocab_size": words.get_vocab_size(),
+            "splits": counts,
+        }
+        with _writing(folder):
+            store.write_manifest(aside, content, files)
+            aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _write_splits(
+    aside: Path, source: TextSource, words: Tokenizer
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, Any]]]:
+    """Reads the text once and writes the arrays; the counts and file records of the splits."""
+    encoder = Encoder(words)
+    counts: dict[str, dict[str, int]] = {}
+    files: dict[str, dict[str, Any]] = {}
+    with ExitStack() as stack:
+        writers: dict[str, SplitWriter] = {}
+        for split, documents in _chunks(source.read()):
+            encoded = encoder.encode(documents)
+            with _writing(aside):
+                if split not in writers:
+                    writer = SplitWriter(aside / split, words.get_vocab_size())
+                    writers[split] = stack.enter_context(writer)
+                writers[split].append(encoded)
+        for split in sorted(writers, key=corpus.SPLITS.index):
+            with _writing(aside):
+                counts[split], records = writers[split].finish()
+            files |= {f"{split}/{name}": record for name, record in records.items()}
+    return counts, files
+
+
+def _chunks(
+    documents: Iterable[tuple[str, Document]],
+) -> Iterator[tuple[str, list[Document]]]:
+    """Consecutive documents of one split, as many as may be in memory."""
+    waiting: defaultdict[str, list[Document]] = defaultdict(list)
+    size: defaultdict[str, int] = defaultdict(int)
+    for split, document in documents:
+        waiting[split].append(document)
+        size[split] += sum(len(sentence) for paragraph in document for sentence in paragraph)
+        if size[split] >= _CHUNK_CHARACTERS:
+            del size[split]
+            yield split, waiting.pop(split)
+    yield from waiting.items()
+
+
+def _make_tokenizer(source: TextSource, config: TokenizerConfig) -> Tokenizer:
+    if config.path is not None:
+        return tokenizer.load_tokenizer(config.path)
+    train = (document for split, document in source.read() if split == "train")
+    text = (sentence for document in train for paragraph in document for sentence in paragraph)
+    return vocab.build_tokenizer(text, config, source.text_format)
+
+
+def _frozen_tokenizer(folder: Path) -> Tokenizer | None:
+    """The tokenizer of a store that is damaged elsewhere: training might give another one."""
+    manifest = store.read_manifest(folder)
+    file = folder / store.TOKENIZER
+    if manifest is None or not file.is_file():
+        return None
+    whole = text_files.hash_file(file) == manifest["files"][store.TOKENIZER]["sha256"]
+    return store.open_tokenizer(folder) if whole else None
+
+
+def _clean(cache: Path) -> None:
+    """Removes what killed builds of other stores left; a build that goes on holds its lock."""
+    for aside in cache.glob(f"*{_ASIDE}"):
+        try:
+            with FileLock(aside.with_suffix(".lock"), timeout=0):
+                shutil.rmtree(aside, ignore_errors=True)
+        except Timeout:
+            continue
+
+
+def _writing(folder: Path) -> AbstractContextManager[None]:
+    return writing("the prepared corpus", folder, "data.cache_dir")
