@@ -176,6 +176,11 @@ class PairsConfig:
                 f"data.pairs.short_probability={self.short_probability:g} must lie between 0 and 1"
             )
 
+    @property
+    def fewest_documents(self) -> int:
+        """Documents that a split must have: a random second half comes from another one."""
+        return 2 if self.kind is not PairKind.none and self.task is PairTask.nsp else 1
+
 
 @dataclass
 class DataConfig:

@@ -65,7 +65,7 @@ ROWS = [
     (8, "data.max_length=513", "data.max_length=513; model.max_position_embeddings=512"),
     (9, "model.vocab_size=100", "model.vocab_size=100 is smaller; or null"),
     (11, f"{TEXT}empty.txt", "{here}/empty.txt is empty; 0 words"),
-    (11, f"{TEXT}one.txt", "one.txt; 1 document; 4 are needed; each split needs 2"),
+    (11, f"{TEXT}one.txt", "one.txt; 1 document; 4 are needed, 2 for each split"),
     (11, f"{TEXT}single.txt", "single.txt: 1 files, 3 documents and 3 paragraphs"),
     (12, f"{TEXT}latin.txt", "{here}/latin.txt is not UTF-8: byte 24 is 0xf6; iconv"),
     (13, f"{TEXT}missing.txt", "data.path=missing.txt; {here}/missing.txt; directory is {here}"),

@@ -16,7 +16,15 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     *("errors", "config", "batch"),
     *("data.randomness", "data.sentences", "data.builtin", "data.tables", "data.text_files"),
-    *("data.corpus", "data.tokenizer", "data.vocab", "data.encoding", "data.store", "data.prepare"),
+    *(
+        "data.hold_out",
+        "data.corpus",
+        "data.tokenizer",
+        "data.vocab",
+        "data.encoding",
+        "data.store",
+        "data.prepare",
+    ),
     *("data.pairs", "data.masking", "data.batches", "data.floors"),
     *("data.shallow", "data.statistics"),
     *("model", "training", "inference", "report", "inspection", "cli"),

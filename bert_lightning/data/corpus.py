@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from itertools import chain, islice
-from math import ceil, floor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bert_lightning.config import DataConfig, Format, Source
 from bert_lightning.data.builtin import builtin_documents
+from bert_lightning.data.hold_out import Document, hold_out, some
 from bert_lightning.data.sentences import find_splitter
 from bert_lightning.data.tables import hub_rows
 from bert_lightning.data.text_files import (
@@ -24,9 +24,6 @@ from bert_lightning.data.text_files import (
     rows_as_documents,
 )
 from bert_lightning.errors import UserError
-
-Document = list[list[str]]
-"""Paragraphs, each a list of sentences."""
 
 SPLITS = ("train", "validation", "test")
 _WIKITEXT_FILES = ("wiki.train", "wiki.valid", "wiki.test")
@@ -71,7 +68,7 @@ def builtin_source(data: DataConfig) -> TextSource:
 
     def read() -> Iterator[tuple[str, Document]]:
         raw = builtin_documents()
-        return _hold_out(_documents(raw, sentences, data), data, "the built-in text")
+        return hold_out(_documents(raw, sentences, data), data, "the built-in text")
 
     return TextSource(
         name=name,
@@ -99,7 +96,7 @@ def _wikitext_folder(data: DataConfig, folder: str) -> TextSource:
     def read() -> Iterator[tuple[str, Document]]:
         for split, file in files.items():
             documents = _documents(part_at_headings(read_lines(file)), sentences, data)
-            yield from _some(split, documents, str(file.absolute()))
+            yield from some(split, documents, str(file.absolute()))
 
     options = {key: value for key, value in _options(data, sentences).items() if "share" not in key}
     return TextSource(
@@ -131,9 +128,9 @@ def _hub_source(data: DataConfig) -> TextSource:
                 f"{commit} has no split 'train'; it has {', '.join(rows())}: "
                 "choose another data.hub_name"
             )
-        yield from _hold_out(documents("train"), data, commit, given)
+        yield from hold_out(documents("train"), data, commit, given)
         for split in given[1:]:
-            yield from _some(split, documents(split), commit)
+            yield from some(split, documents(split), commit)
 
     return TextSource(
         name=data.name or data.source.value,
@@ -166,7 +163,7 @@ def _text_source(data: DataConfig) -> TextSource:
                 "prediction needs paragraphs of two sentences or more"
                 + ("" if data.hard_wrapped or data.format is Format.wikitext else wrapped)
             )
-        yield from _hold_out(chain([first], documents), data, f"data.path={data.path}")
+        yield from hold_out(chain([first], documents), data, f"data.path={data.path}")
 
     return TextSource(
         name=data.name or data.source.value,
@@ -207,64 +204,13 @@ def _documents(raw: Iterable[list[str]], sentences: str, data: DataConfig) -> It
             yield document
 
 
-def _some(split: str, documents: Iterable[Document], origin: str) -> Iterator[tuple[str, Document]]:
-    """The documents of a split that is given, of which there must be one."""
-    document = None
-    for document in documents:
-        yield split, document
-    if document is None:
-        raise UserError(
-            f"{origin}: the {split} split has 0 documents with a paragraph of two sentences; "
-            "next-sentence prediction needs 2 or more"
-        )
-
-
-def _hold_out(
-    documents: Iterator[Document], data: DataConfig, origin: str, given: Iterable[str] = ()
-) -> Iterator[tuple[str, Document]]:
-    """Gives whole documents, evenly spread over the corpus, to the splits that are not given.
-
-    A document's split follows from its number, the shares, and, in a corpus so small that a share
-    of it is not two documents, from the number of all documents.
-    """
-    wished = {"test": data.test_share, "validation": data.validation_share}
-    shares = {name: share for name, share in wished.items() if share > 0 and name not in given}
-    needed = 2 + 2 * len(shares)
-    enough = [ceil(2 / share) for share in shares.values()]
-    ahead = list(islice(documents, max(needed, *enough))) if shares else []
-    if shares and len(ahead) < needed:
-        raise UserError(
-            f"{origin} has {len(ahead)} documents with a paragraph of two sentences, and "
-            f"{needed} are needed: a random second sentence comes from another document, so each "
-            "split needs 2; separate documents by blank lines, give more files, or hold out "
-            f"nothing: {' '.join(f'data.{name}_share=0' for name in shares)}"
-        )
-    if not shares:
-        yield from _some("train", documents, origin)
-        return
-    passed: Counter[str] = Counter()
-    for document in chain(ahead, documents):
-        yield _split_of_next(passed, shares, len(ahead)), document
-
-
-def _split_of_next(passed: Counter[str], shares: dict[str, float], at_least: int) -> str:
-    """The split of the next document; `passed` counts those that each split was offered."""
-    left = 1.0
-    for name, share in shares.items():
-        share = max(share, 2 / at_least)
-        before, passed[name] = passed[name], passed[name] + 1
-        if floor(passed[name] * share / left + 0.5) > floor(before * share / left + 0.5):
-            return name
-        left -= share
-    return "train"
-
-
 def _options(data: DataConfig, sentences: str) -> dict[str, Any]:
     find_splitter(sentences)
     version = metadata.version("pysbd") if sentences == "pysbd" else None
     return {
         "sentences": sentences if version is None else f"{sentences} {version}",
         "fewest_sentences": data.fewest_sentences,
+        "fewest_documents": data.pairs.fewest_documents,
         "validation_share": data.validation_share,
         "test_share": data.test_share,
     }

@@ -1,18 +1,21 @@
 """Documents → flat ids, where words begin, and how long sentences, paragraphs and documents are."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
 from typing import NamedTuple
 
 import numpy as np
 
 from bert_lightning.batch import SPECIAL_TOKENS, UNK
-from bert_lightning.data.corpus import Document
+from bert_lightning.data.hold_out import Document
 from bert_lightning.data.tokenizer import Tokenizer, special_id
 
 _CHARACTERS = 1_000_000
 """Text that is encoded at a time: enough to keep all cores busy, little enough for any memory."""
+_CHUNK_CHARACTERS = 4_000_000
+"""Text of a split that is in memory before it is written."""
 _MOST_KNOWN = 500_000
 """Distinct words that are kept with their ids."""
 
@@ -153,3 +156,18 @@ def _slices(sentences: list[str]) -> Iterator[list[str]]:
     borders = np.flatnonzero(np.diff(ends // _CHARACTERS)) + 1
     for start, end in zip([0, *borders.tolist()], [*borders.tolist(), len(sentences)], strict=True):
         yield sentences[start:end]
+
+
+def in_chunks(
+    documents: Iterable[tuple[str, Document]],
+) -> Iterator[tuple[str, list[Document]]]:
+    """Consecutive documents of one split, as many as may be in memory."""
+    waiting: defaultdict[str, list[Document]] = defaultdict(list)
+    size: defaultdict[str, int] = defaultdict(int)
+    for split, document in documents:
+        waiting[split].append(document)
+        size[split] += sum(len(sentence) for paragraph in document for sentence in paragraph)
+        if size[split] >= _CHUNK_CHARACTERS:
+            del size[split]
+            yield split, waiting.pop(split)
+    yield from waiting.items()

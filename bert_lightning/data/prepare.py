@@ -9,8 +9,6 @@ import hashlib
 import json
 import logging
 import shutil
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -19,11 +17,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
-from bert_lightning.config import DataConfig, Fallback, Format, TokenizerConfig
+from bert_lightning.config import (
+    DataConfig,
+    Fallback,
+    Format,
+    PairKind,
+    PairsConfig,
+    TokenizerConfig,
+)
 from bert_lightning.data import (
     builtin,
     corpus,
     encoding,
+    hold_out,
     sentences,
     store,
     tables,
@@ -31,8 +37,8 @@ from bert_lightning.data import (
     tokenizer,
     vocab,
 )
-from bert_lightning.data.corpus import Document, TextSource
-from bert_lightning.data.encoding import Encoder
+from bert_lightning.data.corpus import TextSource
+from bert_lightning.data.encoding import Encoder, in_chunks
 from bert_lightning.data.store import PreparedCorpus, Split, SplitWriter
 from bert_lightning.data.tables import UnavailableError
 from bert_lightning.data.tokenizer import Tokenizer
@@ -40,9 +46,18 @@ from bert_lightning.errors import UserError, writing
 
 log = logging.getLogger(__name__)
 
-_CODE = (builtin, corpus, encoding, sentences, store, tables, text_files, tokenizer, vocab)
-_CHUNK_CHARACTERS = 4_000_000
-"""Text of a split that is in memory before it is written."""
+_CODE = (
+    builtin,
+    corpus,
+    encoding,
+    hold_out,
+    sentences,
+    store,
+    tables,
+    text_files,
+    tokenizer,
+    vocab,
+)
 _ASIDE = ".tmp"
 
 
@@ -112,7 +127,7 @@ def _open_or_build(
     assert manifest is not None, folder
     splits = store.open_splits(folder, manifest)
     for name, split in splits.items():
-        _check_pairs(source.origin, name, split)
+        _check_pairs(source.origin, name, split, data.pairs)
     return PreparedCorpus(
         name=source.name,
         origin=source.origin,
@@ -135,20 +150,21 @@ def _identity(source: TextSource, tokenizer_config: TokenizerConfig) -> dict[str
     }
 
 
-def _check_pairs(origin: str, name: str, split: Split) -> None:
-    """Makes sure that sentence pairs can be drawn from a split."""
-    if split.documents < 2:
+def _check_pairs(origin: str, name: str, split: Split, config: PairsConfig) -> None:
+    """Makes sure that such pairs can be drawn from a split."""
+    if split.documents < config.fewest_documents:
         raise UserError(
-            f"{origin}: the {name} split has {split.documents} documents with a "
-            "paragraph of two sentences, and next-sentence prediction needs 2 or more, as a "
-            "random second sentence comes from another document; separate documents by blank "
-            "lines, or give more files"
+            f"{origin}: the {name} split has {split.documents} documents with a paragraph of "
+            f"two sentences, and next-sentence prediction needs {config.fewest_documents} or more, "
+            "as a random second sentence comes from another document; separate documents by "
+            "blank lines, give more files, or use data.pairs.task=sop or pairs=none"
         )
-    if split.pairs == 0:
+    if split.pairs == 0 and config.kind is PairKind.sentence:
         raise UserError(
             f"{origin}: the {name} split has {split.documents} documents and "
-            f"{split.paragraphs} paragraphs, of which none has two sentences; next-sentence "
-            "prediction needs paragraphs of two sentences or more"
+            f"{split.paragraphs} paragraphs, of which none has two sentences, and pairs=sentence "
+            "needs paragraphs that have; pairs=segment pairs over paragraphs, pairs=none needs "
+            "no pairs"
         )
 
 
@@ -190,7 +206,7 @@ def _write_splits(
     files: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         writers: dict[str, SplitWriter] = {}
-        for split, documents in _chunks(source.read()):
+        for split, documents in in_chunks(source.read()):
             encoded = encoder.encode(documents)
             with _writing(aside):
                 if split not in writers:
@@ -202,21 +218,6 @@ def _write_splits(
                 counts[split], records = writers[split].finish()
             files |= {f"{split}/{name}": record for name, record in records.items()}
     return counts, files
-
-
-def _chunks(
-    documents: Iterable[tuple[str, Document]],
-) -> Iterator[tuple[str, list[Document]]]:
-    """Consecutive documents of one split, as many as may be in memory."""
-    waiting: defaultdict[str, list[Document]] = defaultdict(list)
-    size: defaultdict[str, int] = defaultdict(int)
-    for split, document in documents:
-        waiting[split].append(document)
-        size[split] += sum(len(sentence) for paragraph in document for sentence in paragraph)
-        if size[split] >= _CHUNK_CHARACTERS:
-            del size[split]
-            yield split, waiting.pop(split)
-    yield from waiting.items()
 
 
 def _make_tokenizer(source: TextSource, config: TokenizerConfig) -> Tokenizer:

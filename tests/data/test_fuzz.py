@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
-from bert_lightning.data import prepare as preparing
+from bert_lightning.data import encoding
 from bert_lightning.data.prepare import prepare
 from bert_lightning.data.store import Split
 from bert_lightning.data.tokenizer import Tokenizer
@@ -82,7 +82,7 @@ def store_or_error(folder: Path, content: bytes, sentences: str = "prose") -> st
 @pytest.mark.parametrize("seed", range(40))
 def test_random_text_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     rng = random.Random(seed)
-    monkeypatch.setattr(preparing, "_CHUNK_CHARACTERS", rng.choice([1, 100, 10**6]))
+    monkeypatch.setattr(encoding, "_CHUNK_CHARACTERS", rng.choice([1, 100, 10**6]))
     # The last documents make sure that there are pairs.
     text = random_text(rng) + "\n\nOne here . Two there.\n\nThree . Four.\n"
     found = store_or_error(tmp_path / "a", text.encode(), rng.choice(["prose", "wikitext"]))

@@ -1,6 +1,7 @@
 """The other kinds of pairs: swapped sentences, segments that fill an example, blocks, dropping."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +9,17 @@ import reference
 from test_batches import HELD_OUT, examples_of
 
 from bert_lightning.batch import IGNORE_INDEX
-from bert_lightning.config import DataConfig, Overlong, PairKind, PairsConfig, PairTask
+from bert_lightning.config import (
+    DataConfig,
+    Overlong,
+    PairKind,
+    PairsConfig,
+    PairTask,
+    TokenizerConfig,
+)
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
 from bert_lightning.data.pairs import SegmentPairs, SentencePairs, pair_sampler
+from bert_lightning.data.prepare import prepare
 from bert_lightning.data.store import PreparedCorpus, Split
 from bert_lightning.errors import UserError
 
@@ -173,3 +182,25 @@ def test_one_document_makes_swapped_pairs_but_no_random_ones(
         with pytest.raises(UserError, match=r"there is 1 document.*sop"):
             pair_sampler(one, PairsConfig(task=task), 64)
     assert len(pair_sampler(one, PairsConfig(PairKind.none), 64)) > 0
+
+
+def test_two_documents_and_lone_sentences_are_enough_where_no_random_half_is_drawn(
+    tmp_path: Path, small_data: DataConfig
+) -> None:
+    text = tmp_path / "two.txt"
+    text.write_text("One alone here.\nAnother alone.\n\nThe third stands alone.\nAnd the last one.")
+    everything = replace(small_data, path=str(text), validation_share=0.5, fewest_sentences=1)
+    words = TokenizerConfig(min_frequency=1)
+    for pairs in (
+        PairsConfig(PairKind.none),
+        PairsConfig(PairKind.segment, PairTask.sop),
+    ):
+        corpus = prepare(replace(everything, pairs=pairs), words)
+        counts = {name: (split.documents, split.sentences) for name, split in corpus.splits.items()}
+        assert counts == {"train": (1, 2), "validation": (1, 2)}
+        assert len(pair_sampler(corpus.splits["train"], pairs, 16)) == 1
+    with pytest.raises(UserError, match=r"has 2 documents .* and 4 are needed, 2 for each split"):
+        prepare(replace(everything, pairs=PairsConfig(PairKind.segment)), words)
+    swapped = PairsConfig(task=PairTask.sop)
+    with pytest.raises(UserError, match=r"2 paragraphs.*none has two sentences.*pairs=none"):
+        prepare(replace(everything, pairs=swapped), words)

@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from bert_lightning.config import DataConfig, Fallback, Format, Source, TokenizerConfig
-from bert_lightning.data import corpus, sentences, store, tables
+from bert_lightning.data import corpus, encoding, sentences, store, tables
 from bert_lightning.data import prepare as preparing
 from bert_lightning.data.prepare import prepare
 from bert_lightning.data.store import PreparedCorpus, SplitWriter
@@ -220,7 +220,7 @@ def test_chunks_make_no_difference(
     data: DataConfig, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     expected = prepare(data, WORDS)
-    monkeypatch.setattr(preparing, "_CHUNK_CHARACTERS", size)
+    monkeypatch.setattr(encoding, "_CHUNK_CHARACTERS", size)
     found = prepare(replace(data, cache_dir=f"{data.cache_dir}-again"), WORDS)
     assert same(found, expected)
 

@@ -1,0 +1,66 @@
+"""Which documents are held out, where a corpus does not say so itself."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from math import ceil
+
+from bert_lightning.config import DataConfig
+from bert_lightning.errors import UserError
+
+Document = list[list[str]]
+"""Paragraphs, each a list of sentences."""
+
+
+def some(split: str, documents: Iterable[Document], origin: str) -> Iterator[tuple[str, Document]]:
+    """The documents of a split that is given, of which there must be one."""
+    document = None
+    for document in documents:
+        yield split, document
+    if document is None:
+        raise UserError(
+            f"{origin}: the {split} split has 0 documents with a paragraph of two sentences; "
+            "next-sentence prediction needs 2 or more"
+        )
+
+
+def hold_out(
+    documents: Iterator[Document], data: DataConfig, origin: str, given: Iterable[str] = ()
+) -> Iterator[tuple[str, Document]]:
+    """Gives whole documents, evenly spread over the corpus, to the splits that are not given.
+
+    A document's split follows from its number, the shares, and, in a corpus so small that a share
+    of it is less than a split needs, from the number of all documents.
+    """
+    wished = {"test": data.test_share, "validation": data.validation_share}
+    shares = {name: share for name, share in wished.items() if share > 0 and name not in given}
+    fewest = data.pairs.fewest_documents
+    needed = fewest * (1 + len(shares))
+    enough = [ceil(fewest / share) for share in shares.values()]
+    ahead = list(islice(documents, max(needed, *enough))) if shares else []
+    if shares and len(ahead) < needed:
+        raise UserError(
+            f"{origin} has {len(ahead)} documents with a paragraph of two sentences, and "
+            f"{needed} are needed, {fewest} for each split"
+            + (", as a random second sentence comes from another document" if fewest > 1 else "")
+            + "; separate documents by blank lines, give more files, or hold out nothing: "
+            + " ".join(f"data.{name}_share=0" for name in shares)
+        )
+    if not shares:
+        yield from some("train", documents, origin)
+        return
+    passed: Counter[str] = Counter()
+    for document in chain(ahead, documents):
+        yield _split_of_next(passed, shares, fewest / len(ahead)), document
+
+
+def _split_of_next(passed: Counter[str], shares: dict[str, float], at_least: float) -> str:
+    """The split of the next document; `passed` counts those that each split was offered."""
+    left = 1.0
+    for name, share in shares.items():
+        share = max(share, at_least)
+        before, passed[name] = passed[name], passed[name] + 1
+        if ceil(passed[name] * share / left - 0.5) > ceil(before * share / left - 0.5):
+            return name
+        left -= share
+    return "train"
