@@ -1,7 +1,7 @@
 """Tables of text, from the Hugging Face hub and from files. The only importer of `datasets`."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,24 +72,31 @@ class _Texts:
 
 
 def _hub_out_of_reach(data: DataConfig) -> str | None:
-    """Asks the hub for the data set's entry; says why it does not answer, if it does not.
-
-    `datasets` itself would retry for minutes, and a name server may hang: hence a thread.
-    """
+    """Asks the hub for the data set's entry; says why it does not answer, if it does not."""
     from huggingface_hub import HfApi
 
+    return why_unanswered(
+        lambda: HfApi().dataset_info(
+            data.hub_repository, revision=data.hub_revision, timeout=HUB_SECONDS
+        )
+    )
+
+
+def why_unanswered(ask: Callable[[], object]) -> str | None:
+    """Asks the hub something; says why there is no answer, None where there is one.
+
+    The hub's own libraries would retry for minutes, and a name server may hang: hence a thread.
+    """
     answer: list[str | None] = []
 
-    def ask() -> None:
+    def listen() -> None:
         try:
-            HfApi().dataset_info(
-                data.hub_repository, revision=data.hub_revision, timeout=HUB_SECONDS
-            )
+            ask()
             answer.append(None)
         except Exception as error:
             answer.append(f"{type(error).__name__}: {error}".split("\n", 1)[0])
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=listen, daemon=True)
     thread.start()
     thread.join(HUB_SECONDS)
     return answer[0] if answer else f"no answer within {HUB_SECONDS} s"

@@ -4,14 +4,13 @@ This module and `vocab` are the only importers of `tokenizers`.
 """
 
 import re
-import threading
 from pathlib import Path
 
 from tokenizers import Tokenizer as Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from bert_lightning.batch import CLS, SEP, SPECIAL_TOKENS, UNK
-from bert_lightning.data.tables import HUB_SECONDS
+from bert_lightning.data.tables import HUB_SECONDS, why_unanswered
 from bert_lightning.errors import UserError
 
 _SPACE_MARKS = ("Ġ", "▁")
@@ -126,24 +125,9 @@ def _from_hub(name: str) -> Tokenizer:
 
 
 def _hub_out_of_reach(name: str) -> str | None:
-    """Asks the hub for the model's entry; says why it does not answer, if it does not.
-
-    The download itself would retry for minutes, and a name server may hang: hence a thread.
-    """
+    """Asks the hub for the model's entry; says why it does not answer, if it does not."""
     from huggingface_hub import HfApi, constants
 
     if constants.is_offline_mode():
         return "HF_HUB_OFFLINE is set"
-    answer: list[str | None] = []
-
-    def ask() -> None:
-        try:
-            HfApi().model_info(name, timeout=HUB_SECONDS)
-            answer.append(None)
-        except Exception as error:
-            answer.append(f"{type(error).__name__}: {error}".split("\n", 1)[0])
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(HUB_SECONDS)
-    return answer[0] if answer else f"no answer within {HUB_SECONDS} s"
+    return why_unanswered(lambda: HfApi().model_info(name, timeout=HUB_SECONDS))

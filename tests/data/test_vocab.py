@@ -247,7 +247,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Monkey
     from_hub(monkeypatch, reached=True)
     waiting = threading.Event()
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: waiting.wait(30))
-    monkeypatch.setattr("bert_lightning.data.tokenizer.HUB_SECONDS", 0.05)
+    monkeypatch.setattr("bert_lightning.data.tables.HUB_SECONDS", 0.05)
     with pytest.raises(UserError, match=r"no answer within 0\.05 s"):
         load_tokenizer("bert-base-uncased")
     waiting.set()
