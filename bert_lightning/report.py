@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bert_lightning.batch import MASK, UNK
+from bert_lightning.config.plain import to_plain
 from bert_lightning.inference.pretrained import PretrainedBert
-from bert_lightning.training.checkpoints import plain
 from bert_lightning.training.run import FitResult, shown
 
 _SCORES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
@@ -33,7 +33,7 @@ def report(result: FitResult) -> str:
 
 def summarize(result: FitResult) -> dict[str, Any]:
     """The run in numbers, as plain values: losses in nats, rates per second of training."""
-    config = plain(asdict(result.config))
+    config = to_plain(asdict(result.config))
     identity = {name: value for name, value in config.items() if name != "run_dir"}
     last = {name: values[-1][1] for name, values in result.curves.items()}
     summary: dict[str, Any] = {

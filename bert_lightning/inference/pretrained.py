@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bert_lightning.batch import CHECKPOINT_FORMAT
-from bert_lightning.config import HiddenAct, ModelConfig
+from bert_lightning.config import ModelConfig
+from bert_lightning.config.plain import from_plain
 from bert_lightning.data.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
 from bert_lightning.inference import predict
@@ -192,9 +193,9 @@ def build(checkpoint: Mapping[str, Any], path: Path) -> PretrainedBert:
     """Makes the model and the tokenizer that a checkpoint describes."""
     described = checkpoint["bert_lightning"]
     try:
-        sizes = {**described["model"], "hidden_act": HiddenAct(described["model"]["hidden_act"])}
+        config = from_plain(ModelConfig, described["model"])
         with torch.random.fork_rng(devices=[]):  # initial weights, to be overwritten
-            model = BertForPreTraining(ModelConfig(**sizes), described["vocab_size"])
+            model = BertForPreTraining(config, described["vocab_size"])
         model.load_state_dict(
             {
                 name.removeprefix(_PREFIX): value

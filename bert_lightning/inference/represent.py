@@ -114,7 +114,7 @@ def represent(
 
 def max_length(model: BertForPreTraining) -> int:
     """The longest sequence that the model can read, in tokens."""
-    return model.encoder.embeddings.position.num_embeddings
+    return model.config.max_position_embeddings
 
 
 def tokenize(

@@ -5,12 +5,22 @@ Everything works on flat sequences, `(total, hidden)`; only attention knows wher
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bert_lightning.batch import Sequences
-from bert_lightning.config import HiddenAct, ModelConfig
-from bert_lightning.model.attention import Buckets, SelfAttention, bucket_by_length
+from bert_lightning.config import (
+    FeedForwardKind,
+    HiddenAct,
+    ModelConfig,
+    NormPlacement,
+    PositionEmbedding,
+)
+from bert_lightning.model.attention import Layout, SelfAttention, bucket_by_length, flash_reads
 from bert_lightning.model.dropout import Dropout
+from bert_lightning.model.norm import LayerNorm
+from bert_lightning.model.rotary import rotation
 
 
 def activation(name: HiddenAct) -> nn.Module:
@@ -18,67 +28,128 @@ def activation(name: HiddenAct) -> nn.Module:
 
 
 class Embeddings(nn.Module):
-    """The sum of a word's, its segment's and its position's vector, normalised."""
+    """The sum of a word's, its segment's and its position's vector, normalised.
+
+    With rotary positions there is no position's vector: attention turns queries and keys instead.
+    """
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()
         self.word = nn.Embedding(vocab_size, config.hidden_size)
-        self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.position = (
+            nn.Embedding(config.max_position_embeddings, config.hidden_size)
+            if config.position_embedding is PositionEmbedding.learned
+            else None
+        )
         self.token_type = nn.Embedding(config.type_vocab_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps, bias=config.bias)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, sequences: Sequences) -> Tensor:
-        x = self.word(sequences.token_ids)
-        x = x + self.token_type(sequences.token_type_ids)
-        x = x + self.position(sequences.position_ids)
-        return self.dropout(self.norm(x))
+        x = self.word(sequences.token_ids) + self.token_type(sequences.token_type_ids)
+        if self.position is not None:
+            x = x + self.position(sequences.position_ids)
+        return self.dropout(self.norm(x).to(activation_dtype(x)))
+
+
+def activation_dtype(x: Tensor) -> torch.dtype:
+    """The type of the vectors between layers: bf16 under its autocast, otherwise the parameters'.
+
+    fp16 has too small a range for sums over many layers; autocast rounds its products alone.
+    """
+    device = x.device.type
+    bf16 = torch.is_autocast_enabled(device) and (
+        torch.get_autocast_dtype(device) is torch.bfloat16
+    )
+    return torch.bfloat16 if bf16 else x.dtype
 
 
 class FeedForward(nn.Module):
-    """The same two-layer network at every position."""
+    """The same two-layer network at every position.
+
+    `glu` multiplies one half of the inner values by the activation of the other (GeGLU with GELU;
+    Shazeer, 2020, https://arxiv.org/abs/2002.05202).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.gated = config.feed_forward is FeedForwardKind.glu
+        inner = config.intermediate_size
+        self.up = nn.Linear(config.hidden_size, 2 * inner if self.gated else inner, config.bias)
         self.act = activation(config.hidden_act)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.down = nn.Linear(inner, config.hidden_size, config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.act(self.up(x)))
+        inner = self.up(x)
+        if self.gated:
+            gate, inner = inner.chunk(2, -1)
+            return self.down(self.act(gate) * inner)
+        return self.down(self.act(inner))
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward; each is added to its input and normalised (post-norm)."""
+    """Attention, then feed-forward; each adds to its input.
+
+    The sum is normalised (`post`, as in the paper), or what goes into either part is (`pre`;
+    Xiong et al., 2020, https://arxiv.org/abs/2002.04745).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.pre_norm = config.norm is NormPlacement.pre
         self.attention = SelfAttention(config)
-        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_eps, bias=config.bias)
         self.feed_forward = FeedForward(config)
-        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward_norm = LayerNorm(
+            config.hidden_size, config.layer_norm_eps, bias=config.bias
+        )
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, x: Tensor, buckets: Buckets) -> Tensor:
-        x = self.attention_norm(x + self.dropout(self.attention(x, buckets)))
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        if self.pre_norm:
+            x = x + self.dropout(self.attention(self.attention_norm(x), layout))
+            return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        x = self.attention_norm(x + self.dropout(self.attention(x, layout)))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
 class Encoder(nn.Module):
-    """Embeddings and a stack of blocks."""
+    """Embeddings and a stack of blocks; `pre` norm needs one more at the end."""
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()
+        self.config = config
         self.embeddings = Embeddings(config, vocab_size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.norm = (
+            LayerNorm(config.hidden_size, config.layer_norm_eps, bias=config.bias)
+            if config.norm is NormPlacement.pre
+            else nn.Identity()
+        )
 
     def forward(self, sequences: Sequences) -> Tensor:
         """Returns one vector a token, `(total, hidden)`."""
-        buckets = bucket_by_length(sequences.lengths, sequences.token_ids.device)
         x = self.embeddings(sequences)
+        layout = self._layout(sequences, x)
         for block in self.blocks:
-            x = block(x, buckets)
-        return x
+            if self.config.activation_checkpointing and self.training:
+                x = checkpoint(block, x, layout, use_reentrant=False)
+            else:
+                x = block(x, layout)
+        return self.norm(x)
+
+    def _layout(self, sequences: Sequences, x: Tensor) -> Layout:
+        config, lengths = self.config, sequences.lengths
+        rotary = config.position_embedding is PositionEmbedding.rotary
+        return Layout(
+            sequences,
+            None
+            if flash_reads(x)
+            else bucket_by_length(lengths, config.num_attention_heads, x.device),
+            rotation(sequences.position_ids, int(lengths.max()), config.head_dim, config.rope_theta)
+            if rotary
+            else None,
+        )
 
 
 class Pooler(nn.Module):
@@ -86,7 +157,7 @@ class Pooler(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, config.bias)
 
     def forward(self, cls: Tensor) -> Tensor:
         return self.dense(cls).tanh()
@@ -97,9 +168,9 @@ class MaskedLanguageModelHead(nn.Module):
 
     def __init__(self, config: ModelConfig, word_embedding: nn.Embedding) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, config.bias)
         self.act = activation(config.hidden_act)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps, bias=config.bias)
         self.decoder = nn.Linear(config.hidden_size, word_embedding.num_embeddings)
         self.decoder.weight = word_embedding.weight
 
@@ -131,17 +202,17 @@ class BertForPreTraining(nn.Module):
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()
+        self.config = config
         self.encoder = Encoder(config, vocab_size)
         self.pooler = Pooler(config)
         self.mlm_head = MaskedLanguageModelHead(config, self.encoder.embeddings.word)
         self.nsp_head = nn.Linear(config.hidden_size, 2)
-        self.initializer_range = config.initializer_range
         self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=self.initializer_range)
-        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+        if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
     def forward(self, sequences: Sequences) -> Encoded:

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from lightning.fabric.utilities.types import _PATH
 
 from bert_lightning.batch import CHECKPOINT_FORMAT
 from bert_lightning.config import TrainConfig
+from bert_lightning.config.plain import to_plain
 from bert_lightning.data.store import PreparedCorpus
 
 
@@ -39,23 +39,12 @@ def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -
     """All that a checkpoint says beside its weights, in plain types: enough to use it alone."""
     return {
         "format": CHECKPOINT_FORMAT,
-        "model": plain(asdict(config.model)),
+        "model": to_plain(asdict(config.model)),
         "vocab_size": vocab_size,
         "tokenizer": corpus.tokenizer.to_str(),
-        "config": plain(asdict(config)),
+        "config": to_plain(asdict(config)),
         "corpus": corpus.name,
         "corpus_origin": corpus.origin,
         "corpus_key": corpus.key,
         "fallback_reason": corpus.fallback_reason,
     }
-
-
-def plain(value: Any) -> Any:
-    """Nested values with each Enum as its string, fit for JSON and for `weights_only` loading."""
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value

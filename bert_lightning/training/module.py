@@ -99,6 +99,9 @@ class PretrainingModule(L.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_torch_seed(config.seed, Stream.weights))
             self.model = BertForPreTraining(config.model, vocab_size)
+        if config.model.compile:
+            for block in self.model.encoder.blocks:
+                block.compile(dynamic=True)  # in place: the names of the parameters stay
         self.train_scores, self.held_out_scores = Scores(), Scores()
         self.curves: dict[str, list[tuple[int, float]]] = {}
         self.seconds = 0.0

@@ -12,6 +12,7 @@ import lightning as L  # noqa: N812
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from bert_lightning.config import Overlong, TrainConfig
+from bert_lightning.config.plain import to_plain
 from bert_lightning.data.batches import EvaluationBatches, Share
 from bert_lightning.data.floors import Floors, floors
 from bert_lightning.data.pairs import pair_sampler
@@ -20,7 +21,7 @@ from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.errors import UserError, writing
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.training.checkpoints import describe_run, plain
+from bert_lightning.training.checkpoints import describe_run
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.devices import divide_global_batch, find_devices
 from bert_lightning.training.module import PretrainingModule
@@ -204,7 +205,7 @@ def _announce(
     if isinstance(trainer.logger, TensorBoardLogger):
         writer = trainer.logger.experiment
         writer.add_custom_scalars(_CHARTS)
-        written = json.dumps(plain(asdict(config)), indent=2)
+        written = json.dumps(to_plain(asdict(config)), indent=2)
         writer.add_text("config", f"```json\n{written}\n```")
         writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
         if corpus.fallback_reason:

@@ -7,29 +7,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from bert_lightning.batch import lay_end_to_end
 from bert_lightning.config import ModelConfig
-from bert_lightning.model.attention import SelfAttention, bucket_by_length
+from bert_lightning.model.attention import Layout, SelfAttention, bucket_by_length
 
 CPU = torch.device("cpu")
 DRAWS = 400
 
 
-@given(st.lists(st.integers(1, 70), min_size=1, max_size=20))
+def layout(lengths: list[int], heads: int) -> Layout:
+    total = sum(lengths)
+    sequences = lay_end_to_end(np.zeros(total), np.zeros(total), np.array(lengths))
+    return Layout(sequences, bucket_by_length(sequences.lengths, heads, CPU), None)
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=20), st.integers(1, 3))
 @settings(max_examples=50, deadline=None)
-def test_each_token_has_one_slot_and_padding_is_never_attended_to(lengths: list[int]) -> None:
-    buckets = bucket_by_length(np.array(lengths), CPU)
-    slots = buckets.slot_of_token
-    assert len(set(slots.tolist())) == sum(lengths)
-    assert torch.equal(buckets.token_of_slot[slots], torch.arange(sum(lengths)))
-    attended = torch.cat(
-        [
-            torch.ones(b.sequences * b.length, dtype=torch.bool)
-            if b.attended is None
-            else b.attended.flatten()
-            for b in buckets.buckets
-        ]
-    )
-    assert torch.equal(attended.nonzero().flatten(), slots.sort().values)
+def test_each_head_of_a_token_has_one_padded_row_and_padding_is_never_attended_to(
+    lengths: list[int], heads: int
+) -> None:
+    buckets = bucket_by_length(np.array(lengths), heads, CPU)
+    rows = torch.arange(sum(lengths) * 3 * heads)
+    assert torch.equal(buckets.flat_of_padded[buckets.padded_of_flat], rows)
+    attended = [(b.padding == 0).expand(-1, 3, -1).view(-1, 3, b.length) for b in buckets.buckets]
+    real = torch.cat([mask.transpose(0, 1).flatten() for mask in attended])
+    assert torch.equal(real.nonzero().flatten(), buckets.padded_of_flat.sort().values)
+    real = torch.cat([mask[:, 0].flatten() for mask in attended])
+    assert torch.equal(real.nonzero().flatten(), buckets.mixed_of_flat.sort().values)
 
 
 def padded_attention(layer: SelfAttention, x: torch.Tensor, lengths: list[int]) -> torch.Tensor:
@@ -54,7 +58,7 @@ def test_equals_one_sequence_and_one_head_at_a_time_with_its_gradients(training:
     weights = torch.randn(sum(lengths), 24, dtype=torch.float64)
     parameters = [x, *layer.parameters()]
 
-    flat = layer(x, bucket_by_length(np.array(lengths), CPU))
+    flat = layer(x, layout(lengths, 3))
     expected = padded_attention(layer, x, lengths)
     torch.testing.assert_close(flat, expected, rtol=1e-10, atol=1e-12)
     ours = torch.autograd.grad((flat * weights).sum(), parameters)
@@ -68,13 +72,12 @@ def test_the_path_with_dropout_is_the_path_without_on_average() -> None:
     config = ModelConfig(hidden_size=16, num_attention_heads=2, attention_probs_dropout_prob=0.3)
     layer = SelfAttention(config)
     nn.init.normal_(layer.query_key_value.weight, std=0.3)
-    lengths = np.array([7, 20])
-    buckets = bucket_by_length(lengths, CPU)
+    where = layout([7, 20], 2)
     x = torch.randn(27, 16)
     with torch.no_grad():
-        plain = layer.eval()(x, buckets)
+        plain = layer.eval()(x, where)
         layer.train()
-        draws = torch.stack([layer(x, buckets) for _ in range(DRAWS)])
+        draws = torch.stack([layer(x, where) for _ in range(DRAWS)])
     assert (draws[0] != draws[1]).any()
     error = (draws.mean(0) - plain).abs() / (draws.std(0) / DRAWS**0.5 + 1e-6)
     assert error.max() < 6  # standard errors

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from bert_lightning.training.checkpoints import AtomicCheckpointIO, plain
+from bert_lightning.training.checkpoints import AtomicCheckpointIO
 
 
 def test_a_failed_write_keeps_the_earlier_file_and_leaves_nothing_else(
@@ -23,12 +23,3 @@ def test_a_failed_write_keeps_the_earlier_file_and_leaves_nothing_else(
         files.save_checkpoint({"step": 2}, path)
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
     assert torch.load(path, weights_only=True) == {"step": 1}
-
-
-def test_plain_turns_enums_to_strings_at_any_depth() -> None:
-    from bert_lightning.config import Source
-
-    assert plain({"a": [Source.text, 1], "b": {"c": (Source.builtin, None)}}) == {
-        "a": ["text", 1],
-        "b": {"c": ["builtin", None]},
-    }

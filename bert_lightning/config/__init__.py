@@ -1,0 +1,118 @@
+"""Every option of the project: one dataclass for each config group, and the checks across them.
+
+The values live in `conf/*.yaml`; these classes say which keys exist, what type each has, and what
+is allowed. A check fails with a :class:`UserError` that states the value, the limit and the way
+out. Nothing here knows Hydra.
+"""
+
+from dataclasses import dataclass, field
+
+from bert_lightning.config.data import (
+    DataConfig,
+    Fallback,
+    Format,
+    MaskingConfig,
+    MaskingUnit,
+    Overlong,
+    PairKind,
+    PairsConfig,
+    PairTask,
+    Source,
+)
+from bert_lightning.config.model import (
+    FeedForwardKind,
+    HiddenAct,
+    ModelConfig,
+    NormPlacement,
+    PositionEmbedding,
+)
+from bert_lightning.config.tokenizer import TokenizerConfig, TokenizerKind
+from bert_lightning.config.training import (
+    CallbacksConfig,
+    LoggerConfig,
+    LoggerName,
+    ObjectiveConfig,
+    OptimConfig,
+    OptimizerName,
+    ScheduleName,
+    StrategyConfig,
+    StrategyName,
+    TrainerConfig,
+)
+from bert_lightning.errors import UserError
+
+__all__ = [
+    "CallbacksConfig",
+    "DataConfig",
+    "Fallback",
+    "FeedForwardKind",
+    "Format",
+    "HiddenAct",
+    "LoggerConfig",
+    "LoggerName",
+    "MaskingConfig",
+    "MaskingUnit",
+    "ModelConfig",
+    "NormPlacement",
+    "ObjectiveConfig",
+    "OptimConfig",
+    "OptimizerName",
+    "Overlong",
+    "PairKind",
+    "PairTask",
+    "PairsConfig",
+    "PositionEmbedding",
+    "ScheduleName",
+    "Source",
+    "StrategyConfig",
+    "StrategyName",
+    "TokenizerConfig",
+    "TokenizerKind",
+    "TrainConfig",
+    "TrainerConfig",
+]
+
+
+@dataclass
+class TrainConfig:
+    """One run, whole."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    logger: LoggerConfig | None = field(default_factory=LoggerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    seed: int = 0
+    """Decides the initial weights, the order, the pairs, the masks and the dropout."""
+    test: bool = False
+    """Whether the test split is evaluated at the end."""
+    run_dir: str = "runs/run"
+    """The folder of this run; `hydra.run.dir` moves it."""
+    debug: str | None = None
+    """`traceback` shows where an error arose instead of its message alone."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed={self.seed} must lie between 0 and {2**32 - 1}")
+        if self.debug not in (None, "traceback"):
+            raise UserError(f"debug={self.debug} is not known; the one value is debug=traceback")
+        if self.data.max_length > self.model.max_position_embeddings:
+            raise UserError(
+                f"data.max_length={self.data.max_length} is more than "
+                f"model.max_position_embeddings={self.model.max_position_embeddings}: "
+                "shorten the one or raise the other"
+            )
+        if self.trainer.max_steps != -1 and self.optim.warmup_steps > self.trainer.max_steps:
+            raise UserError(
+                f"optim.warmup_steps={self.optim.warmup_steps} is longer than the run of "
+                f"trainer.max_steps={self.trainer.max_steps}: warm up for fewer steps"
+            )
+        if self.trainer.max_steps == -1 and self.trainer.max_epochs is None:
+            raise UserError(
+                "trainer.max_steps=-1 leaves the run without an end: "
+                "set trainer.max_epochs, or trainer.max_steps"
+            )

@@ -1,0 +1,28 @@
+"""Options as plain values and back."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from bert_lightning.config import FeedForwardKind, ModelConfig, NormPlacement, Source
+from bert_lightning.config.plain import from_plain, to_plain
+
+
+def test_enums_become_strings_at_any_depth() -> None:
+    assert to_plain({"a": [Source.text, 1], "b": {"c": (Source.builtin, None)}}) == {
+        "a": ["text", 1],
+        "b": {"c": ["builtin", None]},
+    }
+
+
+def test_a_group_of_options_comes_back_from_json() -> None:
+    config = ModelConfig(norm=NormPlacement.pre, feed_forward=FeedForwardKind.glu, vocab_size=7)
+    assert from_plain(ModelConfig, json.loads(json.dumps(to_plain(asdict(config))))) == config
+
+
+def test_an_unknown_option_and_an_unknown_value_are_errors() -> None:
+    with pytest.raises(TypeError, match="layers"):
+        from_plain(ModelConfig, {"layers": 2})
+    with pytest.raises(ValueError, match="sideways"):
+        from_plain(ModelConfig, {"norm": "sideways"})
