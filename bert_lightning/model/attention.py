@@ -5,6 +5,7 @@ similar length are gathered into a bucket, padded to its longest, and attended t
 gathers a layer, and no padding anywhere else.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from bert_lightning.batch import Sequences
 from bert_lightning.config import ModelConfig
-from bert_lightning.model.dropout import dropout
+from bert_lightning.model.dropout import keep_mask
 from bert_lightning.model.norm import LayerNorm
 from bert_lightning.model.rotary import Rotation, rotate
 
@@ -27,7 +28,6 @@ width of a vector register in bf16."""
 class Bucket(NamedTuple):
     """Sequences that are attended to together, padded to `length`."""
 
-    sequences: int
     length: int
     padding: Tensor
     """`(sequences · heads, 1, length)`: what is added to the scores: -inf at padding, 0 elsewhere.
@@ -73,9 +73,7 @@ def bucket_by_length(lengths: np.ndarray, heads: int, device: torch.device) -> B
         padded_of_flat[flat[real]] = 3 * rows + np.flatnonzero(real)
         flat_of_padded.append(flat.ravel())
         padding = np.where(real[0], 0.0, -np.inf).reshape(-1, 1, length)
-        buckets.append(
-            Bucket(len(members), int(length), torch.from_numpy(padding).float().to(device))
-        )
+        buckets.append(Bucket(int(length), torch.from_numpy(padding).float().to(device)))
         rows += mixed.size
     return Buckets(
         buckets,
@@ -86,36 +84,6 @@ def bucket_by_length(lengths: np.ndarray, heads: int, device: torch.device) -> B
     )
 
 
-class _Pad(torch.autograd.Function):
-    """Flat rows → padded rows; nothing flows back from padding, as nothing reads it."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, flat_of_padded: Tensor, padded_of_flat: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(padded_of_flat)
-        return x.index_select(0, flat_of_padded)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
-        (padded_of_flat,) = ctx.saved_tensors
-        return grad.index_select(0, padded_of_flat), None, None
-
-
-class _Unpad(torch.autograd.Function):
-    """Padded rows → flat rows; padding gets gradient 0."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, mixed_of_flat: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(mixed_of_flat)
-        ctx.rows = len(x)
-        return x.index_select(0, mixed_of_flat)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
-        (mixed_of_flat,) = ctx.saved_tensors
-        return grad.new_zeros(ctx.rows, grad.shape[1]).index_copy_(0, mixed_of_flat, grad), None
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # the buckets of each batch are others
 def attend_in_buckets(qkv: Tensor, buckets: Buckets, dropout_p: float) -> Tensor:
     """Scaled dot-product attention (Vaswani et al., 2017, section 3.2.1) within each sequence.
 
@@ -127,21 +95,68 @@ def attend_in_buckets(qkv: Tensor, buckets: Buckets, dropout_p: float) -> Tensor
     Returns:
         `(total, heads, head_dim)`.
     """
-    total, _, heads, head_dim = qkv.shape
-    rows = qkv.reshape(-1, head_dim)
-    padded = _Pad.apply(rows, buckets.flat_of_padded, buckets.padded_of_flat)
-    mixed = []
-    sizes = [3 * heads * bucket.sequences * bucket.length for bucket in buckets.buckets]
-    for bucket, part in zip(buckets.buckets, padded.split(sizes), strict=True):
-        query, key, value = part.view(3, -1, bucket.length, head_dim)
-        scores = torch.baddbmm(
-            bucket.padding.to(query.dtype), query, key.mT, alpha=head_dim**-0.5
-        )  # (sequences · heads, length, length)
-        weights = scores.softmax(-1)
-        if dropout_p > 0:
-            weights = dropout(weights, dropout_p)
-        mixed.append((weights @ value).view(-1, head_dim))
-    return _Unpad.apply(torch.cat(mixed), buckets.mixed_of_flat).view(total, heads, head_dim)
+    rows = qkv.reshape(-1, qkv.shape[-1])
+    return _BucketAttention.apply(rows, buckets, dropout_p).view(len(qkv), *qkv.shape[2:])
+
+
+class _BucketAttention(torch.autograd.Function):
+    """Attention on rows of one head, `(total · 3 · heads, head_dim)` → `(total · heads, head_dim)`.
+
+    The buckets' results and gradients are written side by side into one array each. Put together
+    from the buckets by autograd, they would be copied as often as there are layers.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, buckets: Buckets, dropout_p: float) -> Tensor:  # type: ignore[no-untyped-def]
+        padded = rows.index_select(0, buckets.flat_of_padded)
+        mixed = padded.new_empty(len(padded) // 3, padded.shape[1])
+        scale, kept_scale = padded.shape[1] ** -0.5, 1 / (1 - dropout_p)
+        saved = []
+        for bucket, (query, key, value), out in _each(buckets, padded, mixed):
+            scores = torch.baddbmm(bucket.padding.to(rows.dtype), query, key.mT, alpha=scale)
+            weights = scores.softmax(-1)  # (sequences · heads, length, length)
+            kept = keep_mask(weights, dropout_p) if dropout_p > 0 else None
+            torch.bmm(weights if kept is None else weights * kept, value, out=out)
+            saved += [weights, kept]
+        ctx.save_for_backward(padded, *saved)
+        ctx.buckets, ctx.scale, ctx.kept_scale = buckets, scale, kept_scale
+        return mixed.index_select(0, buckets.mixed_of_flat).mul_(kept_scale)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
+        padded, *saved = ctx.saved_tensors
+        buckets, scale = ctx.buckets, ctx.scale
+        grad_padded = torch.empty_like(padded)
+        grad_mixed = grad.new_zeros(len(padded) // 3, padded.shape[1])  # 0 at padding
+        grad_mixed.index_copy_(0, buckets.mixed_of_flat, grad * ctx.kept_scale)
+        parts = zip(
+            _each(buckets, padded, grad_mixed),
+            _each(buckets, grad_padded, grad_mixed),
+            saved[::2],
+            saved[1::2],
+            strict=True,
+        )
+        for (_, (query, key, value), grad_out), (_, grads, _), weights, kept in parts:
+            grad_query, grad_key, grad_value = grads
+            torch.bmm((weights if kept is None else weights * kept).mT, grad_out, out=grad_value)
+            grad_weights = torch.bmm(grad_out, value.mT)
+            if kept is not None:
+                grad_weights *= kept
+            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            torch.baddbmm(query, grad_scores, key, beta=0, alpha=scale, out=grad_query)
+            torch.baddbmm(key, grad_scores.mT, query, beta=0, alpha=scale, out=grad_key)
+        return grad_padded.index_select(0, buckets.padded_of_flat), None, None
+
+
+def _each(
+    buckets: Buckets, padded: Tensor, mixed: Tensor
+) -> Iterator[tuple[Bucket, Tensor, Tensor]]:
+    """Each bucket's part of both: `(3, sequences · heads, length, head_dim)` and the same without 3."""
+    end = 0
+    for bucket in buckets.buckets:
+        start, end = end, end + bucket.padding.shape[0] * bucket.length
+        shape = (-1, bucket.length, padded.shape[1])
+        yield bucket, padded[3 * start : 3 * end].view(3, *shape), mixed[start:end].view(shape)
 
 
 def attend_in_flash(qkv: Tensor, sequences: Sequences, dropout_p: float) -> Tensor:

@@ -8,24 +8,33 @@ from torch import Tensor, nn
 _LEVELS = 1 << 16
 
 
-def dropout(x: Tensor, p: float) -> Tensor:
-    """Zeroes each value with probability `p` and scales the others by `1 / (1 - p)`.
+def keep_mask(x: Tensor, p: float) -> Tensor:
+    """1 where a value of `x` is kept and 0, with probability `p`, where it is dropped.
 
-    On CPU `F.dropout` draws one number a value on one thread, which takes longer than the matrix
-    products around it; here a 64-bit word serves four values, so `p` is rounded to 1/65536. What is
-    dropped follows from torch's global generator, as in `F.dropout`.
+    On CPU a 64-bit word serves four values, so `p` is rounded to 1/65536. What is dropped follows
+    from torch's global generator.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return F.dropout(x, p)
-    dropped_levels = round(p * _LEVELS)
+    if x.device.type != "cpu":
+        return torch.empty_like(x).bernoulli_(1 - p)
     seed = int(torch.randint(2**63 - 1, ()))
     words = np.random.Generator(np.random.SFC64(seed)).integers(
         0, 2**64, (x.numel() + 3) // 4, dtype=np.uint64
     )
     bits = torch.from_numpy(words.view(np.int16))[: x.numel()].view(x.shape)
-    # Comparisons into bool, and products with it, are not vectorised; into x's own type they are.
-    kept = torch.ge(bits, dropped_levels - _LEVELS // 2, out=torch.empty_like(bits, dtype=x.dtype))
-    return x * kept * (_LEVELS / (_LEVELS - dropped_levels))
+    # A comparison into bool, and a product with it, is not vectorised; into x's own type it is.
+    kept = torch.empty(x.shape, dtype=x.dtype)
+    return torch.ge(bits, round(p * _LEVELS) - _LEVELS // 2, out=kept)
+
+
+def dropout(x: Tensor, p: float) -> Tensor:
+    """Zeroes each value with probability `p` and scales the others by `1 / (1 - p)`.
+
+    On CPU `F.dropout` draws one number a value on one thread, which takes longer than the matrix
+    products around it; see :func:`keep_mask`.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.dropout(x, p)
+    return x * keep_mask(x, p) * (1 / (1 - p))
 
 
 class Dropout(nn.Module):

@@ -24,6 +24,7 @@ from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.training.checkpoints import describe_run
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.devices import divide_global_batch, find_devices
+from bert_lightning.training.memory import keep_freed_memory
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.trainer import build_trainer
 
@@ -84,6 +85,8 @@ def fit(config: TrainConfig) -> FitResult:
         run_dir.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=run_dir).close()
     devices = find_devices(config)
+    if devices.accelerator == "cpu":
+        keep_freed_memory()
     share = divide_global_batch(config, devices)
     corpus = prepare(config.data, config.tokenizer)
     vocab_size = _vocab_size(config, corpus)
