@@ -151,7 +151,7 @@ class _BucketAttention(torch.autograd.Function):
 def _each(
     buckets: Buckets, padded: Tensor, mixed: Tensor
 ) -> Iterator[tuple[Bucket, Tensor, Tensor]]:
-    """Each bucket's part of both: `(3, sequences · heads, length, head_dim)` and the same without 3."""
+    """Each bucket's part: `(3, sequences · heads, length, head_dim)`, and of what has no 3."""
     end = 0
     for bucket in buckets.buckets:
         start, end = end, end + bucket.padding.shape[0] * bucket.length
@@ -167,7 +167,7 @@ def attend_in_flash(qkv: Tensor, sequences: Sequences, dropout_p: float) -> Tens
     shortest, longest = int(sequences.lengths.min()), int(sequences.lengths.max())
     query, key, value = (
         torch.nested.nested_tensor_from_jagged(
-            part, sequences.cu_seqlens, min_seqlen=shortest, max_seqlen=longest
+            part.contiguous(), sequences.cu_seqlens, min_seqlen=shortest, max_seqlen=longest
         ).transpose(1, 2)
         for part in qkv.unbind(1)
     )  # (sequences, heads, length of each, head_dim)

@@ -144,5 +144,5 @@ def _row_sums(e: Tensor, dtype: torch.dtype) -> Tensor:
     """`(rows, vocab)` → `(rows, 1)`: sums in a wider type than the summands'."""
     if e.device.type != "cpu":
         return e.sum(1, keepdim=True, dtype=dtype)
-    # Here that would copy all of `e` first; the roundings of narrow blocks average out instead.
-    return torch.stack([block.sum(1) for block in e.split(1024, 1)], 1).to(dtype).sum(1, True)
+    # Here that would copy all of `e` first; the roundings of sixteen narrower sums average out.
+    return torch.stack([part.sum(1) for part in e.tensor_split(16, 1)], 1).to(dtype).sum(1, True)

@@ -1,12 +1,24 @@
-"""The encoder against torch's own layers, and its sizes against the paper's."""
+"""The encoder against one written out on padded sequences, and its sizes against the paper's."""
+
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from padded import padded_encoder
 from torch import nn
 
 from bert_lightning.batch import Sequences, lay_end_to_end
-from bert_lightning.config import HiddenAct, ModelConfig
+from bert_lightning.config import (
+    FeedForwardKind,
+    HiddenAct,
+    ModelConfig,
+    NormPlacement,
+    PositionEmbedding,
+)
+from bert_lightning.errors import UserError
+from bert_lightning.model import attention
 from bert_lightning.model.bert import BertForPreTraining
 
 BASE = ModelConfig(
@@ -15,6 +27,20 @@ BASE = ModelConfig(
 LARGE = ModelConfig(
     hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
 )
+MODERN: dict[str, Any] = {
+    "norm": NormPlacement.pre,
+    "position_embedding": PositionEmbedding.rotary,
+    "feed_forward": FeedForwardKind.glu,
+    "qk_norm": True,
+    "bias": False,
+}
+KINDS: list[dict[str, Any]] = [
+    {},
+    {"hidden_act": HiddenAct.relu},
+    *({name: value} for name, value in MODERN.items()),
+    MODERN,
+]
+LENGTHS = [7, 40, 1, 23, 16, 32]
 
 
 @pytest.mark.parametrize(("config", "count"), [(BASE, 110_106_428), (LARGE, 336_226_108)])
@@ -24,18 +50,19 @@ def test_base_and_large_have_the_parameters_of_the_paper(config: ModelConfig, co
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
-def small_model(hidden_act: HiddenAct = HiddenAct.gelu) -> BertForPreTraining:
+def small_model(**options: Any) -> BertForPreTraining:
     torch.manual_seed(0)
     config = ModelConfig(
         hidden_size=32,
         num_hidden_layers=3,
         num_attention_heads=4,
         intermediate_size=48,
-        hidden_act=hidden_act,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
         max_position_embeddings=40,
         initializer_range=0.2,
     )
-    model = BertForPreTraining(config, vocab_size=50).double().eval()
+    model = BertForPreTraining(replace(config, **options), vocab_size=50).double()
     for parameter in model.parameters():
         if parameter.ndim == 1:
             nn.init.normal_(parameter, std=0.3)
@@ -48,64 +75,122 @@ def some_sequences(lengths: list[int], seed: int = 0) -> Sequences:
     return lay_end_to_end(rng.integers(0, 50, total), rng.integers(0, 2, total), np.array(lengths))
 
 
-def padded_reference(model: BertForPreTraining, sequences: Sequences) -> torch.Tensor:
-    """The same weights in torch.nn.TransformerEncoderLayer, on padded sequences."""
-    embeddings = model.encoder.embeddings
-    lengths = sequences.lengths.tolist()
-    padded = nn.utils.rnn.pad_sequence(list(sequences.token_ids.split(lengths)), batch_first=True)
-    types = nn.utils.rnn.pad_sequence(
-        list(sequences.token_type_ids.split(lengths)), batch_first=True
-    )
-    padding = torch.arange(padded.shape[1]) >= torch.tensor(lengths)[:, None]
-    x = embeddings.norm(
-        embeddings.word(padded)
-        + embeddings.token_type(types)
-        + embeddings.position(torch.arange(padded.shape[1]))
-    )
-    for block in model.encoder.blocks:
-        act = "gelu" if isinstance(block.feed_forward.act, nn.GELU) else "relu"
-        layer = nn.TransformerEncoderLayer(
-            32, 4, 48, dropout=0.0, activation=act, layer_norm_eps=1e-12, batch_first=True
-        )
-        layer = layer.double()
-        layer.self_attn.in_proj_weight = block.attention.query_key_value.weight
-        layer.self_attn.in_proj_bias = block.attention.query_key_value.bias
-        layer.self_attn.out_proj.weight = block.attention.output.weight
-        layer.self_attn.out_proj.bias = block.attention.output.bias
-        layer.norm1, layer.norm2 = block.attention_norm, block.feed_forward_norm
-        layer.linear1, layer.linear2 = block.feed_forward.up, block.feed_forward.down
-        x = layer(x, src_key_padding_mask=padding)
-    return x[~padding]
+def gradients(model: BertForPreTraining, hidden: torch.Tensor) -> list[torch.Tensor]:
+    torch.manual_seed(1)
+    loss = (hidden * torch.randn(hidden.shape, dtype=hidden.dtype)).sum()
+    return list(torch.autograd.grad(loss, list(model.encoder.parameters())))
 
 
-@pytest.mark.parametrize("act", list(HiddenAct))
-def test_equals_torchs_own_transformer_layers_on_padded_sequences(act: HiddenAct) -> None:
-    model, sequences = small_model(act), some_sequences([7, 40, 1, 23, 16])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(map(str, kind)) or "bert")
+def test_every_kind_equals_the_padded_reference_with_its_gradients(kind: dict[str, Any]) -> None:
+    model, sequences = small_model(**kind), some_sequences(LENGTHS)
     encoded = model(sequences)
-    expected = padded_reference(model, sequences)
-    torch.testing.assert_close(encoded.hidden, expected, rtol=1e-9, atol=1e-10)
-    cls = expected[sequences.cu_seqlens[:-1]]
-    torch.testing.assert_close(encoded.pooled, model.pooler(cls))
-
-
-def test_gradients_equal_the_padded_reference() -> None:
-    model, sequences = small_model(), some_sequences([7, 40, 1, 23, 16])
-    parameters = list(model.encoder.parameters())
-    weights = torch.randn(87, 32, dtype=torch.float64)
-    ours = torch.autograd.grad((model.encoder(sequences) * weights).sum(), parameters)
-    theirs = torch.autograd.grad((padded_reference(model, sequences) * weights).sum(), parameters)
+    weights = dict(model.encoder.named_parameters())
+    expected = padded_encoder(weights, model.config, sequences)
+    torch.testing.assert_close(encoded.hidden, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(encoded.pooled, model.pooler(expected[sequences.cu_seqlens[:-1]]))
+    ours, theirs = gradients(model, encoded.hidden), gradients(model, expected)
     for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_a_sequence_does_not_see_its_neighbours() -> None:
-    model = small_model()
-    together = some_sequences([9, 30, 12])
+@pytest.mark.parametrize("kind", [{}, MODERN], ids=["bert", "modern"])
+def test_in_fp32_too(kind: dict[str, Any]) -> None:
+    model, sequences = small_model(**kind).float(), some_sequences(LENGTHS)
+    weights = {name: value.double() for name, value in model.encoder.named_parameters()}
+    expected = padded_encoder(weights, model.config, sequences).float()
+    torch.testing.assert_close(model(sequences).hidden, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [{}, MODERN], ids=["bert", "modern"])
+def test_flash_attention_is_given_what_equals_the_buckets(
+    kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, sequences = small_model(**kind), some_sequences(LENGTHS)
+    in_buckets = model(sequences).hidden
+    monkeypatch.setattr(attention, "flash_reads", lambda _: True)
+    monkeypatch.setattr("bert_lightning.model.bert.flash_reads", lambda _: True)
+    flat = model(sequences).hidden
+    torch.testing.assert_close(flat, in_buckets, rtol=1e-9, atol=1e-9)
+    for a, b in zip(gradients(model, flat), gradients(model, in_buckets), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [{}, MODERN], ids=["bert", "modern"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_changing_one_sequence_leaves_its_neighbours_as_they_are_to_the_bit(
+    kind: dict[str, Any], bf16: bool
+) -> None:
+    model, sequences = small_model(**kind).float(), some_sequences([9, 30, 12, 30])
+    changed = sequences.token_ids.clone()
+    changed[9:39] = (changed[9:39] + 1) % 50
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        before = model(sequences).hidden
+        after = model(sequences._replace(token_ids=changed)).hidden
+    assert not torch.equal(before[9:39], after[9:39])
+    assert torch.equal(before[:9], after[:9])
+    assert torch.equal(before[39:], after[39:])
+
+
+@pytest.mark.parametrize("kind", [{}, MODERN], ids=["bert", "modern"])
+def test_a_sequence_is_the_same_alone_and_among_others(kind: dict[str, Any]) -> None:
+    model, together = small_model(**kind), some_sequences([9, 30, 12])
     alone = lay_end_to_end(
         together.token_ids[:9].numpy(), together.token_type_ids[:9].numpy(), np.array([9])
     )
     hidden = model(together).hidden[:9]
     torch.testing.assert_close(hidden, model(alone).hidden, rtol=1e-10, atol=1e-12)
+
+
+def test_rotary_positions_tell_order_without_a_vector_of_their_own() -> None:
+    model = small_model(position_embedding=PositionEmbedding.rotary)
+    assert not any("position" in name for name, _ in model.named_parameters())
+    forwards = lay_end_to_end(np.array([3, 4, 5]), np.zeros(3), np.array([3]))
+    backwards = lay_end_to_end(np.array([5, 4, 3]), np.zeros(3), np.array([3]))
+    assert not torch.allclose(model(forwards).hidden[1], model(backwards).hidden[1])
+
+
+def test_rotary_positions_need_heads_of_an_even_size() -> None:
+    with pytest.raises(UserError, match="heads of 3 values"):
+        ModelConfig(
+            hidden_size=9, num_attention_heads=3, position_embedding=PositionEmbedding.rotary
+        )
+
+
+@pytest.mark.parametrize("kind", [{}, MODERN], ids=["bert", "modern"])
+def test_under_bf16_activations_are_bf16_and_parameters_are_not(kind: dict[str, Any]) -> None:
+    model, sequences = small_model(**kind).float(), some_sequences(LENGTHS)
+    exact = model(sequences).hidden
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(sequences).hidden
+    assert rough.dtype is torch.bfloat16
+    assert ((rough.float() - exact).norm() / exact.norm()).item() < 0.05
+    rough.float().pow(2).sum().backward()
+    assert {parameter.grad.dtype for parameter in model.encoder.parameters()} == {torch.float32}
+
+
+def test_activation_checkpointing_changes_memory_and_nothing_else() -> None:
+    options = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
+    sequences = some_sequences(LENGTHS)
+
+    def results(model: BertForPreTraining) -> tuple[list[torch.Tensor], int]:
+        kept = 0
+
+        def count(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal kept
+            kept += tensor.numel()
+            return tensor
+
+        torch.manual_seed(2)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            hidden = model(sequences).hidden
+        before_backward = kept
+        return [hidden, *gradients(model, hidden)], before_backward
+
+    plain, kept = results(small_model(**options))
+    checkpointed, kept_less = results(small_model(**options, activation_checkpointing=True))
+    assert all(map(torch.equal, checkpointed, plain))
+    assert kept_less < kept / 3
 
 
 def test_the_decoder_is_tied_to_the_embedding_and_the_start_is_normal() -> None:

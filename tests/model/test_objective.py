@@ -1,9 +1,12 @@
 """The joint loss against the textbook formula, and its exactness under every division."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bert_lightning.batch import PretrainBatch, lay_end_to_end
 from bert_lightning.config import ModelConfig, ObjectiveConfig
@@ -124,6 +127,51 @@ def test_under_bf16_the_loss_is_near_and_the_gradients_have_the_parameters_types
     assert x.grad.dtype is weight.grad.dtype is bias.grad.dtype is torch.float32
     (expected,) = torch.autograd.grad(exact / 600, weight)
     assert ((weight.grad - expected).norm() / expected.norm()).item() < 0.02
+
+
+def test_a_label_among_equally_high_logits_is_a_part_of_one_right() -> None:
+    logits = torch.tensor([[2.0, 2, 1, 2], [0, 3, 3, 0], [1, 0, 0, 0]], dtype=torch.float64)
+    labels = torch.tensor([0, 2, 1])  # among three highest, among two, not among them
+    x, weight = torch.eye(3, dtype=torch.float64), logits.T.contiguous()
+    _, correct = linear_cross_entropy_sum(x, weight, torch.zeros(4, dtype=torch.float64), labels)
+    assert correct.item() == pytest.approx(1 / 3 + 1 / 2)
+
+
+@pytest.mark.parametrize("vocab", [5, 1023, 1024, 1025, 20_256])
+def test_the_sums_of_bf16_rows_are_better_than_bf16(vocab: int) -> None:
+    torch.manual_seed(0)
+    e = torch.rand(500, vocab).bfloat16()
+    sums = objective._row_sums(e, torch.float32)
+    assert sums.shape == (500, 1)
+    error = sums[:, 0].double() / e.double().sum(1) - 1
+    assert error.abs().max() < 2**-9  # half the distance of two bf16 numbers
+    assert error.mean().abs() < 5 * error.std() / 500**0.5 + 1e-7  # and to either side
+
+
+def test_the_heads_memory_does_not_grow_with_masked_tokens_times_vocabulary() -> None:
+    def peak(masked: int) -> int:
+        """The largest tensor that is made on the way to the gradients, in values."""
+        x = torch.randn(masked, 8, requires_grad=True)
+        weight = torch.randn(2000, 8, requires_grad=True)
+        bias, labels = torch.zeros(2000, requires_grad=True), torch.randint(0, 2000, (masked,))
+        largest = 0
+
+        class Watch(TorchDispatchMode):
+            def __torch_dispatch__(
+                self, func: Any, types: Any, args: Any, kwargs: Any = None
+            ) -> Any:
+                nonlocal largest
+                result = func(*args, **(kwargs or {}))
+                made = result if isinstance(result, tuple | list) else [result]
+                sizes = [tensor.numel() for tensor in made if isinstance(tensor, torch.Tensor)]
+                largest = max(largest, *sizes, 0)
+                return result
+
+        with Watch():
+            linear_cross_entropy_sum(x, weight, bias, labels)[0].backward()
+        return largest
+
+    assert peak(4 * objective.CHUNK) == peak(16 * objective.CHUNK) == objective.CHUNK * 2000
 
 
 def test_without_gradients_none_are_made() -> None:
