@@ -57,11 +57,6 @@ def find_devices(config: TrainConfig) -> Devices:
         UserError: where more is asked for than the machine has.
     """
     wanted, devices = config.trainer.accelerator, config.trainer.devices
-    if wanted not in _ACCELERATORS:
-        raise UserError(
-            f"trainer.accelerator={wanted} is not one of {', '.join(_ACCELERATORS)}"
-            + did_you_mean(wanted, _ACCELERATORS)
-        )
     gpus = torch.cuda.device_count()
     if wanted in ("gpu", "cuda") and not gpus:
         raise UserError(
@@ -85,12 +80,7 @@ def find_devices(config: TrainConfig) -> Devices:
         )
     if wanted == "cpu" and devices in ("auto", -1):
         devices = 1
-    check_precision(config.trainer.precision, wanted)
-    if config.strategy.name is StrategyName.fsdp and wanted not in ("gpu", "cuda"):
-        raise UserError(
-            f"strategy=fsdp shards a model over CUDA GPUs, and this run is on {wanted} with {gpus} "
-            "GPUs found; strategy=ddp shares the work among CPU processes"
-        )
+    check_supported(config, wanted)
     return Devices(wanted, devices, count, config.trainer.num_nodes)
 
 
@@ -107,7 +97,18 @@ def count_devices(devices: Any, available: int) -> tuple[int, int]:
     return len(devices), max(devices)
 
 
-def check_precision(precision: str, accelerator: str) -> None:
+def check_supported(config: TrainConfig, accelerator: str) -> None:
+    """Whether the precision and the strategy exist, and work on this accelerator.
+
+    Raises:
+        UserError: where they do not.
+    """
+    precision = config.trainer.precision
+    if accelerator not in _ACCELERATORS:
+        raise UserError(
+            f"trainer.accelerator={accelerator} is not one of {', '.join(_ACCELERATORS)}"
+            + did_you_mean(accelerator, _ACCELERATORS)
+        )
     if precision not in _PRECISIONS:
         raise UserError(
             f"trainer.precision={precision} is not one of {', '.join(_PRECISIONS)}"
@@ -117,6 +118,12 @@ def check_precision(precision: str, accelerator: str) -> None:
         raise UserError(
             f"trainer.precision={precision} needs a GPU, and this run is on the CPU; "
             "use trainer.precision=bf16-mixed"
+        )
+    if config.strategy.name is StrategyName.fsdp and accelerator not in ("gpu", "cuda"):
+        raise UserError(
+            f"strategy=fsdp shards a model over CUDA GPUs, and this run is on {accelerator} with "
+            f"{torch.cuda.device_count()} GPUs found; strategy=ddp shares the work among CPU "
+            "processes"
         )
 
 
