@@ -9,6 +9,7 @@ from rich.table import Table
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.plain import to_plain
+from bert_lightning.model.cost import Flops, Parameters
 from bert_lightning.training.memory import USABLE
 from bert_lightning.training.plan import GIB, H100_SHARE, Plan, PlanOptions, Way, plan
 
@@ -51,6 +52,10 @@ def show_plan(config: TrainConfig, options: PlanOptions, as_json: bool) -> None:
     if as_json:
         found = {
             **asdict(made),
+            "parameters": _with_total(made.parameters),
+            "forward_flops": _with_total(made.forward_flops),
+            "training_flops": _with_total(made.training_flops),
+            "memory": {**asdict(made.memory), "state": made.memory.state},
             "fits": made.fits,
             "usable": made.usable,
             "needed": made.needed,
@@ -69,6 +74,10 @@ def show_plan(config: TrainConfig, options: PlanOptions, as_json: bool) -> None:
     console.print()
     for sentence in findings(made):
         console.print(sentence)
+
+
+def _with_total(counted: Parameters | Flops) -> dict[str, float]:
+    return {**asdict(counted), "total": counted.total}
 
 
 def findings(made: Plan) -> list[str]:
@@ -153,7 +162,8 @@ def _what_helps(made: Plan) -> list[str]:
 def _time(made: Plan) -> str:
     rate = f"{made.tflops:,.1f} TFLOP/s a device"
     if made.rate_is_assumed:
-        rate += f" (assumed: {_percent(H100_SHARE)} of an H100's peak in {made.config.trainer.precision})"
+        precision = made.config.trainer.precision
+        rate += f" (assumed: {_percent(H100_SHARE)} of an H100's peak in {precision})"
     return (
         f"{made.steps:,} steps of {made.config.data.global_batch_size:,} sequences, "
         f"{made.tokens:.3g} real tokens: {_hours(made.hours)} at {rate}."

@@ -13,8 +13,10 @@ The activations are counted from the layers' code, per token, in vectors of `h` 
 * the input of the activation: `i`; with `glu` both its halves and the activated one: `3 i`;
 * in buckets, the softmax, its dropout mask and their product: `3 H l`; a flash kernel keeps none.
 
-Left out, as below a hundredth: the statistics of norms, and rotary angles. What compiled blocks
-keep is torch's choice; for them this is a rough figure.
+The tests hold this against what models keep on CPU in every precision. What is CUDA's alone, the
+flash kernel and masks of one byte, and what ddp and fsdp add, follows from their code and has not
+been measured. Left out, as below a hundredth in large models: the statistics of norms, and rotary
+angles. What compiled blocks keep is torch's choice; for them this is a rough figure.
 """
 
 from dataclasses import dataclass, fields
