@@ -27,7 +27,7 @@ ORDER = (
     ),
     *("data.pairs", "data.masking", "data.batches", "data.floors"),
     *("data.shallow", "data.statistics"),
-    *("model", "training", "inference", "report", "inspection", "cli"),
+    *("model", "training", "inference", "report", "inspection", "planning", "cli"),
 )
 """Top to bottom; `model`, `training` and `inference` are rooms of several modules."""
 

@@ -10,6 +10,7 @@ import torch
 from bert_lightning.config import StrategyName, TrainConfig
 from bert_lightning.data.batches import Share
 from bert_lightning.errors import UserError, did_you_mean
+from bert_lightning.training.memory import USABLE, known_vocab_size, memory
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,8 @@ _PRECISIONS = (
     "bf16",
     "64",
 )
-_SHARE_OF_MEMORY = 0.4
-"""The share of free memory that a micro-batch's activations may take."""
+_SHARE_OF_HOST = 0.5
+"""The share of the host's free memory that a run may take; others live there too."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Devices:
     def world_size(self) -> int:
         return self.count * self.num_nodes
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.accelerator in ("gpu", "cuda")
+
 
 def find_devices(config: TrainConfig) -> Devices:
     """Resolves `auto`: GPUs where there are any, CPU processes otherwise.
@@ -52,11 +57,6 @@ def find_devices(config: TrainConfig) -> Devices:
         UserError: where more is asked for than the machine has.
     """
     wanted, devices = config.trainer.accelerator, config.trainer.devices
-    if wanted not in _ACCELERATORS:
-        raise UserError(
-            f"trainer.accelerator={wanted} is not one of {', '.join(_ACCELERATORS)}"
-            + did_you_mean(wanted, _ACCELERATORS)
-        )
     gpus = torch.cuda.device_count()
     if wanted in ("gpu", "cuda") and not gpus:
         raise UserError(
@@ -72,7 +72,7 @@ def find_devices(config: TrainConfig) -> Devices:
         else:
             wanted = "cpu"
     available = gpus if wanted in ("gpu", "cuda") else 1
-    count, highest = _count(devices, available)
+    count, highest = count_devices(devices, available)
     if wanted in ("gpu", "cuda") and max(count, highest + 1) > gpus:
         raise UserError(
             f"trainer.devices={devices} asks for more GPUs than the {gpus} that torch finds; "
@@ -80,16 +80,11 @@ def find_devices(config: TrainConfig) -> Devices:
         )
     if wanted == "cpu" and devices in ("auto", -1):
         devices = 1
-    _check_precision(config.trainer.precision, wanted)
-    if config.strategy.name is StrategyName.fsdp and wanted not in ("gpu", "cuda"):
-        raise UserError(
-            f"strategy=fsdp shards a model over CUDA GPUs, and this run is on {wanted} with {gpus} "
-            "GPUs found; strategy=ddp shares the work among CPU processes"
-        )
+    check_supported(config, wanted)
     return Devices(wanted, devices, count, config.trainer.num_nodes)
 
 
-def _count(devices: Any, available: int) -> tuple[int, int]:
+def count_devices(devices: Any, available: int) -> tuple[int, int]:
     """How many devices are meant, and the highest index named, -1 where none is."""
     if devices in ("auto", -1, "-1"):
         return max(1, available), -1
@@ -102,7 +97,18 @@ def _count(devices: Any, available: int) -> tuple[int, int]:
     return len(devices), max(devices)
 
 
-def _check_precision(precision: str, accelerator: str) -> None:
+def check_supported(config: TrainConfig, accelerator: str) -> None:
+    """Whether the precision and the strategy exist, and work on this accelerator.
+
+    Raises:
+        UserError: where they do not.
+    """
+    precision = config.trainer.precision
+    if accelerator not in _ACCELERATORS:
+        raise UserError(
+            f"trainer.accelerator={accelerator} is not one of {', '.join(_ACCELERATORS)}"
+            + did_you_mean(accelerator, _ACCELERATORS)
+        )
     if precision not in _PRECISIONS:
         raise UserError(
             f"trainer.precision={precision} is not one of {', '.join(_PRECISIONS)}"
@@ -113,12 +119,21 @@ def _check_precision(precision: str, accelerator: str) -> None:
             f"trainer.precision={precision} needs a GPU, and this run is on the CPU; "
             "use trainer.precision=bf16-mixed"
         )
+    if config.strategy.name is StrategyName.fsdp and accelerator not in ("gpu", "cuda"):
+        raise UserError(
+            f"strategy=fsdp shards a model over CUDA GPUs, and this run is on {accelerator} with "
+            f"{torch.cuda.device_count()} GPUs found; strategy=ddp shares the work among CPU "
+            "processes"
+        )
 
 
-def divide_global_batch(config: TrainConfig, devices: Devices) -> Share:
+def divide_global_batch(
+    config: TrainConfig, devices: Devices, available: float | None = None
+) -> Share:
     """How many pairs each device holds at a time, and how often, to see the global batch.
 
-    The rank is 0: the process learns its own only when the group exists.
+    The rank is 0: the process learns its own only when the group exists. `available` is the memory
+    of a device in bytes; None asks this machine's.
 
     Raises:
         UserError: where the sizes do not multiply to the global batch size.
@@ -142,33 +157,17 @@ def divide_global_batch(config: TrainConfig, devices: Devices) -> Share:
         )
     per_device = total // world
     if micro is None and accumulation is None:
-        micro = _largest_that_fits(config, devices, per_device)
+        room = _available(devices) if available is None else available
+        needs = memory(config, known_vocab_size(config), devices.world_size, devices.on_gpu)
+        fitting = max(1, needs.largest_micro_batch(room))
+        micro = max(n for n in range(1, per_device + 1) if per_device % n == 0 and n <= fitting)
     if micro is None:
         micro = per_device // (accumulation or 1)
     return Share(0, world, micro, per_device // micro)
 
 
-def _largest_that_fits(config: TrainConfig, devices: Devices, per_device: int) -> int:
-    budget = _SHARE_OF_MEMORY * _free_memory(devices)
-    fitting = max(1, int(budget // activation_bytes(config)))
-    divisors = [size for size in range(1, per_device + 1) if per_device % size == 0]
-    return max(size for size in divisors if size <= fitting)
-
-
-def activation_bytes(config: TrainConfig) -> int:
-    """Bytes that one pair of full length keeps for the backward pass, in fp32.
-
-    Counted from the layers' code: of each token, fourteen vectors of the hidden size and three of
-    the feed-forward's in each block, and four rows of attention weights for each head.
-    """
-    model, length = config.model, config.data.max_length
-    block = 14 * model.hidden_size + 3 * model.intermediate_size
-    block += 4 * model.num_attention_heads * length
-    return 4 * length * (model.num_hidden_layers * block + 6 * model.hidden_size)
-
-
-def _free_memory(devices: Devices) -> float:
-    if devices.accelerator in ("gpu", "cuda"):
-        return float(torch.cuda.mem_get_info()[0])
+def _available(devices: Devices) -> float:
+    if devices.on_gpu:
+        return USABLE * torch.cuda.mem_get_info()[0]
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return free / devices.count
+    return _SHARE_OF_HOST * free / devices.count

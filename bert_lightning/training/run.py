@@ -24,7 +24,7 @@ from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.training.checkpoints import describe_run
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.devices import divide_global_batch, find_devices
-from bert_lightning.training.memory import keep_freed_memory
+from bert_lightning.training.allocator import keep_freed_memory
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.trainer import build_trainer
 

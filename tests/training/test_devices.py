@@ -10,10 +10,10 @@ from bert_lightning.config import StrategyConfig, StrategyName, TrainConfig, Tra
 from bert_lightning.errors import UserError
 from bert_lightning.training.devices import (
     Devices,
-    activation_bytes,
     divide_global_batch,
     find_devices,
 )
+from bert_lightning.training.memory import memory
 
 
 def config(devices: Any = "auto", **options: Any) -> TrainConfig:
@@ -106,9 +106,16 @@ def test_sizes_that_do_not_multiply_name_the_nearest(
         assert f"data.global_batch_size={size}" in str(error.value)
 
 
-def test_a_micro_batch_is_chosen_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = config(1, accelerator="cpu")
-    room = 100.5 * activation_bytes(wanted) / 0.4
-    monkeypatch.setattr("bert_lightning.training.devices._free_memory", lambda _: room)
-    share = divide_global_batch(wanted, Devices("cpu", 1, 1, 1))
-    assert (share.micro_batch_size, share.accumulation) == (64, 8)
+@pytest.mark.parametrize(
+    ("room_for", "expected"), [(100.5, (64, 8)), (512, (512, 1)), (1, (1, 512)), (0.5, (1, 512))]
+)
+def test_a_micro_batch_is_chosen_that_fits(
+    monkeypatch: pytest.MonkeyPatch, room_for: float, expected: tuple[int, int]
+) -> None:
+    wanted, one = config(1, accelerator="cpu"), Devices("cpu", 1, 1, 1)
+    needs = memory(wanted, 30_522, 1, on_gpu=False)
+    room = needs.state + needs.head + room_for * needs.sequence.total
+    monkeypatch.setattr("bert_lightning.training.devices._available", lambda _: room)
+    share = divide_global_batch(wanted, one)
+    assert (share.micro_batch_size, share.accumulation) == expected
+    assert divide_global_batch(wanted, one, available=room) == share
