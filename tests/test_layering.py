@@ -16,6 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     *("errors", "config", "batch"),
     *("data.randomness", "data.sentences", "data.builtin", "data.tables", "data.text_files"),
+    "data.hub",
     *(
         "data.hold_out",
         "data.corpus",
@@ -27,9 +28,9 @@ ORDER = (
     ),
     *("data.pairs", "data.masking", "data.batches", "data.floors"),
     *("data.shallow", "data.statistics"),
-    *("model", "training", "inference", "report", "inspection", "cli"),
+    *("model", "pretrained", "training", "inference", "report", "inspection", "cli"),
 )
-"""Top to bottom; `model`, `training` and `inference` are rooms of several modules."""
+"""Top to bottom; `model`, `pretrained`, `training` and `inference` are rooms of several modules."""
 
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "lightning": "training.",
@@ -37,6 +38,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "omegaconf": "cli",
     "datasets": "data.",
     "tokenizers": ("data.tokenizer", "data.vocab"),
+    "transformers": "inference.export",
 }
 MOST_LINES = 270
 LONGER = {"model.bert": 400}
