@@ -22,6 +22,7 @@ ORDER = (
         "data.corpus",
         "data.tokenizer",
         "data.vocab",
+        "data.extension",
         "data.encoding",
         "data.store",
         "data.prepare",

@@ -26,7 +26,7 @@ output.seq_relationship_logits.softmax(-1)[0, 0]  # class 0: the second text fol
 ```
 
 """
-_NO_COUNTERPART = """Hugging Face's transformers has no class for this architecture, bert-lightning has:
+_NO_COUNTERPART = """transformers has no class for this architecture; bert-lightning loads it:
 
 """
 _WITH_BERT_LIGHTNING = """```python

@@ -44,7 +44,9 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 """Module by module; several of theirs are stacked in ours. `{}` is the layer."""
 WORDS, DECODER = "encoder.embeddings.word.weight", "mlm_head.decoder.weight"
-"""Two names of one tied matrix."""
+"""Two names of one tied matrix, `(vocab, hidden)`."""
+DECODER_BIAS = "mlm_head.decoder.bias"
+"""`(vocab,)`"""
 HEADS = {
     "pooler": "pooler",
     "mlm_head": "masked-language-model head",
@@ -54,7 +56,7 @@ HEADS = {
 OWN_TYPE = "bert_lightning"
 """The `model_type` of what Hugging Face has no counterpart for."""
 
-_DECODER, _DECODER_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
+_THEIR_DECODER = "cls.predictions.decoder"
 _DEFAULTS: dict[str, Any] = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -159,10 +161,10 @@ def from_hugging_face(state: Mapping[str, Tensor], num_hidden_layers: int) -> Tr
     theirs = {_todays(name): value for name, value in state.items()}
     for buffer in ("position_ids", "token_type_ids"):
         theirs.pop(f"bert.embeddings.{buffer}", None)
-    bias = theirs.pop(_DECODER_BIAS, None)
+    bias = theirs.pop(f"{_THEIR_DECODER}.bias", None)
     if bias is not None:
         theirs.setdefault("cls.predictions.bias", bias)
-    decoder = theirs.pop(_DECODER, None)
+    decoder = theirs.pop(f"{_THEIR_DECODER}.weight", None)
     ours: dict[str, Tensor] = {}
     missing: dict[str, list[str]] = {}
     for own, names, kind in _parameters(num_hidden_layers):
@@ -183,7 +185,7 @@ def from_hugging_face(state: Mapping[str, Tensor], num_hidden_layers: int) -> Tr
     if decoder is not None and not torch.equal(decoder, ours[WORDS]):
         raise UserError(
             "the decoder of the masked-language-model head has weights of its own "
-            f"({_DECODER}), and in this model they are the word embedding's "
+            f"({_THEIR_DECODER}.weight), and in this model they are the word embedding's "
             "(tie_word_embeddings=true)"
         )
     return Translated({**ours, DECODER: ours[WORDS]}, heads, tuple(theirs))
