@@ -31,6 +31,8 @@ def extend(
     Raises:
         UserError: where the tokenizer is of another kind.
     """
+    if not config.extend:
+        return tokenizer
     if text_format is Format.wikitext:
         sentences = without_unk(sentences)
     content = json.loads(tokenizer.to_str())

@@ -70,9 +70,8 @@ def prepare(
 
     Args:
         data: the text.
-        tokenizer_config: how its tokenizer is made or found.
-        base: the tokenizer of a model to go on from; it takes the place of the config's, and
-            `extend` adds to it.
+        tokenizer_config: how its tokenizer is made, found or extended.
+        base: the tokenizer of a model to go on from, in place of the config's.
 
     Raises:
         UserError: where the text cannot be had, or cannot be made into sentence pairs.
@@ -151,14 +150,12 @@ def _open_or_build(
     )
 
 
-def _identity(
-    source: TextSource, tokenizer_config: TokenizerConfig, base: Tokenizer | None
-) -> dict[str, Any]:
+def _identity(source: TextSource, words: TokenizerConfig, base: Tokenizer | None) -> dict[str, Any]:
     """All that decides a store's content."""
     files = [Path(str(module.__file__)) for module in _CODE] + [Path(__file__)]
     return {
         "source": source.fingerprint,
-        "tokenizer": asdict(tokenizer_config),
+        "tokenizer": asdict(words),
         "tokenizer_base": hashlib.sha256(base.to_str().encode()).hexdigest() if base else None,
         "code": {file.stem: text_files.hash_file(file) for file in files},
     }
@@ -241,8 +238,6 @@ def _write_splits(
 def _make_tokenizer(
     source: TextSource, config: TokenizerConfig, base: Tokenizer | None
 ) -> Tokenizer:
-    if base is not None and not config.extend:
-        return base
     train = (document for split, document in source.read() if split == "train")
     text = (sentence for document in train for paragraph in document for sentence in paragraph)
     if base is not None:

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bert_lightning import __version__
 from bert_lightning.batch import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK
 from bert_lightning.errors import UserError
 from bert_lightning.inference.model_card import model_card
@@ -33,7 +32,8 @@ TOLERANCE = 1e-5
 """How far two outputs may lie apart: absolute up to 1, above that relative to the largest."""
 TOKENIZER, TOKENIZER_CONFIG, CARD = "tokenizer.json", "tokenizer_config.json", "README.md"
 FILES = frozenset({CONFIG, SAFETENSORS, TOKENIZER, TOKENIZER_CONFIG, CARD})
-_MARK = "bert_lightning_version"
+_MARK = "bert_lightning_export"
+"""The key of config.json by which an export is known, and its layout."""
 _TRICKY = "The Crane's café flew 3.5 @-@ miles<unk>: [MASK], naïve ##ly!"
 """Text on which tokenizers that are not quite the same part ways."""
 _NO_LIMIT = 2**31
@@ -118,7 +118,7 @@ def _put(aside: Path, target: Path) -> None:
 def _write(bert: PretrainedBert, folder: Path) -> None:
     model, tokenizer = bert.model, bert.tokenizer
     config = to_config(model.config, model.encoder.embeddings.word.num_embeddings)
-    config |= {"pad_token_id": tokenizer.token_to_id(PAD), _MARK: __version__}
+    config |= {"pad_token_id": tokenizer.token_to_id(PAD), _MARK: 1}
     state = {name: value.float() for name, value in model.state_dict().items()}
     if has_counterpart(model.config):
         state = to_hugging_face(state)

@@ -15,6 +15,7 @@ _SCORES = {
     "nsp_loss": "sentence pairs, loss (nats)",
     "nsp_accuracy": "sentence pairs, accuracy",
 }
+_PLACES = {"run_dir", "cache_dir", "path", "default_root_dir", "init_from"}
 _WITH_TRANSFORMERS = """```python
 from transformers import AutoTokenizer, BertForPreTraining
 
@@ -82,19 +83,29 @@ def _use(name: str, model: BertForPreTraining) -> str:
 
 def _training(source: Source) -> str:
     about = source.about
-    stand_in = f", in place of the one asked for: {about['fallback_reason']}"
-    config = json.dumps(about.get("config", {}), indent=2)
+    origin = str(about.get("corpus_origin"))
+    reason = about.get("fallback_reason")
+    config = json.dumps(_public(about.get("config", {})), indent=2)
     return f"""## Training
 
-Data: {about.get("corpus")} ({about.get("corpus_origin")}){
-        stand_in if about.get("fallback_reason") else ""
+Data: {about.get("corpus")} ({Path(origin).name if Path(origin).is_absolute() else origin}){
+        f", in place of the one asked for: {reason}" if reason else ""
     }.
-The weights are those of optimiser step {about.get("step")}. The whole configuration:
+The weights are those of optimiser step {about.get("step")}. All options that were set:
 
 ```json
 {config}
 ```
 """
+
+
+def _public(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without those that are null, or say where on the machine something lay."""
+    return {
+        name: _public(value) if isinstance(value, Mapping) else value
+        for name, value in options.items()
+        if value is not None and name not in _PLACES
+    }
 
 
 def _scores(source: Source) -> str:
@@ -120,8 +131,11 @@ without context, by the frequencies of words and labels alone:
 
 
 def _summary(source: Source) -> Mapping[str, Any]:
+    checkpoints = Path(source.name).parent
+    if checkpoints.name != "checkpoints":
+        return {}
     try:
-        file = Path(source.name).parent.parent / "summary.json"
+        file = checkpoints.parent / "summary.json"
         summary = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # a checkpoint on its own, or a run that was stopped before it was summarised

@@ -21,7 +21,14 @@ from bert_lightning.data.tokenizer import (
 )
 from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.hf import OWN_TYPE, Translated, from_config, from_hugging_face
+from bert_lightning.model.hf import (
+    DECODER,
+    OWN_TYPE,
+    WORDS,
+    Translated,
+    from_config,
+    from_hugging_face,
+)
 from bert_lightning.pretrained.checkpoints import (
     DamagedCheckpointError,
     find_checkpoints,
@@ -154,7 +161,9 @@ def _read_folder(folder: Path, name: str) -> Source:
     try:
         config, vocab_size = from_config(values)
         if values.get("model_type") == OWN_TYPE:
-            translated = Translated(read_weights(folder), frozenset(), ())
+            weights = read_weights(folder)
+            tied = {DECODER: weights[WORDS]} if WORDS in weights else {}
+            translated = Translated({**weights, **tied}, frozenset(), ())
         else:
             translated = from_hugging_face(read_weights(folder), config.num_hidden_layers)
     except UserError as error:
