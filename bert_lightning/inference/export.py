@@ -3,20 +3,22 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bert_lightning.batch import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK
 from bert_lightning.errors import UserError
 from bert_lightning.inference.model_card import model_card
-from bert_lightning.inference.pretrained import PretrainedBert, load
+from bert_lightning.inference.pretrained import PretrainedBert
 from bert_lightning.inference.represent import Text, inference, max_length, run, tokenize
 from bert_lightning.model.hf import (
     DECODER,
@@ -61,7 +63,7 @@ class Outputs(NamedTuple):
 
 
 def export(path: str | PathLike[str], folder: str | PathLike[str]) -> Exported:
-    """Writes config, weights, tokenizer and model card of whatever :func:`load` can load.
+    """Writes config, weights, tokenizer and model card of a model that can be loaded.
 
     They are written aside, loaded again and compared with the model, and only then renamed to
     `folder`; an earlier export there is replaced.
@@ -81,17 +83,25 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> Exported:
     _check_free(target)
     aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        aside.mkdir(parents=True)
-        _write(bert, aside)
-        card = model_card(target.name, source, bert.model)
-        (aside / CARD).write_text(card, encoding="utf-8")
+        with _writing(target):
+            aside.mkdir(parents=True)
+            _write(bert, aside)
+            card = model_card(target.name, source, bert.model)
+            (aside / CARD).write_text(card, encoding="utf-8")
         checked_by, difference = _check(bert, aside)
-        _put(aside, target)
-    except OSError as error:
-        raise UserError(f"{target} cannot be written: {error.strerror or error}") from error
+        with _writing(target):
+            _put(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Exported(target, checked_by, difference)
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{target} cannot be written: {error}") from error
 
 
 def _check_free(target: Path) -> None:
@@ -151,7 +161,8 @@ def _check(bert: PretrainedBert, folder: Path) -> tuple[str, float]:
     if theirs is not None:
         checked_by = "transformers"
     else:
-        theirs = outputs(load(folder), texts)
+        again = open_source(folder)
+        theirs = outputs(PretrainedBert(build(again), again.tokenizer), texts)
     largest = 0.0
     for name, own, other in zip(Outputs._fields, ours, theirs, strict=True):
         difference = float((own - other).abs().max())

@@ -15,7 +15,7 @@ _SCORES = {
     "nsp_loss": "sentence pairs, loss (nats)",
     "nsp_accuracy": "sentence pairs, accuracy",
 }
-_PLACES = {"run_dir", "cache_dir", "path", "default_root_dir", "init_from"}
+_PLACES = {"run_dir", "cache_dir", "path", "default_root_dir"}
 _WITH_TRANSFORMERS = """```python
 from transformers import AutoTokenizer, BertForPreTraining
 
@@ -69,10 +69,12 @@ tags: [bert, masked-language-modelling, next-sentence-prediction]
 
 # {name}
 
-{kind} with its masked-language-model and next-sentence heads, pre-trained with bert-lightning:
-{config.num_hidden_layers} layers, {config.hidden_size} hidden, {config.num_attention_heads} heads,
-{parameters:,} parameters, {source.tokenizer.get_vocab_size():,} entries in the vocabulary, texts of
-up to {config.max_position_embeddings} tokens.
+{kind} with its masked-language-model and next-sentence heads, pre-trained with bert-lightning.
+
+- {config.num_hidden_layers} layers, {config.hidden_size} hidden, {config.num_attention_heads} heads
+- {parameters:,} parameters
+- {source.tokenizer.get_vocab_size():,} entries in the vocabulary
+- texts of up to {config.max_position_embeddings} tokens
 """
 
 
