@@ -116,7 +116,7 @@ def save_hf() -> Callable[..., Path]:
             torch.manual_seed(0)
             model = getattr(transformers, cls)(transformers.BertConfig(**config))
             for parameter in model.parameters():
-                torch.nn.init.normal_(parameter, std=0.2)
+                parameter.data.add_(torch.randn_like(parameter), alpha=0.2)
         model.save_pretrained(folder)
         vocabulary = {word: number for number, word in enumerate(HF_VOCABULARY)}
         tokenizer = transformers.BertTokenizer(vocabulary, do_lower_case=not cased)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from bert_lightning.config import Format, TokenizerConfig
-from bert_lightning.data.tokenizer import Tokenizer, load_tokenizer_text
+from bert_lightning.data.tokenizer import Tokenizer, load_tokenizer_text, rows_needed
 from bert_lightning.data.vocab import without_unk
 from bert_lightning.errors import UserError
 
@@ -48,8 +48,7 @@ def extend(
         for word, frequency in sorted(_count(tokenizer, sentences).items(), key=_rank)
         if frequency >= config.min_frequency and word not in known and any(map(str.isalpha, word))
     )
-    first = max(known.values()) + 1
-    for number, word in enumerate(islice(words, config.extend), first):
+    for number, word in enumerate(islice(words, config.extend), rows_needed(tokenizer)):
         content["model"]["vocab"][word] = number
     return load_tokenizer_text(json.dumps(content, ensure_ascii=False))
 

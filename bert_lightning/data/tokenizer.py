@@ -88,6 +88,11 @@ def special_id(tokenizer: Tokenizer, token: str) -> int:
     return number
 
 
+def rows_needed(tokenizer: Tokenizer) -> int:
+    """Rows of an embedding with one for each id; more than there are entries, where ids skip."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
 def add_template(tokenizer: Tokenizer) -> None:
     """Makes it lay texts out as `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`, as BERT does."""
     tokenizer.post_processor = TemplateProcessing(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from bert_lightning.data.tokenizer import rows_needed
 from bert_lightning.errors import UserError
 from bert_lightning.inference import predict
 from bert_lightning.inference.predict import Fill
@@ -31,10 +32,11 @@ class PretrainedBert:
 
     def __post_init__(self) -> None:
         rows = self.model.encoder.embeddings.word.num_embeddings
-        if self.tokenizer.get_vocab_size() > rows:
+        needed = rows_needed(self.tokenizer)
+        if needed > rows:
             raise UserError(
-                f"the tokenizer has {self.tokenizer.get_vocab_size()} tokens and the model only "
-                f"{rows} rows for them: use the tokenizer that the model was trained with"
+                f"the tokenizer has {needed} tokens and the model only {rows} rows for "
+                "them: use the tokenizer that the model was trained with"
             )
 
     def encode(

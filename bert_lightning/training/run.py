@@ -19,6 +19,7 @@ from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.prepare import prepare
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.data.store import PreparedCorpus
+from bert_lightning.data.tokenizer import rows_needed
 from bert_lightning.errors import UserError, writing
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.pretrained.initial import open_initial, start_from
@@ -141,7 +142,7 @@ def shown(folder: str) -> str:
 
 
 def _vocab_size(config: TrainConfig, corpus: PreparedCorpus, source: Source | None) -> int:
-    words, wanted = corpus.tokenizer.get_vocab_size(), config.model.vocab_size
+    words, wanted = rows_needed(corpus.tokenizer), config.model.vocab_size
     if wanted is not None and wanted < words:
         raise UserError(
             f"model.vocab_size={wanted} is smaller than the tokenizer's {words} words; "
