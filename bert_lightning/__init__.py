@@ -25,7 +25,8 @@ def load(path: str | PathLike[str]) -> "PretrainedBert":
     """Loads a trained model; see :func:`bert_lightning.inference.pretrained.load`.
 
     Args:
-        path: a run folder, a checkpoint file, or a folder of runs, of which the newest is taken.
+        path: a run folder, a checkpoint file, a folder of runs, of which the newest is taken, a
+            folder with a BERT in Hugging Face's format, or the name of one on its hub.
     """
     from bert_lightning.inference.pretrained import load  # torch comes with it, in seconds
 

@@ -29,6 +29,7 @@ from bert_lightning.data.statistics import (
     training_sample,
 )
 from bert_lightning.data.tokenizer import Tokenizer
+from bert_lightning.pretrained.initial import open_initial
 
 _BAR = 40
 _ROWS = {
@@ -62,7 +63,8 @@ def show_data(config: TrainConfig, examples: int) -> None:
         UserError: where the text cannot be had, or cannot be made into sentence pairs.
     """
     console = Console(highlight=False, markup=False)
-    data, corpus = config.data, prepare(config.data, config.tokenizer)
+    data, source = config.data, open_initial(config)
+    corpus = prepare(data, config.tokenizer, source.tokenizer if source else None)
     found = statistics(corpus, data, config.seed)
     vocab_size = corpus.tokenizer.get_vocab_size()
     console.print(f"{corpus.name}: {corpus.origin}")

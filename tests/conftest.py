@@ -1,9 +1,13 @@
 """Corpora that several rooms test with; none of them needs a network."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
 
 import pytest
+import torch
 
 from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
 from bert_lightning.data.prepare import prepare
@@ -78,3 +82,45 @@ def small_data(
 def small_corpus(small_data: DataConfig) -> PreparedCorpus:
     """That text, prepared: every word is in the vocabulary."""
     return prepare(small_data, TokenizerConfig(min_frequency=1))
+
+
+HF_VOCABULARY = (
+    *("[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),  # not 0 to 4, as in BERT's own
+    *("the", "crane", "is", "flying", "driver", "came", "he", "just", "left", "steel", "un"),
+    *("##load", "##ing", "don", "'", ".", ",", "Crane"),
+    *ascii_lowercase,
+    *(f"##{letter}" for letter in ascii_lowercase),
+)
+HF_SIZES = {
+    "hidden_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "max_position_embeddings": 32,
+    "type_vocab_size": 3,
+}
+"""Unequal, so that no two can be mistaken for one another."""
+
+
+@pytest.fixture
+def save_hf() -> Callable[..., Path]:
+    """Has transformers save a model of a class, with random weights, and its tokenizer."""
+    transformers = pytest.importorskip("transformers")
+
+    def save(
+        folder: Path, cls: str = "BertForPreTraining", cased: bool = False, **config: Any
+    ) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"vocab_size": len(HF_VOCABULARY) + 2, **HF_SIZES, **config}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = getattr(transformers, cls)(transformers.BertConfig(**config))
+            for parameter in model.parameters():
+                parameter.data.add_(torch.randn_like(parameter), alpha=0.2)
+        model.save_pretrained(folder)
+        vocabulary = {word: number for number, word in enumerate(HF_VOCABULARY)}
+        tokenizer = transformers.BertTokenizer(vocabulary, do_lower_case=not cased)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return save

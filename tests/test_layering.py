@@ -16,20 +16,23 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     *("errors", "config", "batch"),
     *("data.randomness", "data.sentences", "data.builtin", "data.tables", "data.text_files"),
+    "data.hub",
     *(
         "data.hold_out",
         "data.corpus",
         "data.tokenizer",
         "data.vocab",
+        "data.extension",
         "data.encoding",
         "data.store",
         "data.prepare",
     ),
     *("data.pairs", "data.masking", "data.batches", "data.floors"),
     *("data.shallow", "data.statistics"),
-    *("model", "training", "inference", "report", "inspection", "planning", "cli"),
+    *("model", "pretrained", "training", "inference", "report", "inspection", "planning"),
+    *("benchmark", "cli"),
 )
-"""Top to bottom; `model`, `training` and `inference` are rooms of several modules."""
+"""Top to bottom; the last ones, without a dot, are rooms of one or several modules."""
 
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "lightning": "training.",
@@ -37,6 +40,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "omegaconf": "cli",
     "datasets": "data.",
     "tokenizers": ("data.tokenizer", "data.vocab"),
+    "transformers": "inference.export",
 }
 MOST_LINES = 270
 LONGER = {"model.bert": 400}

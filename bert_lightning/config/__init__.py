@@ -86,6 +86,9 @@ class TrainConfig:
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     logger: LoggerConfig | None = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    init_from: str | None = None
+    """Weights to start from, and with them the tokenizer: a run, a checkpoint, a folder in Hugging
+    Face's format or a name on its hub; null starts from random weights."""
     seed: int = 0
     """Decides the initial weights, the order, the pairs, the masks and the dropout."""
     test: bool = False
@@ -105,6 +108,12 @@ class TrainConfig:
                 f"data.max_length={self.data.max_length} is more than "
                 f"model.max_position_embeddings={self.model.max_position_embeddings}: "
                 "shorten the one or raise the other"
+            )
+        if self.tokenizer.extend and self.init_from is None and self.tokenizer.path is None:
+            raise UserError(
+                f"tokenizer.extend={self.tokenizer.extend} adds words to an existing tokenizer, "
+                "and there is none: name one with init_from= or tokenizer.path=, or raise "
+                "tokenizer.vocab_size"
             )
         if self.trainer.max_steps != -1 and self.optim.warmup_steps > self.trainer.max_steps:
             raise UserError(

@@ -24,6 +24,9 @@ class TokenizerConfig:
     path: str | None = None
     """An existing tokenizer to use: a `tokenizer.json`, or a name on the Hugging Face hub such as
     `bert-base-uncased`; null builds one from the corpus, and the other options say how."""
+    extend: int = 0
+    """How many of the corpus's words to add to an existing tokenizer, that of `path` or of
+    `init_from`: the most frequent that it has only in pieces, or not at all."""
     vocab_size: int | None = None
     """Entries of the vocabulary, special tokens included; null, for words alone, is as many as
     `min_frequency` lets in."""
@@ -38,6 +41,8 @@ class TokenizerConfig:
     def __post_init__(self) -> None:
         if self.min_frequency < 1:
             raise UserError(f"tokenizer.min_frequency={self.min_frequency} must be 1 or more")
+        if self.extend < 0:
+            raise UserError(f"tokenizer.extend={self.extend} must be 0 or more")
         if self.vocab_size is not None and self.vocab_size < 6:
             raise UserError(
                 f"tokenizer.vocab_size={self.vocab_size} must be 6 or more: "

@@ -29,6 +29,7 @@ from bert_lightning.data import (
     builtin,
     corpus,
     encoding,
+    extension,
     hold_out,
     sentences,
     store,
@@ -50,6 +51,7 @@ _CODE = (
     builtin,
     corpus,
     encoding,
+    extension,
     hold_out,
     sentences,
     store,
@@ -61,15 +63,24 @@ _CODE = (
 _ASIDE = ".tmp"
 
 
-def prepare(data: DataConfig, tokenizer_config: TokenizerConfig) -> PreparedCorpus:
+def prepare(
+    data: DataConfig, tokenizer_config: TokenizerConfig, base: Tokenizer | None = None
+) -> PreparedCorpus:
     """Opens the prepared corpus, building it first where it is not in the cache.
+
+    Args:
+        data: the text.
+        tokenizer_config: how its tokenizer is made, found or extended.
+        base: the tokenizer of a model to go on from, in place of the config's.
 
     Raises:
         UserError: where the text cannot be had, or cannot be made into sentence pairs.
     """
     source = corpus.find_source(data)
+    if base is None and tokenizer_config.path is not None:
+        base = tokenizer.load_tokenizer(tokenizer_config.path)
     try:
-        return _open_or_build(source, data, tokenizer_config)
+        return _open_or_build(source, data, tokenizer_config, base)
     except UnavailableError as unavailable:
         advice = (
             "one run with the hub in reach keeps it for runs without; "
@@ -89,7 +100,7 @@ def prepare(data: DataConfig, tokenizer_config: TokenizerConfig) -> PreparedCorp
             advice,
         )
         return _open_or_build(
-            corpus.builtin_source(data), data, tokenizer_config, reason=str(unavailable)
+            corpus.builtin_source(data), data, tokenizer_config, base, reason=str(unavailable)
         )
 
 
@@ -103,9 +114,10 @@ def _open_or_build(
     source: TextSource,
     data: DataConfig,
     tokenizer_config: TokenizerConfig,
+    base: Tokenizer | None,
     reason: str | None = None,
 ) -> PreparedCorpus:
-    identity = _identity(source, tokenizer_config)
+    identity = _identity(source, tokenizer_config, base)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = cache_folder(data) / f"{source.name}-{key[:16]}"
     if store.find_damage(folder) is not None:
@@ -120,7 +132,7 @@ def _open_or_build(
                     log.warning(
                         "The prepared corpus %s is damaged: %s. It is built anew.", folder, damage
                     )
-                _build(folder, source, tokenizer_config, identity)
+                _build(folder, source, tokenizer_config, base, identity)
         finally:
             lock.release()
     manifest = store.read_manifest(folder)
@@ -138,14 +150,13 @@ def _open_or_build(
     )
 
 
-def _identity(source: TextSource, tokenizer_config: TokenizerConfig) -> dict[str, Any]:
+def _identity(source: TextSource, words: TokenizerConfig, base: Tokenizer | None) -> dict[str, Any]:
     """All that decides a store's content."""
-    given = tokenizer_config.path and Path(tokenizer_config.path).expanduser()
     files = [Path(str(module.__file__)) for module in _CODE] + [Path(__file__)]
     return {
         "source": source.fingerprint,
-        "tokenizer": asdict(tokenizer_config),
-        "tokenizer_file": text_files.hash_file(given) if given and given.is_file() else None,
+        "tokenizer": asdict(words),
+        "tokenizer_base": hashlib.sha256(base.to_str().encode()).hexdigest() if base else None,
         "code": {file.stem: text_files.hash_file(file) for file in files},
     }
 
@@ -169,11 +180,15 @@ def _check_pairs(origin: str, name: str, split: Split, config: PairsConfig) -> N
 
 
 def _build(
-    folder: Path, source: TextSource, tokenizer_config: TokenizerConfig, identity: dict[str, Any]
+    folder: Path,
+    source: TextSource,
+    tokenizer_config: TokenizerConfig,
+    base: Tokenizer | None,
+    identity: dict[str, Any],
 ) -> None:
     """Builds the store aside, where nobody else writes while the lock is held, and moves it."""
     aside = folder.with_name(folder.name + _ASIDE)
-    words = _frozen_tokenizer(folder) or _make_tokenizer(source, tokenizer_config)
+    words = _frozen_tokenizer(folder) or _make_tokenizer(source, tokenizer_config, base)
     with _writing(folder):
         _clean(folder.parent)
         for leftover in (aside, folder):
@@ -220,11 +235,13 @@ def _write_splits(
     return counts, files
 
 
-def _make_tokenizer(source: TextSource, config: TokenizerConfig) -> Tokenizer:
-    if config.path is not None:
-        return tokenizer.load_tokenizer(config.path)
+def _make_tokenizer(
+    source: TextSource, config: TokenizerConfig, base: Tokenizer | None
+) -> Tokenizer:
     train = (document for split, document in source.read() if split == "train")
     text = (sentence for document in train for paragraph in document for sentence in paragraph)
+    if base is not None:
+        return extension.extend(base, text, config, source.text_format)
     return vocab.build_tokenizer(text, config, source.text_format)
 
 

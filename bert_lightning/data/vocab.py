@@ -52,7 +52,7 @@ def build_word_tokenizer(
     tokenizer.normalizer = normalizers.Sequence(steps)
     if text_format is Format.wikitext:
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        sentences = _without_unk(sentences)
+        sentences = without_unk(sentences)
         if not config.lowercase:
             sentences = map(_without_special_words, sentences)
     else:
@@ -92,7 +92,7 @@ def build_wordpiece_tokenizer(
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     if text_format is Format.wikitext:
-        sentences = _without_unk(sentences)
+        sentences = without_unk(sentences)
     trainer = WordPieceTrainer(
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,
@@ -157,7 +157,8 @@ def _check_size(tokenizer: Tokenizer, config: TokenizerConfig, what: str) -> Non
     )
 
 
-def _without_unk(sentences: Iterable[str]) -> Iterable[str]:
+def without_unk(sentences: Iterable[str]) -> Iterable[str]:
+    """WikiText's sentences without its mark for words that it left out."""
     return (sentence.replace(_WIKITEXT_UNK, "") for sentence in sentences)
 
 

@@ -19,8 +19,11 @@ from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.prepare import prepare
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.data.store import PreparedCorpus
+from bert_lightning.data.tokenizer import rows_needed
 from bert_lightning.errors import UserError, writing
 from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.pretrained.initial import open_initial, start_from
+from bert_lightning.pretrained.source import Source
 from bert_lightning.training.checkpoints import describe_run
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.devices import divide_global_batch, find_devices
@@ -88,8 +91,9 @@ def fit(config: TrainConfig) -> FitResult:
     if devices.accelerator == "cpu":
         keep_freed_memory()
     share = divide_global_batch(config, devices)
-    corpus = prepare(config.data, config.tokenizer)
-    vocab_size = _vocab_size(config, corpus)
+    source = open_initial(config)
+    corpus = prepare(config.data, config.tokenizer, source.tokenizer if source else None)
+    vocab_size = _vocab_size(config, corpus, source)
     sampler = pair_sampler(corpus.splits["train"], config.data.pairs, config.data.max_length)
     steps = _steps(config, len(sampler))
     if config.test and "test" not in corpus.splits:
@@ -103,6 +107,8 @@ def fit(config: TrainConfig) -> FitResult:
         len(sampler),
         describe_run(config, corpus, vocab_size),
     )
+    if source is not None:
+        start_from(module.model, source, corpus.tokenizer)
     data = PretrainingData(corpus, config.data, config.seed, share, steps)
     validation_floors = _validation_floors(config, corpus, vocab_size)
     trainer = build_trainer(config, devices, share, steps, validation_floors)
@@ -138,14 +144,14 @@ def shown(folder: str) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _vocab_size(config: TrainConfig, corpus: PreparedCorpus) -> int:
-    words, wanted = corpus.tokenizer.get_vocab_size(), config.model.vocab_size
+def _vocab_size(config: TrainConfig, corpus: PreparedCorpus, source: Source | None) -> int:
+    words, wanted = rows_needed(corpus.tokenizer), config.model.vocab_size
     if wanted is not None and wanted < words:
         raise UserError(
             f"model.vocab_size={wanted} is smaller than the tokenizer's {words} words; "
             f"use model.vocab_size={words}, or null to follow the tokenizer"
         )
-    return wanted or words
+    return wanted or max(words, source.vocab_size if source else 0)
 
 
 def _steps(config: TrainConfig, epoch_size: int) -> int:

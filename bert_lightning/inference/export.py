@@ -1,0 +1,240 @@
+"""A trained model as a folder in Hugging Face's format, checked before it is there."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bert_lightning.batch import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK
+from bert_lightning.errors import UserError
+from bert_lightning.inference.model_card import model_card
+from bert_lightning.inference.pretrained import PretrainedBert
+from bert_lightning.inference.represent import Text, inference, max_length, run, tokenize
+from bert_lightning.model.hf import (
+    DECODER,
+    has_counterpart,
+    named,
+    to_config,
+    to_hugging_face,
+)
+from bert_lightning.pretrained.hf_folder import CONFIG, SAFETENSORS, read_config
+from bert_lightning.pretrained.source import build, open_source
+
+TOLERANCE = 1e-5
+"""How far two outputs may lie apart: absolute up to 1, above that relative to the largest."""
+TOKENIZER, TOKENIZER_CONFIG, CARD = "tokenizer.json", "tokenizer_config.json", "README.md"
+FILES = frozenset({CONFIG, SAFETENSORS, TOKENIZER, TOKENIZER_CONFIG, CARD})
+_MARK = "bert_lightning_export"
+"""The key of config.json by which an export is known, and its layout."""
+_TRICKY = "The Crane's café flew 3.5 @-@ miles<unk>: [MASK], naïve ##ly!"
+"""Text on which tokenizers that are not quite the same part ways."""
+_NO_LIMIT = 2**31
+
+
+class Exported(NamedTuple):
+    """What an export came to."""
+
+    folder: Path
+    checked_by: str
+    """`transformers`, or `bert-lightning`, which then loaded its own files back."""
+    difference: float
+    """The largest absolute difference of any output."""
+
+
+class Outputs(NamedTuple):
+    """All that a model says of some texts, laid end to end without padding."""
+
+    hidden: Tensor
+    """`(total, hidden)`"""
+    mlm_logits: Tensor
+    """`(total, vocab)`"""
+    nsp_logits: Tensor
+    """`(sequences, 2)`"""
+
+
+def export(path: str | PathLike[str], folder: str | PathLike[str]) -> Exported:
+    """Writes config, weights, tokenizer and model card of a model that can be loaded.
+
+    They are written aside, loaded again and compared with the model, and only then renamed to
+    `folder`; an earlier export there is replaced.
+
+    Raises:
+        UserError: the folder holds something else, the model lacks a head, or what was written
+            does not compute the same.
+    """
+    source = open_source(path)
+    if source.missing_heads:
+        raise UserError(
+            f"{source.name} has no {named(source.missing_heads)}, and an export has all heads: "
+            "train it from these weights first, with init_from="
+        )
+    bert = PretrainedBert(build(source), source.tokenizer)
+    target = Path(folder).expanduser().absolute()
+    _check_free(target)
+    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with _writing(target):
+            aside.mkdir(parents=True)
+            _write(bert, aside)
+            card = model_card(target.name, source, bert.model)
+            (aside / CARD).write_text(card, encoding="utf-8")
+        checked_by, difference = _check(bert, aside)
+        with _writing(target):
+            _put(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Exported(target, checked_by, difference)
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{target} cannot be written: {error}") from error
+
+
+def _check_free(target: Path) -> None:
+    """Makes sure that nothing but an earlier export is in the way."""
+    if not target.exists():
+        return
+    content = {path.name for path in target.iterdir()} if target.is_dir() else {"a file"}
+    mine = content <= FILES and CONFIG in content and _MARK in read_config(target)
+    if content and not mine:
+        raise UserError(
+            f"{target} is not empty and no export of bert-lightning (it has "
+            f"{', '.join(sorted(content - FILES or content)[:4])}): name a new or empty folder"
+        )
+
+
+def _put(aside: Path, target: Path) -> None:
+    old = aside.with_suffix(".old")
+    if target.exists():
+        target.rename(old)
+    aside.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(bert: PretrainedBert, folder: Path) -> None:
+    model, tokenizer = bert.model, bert.tokenizer
+    config = to_config(model.config, model.encoder.embeddings.word.num_embeddings)
+    config |= {"pad_token_id": tokenizer.token_to_id(PAD), _MARK: 1}
+    state = {name: value.float() for name, value in model.state_dict().items()}
+    if has_counterpart(model.config):
+        state = to_hugging_face(state)
+    else:
+        del state[DECODER]
+    save_file(state, folder / SAFETENSORS, metadata={"format": "pt"})
+    tokenizer.save(str(folder / TOKENIZER))
+    options = {
+        "tokenizer_class": "PreTrainedTokenizerFast",  # one that takes tokenizer.json as it is
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "model_max_length": model.config.max_position_embeddings,
+        "clean_up_tokenization_spaces": False,
+        "pad_token": PAD,
+        "unk_token": UNK,
+        "cls_token": CLS,
+        "sep_token": SEP,
+        "mask_token": MASK,
+    }
+    for name, values in ((CONFIG, config), (TOKENIZER_CONFIG, options)):
+        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _check(bert: PretrainedBert, folder: Path) -> tuple[str, float]:
+    """Compares the model with what was written of it; who loaded that, and the difference."""
+    texts = _texts(bert)
+    ours = outputs(bert, texts)
+    theirs, checked_by = None, "bert-lightning"
+    if has_counterpart(bert.model.config):
+        theirs = _transformers_outputs(bert, folder, texts)
+    if theirs is not None:
+        checked_by = "transformers"
+    else:
+        again = open_source(folder)
+        theirs = outputs(PretrainedBert(build(again), again.tokenizer), texts)
+    largest = 0.0
+    for name, own, other in zip(Outputs._fields, ours, theirs, strict=True):
+        difference = float((own - other).abs().max())
+        allowed = TOLERANCE * max(1.0, float(own.abs().max()))
+        if not difference <= allowed:  # nor is nan
+            raise UserError(
+                f"the export does not compute what the model does: loaded by {checked_by}, its "
+                f"{name} differ by {difference:.2g}, more than {allowed:.2g}; nothing was written"
+            )
+        largest = max(largest, difference)
+    return checked_by, largest
+
+
+def outputs(bert: PretrainedBert, texts: Sequence[Text]) -> Outputs:
+    """What the model says of texts and pairs, both heads at every place."""
+    encodings = tokenize(bert.tokenizer, texts, max_length(bert.model), truncate=False)
+    encoded = run(bert.model, encodings)
+    with inference(bert.model):
+        mlm_logits = bert.model.mlm_head(encoded.hidden)
+        return Outputs(encoded.hidden, mlm_logits, bert.model.nsp_head(encoded.pooled))
+
+
+def _transformers_outputs(
+    bert: PretrainedBert, folder: Path, texts: Sequence[Text]
+) -> Outputs | None:
+    """The same from the folder by transformers, padded there; None where it is not installed."""
+    try:
+        from transformers import AutoTokenizer, BertForPreTraining
+    except ImportError:
+        return None
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    read: list[Text] = [*texts, _TRICKY, (_TRICKY, "It left.")]
+    for text, own in zip(
+        read, tokenize(bert.tokenizer, read, _NO_LIMIT, truncate=False), strict=True
+    ):
+        other = tokenizer(*_parts(text))
+        if (own.ids, own.type_ids) != (other["input_ids"], other["token_type_ids"]):
+            raise UserError(
+                f"the export does not read text as the model does: of {text!r} transformers makes "
+                f"{other['input_ids']}, and the model's own tokenizer {own.ids}; nothing was "
+                "written"
+            )
+    model: Any = BertForPreTraining.from_pretrained(folder)
+    encodings = [tokenizer(*_parts(text)) for text in texts]
+    batch = tokenizer.pad(encodings, return_tensors="pt")
+    real = batch["attention_mask"].bool()
+    with torch.inference_mode():
+        found = model.eval()(**batch, output_hidden_states=True)
+    return Outputs(
+        found.hidden_states[-1][real], found.prediction_logits[real], found.seq_relationship_logits
+    )
+
+
+def _texts(bert: PretrainedBert) -> list[Text]:
+    """Texts and pairs of unequal lengths, of words that are one token each."""
+    tokenizer, room = bert.tokenizer, max_length(bert.model)
+    vocabulary = tokenizer.get_vocab()
+    names = sorted(vocabulary, key=vocabulary.__getitem__)
+    spread = np.linspace(0, len(names) - 1, 200).astype(int)
+    words = [
+        name
+        for name in (names[place] for place in spread)
+        if name not in SPECIAL_TOKENS and len(tokenizer.encode(name, add_special_tokens=False)) == 1
+    ]
+    words = (words or [UNK]) * 40
+    short, long = max(1, min(room - 3, 24) // 4), max(1, min(room - 3, 24) // 2)
+    return [
+        " ".join(words[:short]),
+        (" ".join(words[short : short + long]), MASK),
+        (MASK, " ".join(words[-long:])),
+    ]
+
+
+def _parts(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text

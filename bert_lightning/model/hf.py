@@ -1,0 +1,224 @@
+"""The same model in Hugging Face's words: one table of names, read in both directions.
+
+BERT there has a matrix each for query, key and value where this one has all three stacked; the
+rest is a matter of names. Next-sentence classes are numbered alike: 0 is "is next".
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bert_lightning.config import (
+    FeedForwardKind,
+    HiddenAct,
+    ModelConfig,
+    NormPlacement,
+    PositionEmbedding,
+)
+from bert_lightning.config.plain import from_plain, to_plain
+from bert_lightning.errors import UserError
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "encoder.embeddings.word": ("bert.embeddings.word_embeddings",),
+    "encoder.embeddings.position": ("bert.embeddings.position_embeddings",),
+    "encoder.embeddings.token_type": ("bert.embeddings.token_type_embeddings",),
+    "encoder.embeddings.norm": ("bert.embeddings.LayerNorm",),
+    "encoder.blocks.{}.attention.query_key_value": (
+        "bert.encoder.layer.{}.attention.self.query",
+        "bert.encoder.layer.{}.attention.self.key",
+        "bert.encoder.layer.{}.attention.self.value",
+    ),
+    "encoder.blocks.{}.attention.output": ("bert.encoder.layer.{}.attention.output.dense",),
+    "encoder.blocks.{}.attention_norm": ("bert.encoder.layer.{}.attention.output.LayerNorm",),
+    "encoder.blocks.{}.feed_forward.up": ("bert.encoder.layer.{}.intermediate.dense",),
+    "encoder.blocks.{}.feed_forward.down": ("bert.encoder.layer.{}.output.dense",),
+    "encoder.blocks.{}.feed_forward_norm": ("bert.encoder.layer.{}.output.LayerNorm",),
+    "pooler.dense": ("bert.pooler.dense",),
+    "mlm_head.dense": ("cls.predictions.transform.dense",),
+    "mlm_head.norm": ("cls.predictions.transform.LayerNorm",),
+    "mlm_head.decoder": ("cls.predictions",),  # its bias alone: the weight is the embedding's
+    "nsp_head": ("cls.seq_relationship",),
+}
+"""Module by module; several of theirs are stacked in ours. `{}` is the layer."""
+WORDS, DECODER = "encoder.embeddings.word.weight", "mlm_head.decoder.weight"
+"""Two names of one tied matrix, `(vocab, hidden)`."""
+DECODER_BIAS = "mlm_head.decoder.bias"
+"""`(vocab,)`"""
+HEADS = {
+    "pooler": "pooler",
+    "mlm_head": "masked-language-model head",
+    "nsp_head": "next-sentence head",
+}
+"""Parts that some models are without, and what they are called."""
+OWN_TYPE = "bert_lightning"
+"""The `model_type` of what Hugging Face has no counterpart for."""
+
+_THEIR_DECODER = "cls.predictions.decoder"
+_DEFAULTS: dict[str, Any] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+    "initializer_range": 0.02,
+}
+"""The fields that both configs have, and what Hugging Face's are where a file leaves them out."""
+_VOCAB_SIZE = 30522
+_ONLY = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "quantization_config": None,
+}
+"""Settings that this model has no other value of."""
+
+
+class Translated(NamedTuple):
+    """Weights under our names."""
+
+    state: dict[str, Tensor]
+    missing_heads: frozenset[str]
+    """Those of `HEADS` that the weights do not have."""
+    left_out: tuple[str, ...]
+    """Weights of other heads, under their names."""
+
+
+def has_counterpart(config: ModelConfig) -> bool:
+    """Whether Hugging Face's BERT can compute what this model does."""
+    return (
+        config.norm is NormPlacement.post
+        and config.position_embedding is PositionEmbedding.learned
+        and config.feed_forward is FeedForwardKind.mlp
+        and config.bias
+        and not config.qk_norm
+    )
+
+
+def to_config(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
+    """The content of a `config.json`: Hugging Face's BERT, or `OWN_TYPE` where that has none."""
+    own = {"architectures": ["BertForPreTraining"], "vocab_size": vocab_size, "dtype": "float32"}
+    values = to_plain(asdict(config))
+    if has_counterpart(config):
+        shared = {name: values[name] for name in _DEFAULTS}
+        return {"model_type": "bert", **shared, **own, "tie_word_embeddings": True}
+    del values["compile"], values["activation_checkpointing"]
+    return {"model_type": OWN_TYPE, **values, **own}
+
+
+def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:
+    """The model that a `config.json` describes, and the rows of its embedding.
+
+    Raises:
+        UserError: a setting that this model does not have; the message names it.
+    """
+    kind = values.get("model_type", "bert")
+    if kind not in ("bert", OWN_TYPE):
+        raise UserError(f"model_type={kind} is not supported, only bert is")
+    known = {field.name for field in fields(ModelConfig)} - {"vocab_size"}
+    if kind == "bert":
+        for name, only in _ONLY.items():
+            if (value := values.get(name) or only) != only:
+                raise UserError(f"{name}={value} is not supported, only {only} is")
+        acts = [act.value for act in HiddenAct]
+        if values.get("hidden_act", "gelu") not in acts:
+            raise UserError(
+                f"hidden_act={values['hidden_act']} is not supported, only {', '.join(acts)} are"
+            )
+        values, known = {"vocab_size": _VOCAB_SIZE, **_DEFAULTS, **values}, set(_DEFAULTS)
+    try:
+        given = {name: value for name, value in values.items() if name in known}
+        return from_plain(ModelConfig, given), int(values["vocab_size"])
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{type(error).__name__}: {error}") from error
+
+
+def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a whole model under Hugging Face's names, in memory of their own."""
+    theirs = {}
+    for ours, names, kind in _parameters(_layers(state)):
+        parts = state[f"{ours}.{kind}"].chunk(len(names))
+        for name, part in zip(names, parts, strict=True):
+            theirs[f"{name}.{kind}"] = part.clone()
+    return theirs
+
+
+def from_hugging_face(state: Mapping[str, Tensor], num_hidden_layers: int) -> Translated:
+    """Weights under our names, from any of Hugging Face's BERT classes, old or new.
+
+    Raises:
+        UserError: weights are missing, more than there should be, or the decoder is not tied.
+    """
+    theirs = {_todays(name): value for name, value in state.items()}
+    for buffer in ("position_ids", "token_type_ids"):
+        theirs.pop(f"bert.embeddings.{buffer}", None)
+    bias = theirs.pop(f"{_THEIR_DECODER}.bias", None)
+    if bias is not None:
+        theirs.setdefault("cls.predictions.bias", bias)
+    decoder = theirs.pop(f"{_THEIR_DECODER}.weight", None)
+    ours: dict[str, Tensor] = {}
+    missing: dict[str, list[str]] = {}
+    for own, names, kind in _parameters(num_hidden_layers):
+        whole = [theirs.pop(f"{name}.{kind}", None) for name in names]
+        parts = [part for part in whole if part is not None]
+        if len(parts) == len(names):
+            ours[f"{own}.{kind}"] = torch.cat(parts) if len(parts) > 1 else parts[0]
+        else:
+            missing.setdefault(own.partition(".")[0], []).extend(
+                f"{name}.{kind}" for name, part in zip(names, whole, strict=True) if part is None
+            )
+    present = {name.partition(".")[0] for name in ours}
+    heads = frozenset(head for head in HEADS if head in missing and head not in present)
+    if lost := [name for part, names in missing.items() if part not in heads for name in names]:
+        raise UserError(f"the weights lack {_some(lost)}")
+    if unknown := [name for name in theirs if name.startswith(("bert.", "cls."))]:
+        raise UserError(f"the weights hold {_some(unknown)}, which this model has no place for")
+    if decoder is not None and not torch.equal(decoder, ours[WORDS]):
+        raise UserError(
+            "the decoder of the masked-language-model head has weights of its own "
+            f"({_THEIR_DECODER}.weight), and in this model they are the word embedding's "
+            "(tie_word_embeddings=true)"
+        )
+    return Translated({**ours, DECODER: ours[WORDS]}, heads, tuple(theirs))
+
+
+def named(heads: Iterable[str]) -> str:
+    """Heads in words: "masked-language-model head and pooler"."""
+    return " and ".join(sorted(HEADS[head] for head in heads))
+
+
+def _parameters(layers: int) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """Our module, their modules and `weight` or `bias`, for every parameter but the tied one."""
+    for ours, names in NAMES.items():
+        for layer in range(layers if "{}" in ours else 1):
+            theirs = tuple(name.format(layer) for name in names)
+            if not ours.startswith("encoder.embeddings.") or ours.endswith("norm"):
+                yield ours.format(layer), theirs, "bias"
+            if ours != "mlm_head.decoder":
+                yield ours.format(layer), theirs, "weight"
+
+
+def _layers(state: Mapping[str, Tensor]) -> int:
+    return sum(name.endswith(".attention.output.weight") for name in state)
+
+
+def _todays(name: str) -> str:
+    """Today's name of a weight: of `BertForPreTraining`, and as newer versions write it."""
+    name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
+    name = name.replace("LayerNorm.beta", "LayerNorm.bias")
+    within = name.startswith(("embeddings.", "encoder.", "pooler."))
+    return f"bert.{name}" if within else name
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more

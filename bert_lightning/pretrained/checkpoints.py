@@ -1,0 +1,105 @@
+"""Checkpoints of training runs: where they are, and reading them without running code."""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bert_lightning.batch import CHECKPOINT_FORMAT
+from bert_lightning.errors import UserError
+
+
+def find_checkpoints(path: Path) -> list[Path]:
+    """The checkpoints that a file, a run folder or a folder of runs stands for.
+
+    The one to prefer comes first: the best before the last one, in a folder of runs those of the
+    newest run.
+
+    Raises:
+        UserError: there is none.
+    """
+    if path.is_file():
+        return [path]
+    places = [path / "checkpoints", path]
+    places += [*path.glob("*/checkpoints"), *path.glob("*/*/checkpoints")]
+    runs = [found for place in places if (found := sorted(place.glob("*.ckpt"), key=_preference))]
+    if not runs:
+        raise UserError(
+            f"{path} has no checkpoint: a run leaves checkpoints/last.ckpt and "
+            "checkpoints/best*.ckpt, looked for here and up to 2 folders below; nor has it the "
+            "config.json of a model in Hugging Face's format; train first, or give another folder"
+        )
+    if runs[0][0].parent in places[:2]:
+        return runs[0]
+    return max(runs, key=lambda found: max(file.stat().st_mtime_ns for file in found))
+
+
+def _preference(checkpoint: Path) -> tuple[bool, int, int]:
+    """Orders the best before the last, and a later best before an earlier one."""
+    step = re.search(r"step=(\d+)", checkpoint.name)
+    return (
+        not checkpoint.name.startswith("best"),
+        -int(step[1]) if step else 1,
+        -checkpoint.stat().st_mtime_ns,
+    )
+
+
+class DamagedCheckpointError(UserError):
+    """A checkpoint that was cut short, or has changed since it was written."""
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Reads a checkpoint of this program, as tensors and plain types only."""
+    try:
+        if reason := _damage(path):
+            raise DamagedCheckpointError(f"{path} is corrupt ({reason}): use another checkpoint")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(  # torch's own text advises to switch the check off
+            f"{path} is refused: it holds Python objects, which can run code when loaded; "
+            "a checkpoint of bert-lightning holds tensors and plain types only"
+        ) from None
+    except RuntimeError as error:
+        raise _foreign(path, "no file that torch can read") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not isinstance(checkpoint, dict):
+        raise _foreign(path, f"a {type(checkpoint).__name__}")
+    if not isinstance(checkpoint.get("bert_lightning"), dict) or "state_dict" not in checkpoint:
+        names = ", ".join(str(key) for key in list(checkpoint)[:6])
+        raise _foreign(path, f"a dict with the entries {names or '(none)'}")
+    if checkpoint["bert_lightning"].get("format") != CHECKPOINT_FORMAT:
+        raise UserError(
+            f"{path} has format {checkpoint['bert_lightning'].get('format')}, and this version of "
+            f"bert-lightning reads format {CHECKPOINT_FORMAT}: use the version that wrote it"
+        )
+    return checkpoint
+
+
+def _damage(path: Path) -> str:
+    """Says what is wrong with the archive, or nothing; torch itself checks no checksums."""
+    size = path.stat().st_size
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            if file.read(1) == pickle.PROTO:
+                raise pickle.UnpicklingError
+        return f"{size} bytes that are not a complete torch file"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except OSError:
+        raise
+    except Exception as error:  # a damaged directory of an archive raises almost anything
+        return f"{size} bytes, unreadable as a torch file: {error}"
+    return f"the checksum of {damaged} does not match" if damaged else ""
+
+
+def _foreign(path: Path, found: str) -> UserError:
+    return UserError(
+        f"{path} is not a checkpoint of bert-lightning: expected is a torch file of a dict with "
+        f"'state_dict' and 'bert_lightning' (format {CHECKPOINT_FORMAT}), and this is {found}"
+    )

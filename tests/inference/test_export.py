@@ -1,0 +1,308 @@
+"""Exports: what transformers makes of them, what is checked, and what is never overwritten."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+import bert_lightning
+from bert_lightning.batch import IS_NEXT
+from bert_lightning.config import Format, ModelConfig, TokenizerConfig
+from bert_lightning.config.plain import from_plain
+from bert_lightning.data.vocab import build_tokenizer
+from bert_lightning.errors import UserError
+from bert_lightning.inference import export as exporting
+from bert_lightning.inference.export import FILES, Outputs, export, outputs
+from bert_lightning.inference.pretrained import PretrainedBert
+from bert_lightning.inference.represent import Text
+from bert_lightning.model.bert import BertForPreTraining
+
+transformers = pytest.importorskip("transformers")
+
+Write = Callable[..., Path]
+TEXTS: list[Text] = ["a crane", ("the crane came", "he left ."), "un [MASK] unloading"]
+MODERN = {
+    "norm": "pre",
+    "position_embedding": "rotary",
+    "feed_forward": "glu",
+    "qk_norm": True,
+    "bias": False,
+}
+SUMMARY = {
+    "steps": 40,
+    "validation": {"mlm_loss": 3.25, "mlm_accuracy": 0.5, "nsp_loss": 0.5, "nsp_accuracy": 0.75},
+    "validation_floors": {"mlm_loss": 4.75, "mlm_accuracy": 0.125, "nsp_loss": 0.6875},
+}
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, write_checkpoint: Write) -> Path:
+    """A run whose biases and norms are not those that it started with."""
+
+    def stir(checkpoint: dict[str, Any]) -> None:
+        generator = torch.Generator().manual_seed(0)
+        for name, value in checkpoint["state_dict"].items():
+            if not name.endswith("decoder.weight"):
+                value.add_(torch.randn(value.shape, generator=generator), alpha=0.1)
+        checkpoint["global_step"] = 30
+
+    write_checkpoint(tmp_path / "run/checkpoints/best-step=000030.ckpt", change=stir)
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(SUMMARY))
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def modern_folder(tmp_path: Path, write_checkpoint: Write) -> Path:
+    def modernise(checkpoint: dict[str, Any]) -> None:
+        described = checkpoint["bert_lightning"]["model"]
+        described.update(MODERN)
+        model = BertForPreTraining(from_plain(ModelConfig, described), 32)
+        checkpoint["state_dict"] = {f"model.{k}": v for k, v in model.state_dict().items()}
+
+    write_checkpoint(tmp_path / "modern/checkpoints/last.ckpt", change=modernise)
+    return tmp_path / "modern"
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_both_heads_of_an_export_are_the_models_own(run_folder: Path, tmp_path: Path) -> None:
+    exported = export(run_folder, tmp_path / "out")
+    assert exported.folder == tmp_path / "out"
+    assert exported.checked_by == "transformers"
+    assert exported.difference < 1e-5
+    ours = bert_lightning.load(run_folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    whole, masked, bare = (
+        getattr(transformers, cls).from_pretrained(tmp_path / "out").eval()
+        for cls in ("BertForPreTraining", "AutoModelForMaskedLM", "AutoModel")
+    )
+    for text in TEXTS:
+        own = outputs(ours, [text])
+        batch = tokenizer(*((text,) if isinstance(text, str) else text), return_tensors="pt")
+        with torch.inference_mode():
+            found = whole(**batch)
+            for theirs, expected in (
+                (found.prediction_logits[0], own.mlm_logits),
+                (found.seq_relationship_logits, own.nsp_logits),
+                (masked(**batch).logits[0], own.mlm_logits),
+                (bare(**batch).last_hidden_state[0], own.hidden),
+            ):
+                torch.testing.assert_close(theirs, expected, rtol=0, atol=1e-5)
+        if not isinstance(text, str):
+            with torch.inference_mode():  # its own loss, of the class that "is next" has there
+                label = torch.tensor([IS_NEXT])
+                loss = whole(**batch, next_sentence_label=label, labels=batch["input_ids"]).loss
+                mlm = torch.nn.functional.cross_entropy(own.mlm_logits, batch["input_ids"][0])
+            assert torch.exp(mlm - loss).item() == pytest.approx(ours.is_next(*text), abs=1e-4)
+
+
+def test_the_tokenizer_of_an_export_is_the_models_own(run_folder: Path, tmp_path: Path) -> None:
+    export(run_folder, tmp_path / "out")
+    ours = bert_lightning.load(run_folder).tokenizer
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    for parts in (("The crane, unloading [MASK] x",), ("Don't", "he LEFT."), ("[SEP] ##ing é",)):
+        own, other = ours.encode(*parts), theirs(*parts)
+        assert (own.ids, own.type_ids) == (other["input_ids"], other["token_type_ids"])
+    special = (theirs.pad_token, theirs.unk_token, theirs.cls_token, theirs.sep_token)
+    assert special == ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+    assert theirs.mask_token_id == ours.token_to_id("[MASK]")
+    assert theirs.model_max_length == 16
+    assert theirs.pad([theirs("a"), theirs("a crane")])["attention_mask"][0] == [1, 1, 1, 0]
+
+
+def test_an_export_loads_back_here_and_exports_again(run_folder: Path, tmp_path: Path) -> None:
+    export(run_folder, tmp_path / "out")
+    original, back = bert_lightning.load(run_folder), bert_lightning.load(tmp_path / "out")
+    for (name, own), other in zip(
+        original.model.state_dict().items(), back.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(own, other), name
+    assert back.tokenizer.to_str() == original.tokenizer.to_str()
+    before = contents(tmp_path / "out")
+    export(tmp_path / "out", tmp_path / "again")
+    again = contents(tmp_path / "again")
+    for name in FILES - {"README.md"}:
+        assert before[tmp_path / "out" / name] == again[tmp_path / "again" / name], name
+
+
+def test_what_transformers_saved_is_exported_alike(
+    save_hf: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert export(save_hf(tmp_path / "in"), tmp_path / "out").checked_by == "transformers"
+    bare = save_hf(tmp_path / "bare", "BertForMaskedLM")
+    with pytest.raises(UserError, match="has no next-sentence head and pooler"):
+        export(bare, tmp_path / "more")
+    assert not (tmp_path / "more").exists()
+
+
+def test_without_a_counterpart_it_loads_back_here_and_transformers_says_why_not(
+    modern_folder: Path, tmp_path: Path
+) -> None:
+    exported = export(modern_folder, tmp_path / "out")
+    assert (exported.checked_by, exported.difference) == ("bert-lightning", 0)
+    original, back = bert_lightning.load(modern_folder), bert_lightning.load(tmp_path / "out")
+    assert back.model.config == original.model.config
+    for own, other in zip(outputs(original, TEXTS), outputs(back, TEXTS), strict=True):
+        assert torch.equal(own, other)
+    with pytest.raises(ValueError, match="model type `bert_lightning`"):
+        transformers.AutoModel.from_pretrained(tmp_path / "out")
+    assert "transformers has no class for this" in (tmp_path / "out/README.md").read_text()
+
+
+def test_without_transformers_its_own_files_are_loaded_back(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert export(run_folder, tmp_path / "out")[1:] == ("bert-lightning", 0)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize("name", ["nsp_head.bias", "encoder.blocks.1.attention_norm.weight"])
+def test_an_export_that_computes_something_else_fails_and_leaves_nothing(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, installed: bool
+) -> None:
+    if not installed:
+        monkeypatch.setitem(sys.modules, "transformers", None)
+    write = exporting._write
+
+    def wrong(bert: PretrainedBert, folder: Path) -> None:
+        value = bert.model.state_dict()[name]
+        value[0] += 0.01
+        write(bert, folder)
+        value[0] -= 0.01
+
+    monkeypatch.setattr(exporting, "_write", wrong)
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match="does not compute what the model does"):
+        export(run_folder, tmp_path / "out")
+    assert contents(tmp_path) == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_nan_is_no_agreement(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(bert: PretrainedBert, texts: list[Text]) -> Outputs:
+        return Outputs(*(value * float("nan") for value in outputs(bert, texts)))
+
+    monkeypatch.setattr(exporting, "outputs", broken)
+    with pytest.raises(UserError, match="does not compute"):
+        export(run_folder, tmp_path / "out")
+
+
+def test_an_export_that_reads_text_otherwise_fails(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = exporting._write
+
+    def wrong(bert: PretrainedBert, folder: Path) -> None:
+        write(bert, folder)
+        file = folder / "tokenizer.json"
+        file.write_text(file.read_text().replace('"lowercase": true', '"lowercase": false'))
+
+    monkeypatch.setattr(exporting, "_write", wrong)
+    with pytest.raises(UserError, match="does not read text as the model does"):
+        export(run_folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_an_earlier_export_is_replaced(
+    run_folder: Path, tmp_path: Path, write_checkpoint: Write
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    export(run_folder, out)
+    other = write_checkpoint(tmp_path / "other.ckpt", seed=3)
+    export(other, out)
+    assert torch.equal(
+        bert_lightning.load(out).model.nsp_head.weight,
+        bert_lightning.load(other).model.nsp_head.weight,
+    )
+    (out / "notes.txt").write_text("mine")
+    for folder in (out, run_folder, tmp_path / "other.ckpt"):
+        before = contents(tmp_path)
+        with pytest.raises(UserError, match="no export of bert-lightning"):
+            export(run_folder, folder)
+        assert contents(tmp_path) == before
+
+
+def test_a_model_of_someone_elses_is_not_replaced(
+    save_hf: Callable[..., Path], run_folder: Path, tmp_path: Path
+) -> None:
+    theirs = save_hf(tmp_path / "theirs")
+    with pytest.raises(UserError, match=r"theirs is not empty and no export"):
+        export(run_folder, theirs)
+
+
+def test_a_folder_that_cannot_be_written(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/out cannot be written: .*Not a directory"):
+        export(run_folder, tmp_path / "file" / "out")
+
+
+def test_the_card_says_how_it_was_trained_and_what_it_scored(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    export(run_folder, tmp_path / "my-bert")
+    card = (tmp_path / "my-bert" / "README.md").read_text()
+    _, head, text = card.split("---\n", 2)
+    assert "# license: yours to choose" in head
+    for part in (
+        "# my-bert\n",
+        'from_pretrained("my-bert")',
+        "Data: a test",
+        "optimiser step 30",
+        '"max_length": 16',
+        "at the end of the run (step 40)",
+        "| masked words, loss (nats) | 3.250 | 4.750 |",
+        "| sentence pairs, accuracy | 0.750 |  |",
+    ):
+        assert part in text
+    assert str(tmp_path) not in card
+    export(run_folder / "checkpoints" / "best-step=000030.ckpt", tmp_path / "my-bert")
+    assert (tmp_path / "my-bert" / "README.md").read_text() == card
+    (run_folder / "summary.json").unlink()
+    export(run_folder, tmp_path / "my-bert")
+    assert "## Scores" not in (tmp_path / "my-bert" / "README.md").read_text()
+
+
+def test_the_script(
+    script: Callable[[str], ModuleType],
+    run_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script("export_hf").main([str(run_folder), str(tmp_path / "out")])
+    assert f"saved {tmp_path / 'out'}; loaded again by transformers" in capsys.readouterr().out
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        script("export_hf").main([str(run_folder), str(tmp_path / "out")])
+    assert ended.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_a_word_tokenizer_is_exported_too(
+    tmp_path: Path, write_checkpoint: Write, wikitext_words: Tokenizer
+) -> None:
+    path = write_checkpoint(
+        tmp_path / "last.ckpt",
+        change=lambda c: c["bert_lightning"].update(tokenizer=wikitext_words.to_str()),
+    )
+    export(path, tmp_path / "out")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    for text in ("The crane <unk> @-@ [MASK] , don't", "x"):
+        assert theirs(text)["input_ids"] == wikitext_words.encode(text).ids
+
+
+@pytest.fixture
+def wikitext_words() -> Tokenizer:
+    config = TokenizerConfig(min_frequency=1)
+    return build_tokenizer(["the crane @-@ <unk> don't fly , he left"], config, Format.wikitext)
