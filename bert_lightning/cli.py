@@ -109,6 +109,20 @@ def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
         return to_typed(hydra.compose("train", list(overrides)))
 
 
+def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
+    """The typed config of a script's own command line; it writes to no run's folder.
+
+    Raises:
+        UserError: with the message that train.py would end with.
+    """
+    try:
+        return compose(config_dir, ["run_dir=.", *overrides])
+    except Exception as error:
+        if (message := explain(error)) is None:
+            raise
+        raise UserError(message) from error
+
+
 def to_typed(config: DictConfig) -> TrainConfig:
     """Turns a composed config into dataclasses, which check themselves.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_lightning import cli
-from bert_lightning.errors import UserError, exit_on_user_error
+from bert_lightning.errors import exit_on_user_error
 from bert_lightning.inspection import show_data
 
 CONFIG = Path(__file__).parents[1] / "conf"
@@ -22,13 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--examples", type=int, default=3, help="how many (default: %(default)s)")
     args = parser.parse_intermixed_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-
-    try:
-        config = cli.compose(CONFIG, ["run_dir=.", *args.overrides])
-    except Exception as error:
-        if (message := cli.explain(error)) is None:
-            raise
-        raise UserError(message) from error
+    config = cli.compose_for_script(CONFIG, args.overrides)
     show_data(config, args.examples)
 
 

@@ -74,7 +74,9 @@ def linear_cross_entropy_sum(
     device = x.device.type
     if torch.is_autocast_enabled(device):
         x, weight = (value.to(torch.get_autocast_dtype(device)) for value in (x, weight))
-    nll, correct = _LinearCrossEntropySum.apply(x, weight, bias, labels)
+    # Within the function torch says that gradients are wanted even where they are switched off.
+    wanted = torch.is_grad_enabled() and any(value.requires_grad for value in (x, weight, bias))
+    nll, correct = _LinearCrossEntropySum.apply(x, weight, bias, labels, wanted)
     return nll, correct
 
 
@@ -92,13 +94,13 @@ class _LinearCrossEntropySum(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         labels: Tensor,
+        needs_grad: bool,
     ) -> tuple[Tensor, Tensor]:
         exact, low = bias.dtype, x.dtype  # of sums, and of products
         # On CPU a softmax into a wider type first copies all logits, and its sums are fp32 anyway.
         # fp16, which only GPUs have, would take small probabilities for 0.
         wide = None if x.device.type == "cpu" else exact
         nll, correct = torch.zeros(2, dtype=exact, device=x.device)
-        needs_grad = any(ctx.needs_input_grad)
         if needs_grad:
             grad_x = torch.empty_like(x)
             grad_weight, grad_bias = torch.zeros_like(weight, dtype=exact), torch.zeros_like(bias)
@@ -123,12 +125,13 @@ class _LinearCrossEntropySum(torch.autograd.Function):
         return nll, correct
 
     @staticmethod
-    def backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
+    def backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[no-untyped-def]
         grad_x, grad_weight, grad_bias = ctx.saved_tensors
         return (
             grad_x * grad.to(grad_x.dtype),
             (grad_weight * grad).to(ctx.weight_dtype),
             grad_bias * grad,
+            None,
             None,
         )
 

@@ -24,10 +24,10 @@ from bert_lightning.errors import UserError, writing
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.pretrained.initial import open_initial, start_from
 from bert_lightning.pretrained.source import Source
+from bert_lightning.training.allocator import keep_freed_memory
 from bert_lightning.training.checkpoints import describe_run
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.devices import divide_global_batch, find_devices
-from bert_lightning.training.allocator import keep_freed_memory
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.trainer import build_trainer
 

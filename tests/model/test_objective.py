@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from bert_lightning.batch import PretrainBatch, lay_end_to_end
 from bert_lightning.config import ModelConfig, ObjectiveConfig
@@ -176,6 +177,16 @@ def test_the_heads_memory_does_not_grow_with_masked_tokens_times_vocabulary() ->
 
 def test_without_gradients_none_are_made() -> None:
     bert, (batch,) = model(), batches([32])
+
+    def flops() -> int:
+        with FlopCounterMode(display=False) as counter:
+            objective_sums(bert, batch)
+        return counter.get_total_flops()
+
     with torch.no_grad():
-        sums = objective_sums(bert, batch)
-    assert not sums.mlm_nll.requires_grad
+        forward = flops()
+        assert not objective_sums(bert, batch).mlm_nll.requires_grad
+    with torch.inference_mode():
+        assert flops() == forward
+    head = 2 * len(batch.masked_labels) * 16 * VOCAB
+    assert flops() == forward + 2 * head  # its two gradients are made on the way

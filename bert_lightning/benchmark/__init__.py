@@ -1,0 +1,1 @@
+"""Training steps of this project and of others, side by side."""
