@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_lightning import cli
-from bert_lightning.errors import UserError, exit_on_user_error
+from bert_lightning.errors import exit_on_user_error
 from bert_lightning.planning import show_plan
 from bert_lightning.training.plan import PlanOptions
 
@@ -43,13 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--json", action="store_true", help="for machines")
     args = parser.parse_intermixed_args(argv)
-
-    try:
-        config = cli.compose(CONFIG, ["run_dir=.", *args.overrides])
-    except Exception as error:
-        if (message := cli.explain(error)) is None:
-            raise
-        raise UserError(message) from error
+    config = cli.compose_for_script(CONFIG, args.overrides)
     options = PlanOptions(args.tokens, args.tflops, args.memory, args.vocab_size, args.fill)
     show_plan(config, options, args.json)
 

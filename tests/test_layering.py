@@ -30,17 +30,17 @@ ORDER = (
     *("data.pairs", "data.masking", "data.batches", "data.floors"),
     *("data.shallow", "data.statistics"),
     *("model", "pretrained", "training", "inference", "report", "inspection", "planning"),
-    *("benchmark", "cli"),
+    *("benchmark", "mistakes", "cli"),
 )
 """Top to bottom; the last ones, without a dot, are rooms of one or several modules."""
 
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
-    "lightning": "training.",
-    "hydra": "cli",
-    "omegaconf": "cli",
+    "lightning": ("training.", "benchmark."),
+    "hydra": ("cli", "mistakes"),
+    "omegaconf": ("cli", "mistakes"),
     "datasets": "data.",
     "tokenizers": ("data.tokenizer", "data.vocab"),
-    "transformers": "inference.export",
+    "transformers": ("inference.export", "benchmark."),
 }
 MOST_LINES = 270
 LONGER = {"model.bert": 400}

@@ -11,7 +11,7 @@ The activations are counted from the layers' code, per token, in vectors of `h` 
   norm, those three also as they were before it: `3 h`);
 * the inputs of two norms: `2 h`, and two dropout masks of `h`;
 * the input of the activation: `i`; with `glu` both its halves and the activated one: `3 i`;
-* in buckets, the softmax, its dropout mask and their product: `3 H l`; a flash kernel keeps none.
+* in buckets, the softmax and its dropout mask: `2 H l`; a flash kernel keeps none.
 
 The tests hold this against what models keep on CPU in every precision. What is CUDA's alone, the
 flash kernel and masks of one byte, and what ddp and fsdp add, follows from their code and has not
@@ -109,8 +109,7 @@ def activations(
     if not flash:
         padded = -(-length // BUCKET_STEP) * BUCKET_STEP
         drops = config.attention_probs_dropout_prob > 0
-        each = product + drops * (mask + product)
-        weights = config.num_attention_heads * each * padded**2 / length
+        weights = config.num_attention_heads * product * (1 + drops) * padded**2 / length
         indices = 7 * 8 * config.num_attention_heads
     embedding_mask = h * (1 if on_gpu else stream) * (config.hidden_dropout_prob > 0)
     block = attention + weights + feed_forward

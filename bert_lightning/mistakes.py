@@ -1,0 +1,138 @@
+"""What a user got wrong in a config, in words; Hydra and OmegaConf say it for programmers."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from bert_lightning.config import TrainConfig
+from bert_lightning.errors import UserError, did_you_mean
+
+_EXPECTED = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+_GROUPS = (*get_type_hints(TrainConfig), "arch", "experiment")
+
+
+def explain(error: BaseException) -> str | None:
+    """What to tell the user of an error; None where it is not theirs."""
+    chain = _causes(error)
+    for cause in chain:
+        if isinstance(cause, UserError):
+            return str(cause)
+        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
+            return _explain_missing(cause)
+        if isinstance(cause, ConfigKeyError | AttributeError) and hasattr(cause, "full_key"):
+            return unknown_key(str(cause.full_key))
+        if isinstance(cause, ValidationError):
+            return _explain_value(cause)
+    for cause in chain:
+        message = str(cause).split("\n", 1)[0]
+        if isinstance(cause, OverrideParseException):
+            return f"{cause.override}: this is not an override of the form key=value"
+        if isinstance(cause, HydraException):
+            return _explain_composition(message)
+        if isinstance(cause, OmegaConfBaseException):
+            return f"{cause.full_key}: {message}" if cause.full_key else message
+        if isinstance(cause, ValueError) and message.startswith("Config group override must be"):
+            return _explain_group(sys.argv[1:])
+        if isinstance(cause, AssertionError) and message.startswith("Unexpected type for root"):
+            return "a section that is null, as logger is with logger=none, has no keys to set"
+        if isinstance(cause, OSError) and cause.filename is not None:
+            return (
+                f"the run's folder {Path(str(cause.filename)).absolute()} cannot be made: "
+                f"{cause.strerror}; hydra.run.dir=FOLDER names another"
+            )
+    return None
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    chain = []
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _explain_missing(error: MissingConfigException) -> str:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(error.options or [])
+    if not group:
+        return str(error).split("\n", 1)[0]
+    if "," in name:
+        return (
+            f"{group}={name} names several; add -m to run one after the other: "
+            f"python train.py -m {group}={name}"
+        )
+    return (
+        f"{group}={name}: there is no such {group}; there {'are' if len(options) > 1 else 'is'} "
+        f"{', '.join(options)}{did_you_mean(name, options)}"
+    )
+
+
+def _explain_group(overrides: Sequence[str]) -> str:
+    for override in overrides:
+        group, _, _ = override.partition("=")
+        if group in _GROUPS and not isinstance(OmegaConf.from_dotlist([override])[group], str):
+            none = " or logger=none" if group == "logger" else ""
+            return f"{override}: expects the name of a file in conf/{group}{none}"
+    return "a config group expects the name of one of its files, as in model=tiny"
+
+
+def unknown_key(full_key: str) -> str:
+    """What to say of a key that the config does not have: the nearest that it has."""
+    section, _, name = full_key.rpartition(".")
+    owner = _section(_declared(section)) if section else TrainConfig
+    known = [field.name for field in fields(owner)] if owner else []
+    where = f"{section} has" if section else "the config has"
+    return f"{where} no key '{name}'" + (
+        did_you_mean(name, known) or (f"; it has {', '.join(known)}" if known else "")
+    )
+
+
+def _declared(full_key: str) -> Any:
+    """The type that the schema gives a key; None where it knows none."""
+    hint: Any = TrainConfig
+    for part in full_key.split("."):
+        owner = _section(hint)
+        hint = get_type_hints(owner).get(part) if owner else None
+    return hint
+
+
+def _section(hint: Any) -> Any:
+    """The dataclass behind `X` or `X | None`."""
+    return next((part for part in (hint, *get_args(hint)) if is_dataclass(part)), None)
+
+
+def _explain_value(error: ValidationError) -> str:
+    hint = _declared(str(error.full_key))
+    kind, *others = get_args(hint) or (hint,)
+    value = "null" if error.value is None else error.value
+    or_null = " or null" if others else ""
+    if kind in _EXPECTED:
+        return f"{error.full_key}={value}: expects {_EXPECTED[kind]}{or_null}"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        names = [member.name for member in kind]
+        nearest = did_you_mean(str(value), names)
+        return f"{error.full_key}={value}: expects {' or '.join(names)}{or_null}{nearest}"
+    message = str(error).split("\n", 1)[0]
+    return f"{error.full_key}: {message}"
+
+
+def _explain_composition(message: str) -> str:
+    if "Ambiguous value for argument" in message:
+        override = message.split("'")[1]
+        return (
+            f"{override} names several values; add -m to run one after the other: "
+            f"python train.py -m {override}"
+        )
+    if "Could not override" in message:
+        group = message.split("'")[1]
+        return f"there is no '{group}' to override{did_you_mean(group, _GROUPS)}"
+    if message.startswith("Error merging override ~"):
+        return f"{message.split()[-1]}: no key can be taken out; give it another value"
+    return message
