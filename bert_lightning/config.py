@@ -196,7 +196,8 @@ class DataConfig:
     """How text becomes documents, paragraphs and words."""
     sentences: str | None = None
     """How a paragraph becomes sentences: wikitext (` . ` stands between them), prose (rules), line
-    (none: a line is a sentence) or pysbd (needs that package); null is what `format` is called."""
+    (none: a line is a sentence), pysbd (needs that package), or `module:function` of your own;
+    null is what `format` is called."""
     fewest_sentences: int = 2
     """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair."""
     text_column: str = "text"
@@ -278,8 +279,8 @@ class TokenizerConfig:
     """An existing tokenizer to use: a `tokenizer.json`, or a name on the Hugging Face hub such as
     `bert-base-uncased`; null builds one from the corpus, and the other options say how."""
     vocab_size: int | None = None
-    """Entries of the vocabulary, special tokens included; null, for words alone, is as many as
-    `min_frequency` lets in."""
+    """Entries of the vocabulary, special tokens included: so many, or an error. Null is as many as
+    `min_frequency` lets in, of word pieces 8,000 at most."""
     min_frequency: int = 5
     """How often a word, or two pieces side by side, must occur in the training split to be in the
     vocabulary."""
@@ -295,11 +296,6 @@ class TokenizerConfig:
             raise UserError(
                 f"tokenizer.vocab_size={self.vocab_size} must be 6 or more: "
                 "the five special tokens count in it"
-            )
-        if self.path is None and self.kind is TokenizerKind.wordpiece and self.vocab_size is None:
-            raise UserError(
-                "tokenizer.vocab_size=null: tokenizer.kind=wordpiece needs a number to stop at, "
-                "such as tokenizer.vocab_size=8000"
             )
 
 
