@@ -69,3 +69,23 @@ class PretrainBatch(NamedTuple):
     """Predicted tokens of the whole optimiser step: all devices, all micro-batches."""
     global_pairs: int
     """Labelled pairs of the whole optimiser step: all devices, all micro-batches."""
+
+    def part(self, start: int, end: int) -> "PretrainBatch":
+        """The batch of these sequences alone, in memory of its own; the counts stay the step's."""
+        starts = self.sequences.cu_seqlens[start : end + 1]
+        tokens = slice(int(starts[0]), int(starts[-1]))
+        first, last = torch.searchsorted(self.masked_positions, starts[[0, -1]]).tolist()
+        return PretrainBatch(
+            sequences=Sequences(
+                token_ids=self.sequences.token_ids[tokens].clone(),
+                token_type_ids=self.sequences.token_type_ids[tokens].clone(),
+                position_ids=self.sequences.position_ids[tokens].clone(),
+                cu_seqlens=starts - starts[0],
+                lengths=self.sequences.lengths[start:end].copy(),
+            ),
+            masked_positions=self.masked_positions[first:last] - starts[0],
+            masked_labels=self.masked_labels[first:last].clone(),
+            nsp_labels=self.nsp_labels[start:end].clone(),
+            global_masked=self.global_masked,
+            global_pairs=self.global_pairs,
+        )

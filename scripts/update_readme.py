@@ -9,14 +9,14 @@ between the README's markers. Takes as long as the runs do.
 import argparse
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from bert_lightning.benchmark.machine import machine
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -61,19 +61,6 @@ def record(wikitext: Path) -> dict[str, Any]:
         summary["corpus_origin"] = summary["corpus_origin"].replace(str(wikitext), "wikitext-2")
         runs[marker] = {"command": command, "output": output.splitlines(), "summary": summary}
     return {"machine": machine(), "runs": runs}
-
-
-def machine() -> dict[str, Any]:
-    """What the runs ran on."""
-    processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {
-        "processor": processor[1] if processor else platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "lightning": version("lightning"),
-    }
 
 
 def filled(readme: str) -> str:

@@ -122,10 +122,11 @@ ROWS = [
     ),
     (
         37,
-        f"{TEXT}notes.txt tokenizer=wordpiece",
+        f"{TEXT}notes.txt tokenizer=wordpiece tokenizer.vocab_size=8000",
         "tokenizer.vocab_size=8000; words and pieces of words; or less, or more text",
     ),
     (37, "tokenizer.vocab_size=5", "tokenizer.vocab_size=5 must be 6 or more"),
+    (38, f"{TEXT}single.txt", "3 paragraphs, none of them with 2 sentences or more; pairs=none"),
 ]
 """The row of the table, the overrides, and what the message has to say, between semicolons."""
 

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     *("errors", "config", "batch"),
     *("data.randomness", "data.sentences", "data.builtin", "data.tables", "data.text_files"),
-    "data.hub",
+    *("data.cache", "data.hub"),
     *(
         "data.hold_out",
         "data.corpus",
@@ -43,7 +43,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "transformers": ("inference.export", "benchmark."),
 }
 MOST_LINES = 270
-LONGER = {"model.bert": 400}
+LONGER = {"model.bert": 400, "benchmark_batches": 150}
 
 
 def name_of(path: Path) -> str:
@@ -144,7 +144,7 @@ def test_a_script_is_argparse_and_the_package(path: Path) -> None:
     used = {name.partition(".")[0] for name in imports(path)}
     assert "argparse" in used
     assert used <= {*sys.stdlib_module_names, PACKAGE.name, "numpy", "torch"}
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 100
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGER.get(path.stem, 100)
 
 
 def test_the_entry_point_is_short() -> None:

@@ -154,7 +154,8 @@ class DataConfig:
     """How text becomes documents, paragraphs and words."""
     sentences: str | None = None
     """How a paragraph becomes sentences: wikitext (` . ` stands between them), prose (rules), line
-    (none: a line is a sentence) or pysbd (needs that package); null is what `format` is called."""
+    (none: a line is a sentence), pysbd (needs that package), or `module:function` of your own;
+    null is what `format` is called."""
     fewest_sentences: int = 2
     """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair."""
     text_column: str = "text"

@@ -28,8 +28,8 @@ class TokenizerConfig:
     """How many of the corpus's words to add to an existing tokenizer, that of `path` or of
     `init_from`: the most frequent that it has only in pieces, or not at all."""
     vocab_size: int | None = None
-    """Entries of the vocabulary, special tokens included; null, for words alone, is as many as
-    `min_frequency` lets in."""
+    """Entries of the vocabulary, special tokens included: so many, or an error. Null is as many as
+    `min_frequency` lets in, of word pieces 8,000 at most."""
     min_frequency: int = 5
     """How often a word, or two pieces side by side, must occur in the training split to be in the
     vocabulary."""
@@ -47,9 +47,4 @@ class TokenizerConfig:
             raise UserError(
                 f"tokenizer.vocab_size={self.vocab_size} must be 6 or more: "
                 "the five special tokens count in it"
-            )
-        if self.path is None and self.kind is TokenizerKind.wordpiece and self.vocab_size is None:
-            raise UserError(
-                "tokenizer.vocab_size=null: tokenizer.kind=wordpiece needs a number to stop at, "
-                "such as tokenizer.vocab_size=8000"
             )

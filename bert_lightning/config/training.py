@@ -113,6 +113,7 @@ class TrainerConfig:
     """A number of devices, -1 for all, a list of indices, or auto."""
     num_nodes: int = 1
     precision: str = "32-true"
+    """One of Lightning's, or auto: bf16-mixed where the processor multiplies it, else 32-true."""
     max_steps: int = 1000
     """Optimiser steps; -1 leaves the end to `max_epochs` or `max_time`."""
     max_epochs: float | None = None

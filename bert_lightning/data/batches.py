@@ -25,7 +25,7 @@ from bert_lightning.data.masking import (
     number_of_predictions,
 )
 from bert_lightning.data.pairs import Pairs, pair_sampler
-from bert_lightning.data.randomness import Stream, permuted, random_bits
+from bert_lightning.data.randomness import Stream, permuted, random_bits, with_key
 from bert_lightning.data.store import PreparedCorpus, Split
 from bert_lightning.data.tokenizer import Tokenizer, special_id
 from bert_lightning.errors import UserError
@@ -99,13 +99,13 @@ class ExampleBuilder:
         token_ids, token_types, maskable, word_starts = self._assemble(pairs)
         lengths = pairs.lengths
         place = np.arange(len(token_ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        names = np.repeat(random_bits(self.seed, epoch, index), lengths)
+        names = random_bits(random_bits(self.seed, epoch, index))  # mixed once for all places
         masked = mask_tokens(
             token_ids,
             maskable,
             lengths,
             self.predictions(pairs, progress),
-            random_bits(names, place),
+            with_key(np.repeat(names, lengths), place),
             self.data.masking,
             self.mask_id,
             self.ordinary_ids,
@@ -137,8 +137,7 @@ class ExampleBuilder:
         for piece, token in ((0, self.cls_id), (2, self.sep_id), (4, self.sep_id)):
             token_ids[ends[piece::5] - 1] = token
             maskable[ends[piece::5] - 1] = False
-        word_starts = self.split.word_starts[source] | ~maskable
-        word_starts[1:] |= ~maskable[:-1]  # a block may begin within a word
+        word_starts = self.split.word_starts[source]
         segments = np.stack([pairs.first_length + 2, pairs.second_length + last], 1).ravel()
         token_types = np.repeat(np.tile([0, 1], len(pairs.first_length)), segments)
         return token_ids, token_types, maskable, word_starts
@@ -157,6 +156,8 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
         self.examples = ExampleBuilder(corpus.splits["train"], corpus.tokenizer, data, seed)
         self.share = share
         self.steps = steps
+        self._step: tuple[int, PretrainBatch] | None = None
+        """The step asked for last: its micro-batches are built together, as that costs no more."""
 
     def __len__(self) -> int:
         return self.steps * self.share.accumulation
@@ -164,14 +165,23 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
     def __getitem__(self, index: int) -> PretrainBatch:
         if not 0 <= index < len(self):
             raise IndexError(index)
+        step, micro_batch = divmod(index, self.share.accumulation)
+        if self.share.accumulation == 1:
+            return self._whole_step(step)
+        if self._step is None or self._step[0] != step:
+            self._step = step, self._whole_step(step)
+        start = micro_batch * self.share.micro_batch_size
+        return self._step[1].part(start, start + self.share.micro_batch_size)
+
+    def _whole_step(self, step: int) -> PretrainBatch:
+        """All micro-batches of this device in a step, as one."""
         share = self.share
-        step, micro_batch = divmod(index, share.accumulation)
         position = step * share.global_batch_size + np.arange(share.global_batch_size)
         examples, epochs = self._examples_at(position)
         progress = step / self.steps
         masked, labelled = self.examples.counts(examples, epochs, progress)
-        start = (share.rank * share.accumulation + micro_batch) * share.micro_batch_size
-        mine = slice(start, start + share.micro_batch_size)
+        size = share.accumulation * share.micro_batch_size
+        mine = slice(share.rank * size, (share.rank + 1) * size)
         return self.examples.build(examples[mine], epochs[mine], progress, masked, labelled)
 
     def _examples_at(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,19 +5,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bert_lightning.config import DataConfig, Format, Source
 from bert_lightning.data.builtin import builtin_documents
-from bert_lightning.data.hold_out import Document, hold_out, some
-from bert_lightning.data.sentences import find_splitter
+from bert_lightning.data.cache import hash_text_files
+from bert_lightning.data.hold_out import Document, hold_out, some, usable, ways_out
+from bert_lightning.data.sentences import find_splitter, splitter_version
 from bert_lightning.data.tables import hub_rows
 from bert_lightning.data.text_files import (
     find_text_files,
-    hash_file,
     part_at_headings,
     raw_documents,
     read_lines,
@@ -96,13 +95,13 @@ def _wikitext_folder(data: DataConfig, folder: str) -> TextSource:
     def read() -> Iterator[tuple[str, Document]]:
         for split, file in files.items():
             documents = _documents(part_at_headings(read_lines(file)), sentences, data)
-            yield from some(split, documents, str(file.absolute()))
+            yield from some(split, documents, data, str(file.absolute()))
 
     options = {key: value for key, value in _options(data, sentences).items() if "share" not in key}
     return TextSource(
         name=data.name or data.source.value,
         origin=str(path.resolve()),
-        fingerprint={"wikitext": [hash_file(file) for file in files.values()], **options},
+        fingerprint={"wikitext": hash_text_files(list(files.values()), data), **options},
         text_format=Format.wikitext,
         read=read,
     )
@@ -130,7 +129,7 @@ def _hub_source(data: DataConfig) -> TextSource:
             )
         yield from hold_out(documents("train"), data, commit, given)
         for split in given[1:]:
-            yield from some(split, documents(split), commit)
+            yield from some(split, documents(split), data, commit)
 
     return TextSource(
         name=data.name or data.source.value,
@@ -159,8 +158,7 @@ def _text_source(data: DataConfig) -> TextSource:
             wrapped = "; for text with hard line breaks: data.hard_wrapped=true"
             raise UserError(
                 f"data.path={data.path}: {len(files)} files, {seen['documents']} documents and "
-                f"{seen['paragraphs']} paragraphs, of which none has two sentences; next-sentence "
-                "prediction needs paragraphs of two sentences or more"
+                f"{seen['paragraphs']} paragraphs, none of them {usable(data)}{ways_out(data)}"
                 + ("" if data.hard_wrapped or data.format is Format.wikitext else wrapped)
             )
         yield from hold_out(chain([first], documents), data, f"data.path={data.path}")
@@ -169,7 +167,7 @@ def _text_source(data: DataConfig) -> TextSource:
         name=data.name or data.source.value,
         origin=f"{data.path} ({len(files)} files)",
         fingerprint={
-            "text": [hash_file(file) for file in files],
+            "text": hash_text_files(files, data),
             "format": data.format.value,
             "hard_wrapped": data.hard_wrapped,
             "text_column": data.text_column,
@@ -205,10 +203,9 @@ def _documents(raw: Iterable[list[str]], sentences: str, data: DataConfig) -> It
 
 
 def _options(data: DataConfig, sentences: str) -> dict[str, Any]:
-    find_splitter(sentences)
-    version = metadata.version("pysbd") if sentences == "pysbd" else None
     return {
-        "sentences": sentences if version is None else f"{sentences} {version}",
+        "sentences": sentences,
+        "splitter_version": splitter_version(sentences),
         "fewest_sentences": data.fewest_sentences,
         "fewest_documents": data.pairs.fewest_documents,
         "validation_share": data.validation_share,

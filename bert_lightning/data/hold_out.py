@@ -12,15 +12,33 @@ Document = list[list[str]]
 """Paragraphs, each a list of sentences."""
 
 
-def some(split: str, documents: Iterable[Document], origin: str) -> Iterator[tuple[str, Document]]:
+def usable(data: DataConfig) -> str:
+    """What a paragraph must be to be kept, as a message says it."""
+    fewest = data.fewest_sentences
+    return f"with {fewest} sentences or more" if fewest > 1 else "with a sentence"
+
+
+def ways_out(data: DataConfig) -> str:
+    """What else helps where no paragraph has the sentences that are asked for."""
+    if data.fewest_sentences == 1:
+        return ""
+    return (
+        " (data.fewest_sentences); pairs=segment takes paragraphs of one sentence too, "
+        "pairs=none pre-trains without pairs"
+    )
+
+
+def some(
+    split: str, documents: Iterable[Document], data: DataConfig, origin: str
+) -> Iterator[tuple[str, Document]]:
     """The documents of a split that is given, of which there must be one."""
     document = None
     for document in documents:
         yield split, document
     if document is None:
         raise UserError(
-            f"{origin}: the {split} split has 0 documents with a paragraph of two sentences; "
-            "next-sentence prediction needs 2 or more"
+            f"{origin}: the {split} split has 0 documents that have a paragraph {usable(data)}"
+            f"{ways_out(data)}"
         )
 
 
@@ -40,14 +58,14 @@ def hold_out(
     ahead = list(islice(documents, max(needed, *enough))) if shares else []
     if shares and len(ahead) < needed:
         raise UserError(
-            f"{origin} has {len(ahead)} documents with a paragraph of two sentences, and "
+            f"{origin} has {len(ahead)} documents that have a paragraph {usable(data)}, and "
             f"{needed} are needed, {fewest} for each split"
             + (", as a random second sentence comes from another document" if fewest > 1 else "")
             + "; separate documents by blank lines, give more files, or hold out nothing: "
             + " ".join(f"data.{name}_share=0" for name in shares)
         )
     if not shares:
-        yield from some("train", documents, origin)
+        yield from some("train", documents, data, origin)
         return
     passed: Counter[str] = Counter()
     for document in chain(ahead, documents):

@@ -99,10 +99,11 @@ def mask_tokens(
     example = np.repeat(np.arange(len(lengths)), lengths)  # (total,)
     if config.unit is MaskingUnit.token or word_starts is None:
         first = np.arange(len(token_ids))
+        at_first: np.ndarray | slice = slice(None)
     else:
-        first = np.flatnonzero(_word_starts(word_starts, maskable, lengths))
-    draw = (random_bits(keys[first], Stream.masked) >> np.uint64(33)).astype(np.int64)
-    units = _Units(first, example[first], draw, np.arange(len(first)))
+        first = at_first = np.flatnonzero(_word_starts(word_starts, maskable, lengths))
+    draw = (random_bits(keys[at_first], Stream.masked) >> np.uint64(33)).astype(np.int64)
+    units = _Units(first, example[at_first], draw, np.arange(len(first)))
     if config.unit is MaskingUnit.span:
         units = _spans(units, maskable, keys)
     positions, unit = _choose(units, maskable, lengths, predictions)
@@ -166,5 +167,7 @@ def _choose(
     unit = np.repeat(order, taken)  # (masked,)
     within = np.arange(len(unit)) - np.repeat(np.cumsum(taken) - taken, taken)
     positions = units.first[unit] + within
-    rising = np.argsort(positions)
-    return positions[rising], unit[rising]
+    unit_at = np.full(len(maskable), -1)
+    unit_at[positions] = unit
+    rising = np.flatnonzero(unit_at >= 0)  # several times faster than sorting them
+    return rising, unit_at[rising]

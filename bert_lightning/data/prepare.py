@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_dir
 
 from bert_lightning.config import (
     DataConfig,
@@ -38,6 +37,7 @@ from bert_lightning.data import (
     tokenizer,
     vocab,
 )
+from bert_lightning.data.cache import cache_folder, hash_file
 from bert_lightning.data.corpus import TextSource
 from bert_lightning.data.encoding import Encoder, in_chunks
 from bert_lightning.data.store import PreparedCorpus, Split, SplitWriter
@@ -104,12 +104,6 @@ def prepare(
         )
 
 
-def cache_folder(data: DataConfig) -> Path:
-    """The folder that holds prepared corpora."""
-    chosen = data.cache_dir or user_cache_dir("bert-lightning")
-    return Path(chosen).expanduser().absolute()
-
-
 def _open_or_build(
     source: TextSource,
     data: DataConfig,
@@ -157,7 +151,7 @@ def _identity(source: TextSource, words: TokenizerConfig, base: Tokenizer | None
         "source": source.fingerprint,
         "tokenizer": asdict(words),
         "tokenizer_base": hashlib.sha256(base.to_str().encode()).hexdigest() if base else None,
-        "code": {file.stem: text_files.hash_file(file) for file in files},
+        "code": {file.stem: hash_file(file) for file in files},
     }
 
 
@@ -165,17 +159,17 @@ def _check_pairs(origin: str, name: str, split: Split, config: PairsConfig) -> N
     """Makes sure that such pairs can be drawn from a split."""
     if split.documents < config.fewest_documents:
         raise UserError(
-            f"{origin}: the {name} split has {split.documents} documents with a paragraph of "
-            f"two sentences, and next-sentence prediction needs {config.fewest_documents} or more, "
-            "as a random second sentence comes from another document; separate documents by "
-            "blank lines, give more files, or use data.pairs.task=sop or pairs=none"
+            f"{origin}: the {name} split has {split.documents} documents, and next-sentence "
+            f"prediction needs {config.fewest_documents} or more, as a random second half comes "
+            "from another document; separate documents by blank lines, give more files, or use "
+            "data.pairs.task=sop or pairs=none"
         )
     if split.pairs == 0 and config.kind is PairKind.sentence:
         raise UserError(
             f"{origin}: the {name} split has {split.documents} documents and "
-            f"{split.paragraphs} paragraphs, of which none has two sentences, and pairs=sentence "
-            "needs paragraphs that have; pairs=segment pairs over paragraphs, pairs=none needs "
-            "no pairs"
+            f"{split.paragraphs} paragraphs, none of them with 2 sentences or more, and "
+            "pairs=sentence needs paragraphs that have; pairs=segment pairs over paragraphs, "
+            "pairs=none needs no pairs"
         )
 
 
@@ -251,7 +245,7 @@ def _frozen_tokenizer(folder: Path) -> Tokenizer | None:
     file = folder / store.TOKENIZER
     if manifest is None or not file.is_file():
         return None
-    whole = text_files.hash_file(file) == manifest["files"][store.TOKENIZER]["sha256"]
+    whole = hash_file(file) == manifest["files"][store.TOKENIZER]["sha256"]
     return store.open_tokenizer(folder) if whole else None
 
 

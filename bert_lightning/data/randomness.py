@@ -38,8 +38,13 @@ def random_bits(*keys: Keys) -> np.ndarray:
     """64 random bits for each tuple of keys; the keys broadcast, and at least one axis results."""
     state = np.zeros(1, dtype=np.uint64)
     for key in keys:
-        state = _mix((state ^ np.atleast_1d(np.asarray(key, dtype=np.uint64))) + _GOLDEN)
+        state = with_key(state, key)
     return state
+
+
+def with_key(bits: np.ndarray, key: Keys) -> np.ndarray:
+    """`random_bits(*keys, key)`, given the bits of `random_bits(*keys)`."""
+    return _mix((bits ^ np.atleast_1d(np.asarray(key, dtype=np.uint64))) + _GOLDEN)
 
 
 def uniform(bits: np.ndarray) -> np.ndarray:
@@ -61,19 +66,23 @@ def permuted(index: np.ndarray, size: int, *keys: Keys) -> np.ndarray:
     """
     half_bits = np.uint64(max(1, -(-(size - 1).bit_length() // 2)))
     low = (np.uint64(1) << half_bits) - np.uint64(1)
-    key = np.broadcast_to(random_bits(*keys), index.shape)
+    turns = random_bits(random_bits(*keys), np.arange(6))
     result = index.astype(np.uint64)
     outside = np.ones(index.shape, dtype=bool)
     while outside.any():
         left, right = result[outside] >> half_bits, result[outside] & low
-        for turn in range(6):
-            left, right = right, left ^ (random_bits(key[outside], turn, right) & low)
+        for turn in turns:
+            left, right = right, left ^ (with_key(turn, right) & low)
         result[outside] = (left << half_bits) | right
         outside = result >= size
     return result.astype(np.int64)
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
-    state = (state ^ (state >> _SHIFT_1)) * _MIX_1
-    state = (state ^ (state >> _SHIFT_2)) * _MIX_2
-    return state ^ (state >> _SHIFT_3)
+    """Mixes the numbers in place, as fresh memory for each turn would cost more than the turn."""
+    state ^= state >> _SHIFT_1
+    state *= _MIX_1
+    state ^= state >> _SHIFT_2
+    state *= _MIX_2
+    state ^= state >> _SHIFT_3
+    return state

@@ -1,10 +1,11 @@
 """Local files → raw documents: lists of paragraphs, not yet split into sentences.
 
-Files are read as streams, line by line, so their size does not matter.
+Files are read as streams, line by line, so their size does not matter; what has neither blank lines
+nor line ends is parted where it exceeds any book.
 """
 
 import gzip
-import hashlib
+import logging
 import zlib
 from collections.abc import Iterable, Iterator
 from glob import glob
@@ -15,7 +16,13 @@ from bert_lightning.config import DataConfig, Format
 from bert_lightning.data.tables import TABLES, file_rows
 from bert_lightning.errors import UserError
 
+log = logging.getLogger(__name__)
+
 COMPRESSED = ".gz"
+LONGEST_DOCUMENT = 4_000_000
+"""Characters at which a document ends and the next begins: more than "War and Peace" has."""
+LONGEST_LINE = 4_000_000
+"""Bytes at which a line ends, at a space, and the next begins."""
 
 
 def find_text_files(data: DataConfig) -> list[Path]:
@@ -57,7 +64,8 @@ def raw_documents(file: Path, data: DataConfig) -> Iterator[list[str]]:
     elif data.format is Format.wikitext:
         yield from part_at_headings(_some_text(file, data))
     else:
-        for block in _blocks(_some_text(file, data)):
+        stripped = (line.strip() for line in _some_text(file, data))
+        for block in _between_gaps(line or None for line in stripped):
             yield [" ".join(block)] if data.hard_wrapped else block
 
 
@@ -69,19 +77,20 @@ def rows_as_documents(rows: Iterable[str]) -> Iterator[list[str]]:
 
 def part_at_headings(lines: Iterable[str]) -> Iterator[list[str]]:
     """Paragraphs of each article; ` = Title = ` starts one, ` = = Section = = ` is left out."""
-    article: list[str] = []
-    for line in lines:
-        text = line.strip()
-        if not (text.startswith("= ") and text.endswith(" =")):
-            article.append(line)
-        elif not text.startswith("= = "):
-            yield article
-            article = []
-    yield article
+
+    def without_headings() -> Iterator[str | None]:
+        for line in lines:
+            text = line.strip()
+            if not (text.startswith("= ") and text.endswith(" =")):
+                yield line
+            elif not text.startswith("= = "):
+                yield None
+
+    return _between_gaps(without_headings())
 
 
 def read_lines(file: Path) -> Iterator[str]:
-    """A file's lines without their ends.
+    """A file's lines without their ends; one of more than `LONGEST_LINE` bytes is parted.
 
     Raises:
         UserError: where a byte is not UTF-8, which it names, or compressed data are damaged.
@@ -89,7 +98,7 @@ def read_lines(file: Path) -> Iterator[str]:
     offset = 0
     with _open(file) as stream:
         try:
-            for line in stream:
+            for line in _bounded_lines(stream):
                 text = _decode(line, offset, file)
                 offset += len(line)
                 yield text.removesuffix("\n").removesuffix("\r")
@@ -97,12 +106,6 @@ def read_lines(file: Path) -> Iterator[str]:
             raise UserError(
                 f"{file.absolute()} cannot be decompressed: {error}; make or fetch it again"
             ) from error
-
-
-def hash_file(file: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _open(file: Path) -> BinaryIO:
@@ -130,14 +133,39 @@ def _some_text(file: Path, data: DataConfig) -> Iterator[str]:
         raise UserError(f"data.path={data.path}: {file.absolute()} is empty (0 words)")
 
 
-def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """The lines between blank ones, stripped."""
-    block: list[str] = []
+def _bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; together they are its bytes."""
+    rest = b""
+    while line := rest + stream.readline(LONGEST_LINE - len(rest)):
+        rest = b""
+        if len(line) >= LONGEST_LINE and not line.endswith(b"\n"):
+            end = line.rfind(b" ") + 1 or _last_character(line) or len(line)
+            line, rest = line[:end], line[end:]
+        yield line
+
+
+def _last_character(line: bytes) -> int:
+    """Where the last character of UTF-8 starts: all its other bytes are 10xxxxxx."""
+    return next((at for at in range(len(line) - 1, 0, -1) if line[at] & 0xC0 != 0x80), 0)
+
+
+def _between_gaps(lines: Iterable[str | None]) -> Iterator[list[str]]:
+    """The lines between the `None`s, as documents that end at `LONGEST_DOCUMENT` if not before."""
+    document: list[str] = []
+    characters, parted = 0, False
     for line in lines:
-        if text := line.strip():
-            block.append(text)
-        elif block:
-            yield block
-            block = []
-    if block:
-        yield block
+        if line is not None:
+            document.append(line)
+            characters += len(line)
+        if document and (line is None or characters >= LONGEST_DOCUMENT):
+            if line is not None and not parted:
+                parted = True
+                log.warning(
+                    "A document of more than %s characters is taken for several: blank lines (in "
+                    "WikiText headings) separate documents.",
+                    f"{LONGEST_DOCUMENT:,}",
+                )
+            yield document
+            document, characters = [], 0
+    if document:
+        yield document

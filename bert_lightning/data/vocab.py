@@ -20,6 +20,8 @@ from bert_lightning.data.tokenizer import add_template
 from bert_lightning.errors import UserError
 
 _NO_LIMIT = 2**31
+MOST_PIECES = 8_000
+"""Entries at which the training of word pieces stops where no number is asked for."""
 _WIKITEXT_UNK = "<unk>"
 _PIECE = "##"
 
@@ -78,13 +80,14 @@ def build_word_tokenizer(
 def build_wordpiece_tokenizer(
     sentences: Iterable[str], config: TokenizerConfig, text_format: Format
 ) -> Tokenizer:
-    """Trains words and pieces of words (`##ing`) as BERT has them, `config.vocab_size` in all.
+    """Trains words and pieces of words (`##ing`) as BERT has them.
 
+    There are `config.vocab_size` in all; if that is null, `MOST_PIECES` or as many as there are.
     Punctuation is split off, and in WikiText `<unk>` is `[UNK]`. At most a quarter of the entries
     are single characters (but 100 may be): rarer ones are unknown, where a script has thousands.
     Training the same text again may give other pieces, so train once and keep the result.
     """
-    assert config.vocab_size is not None
+    size = config.vocab_size or MOST_PIECES
     tokenizer = Tokenizer(models.WordPiece(unk_token=UNK, continuing_subword_prefix=_PIECE))
     normalizer = normalizers.BertNormalizer(
         lowercase=config.lowercase, strip_accents=config.strip_accents
@@ -94,9 +97,9 @@ def build_wordpiece_tokenizer(
     if text_format is Format.wikitext:
         sentences = without_unk(sentences)
     trainer = WordPieceTrainer(
-        vocab_size=config.vocab_size,
+        vocab_size=size,
         min_frequency=config.min_frequency,
-        limit_alphabet=max(100, config.vocab_size // 4),
+        limit_alphabet=max(100, size // 4),
         special_tokens=_special_tokens(),
         continuing_subword_prefix=_PIECE,
         show_progress=False,

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 _PRECISIONS = (
+    "auto",
     "32-true",
     "bf16-mixed",
     "16-mixed",
@@ -125,6 +126,27 @@ def check_supported(config: TrainConfig, accelerator: str) -> None:
             f"{torch.cuda.device_count()} GPUs found; strategy=ddp shares the work among CPU "
             "processes"
         )
+
+
+def with_precision(config: TrainConfig, accelerator: str) -> TrainConfig:
+    """The config with the precision that `auto` stands for: bf16-mixed where products in bf16 are
+    faster, 32-true elsewhere."""
+    if config.trainer.precision != "auto":
+        return config
+    precision = "bf16-mixed" if _multiplies_bf16(accelerator) else "32-true"
+    return replace(config, trainer=replace(config.trainer, precision=precision))
+
+
+def _multiplies_bf16(accelerator: str) -> bool:
+    if accelerator in ("gpu", "cuda"):
+        # A plan is made for a GPU that need not be here.
+        return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(False)
+    capabilities: dict[str, bool] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # not in every version
+    return accelerator == "cpu" and any(
+        capabilities.get(name) for name in ("avx512_bf16", "amx_bf16")
+    )
 
 
 def divide_global_batch(

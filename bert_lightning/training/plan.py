@@ -22,6 +22,7 @@ from bert_lightning.training.devices import (
     check_supported,
     count_devices,
     divide_global_batch,
+    with_precision,
 )
 from bert_lightning.training.memory import USABLE, Memory, known_vocab_size, memory, widths
 
@@ -133,6 +134,7 @@ def plan(config: TrainConfig, options: PlanOptions) -> Plan:
     """
     devices = _devices(config)
     check_supported(config, devices.accelerator)
+    config = with_precision(config, devices.accelerator)
     if not devices.on_gpu and None in (options.memory, options.tflops):
         raise UserError(
             f"trainer.accelerator={devices.accelerator}: --memory GIB and --tflops RATE have to "

@@ -27,7 +27,7 @@ from bert_lightning.pretrained.source import Source
 from bert_lightning.training.allocator import keep_freed_memory
 from bert_lightning.training.checkpoints import describe_run
 from bert_lightning.training.datamodule import PretrainingData
-from bert_lightning.training.devices import divide_global_batch, find_devices
+from bert_lightning.training.devices import divide_global_batch, find_devices, with_precision
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.trainer import build_trainer
 
@@ -88,6 +88,7 @@ def fit(config: TrainConfig) -> FitResult:
         run_dir.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=run_dir).close()
     devices = find_devices(config)
+    config = with_precision(config, devices.accelerator)
     if devices.accelerator == "cpu":
         keep_freed_memory()
     share = divide_global_batch(config, devices)

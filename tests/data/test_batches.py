@@ -255,6 +255,20 @@ def test_starting_at_a_step_is_the_rest_of_the_run(
     assert examples_of([run[7]]) == examples_of([whole[7]]), "it depends on what came before"
 
 
+def test_micro_batches_in_any_order_and_changed_in_place_stay_what_they_are(
+    small_corpus: PreparedCorpus, small_data: DataConfig
+) -> None:
+    share = Share(rank=0, world_size=2, micro_batch_size=4, accumulation=3)
+    run = TrainingBatches(small_corpus, small_data, 2, share, 5)
+    whole = examples_of([run[i] for i in range(15)])
+    order = [3, 14, 4, 4, 0, 13, 5]
+    for i in order:
+        batch = run[i]
+        assert examples_of([batch]) == whole[4 * i : 4 * i + 4]
+        for tensor in (batch.sequences.token_ids, batch.masked_labels, batch.masked_positions):
+            tensor.zero_()
+
+
 def test_seeds_give_different_orders_and_indices_end(
     small_corpus: PreparedCorpus, small_data: DataConfig
 ) -> None:

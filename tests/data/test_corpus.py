@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,12 +16,21 @@ import datasets
 import huggingface_hub
 import pytest
 
-from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
-from bert_lightning.data import tables
+from bert_lightning.config import (
+    DataConfig,
+    Format,
+    PairKind,
+    PairsConfig,
+    Source,
+    TokenizerConfig,
+)
+from bert_lightning.data import tables, text_files
 from bert_lightning.data.corpus import Document, find_source
 from bert_lightning.data.prepare import prepare
+from bert_lightning.data.sentences import SPLITTERS
 from bert_lightning.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 Maker = Callable[..., DataConfig]
 
 
@@ -251,7 +263,107 @@ def test_no_paragraph_with_two_sentences_gives_the_counts(
     message = failure(data)
     assert f"{data.path}" in message
     assert all(count in message for count in counts)
-    assert "none has two sentences" in message
+    assert "none of them with 2 sentences or more" in message
+    assert "pairs=none" in message
+
+
+def test_nothing_is_said_of_pairs_where_none_are_made(
+    text: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SPLITTERS, "nothing", lambda _: [])
+    alone = {"fewest_sentences": 1, "pairs": PairsConfig(kind=PairKind.none)}
+    hub = {"source": Source.hub, "path": str(tmp_path)}
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"wiki.{name}.tokens").write_text(" = A = \n" if name == "valid" else " a . \n")
+    messages = [
+        failure(text({"a.txt": "( )\n\n;"}, sentences="nothing", **alone)),
+        failure(text({"a.txt": "A b."}, validation_share=0.1, **alone)),
+        failure(DataConfig(cache_dir=str(tmp_path / "cache"), **(hub | alone))),
+    ]
+    assert "2 paragraphs, none of them with a sentence" in messages[0]
+    assert "has 1 documents that have a paragraph with a sentence, and 2 are needed" in messages[1]
+    assert "wiki.valid.tokens: the validation split has 0 documents" in messages[2]
+    for message in messages:
+        assert not re.search("next-sentence|pairs=|two", message)
+
+
+class TestLongDocuments:
+    """Text without blank lines or without line ends is parted, so that any size can be read."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(text_files, "LONGEST_DOCUMENT", 40)
+        monkeypatch.setattr(text_files, "LONGEST_LINE", 60)
+
+    def test_a_document_is_parted_between_its_paragraphs_and_a_warning_says_so(
+        self, text: Maker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        data = text({"a.txt": "A b c d. E f g h.\n" * 7 + "\nI j. K l.\n"})
+        one, last = ["A b c d.", "E f g h."], ["I j.", "K l."]
+        assert train(data) == [[one] * 3, [one] * 3, [one], [last]]
+        (record,) = caplog.records
+        assert "more than 40 characters is taken for several" in record.getMessage()
+
+    def test_an_article_is_parted_too(self, text: Maker) -> None:
+        lines = " = A = \n" + " a b c . d e f . \n" * 4 + " = B = \n g . h . \n"
+        data = text({"a.txt": lines}, format=Format.wikitext)
+        one = ["a b c", "d e f ."]
+        assert train(data) == [[one] * 3, [one], [["g", "h ."]]]
+
+    def test_a_line_is_parted_at_a_space(self, text: Maker) -> None:
+        data = text({"a.txt": "Word one is. " * 30}, sentences="line", fewest_sentences=1)
+        lines = [line for document in train(data) for (line,) in document]
+        assert " ".join(lines) == ("Word one is. " * 30).strip()
+        assert max(map(len, lines)) < 60
+
+    @pytest.mark.parametrize("ending", ["", "\n"])
+    @pytest.mark.parametrize("word", ["é", "。", "𝔘", "aé。𝔘"])
+    def test_without_a_space_no_character_is_cut(self, text: Maker, word: str, ending: str) -> None:
+        data = text({"a.txt": word * 100 + ending}, sentences="line", fewest_sentences=1)
+        lines = [line for document in train(data) for (line,) in document]
+        assert "".join(lines) == word * 100
+        assert max(len(line.encode()) for line in lines) <= 60
+
+    def test_what_is_no_text_is_refused_all_the_same(self, text: Maker) -> None:
+        assert "is not UTF-8: byte 0 is 0x80" in failure(text({"a.txt": b"\x80" * 200}))
+
+
+PEAK = r"""
+import re, sys
+from pathlib import Path
+from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
+from bert_lightning.data.prepare import prepare
+data = DataConfig(source=Source.text, path=sys.argv[1], format=Format.prose, cache_dir=sys.argv[2])
+corpus = prepare(data, TokenizerConfig(vocab_size=50, min_frequency=1))
+# resource's ru_maxrss would begin with that of the process that started this one
+print(int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024)
+print(sum(len(split.token_ids) for split in corpus.splits.values()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("line_end", ["\n", ""])
+def test_memory_is_bounded_without_blank_lines_or_line_ends(tmp_path: Path, line_end: str) -> None:
+    small = "from bert_lightning.data import encoding, text_files\n" + "".join(
+        f"{name} = 100_000\n"
+        for name in (
+            "text_files.LONGEST_DOCUMENT",
+            "text_files.LONGEST_LINE",
+            "encoding._CHUNK_CHARACTERS",
+        )
+    )
+    words = "".join(f"The {n} cranes lift steel. It is {n} o'clock. {line_end}" for n in range(40))
+    peaks = []
+    for size in (2, 16):
+        repeats = size * 10**6 // len(words)
+        file = tmp_path / "text.txt"
+        file.write_text(words * repeats)
+        command = [sys.executable, "-c", small + PEAK, str(file), str(tmp_path / f"{size}")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        peak, tokens = map(int, done.stdout.split())
+        assert tokens >= repeats * 40 * 10, "text is missing"
+        peaks.append(peak)
+    assert peaks[1] - peaks[0] < 15, f"{peaks} MiB for 2 and 16 MB of text"
 
 
 def test_a_hub_that_hangs_is_decided_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,3 +452,90 @@ class TestHubTable:
         assert "broke off while it was read: reset by peer" in message
         assert "data=builtin" in message
         assert "wiki.train.tokens" not in message
+
+
+class TestRepository:
+    """A repository as the hub keeps them, in a folder: `datasets` itself reads it."""
+
+    @pytest.fixture
+    def repository(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        folder = tmp_path / "repository"
+        articles = [
+            f"{line}\n"
+            for n in range(300)
+            for line in (f" = Article {n} = ", f" word{n} a . b c . ", " d . e f . ")
+        ]
+        for split in ("train", "validation", "test"):
+            (folder / "wiki").mkdir(parents=True, exist_ok=True)
+            table = datasets.Dataset.from_dict({"text": articles})
+            table.to_parquet(folder / "wiki" / f"{split}-00000-of-00001.parquet")
+        (folder / "pages").mkdir()
+        for part in range(2):
+            rows = [f"{prose(n)}\nA second paragraph. It is short." for n in range(part, 600, 2)]
+            table = datasets.Dataset.from_dict({"title": [""] * 300, "body": rows})
+            table.to_parquet(folder / "pages" / f"train-0000{part}-of-00002.parquet")
+        (folder / "README.md").write_text(
+            "---\nconfigs:\n"
+            "- config_name: wiki\n  data_files:\n"
+            + "".join(
+                f"  - split: {split}\n    path: wiki/{split}-*\n"
+                for split in ("train", "validation", "test")
+            )
+            + "- config_name: pages\n  data_files:\n  - split: train\n    path: pages/train-*\n"
+            + "---\n"
+        )
+        monkeypatch.setattr(tables, "_hub_out_of_reach", lambda _: None)
+        return folder
+
+    @pytest.mark.parametrize("streaming", [False, True])
+    def test_wikitext_is_what_its_files_are(
+        self, repository: Path, tmp_path: Path, streaming: bool
+    ) -> None:
+        lines = datasets.Dataset.from_parquet(str(repository / "wiki" / "test-*.parquet"))["text"]
+        for name in ("train", "valid", "test"):
+            (tmp_path / f"wiki.{name}.tokens").write_text("".join(lines))
+        hub = DataConfig(hub_repository=str(repository), hub_name="wiki", streaming=streaming)
+        splits = read(hub)
+        assert splits == read(DataConfig(path=str(tmp_path)))
+        assert {name: len(documents) for name, documents in splits.items()} == dict.fromkeys(
+            ("train", "validation", "test"), 300
+        )
+
+    @pytest.mark.parametrize("streaming", [False, True])
+    def test_pages_are_prepared_and_opened_again(
+        self, repository: Path, tmp_path: Path, streaming: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = DataConfig(
+            format=Format.prose,
+            hub_repository=str(repository),
+            hub_name="pages",
+            text_column="body",
+            streaming=streaming,
+            fallback=None,
+            cache_dir=str(tmp_path / "cache"),
+        )
+        prepared = prepare(data, TokenizerConfig(min_frequency=1))
+        assert {name: s.documents for name, s in prepared.splits.items()} == {
+            "train": 540,
+            "validation": 60,
+        }
+        assert prepared.splits["train"].pairs == 1080
+        numbers = [prepared.tokenizer.token_to_id(str(n)) for n in range(600)]
+        ids = [set(split.token_ids.tolist()) for split in prepared.splits.values()]
+        assert sum(number in ids[0] for number in numbers) == 540
+        monkeypatch.setattr(datasets, "load_dataset", None)
+        assert prepare(data, TokenizerConfig(min_frequency=1)).key == prepared.key
+
+    @pytest.mark.parametrize("streaming", [False, True])
+    def test_what_is_not_there_is_named(self, repository: Path, streaming: bool) -> None:
+        data = DataConfig(
+            format=Format.prose,
+            hub_repository=str(repository),
+            hub_name="pages",
+            streaming=streaming,
+            fallback=None,
+        )
+        assert "has no column 'text'; it has title, body" in failure(data)
+        message = failure(replace(data, hub_name="absent"))
+        assert "absent" in message
+        assert "data=builtin" in message

@@ -202,5 +202,5 @@ def test_two_documents_and_lone_sentences_are_enough_where_no_random_half_is_dra
     with pytest.raises(UserError, match=r"has 2 documents .* and 4 are needed, 2 for each split"):
         prepare(replace(everything, pairs=PairsConfig(PairKind.segment)), words)
     swapped = PairsConfig(task=PairTask.sop)
-    with pytest.raises(UserError, match=r"2 paragraphs.*none has two sentences.*pairs=none"):
+    with pytest.raises(UserError, match=r"2 paragraphs.*none of them with 2 sentences.*pairs=none"):
         prepare(replace(everything, pairs=swapped), words)

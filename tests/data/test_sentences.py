@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from bert_lightning.data.sentences import (
     split_lines,
     split_prose,
     split_wikitext,
+    splitter_version,
 )
 from bert_lightning.errors import UserError
 
@@ -187,6 +189,38 @@ def test_splitters_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_splitter("commas")("a,b") == ["a", "b"]
     with pytest.raises(UserError, match=r"data\.sentences=comma is not one of wikitext, prose"):
         find_splitter("comma")
+
+
+OWN = """
+from bert_lightning.data.sentences import splitter
+
+@splitter
+def clauses(paragraph):
+    return paragraph.split(";")
+
+def unmarked(paragraph):
+    raise AssertionError
+"""
+
+
+def test_a_splitter_of_ones_own_is_named_by_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_splitters.py").write_text(OWN)
+    assert find_splitter("own_splitters:clauses")("a;b") == ["a", "b"]
+    before = splitter_version("own_splitters:clauses")
+    (tmp_path / "own_splitters.py").write_text(OWN.replace('";"', '","'))
+    assert splitter_version("own_splitters:clauses") != before, "a stale store would be used"
+    for name, says in {
+        "own_splitters:unmarked": "unmarked is not marked as a splitter",
+        "own_splitters:absent": "absent is not there",
+        "os:system": "system is not marked as a splitter",
+        "no_such_module:clauses": "the module no_such_module cannot be imported",
+        ":clauses": "the module  cannot be imported",
+    }.items():
+        with pytest.raises(UserError, match=f"data.sentences={name}: {says}"):
+            find_splitter(name)
 
 
 def test_pysbd_says_how_it_is_had_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

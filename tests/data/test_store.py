@@ -15,11 +15,11 @@ import pytest
 from filelock import FileLock
 
 from bert_lightning.config import DataConfig, Fallback, Format, Source, TokenizerConfig
-from bert_lightning.data import corpus, encoding, sentences, store, tables
+from bert_lightning.data import cache, corpus, encoding, sentences, store, tables
 from bert_lightning.data import prepare as preparing
+from bert_lightning.data.cache import hash_file
 from bert_lightning.data.prepare import prepare
 from bert_lightning.data.store import PreparedCorpus, SplitWriter
-from bert_lightning.data.text_files import hash_file
 from bert_lightning.errors import UserError
 
 WORDS = TokenizerConfig(min_frequency=1)
@@ -147,6 +147,43 @@ def test_changed_text_options_or_words_make_a_new_key(data: DataConfig) -> None:
     assert len(keys) == 1 + len(variants)
     assert variants["text"].tokenizer.token_to_id("brief") is not None
     assert prepare(replace(data, max_length=20, num_workers=3), WORDS).key in keys
+
+
+def test_a_splitter_of_ones_own_in_a_line_of_config(
+    data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """from bert_lightning.data.sentences import splitter
+@splitter
+def at_words(paragraph):
+    return paragraph.split(" is ")
+"""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_splitters.py").write_text(code)
+    own = replace(data, sentences="my_splitters:at_words")
+    first = prepare(own, WORDS)
+    assert first.splits["train"].sentences == 27 * 3
+    assert first.splits["train"].sentence_length(np.arange(3)).tolist() == [2, 3, 5]
+    assert prepare(own, WORDS).key == first.key
+    (tmp_path / "my_splitters.py").write_text(code + "# another rule")
+    assert prepare(own, WORDS).key != first.key
+
+
+def test_a_large_text_is_not_read_again_to_open_its_store(
+    data: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (cache, store):
+        monkeypatch.setattr(module, "ALWAYS_HASHED", 0)
+    monkeypatch.setattr(cache, "_SETTLED_NS", -(10**12))
+    first = prepare(data, WORDS)
+    hashed: list[Path] = []
+    monkeypatch.setattr(cache, "hash_file", lambda file: hashed.append(file) or hash_file(file))
+    monkeypatch.setattr(corpus, "read_lines", None)
+    assert same(prepare(data, WORDS), first)
+    assert hashed == []
+    monkeypatch.undo()
+    assert data.path is not None
+    Path(data.path).write_text(Path(data.path).read_text().replace("short", "brief"))
+    assert prepare(data, WORDS).key != first.key
 
 
 def test_changed_code_makes_a_new_key(

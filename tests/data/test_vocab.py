@@ -3,14 +3,17 @@
 import importlib.util
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from tokenizers import Tokenizer
 
+from bert_lightning import cli
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import DataConfig, Format, TokenizerConfig, TokenizerKind
+from bert_lightning.data import tables, vocab
 from bert_lightning.data.prepare import prepare
 from bert_lightning.data.tokenizer import (
     encode_plain,
@@ -20,6 +23,7 @@ from bert_lightning.data.tokenizer import (
 from bert_lightning.data.vocab import build_tokenizer, build_wordpiece_tokenizer
 from bert_lightning.errors import UserError
 
+CONF = Path(__file__).parents[2] / "conf"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_tokenizer.py"
 SENTENCES = ["The crane lifts the steel , and the driver looks up", "Cranes lifted and lifting"] * 9
 SIZE = 70
@@ -28,7 +32,7 @@ SIZE = 70
 def build(
     sentences: list[str] = SENTENCES,
     text_format: Format = Format.prose,
-    vocab_size: int = SIZE,
+    vocab_size: int | None = SIZE,
     lowercase: bool = True,
     strip_accents: bool = True,
 ) -> Tokenizer:
@@ -153,8 +157,34 @@ def test_fewer_pieces_than_characters_are_refused() -> None:
         build(vocab_size=10)
     with pytest.raises(UserError, match=r"vocab_size=5 must be 6 or more"):
         TokenizerConfig(vocab_size=5)
-    with pytest.raises(UserError, match=r"vocab_size=null.*such as tokenizer\.vocab_size=8000"):
-        TokenizerConfig(kind=TokenizerKind.wordpiece)
+
+
+def test_no_number_asked_for_is_as_many_pieces_as_the_corpus_gives_up_to_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = build(vocab_size=None).get_vocab_size()
+    assert few < vocab.MOST_PIECES
+    with pytest.raises(UserError, match=rf"use tokenizer\.vocab_size={few} or less"):
+        build(vocab_size=vocab.MOST_PIECES)
+    monkeypatch.setattr(vocab, "MOST_PIECES", few - 5)
+    assert build(vocab_size=None).get_vocab_size() == few - 5
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+def test_the_shipped_word_pieces_fit_any_corpus(
+    small_data: DataConfig, fallback: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = cli.compose(CONF, ["tokenizer=wordpiece", "run_dir=."])
+    data = small_data
+    if fallback:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        monkeypatch.setattr(tables, "_hub_out_of_reach", lambda _: "no network")
+        data = replace(shipped.data, cache_dir=small_data.cache_dir, name="not-cached")
+        data = replace(data, hub_repository="nobody/has-this")
+    corpus = prepare(data, shipped.tokenizer)
+    assert (corpus.name == "builtin") is fallback
+    assert 100 < corpus.tokenizer.get_vocab_size() <= vocab.MOST_PIECES
+    assert (corpus.splits["train"].token_ids != 1).mean() > 0.99
 
 
 def test_prepared_once_the_pieces_stay(small_data: DataConfig) -> None:
@@ -293,7 +323,6 @@ def test_the_script_makes_a_tokenizer_that_a_run_can_take(
     ("arguments", "says"),
     [
         (["absent.txt"], "absent.txt: nothing at"),
-        (["a.txt", "--kind", "wordpiece"], "tokenizer.vocab_size=null"),
         (["a.txt", "--vocab-size", "4000"], "vocab_size=4000 is more than the corpus can give"),
         (["a.txt", "--output", "no/such/folder.json"], "no/such/folder.json cannot be written"),
     ],

@@ -12,6 +12,7 @@ from bert_lightning.training.devices import (
     Devices,
     divide_global_batch,
     find_devices,
+    with_precision,
 )
 from bert_lightning.training.memory import memory
 
@@ -52,6 +53,27 @@ def test_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch, asked: Any) -
     gpus(monkeypatch, 2)
     with pytest.raises(UserError, match="more GPUs than the 2 that torch finds"):
         find_devices(config(asked))
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "capable", "expected"),
+    [
+        ("cpu", {"avx512_bf16": True, "amx_bf16": False}, "bf16-mixed"),
+        ("cpu", {"avx512_bf16": False, "amx_bf16": True}, "bf16-mixed"),
+        ("cpu", {"avx2": True}, "32-true"),
+        ("mps", {"avx512_bf16": True}, "32-true"),
+        ("gpu", {}, "bf16-mixed"),
+    ],
+)
+def test_the_precision_follows_what_the_processor_multiplies(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, capable: dict[str, bool], expected: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capable, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: accelerator == "gpu")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda _: True)
+    chosen = with_precision(config(precision="auto"), accelerator)
+    assert chosen.trainer.precision == expected
+    assert with_precision(config(precision="64-true"), accelerator).trainer.precision == "64-true"
 
 
 def test_nodes_multiply() -> None:
