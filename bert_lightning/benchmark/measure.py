@@ -10,9 +10,10 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 import torch
+from torch.profiler import profile
 
 from bert_lightning.batch import PretrainBatch
-from bert_lightning.benchmark.contestants import contestants
+from bert_lightning.benchmark.contestants import Contestant, contestants
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import Share, TrainingBatches
 from bert_lightning.data.prepare import prepare
@@ -41,6 +42,8 @@ class Measured:
     of the same round."""
     parts: dict[str, float]
     """Share of each part of a step."""
+    operations: dict[str, float]
+    """Share of each of torch's operations in one step of its own, those of 1 % and more."""
     peak_memory_mib: int
     """The most that its process held, less what it held before the first step."""
 
@@ -122,6 +125,7 @@ class _About(NamedTuple):
     name: str
     bf16: bool
     parts: dict[str, float]
+    operations: dict[str, float]
     peak_memory_mib: float
 
 
@@ -150,7 +154,22 @@ def _work(
         peak = torch.cuda.max_memory_allocated(device) / 2**20
     else:
         peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
-    pipe.send(_About(contestant.name, contestant.bf16, taken, peak))
+    operations = _operations(contestant, batches[0])
+    pipe.send(_About(contestant.name, contestant.bf16, taken, operations, peak))
+
+
+def _operations(contestant: Contestant, batch: PretrainBatch) -> dict[str, float]:
+    parts = contestant.prepare(batch)
+    with profile() as profiler:
+        contestant.step(parts)
+    on_gpu = contestant.device.type == "cuda"
+    times = {
+        event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        for event in profiler.key_averages()
+    }
+    total = sum(times.values())
+    shares = {name: round(time / total, 3) for name, time in times.items() if time >= total / 100}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def _summary(
@@ -170,6 +189,7 @@ def _summary(
         ),
         share_of_matrix_rate=round(statistics.median(shares), 3),
         parts={name: round(part / total, 3) for name, part in about.parts.items()},
+        operations=about.operations,
         peak_memory_mib=round(about.peak_memory_mib),
     )
 

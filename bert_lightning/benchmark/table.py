@@ -26,6 +26,8 @@ def show(result: Result) -> None:
     console.print(table)
     parts = ", ".join(f"{name} {share:.0%}" for name, share in result.measured[0].parts.items())
     console.print(f"{result.measured[0].name}: {parts}", highlight=False)
+    operations = ", ".join(f"{n} {share:.0%}" for n, share in result.measured[0].operations.items())
+    console.print(f"by operation: {operations}", highlight=False)
 
 
 def _row(one: Measured, first: Measured) -> list[str]:
