@@ -1,4 +1,4 @@
-"""Runs the README's two training commands and puts what they print into it.
+"""Runs the README's two training commands and puts what they print, and figures, into it.
 
 python scripts/update_readme.py WIKITEXT_FOLDER
 
@@ -9,7 +9,6 @@ between the README's markers. Takes as long as the runs do.
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -17,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from bert_lightning.benchmark.machine import machine
+from bert_lightning.benchmark.table import markdown
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "readme.json"
+STEPS = ROOT / "benchmarks" / "steps.json"
 
 COMMANDS = {
     "output": "python train.py model=tiny",
@@ -64,14 +65,15 @@ def record(wikitext: Path) -> dict[str, Any]:
 
 
 def filled(readme: str) -> str:
-    """The README with the recorded output between its markers."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    for marker, run in results["runs"].items():
+    """The README with the recorded output, and the recorded steps, between their markers."""
+    blocks = {"steps": markdown(json.loads(STEPS.read_text(encoding="utf-8")))}
+    for marker, run in json.loads(RESULTS.read_text(encoding="utf-8"))["runs"].items():
         lines = run["output"][run["output"].index("") :]  # from the report on
-        block = "\n".join(["```text", *lines[1:], "```"])
+        blocks[marker] = "\n".join(["```text", *lines[1:], "```"])
+    for marker, block in blocks.items():
         begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
-        pattern = re.compile(f"{begin}.*?{end}", re.DOTALL)
-        readme = pattern.sub(lambda _, b=begin, e=end, t=block: f"{b}\n{t}\n{e}", readme)  # type: ignore[misc]
+        before, _, rest = readme.partition(begin)
+        readme = f"{before}{begin}\n{block}\n{end}{rest.partition(end)[2]}"
     return readme
 
 

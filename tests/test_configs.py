@@ -8,9 +8,11 @@ from pathlib import Path
 
 import lightning as L  # noqa: N812
 import pytest
+import torch
 
 from bert_lightning import cli, config
 from bert_lightning.config import DataConfig, TrainConfig, TrainerConfig
+from bert_lightning.model.bert import BertForPreTraining
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -53,6 +55,23 @@ def test_the_textbooks_model() -> None:
     assert model.num_attention_heads == 2
     assert model.intermediate_size == 256
     assert model.hidden_dropout_prob == model.attention_probs_dropout_prob == 0.2
+
+
+@pytest.mark.parametrize("arch", ["bert", "modern"])
+@pytest.mark.parametrize("size", ["tiny", "mini", "small", "medium", "base", "large"])
+def test_every_size_is_of_either_kind(size: str, arch: str) -> None:
+    model = compose(f"model={size}", f"arch={arch}").model
+    same_size = compose(f"model={size}").model
+    assert (model.norm.value, model.bias) == {"bert": ("post", True), "modern": ("pre", False)}[
+        arch
+    ]
+    assert (model.num_hidden_layers, model.hidden_size, model.hidden_dropout_prob) == (
+        same_size.num_hidden_layers,
+        same_size.hidden_size,
+        same_size.hidden_dropout_prob,
+    )
+    with torch.device("meta"):
+        BertForPreTraining(model, 100)
 
 
 def test_an_override_wins_over_an_experiment() -> None:

@@ -23,6 +23,10 @@ from bert_lightning.training.allocator import keep_freed_memory
 _SQUARE = 2048
 """Rows of the matrices whose product is the machine's own rate."""
 
+_PAUSE = 5.0
+"""Seconds before each turn: what the last one leaves to the kernel, such as gigabytes to give back,
+is not the next one's."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -93,6 +97,7 @@ def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.de
         for precision, rate in _matrix_rates(device):
             rates[precision].append(rate)
         for pipe, steps in zip(pipes, timed, strict=True):
+            time.sleep(_PAUSE)
             pipe.send(number)
             steps.append(pipe.recv())
     flops = [

@@ -1,4 +1,7 @@
-"""A benchmark's result on the terminal."""
+"""A benchmark's result on the terminal and in Markdown."""
+
+import statistics
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +22,7 @@ def show(result: Result) -> None:
     )
     table = Table()
     table.add_column("", no_wrap=True)
-    for name in ("pairs/s", "tokens/s", "times as long", "of matrix rate", "peak MiB", "loss"):
+    for name in ("pairs/s", "tokens/s", "× as long", "matrix rate", "peak MiB", "loss"):
         table.add_column(name, justify="right")
     for one in result.measured:
         table.add_row(*_row(one, result.measured[0]))
@@ -44,6 +47,25 @@ def _row(one: Measured, first: Measured) -> list[str]:
 
 def ratio(one: Measured, first: Measured) -> float:
     """How often the first takes a step while the other takes one: the median of all rounds."""
-    pairs = sorted(a / b for a, b in zip(one.seconds, first.seconds, strict=True))
-    middle = len(pairs) // 2
-    return pairs[middle] if len(pairs) % 2 else (pairs[middle - 1] + pairs[middle]) / 2
+    rounds = zip(one.seconds, first.seconds, strict=True)
+    return statistics.median(theirs / ours for theirs, ours in rounds)
+
+
+def markdown(record: dict[str, Any]) -> str:
+    """The table of what `scripts/benchmark.py` wrote as JSON."""
+    measured = [Measured(**one) for one in record["measured"]]
+    rows = ["| | pairs/s | real tokens/s | times as long a step | peak memory |"]
+    rows.append("|---|--:|--:|--:|--:|")
+    rows += [
+        f"| {one.name} | {one.pairs_per_second:,.0f} | {one.tokens_per_second:,} "
+        f"| {ratio(one, measured[0]):.1f} | {one.peak_memory_mib:,} MiB |"
+        for one in measured
+    ]
+    about, rates = record["machine"], record["matrix_gflops"]
+    rows.append(
+        f"\n({about['cores']} cores of an {about['processor']}, torch {about['torch']}; medians of "
+        f"{len(measured[0].seconds)} steps each; large matrix products there: {rates['bf16']} "
+        f"GFLOP/s in bf16, {rates['fp32']} in fp32; "
+        "[`benchmarks/steps.json`](benchmarks/steps.json))"
+    )
+    return "\n".join(rows)

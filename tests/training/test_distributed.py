@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+
+from bert_lightning import cli
+from bert_lightning.training.module import PretrainingModule
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +55,33 @@ def test_two_devices_agree_with_one_on_the_same_global_batch(
     torch.testing.assert_close(
         weights(tmp_path / "two"), weights(tmp_path / "one"), rtol=1e-6, atol=1e-8
     )
+
+
+@pytest.mark.slow
+def test_two_devices_with_four_micro_batches_of_four_have_the_gradient_of_one_batch(
+    small_run: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    # With so large an eps, Adam's first update is the gradient times a constant; sentences of one
+    # to eighty words differ in length as much as any.
+    rng = random.Random(0)
+    words = ["crane", "driver", "river", "bridge", "lamp", "garden", "letter", "engine"]
+    sentences = [" ".join(rng.choices(words, k=rng.randint(1, 80))) + "." for _ in range(400)]
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(" ".join(sentences[i : i + 4]) for i in range(0, 400, 4)))
+    options = small_run(
+        f"data.path={text}", "trainer.precision=64-true", "trainer.max_steps=1", "optim.eps=1e6",
+        "optim.weight_decay=0", "optim.lr=1e6", "optim.schedule=constant",
+    )  # fmt: skip
+    train(tmp_path / "one", options)
+    divided = ["trainer.devices=2", "data.micro_batch_size=4"]
+    assert train(tmp_path / "two", [*options, *divided])["micro_batch_size"] == 4
+    config = cli.compose(ROOT / "conf", ["run_dir=.", *options])
+    last = torch.load(tmp_path / "one" / "checkpoints" / "last.ckpt", weights_only=True)
+    initial = PretrainingModule(config, last["bert_lightning"]["vocab_size"], 1, 1, {}).double()
+    start = torch.cat([value.flatten() for value in initial.state_dict().values()])
+    one, two = (weights(tmp_path / name) - start for name in ("one", "two"))
+    assert one.norm() > 0.01
+    assert ((two - one).norm() / one.norm()).item() < 1e-6
 
 
 def test_a_mistake_is_said_once_and_ends_all_processes(

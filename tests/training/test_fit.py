@@ -1,6 +1,7 @@
 """Whole small runs in this process: what they compute and what they leave behind."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,6 +200,40 @@ def test_gradients_are_clipped(
     assert (weights(clipped) - start).abs().max() < 1e-9
     free = fit(small_config(tmp_path, *options))
     assert (weights(free) - start).abs().max() > 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with a C++ compiler")
+def test_compiled_blocks_train_the_same_under_the_same_names(
+    small_config: Config, tmp_path: Path
+) -> None:
+    plain = fit(small_config(tmp_path / "plain", "trainer.max_steps=2", "arch=modern"))
+    compiled = fit(
+        small_config(
+            tmp_path / "compiled", "trainer.max_steps=2", "arch=modern", "model.compile=true"
+        )
+    )
+    for name in ("train/mlm_loss", "train/nsp_loss", "val/loss"):
+        values = [pytest.approx(value, rel=1e-4) for _, value in plain.curves[name]]
+        assert [value for _, value in compiled.curves[name]] == values
+    names = [
+        list(torch.load(tmp_path / run / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
+        for run in ("plain", "compiled")
+    ]
+    assert names[0] == names[1]
+    bert_lightning.load(tmp_path / "compiled").encode("the crane moves")
+
+
+@pytest.mark.parametrize("arch", ["bert", "modern"])
+def test_either_kind_trains_in_bf16_and_is_used_alone(
+    small_config: Config, tmp_path: Path, arch: str
+) -> None:
+    result = fit(small_config(tmp_path, f"arch={arch}", "trainer.precision=bf16-mixed"))
+    losses = [value for _, value in result.curves["train/mlm_loss"]]
+    assert losses[-1] < losses[0] - 0.1
+    bert = bert_lightning.load(tmp_path)
+    assert bert.model.config == result.model.config
+    assert bert.encode("the crane moves").vectors.dtype is torch.float32
 
 
 def test_a_run_by_epochs_ends_after_as_many_pairs(small_config: Config, tmp_path: Path) -> None:
