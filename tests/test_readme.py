@@ -120,7 +120,7 @@ def test_what_a_trained_model_is_used_for(checkout: Path, environment: dict[str,
     run(small("python train.py data=builtin"), checkout, environment)
     for command in COMMANDS:
         if command.startswith("python scripts/"):
-            quick = " --rounds 1 --only ours-bf16 hf-best data.global_batch_size=16"
+            quick = " data.global_batch_size=16 --rounds 1 --only ours-bf16 hf-best"
             quick = quick if "benchmark.py" in command else ""
             assert run(command + quick, checkout, environment).strip()
     for command in GOING_ON:
