@@ -65,7 +65,9 @@ def test_two_devices_with_four_micro_batches_of_four_have_the_gradient_of_one_ba
     # to eighty words differ in length as much as any.
     rng = random.Random(0)
     words = ["crane", "driver", "river", "bridge", "lamp", "garden", "letter", "engine"]
-    sentences = [" ".join(rng.choices(words, k=rng.randint(1, 80))) + "." for _ in range(400)]
+    sentences = [
+        " ".join(rng.choices(words, k=rng.randint(1, 80))).capitalize() + "." for _ in range(400)
+    ]
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(" ".join(sentences[i : i + 4]) for i in range(0, 400, 4)))
     options = small_run(
