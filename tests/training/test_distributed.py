@@ -35,6 +35,7 @@ def weights(run_dir: Path) -> torch.Tensor:
     return torch.cat([value.flatten() for value in state.values()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_two_devices_agree_with_one_on_the_same_global_batch(
     small_run: Callable[..., list[str]], tmp_path: Path, accumulation: int
