@@ -1,10 +1,8 @@
 """A look inside the data, on the terminal: statistics, lengths, floors and decoded examples."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from bert_lightning.batch import (
@@ -30,6 +28,7 @@ from bert_lightning.data.statistics import (
 )
 from bert_lightning.data.tokenizer import Tokenizer
 from bert_lightning.pretrained.initial import open_initial
+from bert_lightning.terminal import figures
 
 _BAR = 40
 _ROWS = {
@@ -85,7 +84,7 @@ def _show_splits(console: Console, splits: dict[str, SplitStatistics]) -> None:
     rows = [[label, *(_shown(name, c[name]) for c in columns)] for name, label in _ROWS.items()]
     if any(split.sentences_read < split.sentences for split in splits.values()):
         rows.append(["shares from … sentences", *(f"{c['sentences_read']:,}" for c in columns)])
-    console.print(_table(["", *splits], rows))
+    console.print(figures(["", *splits], rows))
 
 
 def _shown(name: str, value: float | None) -> str:
@@ -126,20 +125,11 @@ def _show_floors(console: Console, floor: Floors, labels: LabelStatistics | None
     if labels:
         rows.append(("pair labels, by the two lengths", "", f"{labels.shallow_accuracy:.3f}"))
     console.print()
-    console.print(_table(["Floors on validation", "loss (nats)", "accuracy"], rows))
+    console.print(figures(["Floors on validation", "loss (nats)", "accuracy"], rows))
     if labels and labels.leak:
         console.print(
             "The pair labels LEAK: the two lengths tell them without a word read.", style=_MASKED
         )
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(header[0], box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in header[1:]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def _show_examples(

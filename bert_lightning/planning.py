@@ -1,7 +1,7 @@
 """What `scripts/plan.py` prints of a run that has not been started."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.table import Table
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.model.cost import Flops, Parameters
+from bert_lightning.terminal import figures
 from bert_lightning.training.memory import USABLE
 from bert_lightning.training.plan import GIB, H100_SHARE, Plan, PlanOptions, Way, plan
 
@@ -195,7 +196,7 @@ def _components(made: Plan) -> Table:
         )
     if made.recomputed_flops:
         rows.append(["blocks, made again", "", "", _mega(made.recomputed_flops)])
-    return _table(["", "parameters", "MFLOPs a token, forward", "in training"], rows)
+    return figures(["", "parameters", "MFLOPs a token, forward", "in training"], rows)
 
 
 def _memory(made: Plan) -> Table:
@@ -212,7 +213,7 @@ def _memory(made: Plan) -> Table:
     ]
     rows.append(["a part at work", _gib(made.needed - made.memory.state - count * one.kept), ""])
     rows.append(["at the peak", _gib(made.needed), ""])
-    return _table([f"of a device, {count:,} at a time", "GiB", "grows with"], rows)
+    return figures([f"of a device, {count:,} at a time", "GiB", "grows with"], rows)
 
 
 def _ways(what: str, ways: Iterable[Way]) -> Table:
@@ -225,16 +226,7 @@ def _ways(what: str, ways: Iterable[Way]) -> Table:
         ]
         for way in ways
     ]
-    return _table([what, "GiB fixed", "a sequence", "most that fit"], rows)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(header[0], box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in header[1:]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    return table
+    return figures([what, "GiB fixed", "a sequence", "most that fit"], rows)
 
 
 def _mega(flops: float) -> str:

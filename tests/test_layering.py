@@ -29,7 +29,8 @@ ORDER = (
     ),
     *("data.pairs", "data.masking", "data.batches", "data.floors"),
     *("data.shallow", "data.statistics"),
-    *("model", "pretrained", "training", "inference", "report", "inspection", "planning"),
+    *("model", "pretrained", "training", "inference", "report"),
+    *("terminal", "inspection", "planning"),
     *("benchmark", "mistakes", "cli"),
 )
 """Top to bottom; the last ones, without a dot, are rooms of one or several modules."""

@@ -4,9 +4,9 @@ import statistics
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from bert_lightning.benchmark.measure import Measured, Result
+from bert_lightning.terminal import figures
 
 
 def show(result: Result) -> None:
@@ -20,13 +20,8 @@ def show(result: Result) -> None:
         f"large matrix products: {rates} GFLOP/s",
         highlight=False,
     )
-    table = Table()
-    table.add_column("", no_wrap=True)
-    for name in ("pairs/s", "tokens/s", "× as long", "matrix rate", "peak MiB", "loss"):
-        table.add_column(name, justify="right")
-    for one in result.measured:
-        table.add_row(*_row(one, result.measured[0]))
-    console.print(table)
+    header = ["", "pairs/s", "tokens/s", "as long", "matrix rate", "peak MiB", "loss"]
+    console.print(figures(header, (_row(one, result.measured[0]) for one in result.measured)))
     parts = ", ".join(f"{name} {share:.0%}" for name, share in result.measured[0].parts.items())
     console.print(f"{result.measured[0].name}: {parts}", highlight=False)
     operations = ", ".join(f"{n} {share:.0%}" for n, share in result.measured[0].operations.items())
