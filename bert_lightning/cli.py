@@ -5,6 +5,7 @@ and exit code 2.
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +22,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bert_lightning.command import completed
 from bert_lightning.config import TrainConfig
-from bert_lightning.errors import UserError
+from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.mistakes import explain, unknown_key
 
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
@@ -40,6 +42,13 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
 
     exit_codes: list[int] = []
     crashes: list[Exception] = []
+    try:
+        sys.argv[1:] = completed(sys.argv[1:])
+    except UserError as error:
+        if traceback_wanted:
+            raise
+        _tell(f"error: {error}")
+        raise SystemExit(2) from None
 
     def job(config: DictConfig) -> None:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -49,12 +58,18 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
         try:
             with _environment(given):  # processes that the task starts inherit it
                 task(to_typed(config))
+        except RunEnded as ended:
+            _tell(str(ended) if ended.exit_code != 1 else f"error: {ended}")
+            exit_codes.append(ended.exit_code)
+        except KeyboardInterrupt:
+            _tell("interrupted before the first step")
+            exit_codes.append(128 + signal.SIGINT)
         except Exception as error:
             show = traceback_wanted or config.debug == "traceback"
             if show or not isinstance(error, UserError):
                 crashes.append(error)
                 raise
-            _tell(str(error))
+            _tell(f"error: {error}")
             exit_codes.append(2)
 
     main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")(job)
@@ -65,7 +80,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
         message = None if error in crashes else explain(error)
         if message is None or traceback_wanted:
             raise
-        _tell(message)
+        _tell(f"error: {message}")
         raise SystemExit(2) from None
     if any(exit_codes):
         raise SystemExit(max(exit_codes, key=abs))
@@ -75,11 +90,28 @@ def _run_alone(job: HydraConf) -> int:
     """Runs one job of a sweep as a process of its own; returns its exit code.
 
     The processes of several devices are started with the command line of their parent: a sweep's
-    would run the whole sweep in each. So every job is a plain run, and one that fails stops none.
+    would run the whole sweep in each. So every job is a plain run, and one that fails stops none;
+    one that a signal stops ends the sweep.
     """
     directory = f"hydra.run.dir='{job.runtime.output_dir}'"
     command = [sys.executable, sys.argv[0], *job.overrides.task, directory]
-    return subprocess.run(command, check=False).returncode
+    process = subprocess.Popen(command)
+    stops: list[int] = []
+
+    def pass_on(number: int, _: Any) -> None:
+        stops.append(number)
+        if number != signal.SIGINT:  # the terminal sends that one to the job itself
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stops:
+        raise SystemExit(code if code > 0 else 128 + stops[0])
+    return code
 
 
 @contextmanager
@@ -148,4 +180,4 @@ def _refuse_added_keys(section: Any, path: str = "") -> None:
 
 def _tell(message: str) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        sys.stderr.write(f"error: {message}\n")
+        sys.stderr.write(f"{message}\n")

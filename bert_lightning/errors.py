@@ -15,6 +15,14 @@ class UserError(ValueError):
     """
 
 
+class RunEnded(Exception):  # noqa: N818 -- it is no error
+    """A run that ends before its last step, as it should: the message says why and what is next."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'devices'?"`` for the nearest known word, or ``""``."""
     nearest = get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -64,7 +64,7 @@ def show_data(config: TrainConfig, examples: int) -> None:
     console = Console(highlight=False, markup=False)
     data, source = config.data, open_initial(config)
     corpus = prepare(data, config.tokenizer, source.tokenizer if source else None)
-    found = statistics(corpus, data, config.seed)
+    found = statistics(corpus, data, config.drawn_seed)
     vocab_size = corpus.tokenizer.get_vocab_size()
     console.print(f"{corpus.name}: {corpus.origin}")
     console.print(f"{vocab_size:,} words in the vocabulary\n")
@@ -75,7 +75,7 @@ def show_data(config: TrainConfig, examples: int) -> None:
         held_out = EvaluationBatches(corpus, "validation", data, data.global_batch_size)
         floor = floors(corpus.splits["train"], held_out, vocab_size)
         _show_floors(console, floor, found.labels)
-    first = training_sample(corpus, data, config.seed)[0]
+    first = training_sample(corpus, data, config.drawn_seed)[0]
     _show_examples(console, first, corpus.tokenizer, examples)
 
 

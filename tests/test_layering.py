@@ -31,7 +31,7 @@ ORDER = (
     *("data.shallow", "data.statistics"),
     *("model", "pretrained", "training", "inference", "report"),
     *("terminal", "inspection", "planning"),
-    *("benchmark", "mistakes", "cli"),
+    *("benchmark", "mistakes", "command", "cli"),
 )
 """Top to bottom; the last ones, without a dot, are rooms of one or several modules."""
 

@@ -166,7 +166,7 @@ def contestants(
     config: TrainConfig, vocab_size: int, device: torch.device
 ) -> dict[str, Callable[[], Contestant]]:
     """Makers of all contestants, by the short names of `NAMES`, in their order."""
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.drawn_seed)
     weights = BertForPreTraining(config.model, vocab_size).state_dict()
     ours = partial(Ours, config, vocab_size, weights, device=device)
     hugging_face = partial(HuggingFace, config, vocab_size, weights, device=device)

@@ -71,7 +71,7 @@ def steps_of(config: TrainConfig, count: int) -> tuple[list[PretrainBatch], int]
     """The first global batches of a run, whole, and the rows of its embedding."""
     corpus = prepare(config.data, config.tokenizer)
     share = Share(0, 1, config.data.global_batch_size, 1)
-    batches = TrainingBatches(corpus, config.data, config.seed, share, count)
+    batches = TrainingBatches(corpus, config.data, config.drawn_seed, share, count)
     return [batches[step] for step in range(count)], corpus.tokenizer.get_vocab_size()
 
 

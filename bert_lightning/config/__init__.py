@@ -89,8 +89,14 @@ class TrainConfig:
     init_from: str | None = None
     """Weights to start from, and with them the tokenizer: a run, a checkpoint, a folder in Hugging
     Face's format or a name on its hub; null starts from random weights."""
-    seed: int = 0
-    """Decides the initial weights, the order, the pairs, the masks and the dropout."""
+    resume: str | None = None
+    """The folder of a run to go on with, as if it had never stopped; `auto` goes on with this very
+    command's own run, and begins it where there is none yet."""
+    allow_changes: bool = False
+    """Whether a run may go on with options, or with a corpus, that change what it learns."""
+    seed: int | None = 0
+    """Decides the initial weights, the order, the pairs, the masks and the dropout; null draws one,
+    which the log and the checkpoints name."""
     test: bool = False
     """Whether the test split is evaluated at the end."""
     run_dir: str = "runs/run"
@@ -99,8 +105,10 @@ class TrainConfig:
     """`traceback` shows where an error arose instead of its message alone."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed={self.seed} must lie between 0 and {2**32 - 1}")
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise UserError(
+                f"seed={self.seed} must lie between 0 and {2**32 - 1}; seed=null draws one"
+            )
         if self.debug not in (None, "traceback"):
             raise UserError(f"debug={self.debug} is not known; the one value is debug=traceback")
         if self.data.max_length > self.model.max_position_embeddings:
@@ -125,3 +133,8 @@ class TrainConfig:
                 "trainer.max_steps=-1 leaves the run without an end: "
                 "set trainer.max_epochs, or trainer.max_steps"
             )
+
+    @property
+    def drawn_seed(self) -> int:
+        """The seed, once it is known: a run draws one at its start where none is given."""
+        return 0 if self.seed is None else self.seed

@@ -93,10 +93,21 @@ class LoggerConfig:
 class CallbacksConfig:
     """What accompanies a run."""
 
+    save_every_n_steps: int = 100
+    """Optimiser steps between checkpoints: what a run that is killed loses at most."""
     save_top_k: int = 1
-    """Checkpoints kept by lowest validation loss, beside the last one."""
+    """Checkpoints kept by lowest validation loss, beside the last two."""
     early_stopping_patience: int | None = None
     """Validations without a lower joint loss after which the run ends; null never ends early."""
+
+    def __post_init__(self) -> None:
+        if self.save_every_n_steps < 1:
+            raise UserError(
+                f"callbacks.save_every_n_steps={self.save_every_n_steps} must be 1 or more; "
+                "trainer.enable_checkpointing=false saves nothing"
+            )
+        if self.save_top_k < 0:
+            raise UserError(f"callbacks.save_top_k={self.save_top_k} must be 0 or more")
 
 
 @dataclass

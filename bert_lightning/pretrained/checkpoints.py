@@ -1,5 +1,7 @@
 """Checkpoints of training runs: where they are, and reading them without running code."""
 
+import hashlib
+import json
 import pickle
 import re
 import zipfile
@@ -12,11 +14,14 @@ import torch
 from bert_lightning.batch import CHECKPOINT_FORMAT
 from bert_lightning.errors import UserError
 
+BEST, LAST = "best.ckpt", "last.ckpt"
+"""Links in a run's `checkpoints` to the file of the lowest validation loss and to the newest."""
+
 
 def find_checkpoints(path: Path) -> list[Path]:
     """The checkpoints that a file, a run folder or a folder of runs stands for.
 
-    The one to prefer comes first: the best before the last one, in a folder of runs those of the
+    The one to prefer comes first: the best, then the last ones; in a folder of runs those of the
     newest run.
 
     Raises:
@@ -26,26 +31,60 @@ def find_checkpoints(path: Path) -> list[Path]:
         return [path]
     places = [path / "checkpoints", path]
     places += [*path.glob("*/checkpoints"), *path.glob("*/*/checkpoints")]
-    runs = [found for place in places if (found := sorted(place.glob("*.ckpt"), key=_preference))]
+    runs = [found for place in places if (found := _in_folder(place))]
     if not runs:
         raise UserError(
             f"{path} has no checkpoint: a run leaves checkpoints/last.ckpt and "
-            "checkpoints/best*.ckpt, looked for here and up to 2 folders below; nor has it the "
+            "checkpoints/best.ckpt, looked for here and up to 2 folders below; nor has it the "
             "config.json of a model in Hugging Face's format; train first, or give another folder"
         )
-    if runs[0][0].parent in places[:2]:
+    if runs[0][0].parent in [place.resolve() for place in places[:2]]:
         return runs[0]
     return max(runs, key=lambda found: max(file.stat().st_mtime_ns for file in found))
 
 
-def _preference(checkpoint: Path) -> tuple[bool, int, int]:
-    """Orders the best before the last, and a later best before an earlier one."""
-    step = re.search(r"step=(\d+)", checkpoint.name)
-    return (
-        not checkpoint.name.startswith("best"),
-        -int(step[1]) if step else 1,
-        -checkpoint.stat().st_mtime_ns,
-    )
+def _in_folder(folder: Path) -> list[Path]:
+    """The checkpoint files of a folder, each once: `best.ckpt` and `last.ckpt` are links."""
+    named = sorted(folder.glob("*.ckpt"), key=lambda file: (file.name != BEST, -step_of(file)))
+    return list(dict.fromkeys(file.resolve() for file in named if file.exists()))
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimiser step that a checkpoint was written after, by its name; -1 where it has none."""
+    step = re.search(r"step=(\d+)", checkpoint.resolve().name)
+    return int(step[1]) if step else -1
+
+
+def checkpoints_by_step(folder: Path) -> list[Path]:
+    """The checkpoint files of a run, the newest first."""
+    return sorted((folder / "checkpoints").glob("step=*.ckpt"), key=step_of, reverse=True)
+
+
+def manifest_path(checkpoint: Path) -> Path:
+    """Where the manifest of a checkpoint lies."""
+    resolved = checkpoint.resolve()
+    return resolved.with_name(f"{resolved.name}.json")
+
+
+def read_manifest(checkpoint: Path) -> Mapping[str, Any] | None:
+    """What was written down of a checkpoint: its step, size, SHA-256 and validation loss.
+
+    Returns None where it has no manifest, as a file that was moved alone has none.
+
+    Raises:
+        DamagedCheckpointError: the manifest cannot be understood.
+    """
+    try:
+        manifest = json.loads(manifest_path(checkpoint).read_bytes())
+        int(manifest["bytes"]), str(manifest["sha256"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpointError(
+            f"{checkpoint} is corrupt (its manifest {manifest_path(checkpoint)} cannot be read): "
+            "use another checkpoint"
+        ) from error
+    return manifest
 
 
 class DamagedCheckpointError(UserError):
@@ -58,6 +97,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         if reason := _damage(path):
             raise DamagedCheckpointError(f"{path} is corrupt ({reason}): use another checkpoint")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path.absolute()} does not exist") from None
     except pickle.UnpicklingError:
         raise UserError(  # torch's own text advises to switch the check off
             f"{path} is refused: it holds Python objects, which can run code when loaded; "
@@ -81,8 +122,14 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
 
 
 def _damage(path: Path) -> str:
-    """Says what is wrong with the archive, or nothing; torch itself checks no checksums."""
-    size = path.stat().st_size
+    """Says what is wrong with the file, or nothing; torch itself checks no checksums."""
+    manifest, size = read_manifest(path), path.stat().st_size
+    if manifest is not None:
+        if size != manifest["bytes"]:
+            return f"{size} bytes of {manifest['bytes']}"
+        with path.open("rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == manifest["sha256"]
+        return "" if same else "its SHA-256 is not the one that its manifest states"
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             if file.read(1) == pickle.PROTO:

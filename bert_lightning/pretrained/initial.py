@@ -33,7 +33,7 @@ def open_initial(config: TrainConfig) -> Source | None:
     if config.init_from is None:
         return None
     source = open_source(config.init_from)
-    _check_architecture(config.init_from, config.model, source.config)
+    check_architecture(f"init_from={config.init_from}", config.model, source.config)
     if config.tokenizer.path is not None:
         _check_tokenizer(config, source)
     return source
@@ -75,7 +75,12 @@ def _with_new_rows(initial: Tensor, old: Tensor, new: dict[int, list[int]]) -> T
     return rows
 
 
-def _check_architecture(name: str, wanted: ModelConfig, found: ModelConfig) -> None:
+def check_architecture(where: str, wanted: ModelConfig, found: ModelConfig) -> None:
+    """Makes sure that weights that were found somewhere fit the model that is wanted.
+
+    Raises:
+        UserError: they do not; the message begins with the options that differ.
+    """
     rotary = PositionEmbedding.rotary in (wanted.position_embedding, found.position_embedding)
     free = _FREE if rotary else {*_FREE, "rope_theta"}
     differing = [
@@ -87,7 +92,7 @@ def _check_architecture(name: str, wanted: ModelConfig, found: ModelConfig) -> N
         here = ", ".join(f"model.{key}={to_plain(getattr(wanted, key))}" for key in differing)
         there = " ".join(f"model.{key}={_typed(getattr(found, key))}" for key in differing)
         raise UserError(
-            f"{here}: init_from={name} is a model of another architecture; these options make it "
+            f"{here}: {where} is a model of another architecture; these options make it "
             f"the same: {there}"
         )
 

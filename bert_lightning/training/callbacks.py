@@ -52,6 +52,7 @@ class LossProgress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, PretrainingModule)
+        self._last_step = trainer.global_step
         if not self.enabled or not self.console.is_terminal:
             return
         self.bar = Progress(

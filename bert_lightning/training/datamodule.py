@@ -1,10 +1,11 @@
 """The LightningDataModule: hands each device its batches of a prepared corpus."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import lightning as L  # noqa: N812
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import DataConfig
@@ -36,7 +37,9 @@ class PretrainingData(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[PretrainBatch]:
         assert self.trainer is not None
         share = replace(self.share, rank=self.trainer.global_rank)
-        return self._loader(TrainingBatches(self.corpus, self.config, self.seed, share, self.steps))
+        batches = TrainingBatches(self.corpus, self.config, self.seed, share, self.steps)
+        done = self.trainer.global_step * share.accumulation
+        return self._loader(batches, From(done, len(batches)))
 
     def val_dataloader(self) -> DataLoader[PretrainBatch] | list[DataLoader[PretrainBatch]]:
         return self._held_out("validation")
@@ -59,10 +62,13 @@ class PretrainingData(L.LightningDataModule):
             )
         )
 
-    def _loader(self, batches: Dataset[PretrainBatch]) -> DataLoader[PretrainBatch]:
+    def _loader(
+        self, batches: Dataset[PretrainBatch], sampler: "From | None" = None
+    ) -> DataLoader[PretrainBatch]:
         workers = self.config.num_workers
         return DataLoader(
             batches,
+            sampler=sampler,
             batch_size=None,  # an item is a batch already
             collate_fn=_as_it_is,
             num_workers=workers,
@@ -70,6 +76,23 @@ class PretrainingData(L.LightningDataModule):
             pin_memory=self.trainer is not None
             and self.trainer.strategy.root_device.type == "cuda",
         )
+
+
+class From(Sampler[int]):
+    """The indices that are left of a run: nothing before them is made again.
+
+    Its length is that of the whole run, as Lightning adds to it what it knows to be done.
+    """
+
+    def __init__(self, done: int, total: int) -> None:
+        self.done = done
+        self.total = total
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.done, self.total))
+
+    def __len__(self) -> int:
+        return self.total
 
 
 def _as_it_is(batch: Any) -> Any:

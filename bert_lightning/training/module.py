@@ -1,6 +1,5 @@
 """The LightningModule: glue between the model, the objective, the optimiser and the curves."""
 
-import math
 import time
 from typing import Any
 
@@ -10,66 +9,16 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import Metric
+from torch.optim.lr_scheduler import LambdaLR
 
-from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
+from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.randomness import Stream, random_bits
-from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.objective import ObjectiveSums, joint_loss, objective_sums
+from bert_lightning.model.objective import joint_loss, objective_sums
 from bert_lightning.training.optim import build_optimizer, build_schedule
-
-
-class Scores(Metric):
-    """Both objectives' losses and accuracies over many batches and all devices."""
-
-    full_state_update = False
-    mlm_nll: Tensor
-    mlm_correct: Tensor
-    masked: Tensor
-    nsp_nll: Tensor
-    nsp_correct: Tensor
-    labelled: Tensor
-    pairs: Tensor
-    tokens: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in (
-            "mlm_nll",
-            "mlm_correct",
-            "masked",
-            "nsp_nll",
-            "nsp_correct",
-            "labelled",
-            "pairs",
-            "tokens",
-        ):
-            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
-
-    def update(self, sums: ObjectiveSums, batch: PretrainBatch) -> None:
-        self.mlm_nll += sums.mlm_nll.detach()
-        self.mlm_correct += sums.mlm_correct
-        self.masked += len(batch.masked_labels)
-        self.nsp_nll += sums.nsp_nll.detach()
-        self.nsp_correct += sums.nsp_correct
-        self.labelled += (batch.nsp_labels != IGNORE_INDEX).sum()
-        self.pairs += len(batch.nsp_labels)
-        self.tokens += len(batch.sequences.token_ids)
-
-    def compute(self) -> dict[str, Tensor]:
-        scores = {
-            "mlm_loss": self.mlm_nll / self.masked,
-            "mlm_accuracy": self.mlm_correct / self.masked,
-            "nsp_loss": self.nsp_nll / self.labelled,
-            "nsp_accuracy": self.nsp_correct / self.labelled,
-            "pairs": self.pairs,
-            "tokens": self.tokens,
-        }
-        if self.labelled == 0:
-            del scores["nsp_loss"], scores["nsp_accuracy"]
-        return scores
+from bert_lightning.training.progress import Curves, loops_at, pack_curves, unpack_curves
+from bert_lightning.training.scores import Scores
 
 
 class PretrainingModule(L.LightningModule):
@@ -97,22 +46,45 @@ class PretrainingModule(L.LightningModule):
         self.epoch_size = epoch_size
         self.description = description
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_torch_seed(config.seed, Stream.weights))
+            torch.manual_seed(_torch_seed(config.drawn_seed, Stream.weights))
             self.model = BertForPreTraining(config.model, vocab_size)
         if config.model.compile:
             for block in self.model.encoder.blocks:
                 block.compile(dynamic=True)  # in place: the names of the parameters stay
         self.train_scores, self.held_out_scores = Scores(), Scores()
-        self.curves: dict[str, list[tuple[int, float]]] = {}
+        self.curves: Curves = {}
         self.seconds = 0.0
         """Spent on training steps so far, validation excluded."""
+        self._seconds_since_log = 0.0
         self.pairs_seen = self.tokens_seen = 0
+        self.losses: list[Tensor] = []
+        """This device's parts of the loss of the step at work, one for each micro-batch."""
+        self.gradient_norm = torch.zeros(())
+        """Of all parameters at the step at work, before clipping."""
+        self.resumed_at = 0
+        self.validation_due = self.finished = False
+        """What the next checkpoint says: is the validation of its step to come; is it the last."""
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         fused = not self.config.trainer.precision.startswith("16")
         optimizer = build_optimizer(self.model, self.config.optim, fused)
         schedule = build_schedule(optimizer, self.config.optim, self.steps)
+        self._options = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in optimizer.param_groups
+        ]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def val_loss(self) -> float | None:
+        """The joint validation loss after this step, where there was a validation after it."""
+        step, loss = self.curves.get("val/loss", [(-1, 0.0)])[-1]
+        return loss if step == self.global_step else None
+
+    def measure_gradient(self) -> None:
+        """Takes the norm of the whole gradient, which the guard and the clipping need."""
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.gradient_norm = nn.utils.get_total_norm(gradients, foreach=True)
 
     def configure_gradient_clipping(
         self,
@@ -126,23 +98,40 @@ class PretrainingModule(L.LightningModule):
         if gradient_clip_algorithm == "value":
             nn.utils.clip_grad_value_(self.model.parameters(), gradient_clip_val)
         else:
-            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+            nn.utils.clip_grads_with_norm_(
+                self.model.parameters(), gradient_clip_val, self.gradient_norm
+            )
 
     def on_train_start(self) -> None:
-        self._since = time.perf_counter()
+        if self.resumed_at:
+            self._follow_config()
+        self._since = time.perf_counter() - self._seconds_since_log
 
     def on_train_batch_start(self, batch: PretrainBatch, batch_idx: int) -> None:
         # Dropout is a function of the seed, the step and the rank, as the batches are.
         micro_batch = batch_idx % self.trainer.accumulate_grad_batches
-        keys = (self.config.seed, Stream.dropout, self.global_step, micro_batch, self.global_rank)
-        torch.manual_seed(_torch_seed(*keys))
+        place = (self.global_step, micro_batch, self.global_rank)
+        torch.manual_seed(_torch_seed(self.config.drawn_seed, Stream.dropout, *place))
 
     def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
         sums = objective_sums(self.model, batch)
         self.train_scores.update(sums, batch)
         loss = joint_loss(sums, batch, self.config.objective)
+        self.losses.append(loss.detach())
         # Lightning divides by the accumulation and ddp by the devices; the loss is exact already.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def _follow_config(self) -> None:
+        """Takes the rates from the config and the step: a resume may have changed the config."""
+        groups = self.trainer.optimizers[0].param_groups
+        for group, options in zip(groups, self._options, strict=True):
+            group.update(options)
+        schedule = self.trainer.lr_scheduler_configs[0].scheduler
+        assert isinstance(schedule, LambdaLR)
+        schedule.base_lrs = [options["initial_lr"] for options in self._options]
+        schedule.last_epoch = self.resumed_at
+        for group, share in zip(groups, schedule.lr_lambdas, strict=True):
+            group["lr"] = group["initial_lr"] * share(self.resumed_at)
 
     def on_train_batch_end(self, outputs: Any, batch: PretrainBatch, batch_idx: int) -> None:
         step_is_done = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
@@ -151,11 +140,8 @@ class PretrainingModule(L.LightningModule):
             self._log_training()
 
     def _log_training(self) -> None:
-        if not self.train_scores.update_called:
-            return
         scores = _floats(self.train_scores.compute())
         self.train_scores.reset()
-        self._check_finite(scores)
         now = time.perf_counter()
         elapsed, self._since = now - self._since, now
         pairs, tokens = scores.pop("pairs"), scores.pop("tokens")
@@ -163,21 +149,12 @@ class PretrainingModule(L.LightningModule):
         self.pairs_seen += round(pairs)
         self.tokens_seen += round(tokens)
         curves = {f"train/{name}": value for name, value in self._with_joint(scores).items()}
+        curves["train/gradient_norm"] = self.gradient_norm.item()
         curves["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         curves["train/epoch"] = self.pairs_seen / self.epoch_size
         curves["speed/pairs_per_second"] = pairs / elapsed
         curves["speed/tokens_per_second"] = tokens / elapsed
         self._record(curves)
-
-    def _check_finite(self, scores: dict[str, float]) -> None:
-        if not all(map(math.isfinite, scores.values())):
-            raise UserError(
-                f"the training loss is not finite at step {self.global_step} (MLM "
-                f"{scores['mlm_loss']}, NSP {scores.get('nsp_loss', 0)}): the run has diverged, "
-                "and no checkpoint of it is written; try an optim.lr below "
-                f"{self.config.optim.lr:g}, a longer optim.warmup_steps, or "
-                "trainer.gradient_clip_val=1"
-            )
 
     def on_validation_start(self) -> None:
         self._paused = time.perf_counter()
@@ -219,7 +196,41 @@ class PretrainingModule(L.LightningModule):
             logger.log_metrics(curves, step=self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["bert_lightning"] = self.description
+        mine = self.train_scores.sums()
+        sums = torch.zeros(self.trainer.world_size, len(mine), device=mine.device)
+        sums[self.global_rank] = mine
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        progress = {
+            "world_size": self.trainer.world_size,
+            "accumulation": self.trainer.accumulate_grad_batches,
+            "steps": self.steps,
+            "validation_due": self.validation_due,
+            "finished": self.finished,
+            "val_loss": self.val_loss,
+            "seconds": self.seconds,
+            "seconds_since_log": time.perf_counter() - self._since,
+            "pairs_seen": self.pairs_seen,
+            "tokens_seen": self.tokens_seen,
+            "curves": pack_curves(self.curves),
+            "train_sums": sums.cpu(),  # (world_size, sums)
+        }
+        checkpoint["bert_lightning"] = {**self.description, "progress": progress}
+        del checkpoint["loops"]  # they follow from the step
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        progress = checkpoint["bert_lightning"]["progress"]
+        self.resumed_at = checkpoint["global_step"]
+        self.curves = unpack_curves(progress["curves"])
+        self.seconds = progress["seconds"]
+        self._seconds_since_log = progress["seconds_since_log"]
+        self.pairs_seen, self.tokens_seen = progress["pairs_seen"], progress["tokens_seen"]
+        sums = progress["train_sums"].to(self.device)
+        if len(sums) == self.trainer.world_size:
+            self.train_scores.set_sums(sums[self.global_rank])
+        elif self.trainer.is_global_zero:
+            self.train_scores.set_sums(sums.sum(0))
+        loops = loops_at(self.trainer, self.resumed_at, progress["validation_due"])
+        checkpoint["loops"] = loops
 
 
 def _floats(scores: dict[str, Tensor]) -> dict[str, float]:

@@ -6,7 +6,6 @@ import math
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import lightning as L  # noqa: N812
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -20,21 +19,34 @@ from bert_lightning.data.prepare import prepare
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.data.tokenizer import rows_needed
-from bert_lightning.errors import UserError, writing
+from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.pretrained.initial import open_initial, start_from
 from bert_lightning.pretrained.source import Source
 from bert_lightning.training.allocator import keep_freed_memory
-from bert_lightning.training.checkpoints import describe_run
+from bert_lightning.training.checkpoints import describe_run, expected_size
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.devices import divide_global_batch, find_devices, with_precision
 from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.processes import (
+    all_processes,
+    ending_with_the_first,
+    is_first_process,
+)
+from bert_lightning.training.resume import Earlier, find_earlier, require_same_run, same_share
+from bert_lightning.training.run_folder import crash_report, held, write_config
+from bert_lightning.training.saving import require_room
+from bert_lightning.training.seed import with_seed
+from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its greetings and tips
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)  # their greetings and tips
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, of torch's newer pytree
+# Lightning's too, of loaders that it has not saved: ours begins at any step.
+warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
 
 _CHARTS = {
     "losses": {
@@ -78,20 +90,27 @@ class FitResult:
 
 
 def fit(config: TrainConfig) -> FitResult:
-    """Prepares the corpus, trains, validates and, if asked, tests.
+    """Prepares the corpus, trains, validates and, if asked, tests; or goes on with a run.
 
     Raises:
-        UserError: for whatever the user can put right, before the first step.
+        UserError: for whatever the user can put right, before the first step; and where a loss is
+            not finite or a checkpoint cannot be written, with the earlier checkpoints untouched.
+        RunEnded: a signal stopped it, another process died, or it was complete already.
     """
     run_dir = Path(config.run_dir)
-    with writing("the run", run_dir, "hydra.run.dir"):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=run_dir).close()
+    with ending_with_the_first(), held(run_dir), crash_report(run_dir):
+        earlier = find_earlier(config)
+        return _fit(with_seed(config, earlier), earlier)
+
+
+def _fit(config: TrainConfig, earlier: Earlier | None) -> FitResult:
     devices = find_devices(config)
     config = with_precision(config, devices.accelerator)
     if devices.accelerator == "cpu":
         keep_freed_memory()
     share = divide_global_batch(config, devices)
+    if earlier is not None:
+        share = same_share(earlier, config, share)
     source = open_initial(config)
     corpus = prepare(config.data, config.tokenizer, source.tokenizer if source else None)
     vocab_size = _vocab_size(config, corpus, source)
@@ -101,26 +120,34 @@ def fit(config: TrainConfig) -> FitResult:
         raise UserError(
             f"test=true, and {corpus.origin} has no test split; data.test_share=0.05 holds one out"
         )
-    module = PretrainingModule(
-        config,
-        vocab_size,
-        steps,
-        len(sampler),
-        describe_run(config, corpus, vocab_size),
-    )
-    if source is not None:
+    if earlier is not None:
+        require_same_run(earlier, config, corpus, vocab_size, steps)
+    description = describe_run(config, corpus, vocab_size)
+    module = PretrainingModule(config, vocab_size, steps, len(sampler), description)
+    if source is not None and earlier is None:
         start_from(module.model, source, corpus.tokenizer)
-    data = PretrainingData(corpus, config.data, config.seed, share, steps)
+    data = PretrainingData(corpus, config.data, config.drawn_seed, share, steps)
     validation_floors = _validation_floors(config, corpus, vocab_size)
-    trainer = build_trainer(config, devices, share, steps, validation_floors)
-    counted = statistics(corpus, config.data, config.seed) if trainer.is_global_zero else None
-    if counted is not None:
-        tokenizer = corpus.tokenizer.to_str(pretty=True)
-        (run_dir / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-        _announce(trainer, config, corpus, module, share, sampler.overlong, counted)
-    trainer.fit(module, datamodule=data)
-    if config.test:
-        trainer.test(module, datamodule=data, verbose=False)
+    counted = None
+    if is_first_process():
+        counted = statistics(corpus, config.data, config.drawn_seed)
+        if config.trainer.enable_checkpointing:
+            require_room(Path(config.run_dir), expected_size(module.parameters(), description))
+        _write_down(config, corpus)
+        _announce(config, corpus, module, share, sampler.overlong, counted, earlier)
+    with StopSignals() as signals:
+        trainer = build_trainer(config, devices, share, steps, validation_floors, signals, earlier)
+        if counted is not None:
+            _log_texts(trainer, config, corpus)
+        with all_processes(trainer):
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=earlier.path if earlier is not None else None,
+                weights_only=True,
+            )
+            if config.test:
+                trainer.test(module, datamodule=data, verbose=False)
     return FitResult(
         config=config,
         corpus=corpus,
@@ -178,14 +205,20 @@ def _validation_floors(
     return floors(corpus.splits["train"], held_out, vocab_size)
 
 
+def _write_down(config: TrainConfig, corpus: PreparedCorpus) -> None:
+    write_config(config)
+    tokenizer = corpus.tokenizer.to_str(pretty=True)
+    (Path(config.run_dir) / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+
+
 def _announce(
-    trainer: L.Trainer,
     config: TrainConfig,
     corpus: PreparedCorpus,
     module: PretrainingModule,
     share: Share,
     overlong: int,
     counted: DataStatistics,
+    earlier: Earlier | None,
 ) -> None:
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
     fate = "left out" if config.data.pairs.overlong is Overlong.drop else "cut"
@@ -203,20 +236,27 @@ def _announce(
     for line in lines(counted):
         log.info("%s", line)
     log.info(
-        "model: %s parameters; %s steps of %s pairs = %s devices × %s micro-batches of %s",
+        "model: %s parameters; %s steps of %s pairs = %s devices × %s micro-batches of %s; seed %s",
         f"{parameters:,}",
         f"{module.steps:,}",
         share.global_batch_size,
         share.world_size,
         share.accumulation,
         share.micro_batch_size,
+        config.seed,
     )
     log.info("run: %s", shown(config.run_dir))
-    if isinstance(trainer.logger, TensorBoardLogger):
-        writer = trainer.logger.experiment
-        writer.add_custom_scalars(_CHARTS)
-        written = json.dumps(to_plain(asdict(config)), indent=2)
-        writer.add_text("config", f"```json\n{written}\n```")
-        writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
-        if corpus.fallback_reason:
-            writer.add_text("fallback", corpus.fallback_reason)
+    if earlier is not None:
+        log.info("goes on from step %s: %s", earlier.step, shown(str(earlier.path)))
+
+
+def _log_texts(trainer: L.Trainer, config: TrainConfig, corpus: PreparedCorpus) -> None:
+    if not isinstance(trainer.logger, TensorBoardLogger):
+        return
+    writer = trainer.logger.experiment
+    writer.add_custom_scalars(_CHARTS)
+    written = json.dumps(to_plain(asdict(config)), indent=2)
+    writer.add_text("config", f"```json\n{written}\n```")
+    writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
+    if corpus.fallback_reason:
+        writer.add_text("fallback", corpus.fallback_reason)

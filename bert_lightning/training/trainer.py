@@ -4,8 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L  # noqa: N812
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 
 from bert_lightning.config import LoggerName, StrategyName, TrainConfig
@@ -13,17 +13,38 @@ from bert_lightning.data.batches import Share
 from bert_lightning.data.floors import Floors
 from bert_lightning.model.bert import Block
 from bert_lightning.training.callbacks import LossProgress, ValidateAtTheEnd
-from bert_lightning.training.checkpoints import AtomicCheckpointIO
+from bert_lightning.training.checkpoints import VerifiedCheckpointIO
 from bert_lightning.training.devices import Devices
+from bert_lightning.training.logs import csv_logger, tensorboard_logger
+from bert_lightning.training.processes import use_own_launcher
+from bert_lightning.training.resume import Earlier
+from bert_lightning.training.saving import SaveCheckpoints
+from bert_lightning.training.stops import Agreement, StopSignals
 
 _OWN_OPTIONS = ("accelerator", "devices", "max_steps", "max_epochs", "accumulate_grad_batches")
 """Trainer options that this module resolves; the others go to Lightning as they are."""
 
 
 def build_trainer(
-    config: TrainConfig, devices: Devices, share: Share, steps: int, floors: Floors | None
+    config: TrainConfig,
+    devices: Devices,
+    share: Share,
+    steps: int,
+    floors: Floors | None,
+    signals: StopSignals,
+    earlier: Earlier | None,
 ) -> L.Trainer:
-    """The Trainer of a run of `steps` optimiser steps; `floors` go beside the validation losses."""
+    """The Trainer of a run.
+
+    Args:
+        config: the whole run.
+        devices: where it runs.
+        share: how its global batch is divided.
+        steps: optimiser steps of the whole run.
+        floors: what goes beside the validation losses.
+        signals: what stops it.
+        earlier: what it goes on from.
+    """
     options = asdict(config.trainer)
     for name in _OWN_OPTIONS:
         del options[name]
@@ -32,7 +53,7 @@ def build_trainer(
     if isinstance(interval, int) and not isinstance(interval, bool):
         # Lightning counts batches here; the option counts optimiser steps.
         options["val_check_interval"] = min(interval, steps) * share.accumulation
-    return L.Trainer(
+    trainer = L.Trainer(
         **options,
         accelerator=devices.accelerator,
         devices=devices.devices,
@@ -40,10 +61,20 @@ def build_trainer(
         max_steps=steps,
         max_epochs=-1,
         accumulate_grad_batches=share.accumulation,
-        logger=_logger(config),
-        callbacks=_callbacks(config, floors),
-        plugins=[AtomicCheckpointIO()],
+        logger=_logger(config, earlier),
+        callbacks=_callbacks(config, floors, signals, earlier),
+        plugins=[VerifiedCheckpointIO()],
     )
+    use_own_launcher(trainer)
+    # Lightning would save within the signal's handler, and ask all devices before each batch
+    # whether one was sent, which an accelerator has to be waited for.
+    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
+    return trainer
+
+
+def _nothing() -> None:
+    pass
 
 
 def _strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
@@ -55,32 +86,32 @@ def _strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
     return DDPStrategy(process_group_backend="gloo" if devices.accelerator == "cpu" else None)
 
 
-def _logger(config: TrainConfig) -> Logger | bool:
+def _logger(config: TrainConfig, earlier: Earlier | None) -> Logger | bool:
     if config.logger is None:
         return False
+    step = earlier.step if earlier is not None else None
     if config.logger.name is LoggerName.csv:
-        return CSVLogger(config.run_dir, name="", version="")
-    return TensorBoardLogger(config.run_dir, name="", version="", default_hp_metric=False)
+        return csv_logger(config.run_dir, step)
+    return tensorboard_logger(config.run_dir, step)
 
 
-def _callbacks(config: TrainConfig, floors: Floors | None) -> list[Callback]:
-    callbacks: list[Callback] = [ValidateAtTheEnd()]
+def _callbacks(
+    config: TrainConfig, floors: Floors | None, signals: StopSignals, earlier: Earlier | None
+) -> list[Callback]:
+    run_dir = Path(config.run_dir)
+    checkpoints = None
+    if config.trainer.enable_checkpointing and not config.trainer.fast_dev_run:
+        checkpoints = SaveCheckpoints(
+            run_dir,
+            config.callbacks.save_every_n_steps,
+            config.callbacks.save_top_k,
+            earlier.damaged if earlier is not None else (),
+        )
+    callbacks: list[Callback] = [ValidateAtTheEnd(), Agreement(signals, checkpoints, run_dir)]
     if config.trainer.enable_progress_bar:
         callbacks.append(LossProgress(floors))
-    if config.trainer.enable_checkpointing:
-        validates = floors is not None
-        callbacks.append(
-            ModelCheckpoint(
-                dirpath=Path(config.run_dir) / "checkpoints",
-                filename="best-{step:06d}",
-                monitor="val/loss" if validates else None,
-                save_top_k=config.callbacks.save_top_k if validates else 0,
-                save_last=True,
-                save_on_train_epoch_end=not validates,
-            )
-        )
     if config.callbacks.early_stopping_patience is not None:
         callbacks.append(
             EarlyStopping("val/loss", patience=config.callbacks.early_stopping_patience)
         )
-    return callbacks
+    return [*callbacks, checkpoints] if checkpoints is not None else callbacks

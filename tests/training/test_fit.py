@@ -138,7 +138,7 @@ def test_a_checkpoint_is_plain_and_enough_to_use_the_model(run: FitResult) -> No
     for ours, trained in zip(bert.model.parameters(), run.model.parameters(), strict=True):
         assert torch.equal(ours, trained)
     assert bert.encode("the crane moves").vectors.shape == (5, 32)
-    assert len(list(folder.glob("best-*.ckpt"))) == 1
+    assert (folder / "best.ckpt").resolve().name in {"step=000003.ckpt", "step=000006.ckpt"}
 
 
 def test_the_validation_curve_is_the_loss_over_all_held_out_pairs(run: FitResult) -> None:
@@ -192,13 +192,13 @@ def test_gradients_are_clipped(
         "optim.eps=1.0",  # an update is then about as large as its gradient
         "optim.weight_decay=0",
     ]
-    config = small_config(tmp_path, *options, "trainer.gradient_clip_val=1e-9")
+    config = small_config(tmp_path / "clipped", *options, "trainer.gradient_clip_val=1e-9")
     clipped = fit(config)
     vocab_size = clipped.corpus.tokenizer.get_vocab_size()
     initial = PretrainingModule(config, vocab_size, 6, 1, {}).model
     start = torch.cat([parameter.flatten() for parameter in initial.parameters()])
     assert (weights(clipped) - start).abs().max() < 1e-9
-    free = fit(small_config(tmp_path, *options))
+    free = fit(small_config(tmp_path / "free", *options))
     assert (weights(free) - start).abs().max() > 1e-6
 
 

@@ -1,0 +1,100 @@
+"""A run's folder: held by one run at a time, and what is written there beside checkpoints."""
+
+import json
+import os
+import platform
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import lightning
+import torch
+from filelock import FileLock, Timeout
+
+from bert_lightning.config import TrainConfig
+from bert_lightning.config.plain import to_plain
+from bert_lightning.errors import RunEnded, UserError, writing
+from bert_lightning.pretrained.checkpoints import checkpoints_by_step
+from bert_lightning.training.checkpoints import write_whole
+from bert_lightning.training.processes import is_first_process
+
+CONFIG_FILE = "run.json"
+"""The whole config of the run, as `resume=` takes it up again."""
+_LOCK, _HOLDER = ".lock", ".lock.json"
+_WAIT_SECONDS = 8.0
+"""Processes that load data for a run that was killed hold its lock until they notice."""
+
+
+def held(run_dir: Path) -> AbstractContextManager[None]:
+    """A context in which no other run works in this folder; only the first process takes it.
+
+    Raises:
+        UserError: the folder cannot be written to, or another run holds it.
+    """
+    return _held(run_dir) if is_first_process() else nullcontext()
+
+
+@contextmanager
+def _held(run_dir: Path) -> Iterator[None]:
+    with writing("the run", run_dir, "hydra.run.dir"):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=run_dir).close()
+        lock = FileLock(run_dir / _LOCK)
+        try:
+            lock.acquire(timeout=_WAIT_SECONDS)
+        except Timeout:
+            raise UserError(_held_by(run_dir)) from None
+    try:
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%c")}
+        (run_dir / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        yield
+    finally:
+        (run_dir / _HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _held_by(run_dir: Path) -> str:
+    try:
+        holder = json.loads((run_dir / _HOLDER).read_text(encoding="utf-8"))
+        who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+    except (OSError, ValueError, KeyError):
+        who = "another process"
+    return (
+        f"{run_dir} is in use by a run ({who}): wait for its end, or stop it; "
+        "hydra.run.dir=FOLDER starts another"
+    )
+
+
+def write_config(config: TrainConfig) -> None:
+    """Writes the config down for `resume=` and for people."""
+    text = json.dumps(to_plain(asdict(config)), indent=2) + "\n"
+    write_whole(Path(config.run_dir) / CONFIG_FILE, text)
+
+
+@contextmanager
+def crash_report(run_dir: Path) -> Iterator[None]:
+    """Has an error that nobody foresaw leave a report in the run's folder, and says where."""
+    try:
+        yield
+    except (UserError, RunEnded):
+        raise
+    except Exception as error:
+        path = run_dir / f"crash-{time.strftime('%Y-%m-%d_%H-%M-%S')}-{os.getpid()}.txt"
+        found = checkpoints_by_step(run_dir)
+        good = found[0] if found else "none yet"
+        lines = [
+            f"torch {torch.__version__}, lightning {lightning.__version__}, "
+            f"Python {platform.python_version()}, {platform.platform()}",
+            f"process {os.getpid()} on {socket.gethostname()}",
+            f"newest checkpoint: {good}",
+            "",
+            *traceback.format_exception(error),
+        ]
+        path.write_text("\n".join(lines), encoding="utf-8")
+        error.add_note(f"This report is in {path}; newest checkpoint: {good}; resume= goes on.")
+        raise

@@ -1,0 +1,143 @@
+"""When checkpoints are saved, and which of them are kept."""
+
+import os
+import shutil
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from bert_lightning.errors import UserError
+from bert_lightning.pretrained.checkpoints import (
+    BEST,
+    LAST,
+    DamagedCheckpointError,
+    checkpoints_by_step,
+    manifest_path,
+    read_manifest,
+)
+from bert_lightning.training.module import PretrainingModule
+
+_NEWEST = 2
+"""Checkpoints kept for their age: should the last one be damaged, there is one before it."""
+
+
+class SaveCheckpoints(Checkpoint):
+    """Saves between two optimiser steps, after the validation that belongs to the first of them.
+
+    Args:
+        run_dir: the run's folder.
+        every: optimiser steps between two checkpoints; a validation whose loss is among the best
+            is followed by one besides.
+        top_k: how many are kept for their validation loss, beside the newest ones.
+        damaged: files that were found damaged; they are left alone, and count for nothing.
+    """
+
+    def __init__(self, run_dir: Path, every: int, top_k: int, damaged: Iterable[Path] = ()) -> None:
+        self.folder = run_dir / "checkpoints"
+        self.damaged = set(damaged)
+        self.every = every
+        self.top_k = top_k
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        if batch_idx % trainer.accumulate_grad_batches or not trainer.global_step:
+            return
+        losses = [loss for _, loss in pl_module.curves.get("val/loss", [])]
+        validated = pl_module.val_loss is not None
+        among_the_best = validated and losses[-1] in sorted(losses)[: self.top_k]
+        if trainer.global_step % self.every == 0 or among_the_best:
+            self.save(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.save(trainer, pl_module, finished=True)
+
+    def save(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        validation_due: bool = False,
+        finished: bool = False,
+    ) -> Path:
+        """Saves the state after the last step; returns the file.
+
+        Args:
+            trainer: the trainer, between two steps.
+            module: what is trained.
+            validation_due: whether a validation belongs to that step and was not finished.
+            finished: whether the run ends here.
+        """
+        assert isinstance(module, PretrainingModule)
+        path = self.folder / f"step={trainer.global_step:06d}.ckpt"
+        if trainer.global_step == module.resumed_at and not finished:
+            return path  # it is where this run goes on from
+        module.validation_due, module.finished = validation_due, finished
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            self.damaged.discard(path)
+            tidy(self.folder, self.top_k, self.damaged)
+        return path
+
+
+def tidy(folder: Path, top_k: int, damaged: Collection[Path] = ()) -> None:
+    """Removes the checkpoints that are neither among the newest nor the best, and sets the links.
+
+    What a killed write left is removed too.
+    """
+    files = [file for file in checkpoints_by_step(folder.parent) if file not in damaged]
+    losses: dict[Path, float] = {}
+    for file in files:
+        try:
+            manifest = read_manifest(file) or {}
+        except DamagedCheckpointError:
+            continue
+        if manifest.get("val_loss") is not None:
+            losses[file] = manifest["val_loss"]
+    best = sorted(losses, key=lambda file: losses[file])[:top_k]
+    kept = {*files[:_NEWEST], *best}
+    for file in files:
+        if file not in kept:
+            file.unlink()
+            manifest_path(file).unlink(missing_ok=True)
+    for stray in (*folder.glob(".*.tmp"), *_without_file(folder)):
+        stray.unlink(missing_ok=True)
+    if files:
+        _link(folder / LAST, files[0])
+    if best:
+        _link(folder / BEST, best[0])
+
+
+def _without_file(folder: Path) -> list[Path]:
+    return [
+        manifest
+        for manifest in folder.glob("step=*.ckpt.json")
+        if not manifest.with_suffix("").exists()
+    ]
+
+
+def _link(link: Path, target: Path) -> None:
+    aside = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    aside.unlink(missing_ok=True)
+    with suppress(OSError):  # a file system without links: they are a convenience
+        aside.symlink_to(target.name)
+        aside.replace(link)
+
+
+def require_room(run_dir: Path, size: int) -> None:
+    """Makes sure that the disk has room for two checkpoints of `size` bytes.
+
+    Raises:
+        UserError: it has not; the message states what is needed and what is free.
+    """
+    free = shutil.disk_usage(run_dir).free
+    if free < 2 * size:
+        raise UserError(
+            f"the disk of {run_dir.absolute()} has {free:,} bytes free, and two checkpoints of "
+            f"this model take {2 * size:,}: make room, use hydra.run.dir=FOLDER on another disk, "
+            "or save nothing with trainer.enable_checkpointing=false"
+        )

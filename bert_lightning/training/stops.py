@@ -1,0 +1,176 @@
+"""Stops: of one device and so of all, before an update that is not finite, or asked by a signal."""
+
+import math
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.optim import Optimizer
+
+from bert_lightning.errors import RunEnded, UserError
+from bert_lightning.pretrained.checkpoints import checkpoints_by_step
+from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.saving import SaveCheckpoints
+
+_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1")
+    if hasattr(signal, name)  # Windows has no SIGUSR1
+]
+
+
+class StopSignals:
+    """Notes that a signal asks this process to stop; a second Ctrl-C ends it at once.
+
+    Use it as a context: the handlers that were there before are put back.
+    """
+
+    def __init__(self) -> None:
+        self.received: int = 0
+        """The number of the first signal; 0 while there is none."""
+        self._group: Any = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.received and number == signal.SIGINT:
+            os._exit(128 + number)
+        self.received = self.received or number
+
+    def agree(self, broken: bool = False) -> tuple[int, int | None]:
+        """Has all devices know what one knows: the signal of one, and the rank of a broken one.
+
+        Returns:
+            The signal that any device received, or 0, and a rank that is `broken`, or None.
+        """
+        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+            return self.received, 0 if broken else None
+        if self._group is None:
+            self._group = dist.new_group(backend="gloo")  # no accelerator has to wait for it
+        known = torch.tensor([self.received, dist.get_rank() + 1 if broken else 0])
+        dist.all_reduce(known, dist.ReduceOp.MAX, group=self._group)
+        number, broken_rank = known.tolist()
+        return number, broken_rank - 1 if broken_rank else None
+
+
+class Agreement(Callback):
+    """Has all devices agree, before each update, that the loss is finite and whether to go on.
+
+    A run that was asked to stop ends between two steps, or within a validation. In the last step,
+    nothing is left to be stopped.
+
+    Args:
+        signals: what this process was asked.
+        checkpoints: what saves the run; None where nothing is to be saved.
+        run_dir: the run's folder, for messages.
+    """
+
+    def __init__(
+        self, signals: StopSignals, checkpoints: SaveCheckpoints | None, run_dir: Path
+    ) -> None:
+        self.signals = signals
+        self.checkpoints = checkpoints
+        self.run_dir = run_dir
+        self._stop_by = 0
+        """The signal that all devices know of."""
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        pl_module.measure_gradient()
+        losses = torch.stack(pl_module.losses)
+        pl_module.losses.clear()
+        # fp16's scaled gradients overflow now and then, and its scaler passes over such steps.
+        scaled = pl_module.config.trainer.precision.startswith("16")
+        measured = losses.sum() if scaled else losses.sum() + pl_module.gradient_norm
+        broken = not math.isfinite(measured.item())
+        self._stop_by, rank = self.signals.agree(broken)
+        if rank is not None:
+            raise UserError(self._not_finite(trainer, pl_module, losses, rank))
+
+    def _not_finite(
+        self, trainer: Trainer, module: PretrainingModule, losses: Tensor, rank: int
+    ) -> str:
+        step = trainer.global_step + 1
+        bad = (~losses.isfinite()).nonzero().flatten().tolist()
+        batch = trainer.global_step * len(losses) + (bad[0] if bad else 0)
+        good = checkpoints_by_step(self.run_dir)
+        return (
+            f"the loss or its gradient is not finite at step {step} (loss {losses.sum().item():g}, "
+            f"gradient norm {module.gradient_norm.item():g}; batch {batch} of rank {rank}): the "
+            "update was not made. The last good checkpoint is "
+            f"{good[0] if good else 'none yet'}. python scripts/replay.py {self.run_dir} {step} "
+            "shows the loss of each example; try an optim.lr below "
+            f"{module.config.optim.lr:g}, a longer optim.warmup_steps, or "
+            "trainer.gradient_clip_val=1"
+        )
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self._stop(trainer, pl_module, validation_due=False)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop(trainer, pl_module, validation_due=True)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._stop_by, _ = self.signals.agree()
+        self._stop(trainer, pl_module, validation_due=True)
+
+    def _stop(self, trainer: Trainer, module: LightningModule, validation_due: bool) -> None:
+        if not self._stop_by or trainer.global_step >= trainer.max_steps:
+            return
+        path = None
+        if self.checkpoints is not None:
+            path = self.checkpoints.save(trainer, module, validation_due=validation_due)
+        name = signal.Signals(self._stop_by).name
+        saved = f"saved {path}" if path else "nothing was saved, as nothing is to be"
+        message = f"stopped at step {trainer.global_step} by {name}; {saved}"
+        if self._stop_by == signal.SIGINT:
+            raise RunEnded(message, 128 + signal.SIGINT)
+        if trainer.is_global_zero and self._stop_by != signal.SIGTERM and path is not None:
+            message += _requeue()
+        raise RunEnded(message, 128 + signal.SIGTERM)
+
+
+def _requeue() -> str:
+    """Has SLURM start the job again, where it is one; says what came of it."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return ""
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+    except OSError as error:
+        return f"; scontrol requeue {job} failed: {error}"
+    if done.returncode:
+        return f"; scontrol requeue {job} failed: {done.stderr.strip()}"
+    return f"; SLURM job {job} will be started again"
