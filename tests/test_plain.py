@@ -5,7 +5,20 @@ from dataclasses import asdict
 
 import pytest
 
-from bert_lightning.config import FeedForwardKind, ModelConfig, NormPlacement, Source
+from bert_lightning.config import (
+    DataConfig,
+    FeedForwardKind,
+    LoggerConfig,
+    LoggerName,
+    MaskingConfig,
+    MaskingUnit,
+    ModelConfig,
+    NormPlacement,
+    Source,
+    StrategyConfig,
+    StrategyName,
+    TrainConfig,
+)
 from bert_lightning.config.plain import from_plain, to_plain
 
 
@@ -19,6 +32,17 @@ def test_enums_become_strings_at_any_depth() -> None:
 def test_a_group_of_options_comes_back_from_json() -> None:
     config = ModelConfig(norm=NormPlacement.pre, feed_forward=FeedForwardKind.glu, vocab_size=7)
     assert from_plain(ModelConfig, json.loads(json.dumps(to_plain(asdict(config))))) == config
+
+
+@pytest.mark.parametrize("logger", [LoggerConfig(LoggerName.csv), None])
+def test_a_whole_config_comes_back_from_json(logger: LoggerConfig | None) -> None:
+    config = TrainConfig(
+        logger=logger,
+        data=DataConfig(source=Source.builtin, masking=MaskingConfig(unit=MaskingUnit.span)),
+        strategy=StrategyConfig(StrategyName.ddp),
+        seed=None,
+    )
+    assert from_plain(TrainConfig, json.loads(json.dumps(to_plain(asdict(config))))) == config
 
 
 def test_an_unknown_option_and_an_unknown_value_are_errors() -> None:

@@ -1,9 +1,9 @@
 """Options as plain values, fit for JSON and for checkpoints that `weights_only` reads."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import is_dataclass
 from enum import Enum
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 Section = TypeVar("Section")
 
@@ -20,18 +20,20 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(section: type[Section], values: Mapping[str, Any]) -> Section:
-    """The options of one group, from plain values of its own fields.
+    """The options of one group, or of a whole config, from plain values of its own fields.
 
     Raises:
         TypeError: an option that this group does not have.
         ValueError: a value that an option does not take.
     """
     types = get_type_hints(section)
-    enums = {
-        option.name: types[option.name]
-        for option in fields(section)  # type: ignore[arg-type]
-        if isinstance(types[option.name], type) and issubclass(types[option.name], Enum)
-    }
-    return section(
-        **{name: enums[name](value) if name in enums else value for name, value in values.items()}
-    )
+    return section(**{name: _typed(types.get(name), value) for name, value in values.items()})
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    for kind in (hint, *get_args(hint)):  # `X` and `X | None` alike
+        if isinstance(kind, type) and issubclass(kind, Enum) and value is not None:
+            return kind(value)
+        if is_dataclass(kind) and isinstance(kind, type) and isinstance(value, Mapping):
+            return from_plain(kind, value)
+    return value

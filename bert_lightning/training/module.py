@@ -59,8 +59,7 @@ class PretrainingModule(L.LightningModule):
         self.pairs_seen = self.tokens_seen = 0
         self.losses: list[Tensor] = []
         """This device's parts of the loss of the step at work, one for each micro-batch."""
-        self.gradient_norm = torch.zeros(())
-        """Of all parameters at the step at work, before clipping."""
+        self._gradient_norm: Tensor | None = None
         self.resumed_at = 0
         self.validation_due = self.finished = False
         """What the next checkpoint says: is the validation of its step to come; is it the last."""
@@ -81,10 +80,15 @@ class PretrainingModule(L.LightningModule):
         step, loss = self.curves.get("val/loss", [(-1, 0.0)])[-1]
         return loss if step == self.global_step else None
 
-    def measure_gradient(self) -> None:
-        """Takes the norm of the whole gradient, which the guard and the clipping need."""
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        self.gradient_norm = nn.utils.get_total_norm(gradients, foreach=True)
+    def gradient_norm(self) -> Tensor:
+        """The norm of the gradient of all parameters, as it was before it was clipped.
+
+        It is taken once a step: the guard, the clipping and the curve ask for it.
+        """
+        if self._gradient_norm is None:
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            self._gradient_norm = nn.utils.get_total_norm(gradients)
+        return self._gradient_norm
 
     def configure_gradient_clipping(
         self,
@@ -99,7 +103,7 @@ class PretrainingModule(L.LightningModule):
             nn.utils.clip_grad_value_(self.model.parameters(), gradient_clip_val)
         else:
             nn.utils.clip_grads_with_norm_(
-                self.model.parameters(), gradient_clip_val, self.gradient_norm
+                self.model.parameters(), gradient_clip_val, self.gradient_norm()
             )
 
     def on_train_start(self) -> None:
@@ -110,6 +114,8 @@ class PretrainingModule(L.LightningModule):
     def on_train_batch_start(self, batch: PretrainBatch, batch_idx: int) -> None:
         # Dropout is a function of the seed, the step and the rank, as the batches are.
         micro_batch = batch_idx % self.trainer.accumulate_grad_batches
+        if micro_batch == 0:
+            self._gradient_norm = None
         place = (self.global_step, micro_batch, self.global_rank)
         torch.manual_seed(_torch_seed(self.config.drawn_seed, Stream.dropout, *place))
 
@@ -149,7 +155,7 @@ class PretrainingModule(L.LightningModule):
         self.pairs_seen += round(pairs)
         self.tokens_seen += round(tokens)
         curves = {f"train/{name}": value for name, value in self._with_joint(scores).items()}
-        curves["train/gradient_norm"] = self.gradient_norm.item()
+        curves["train/gradient_norm"] = self.gradient_norm().item()
         curves["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         curves["train/epoch"] = self.pairs_seen / self.epoch_size
         curves["speed/pairs_per_second"] = pairs / elapsed

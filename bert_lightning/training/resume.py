@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from bert_lightning.pretrained.checkpoints import (
     DamagedCheckpointError,
     checkpoints_by_step,
     read_checkpoint,
+    step_of,
 )
 from bert_lightning.pretrained.initial import check_architecture
 
@@ -60,15 +62,31 @@ def find_earlier(config: TrainConfig) -> Earlier | None:
         UserError: there is none to go on from, or there is one and nothing was said of resuming.
     """
     folder = Path(config.run_dir)
-    found = checkpoints_by_step(folder)
     if config.resume is None:
-        if found:
+        if found := checkpoints_by_step(folder):
             raise UserError(
-                f"{folder} holds a run at step {_step_in(found[0])} already: resume={folder} goes "
+                f"{folder} holds a run at step {step_of(found[0])} already: resume={folder} goes "
                 "on with it, and hydra.run.dir=FOLDER starts another"
             )
         return None
+    earlier = newest_good(folder)
+    if earlier is None and config.resume != AUTO:
+        raise UserError(
+            f"resume={config.resume}: there is no checkpoint in "
+            f"{(folder / 'checkpoints').absolute()}; give the folder of a run, or resume=auto, "
+            "which starts where there is nothing yet"
+        )
+    return earlier
+
+
+def newest_good(run_dir: Path, before: float = math.inf) -> Earlier | None:
+    """The newest checkpoint of a run that is not damaged, before a step; None if there is none.
+
+    Raises:
+        UserError: all of them are damaged.
+    """
     damaged: list[Path] = []
+    found = [path for path in checkpoints_by_step(run_dir) if step_of(path) < before]
     for path in found:
         try:
             checkpoint = read_checkpoint(path)
@@ -82,30 +100,20 @@ def find_earlier(config: TrainConfig) -> Earlier | None:
         return Earlier(path, checkpoint["global_step"], about, tuple(damaged))
     if damaged:
         raise UserError(
-            f"resume={config.resume}: all {len(damaged)} checkpoints in {folder} are corrupt; "
-            "hydra.run.dir=FOLDER starts anew"
+            f"all {len(damaged)} checkpoints in {run_dir} are corrupt; hydra.run.dir=FOLDER starts "
+            "anew"
         )
-    if config.resume == AUTO:
-        return None
-    raise UserError(
-        f"resume={config.resume}: there is no checkpoint in {(folder / 'checkpoints').absolute()}; "
-        "give the folder of a run, or resume=auto, which starts where there is nothing yet"
-    )
-
-
-def _step_in(path: Path) -> int:
-    return int(path.stem.partition("=")[2])
+    return None
 
 
 def require_same_run(
-    earlier: Earlier, config: TrainConfig, corpus: PreparedCorpus, vocab_size: int, steps: int
+    earlier: Earlier, config: TrainConfig, corpus: PreparedCorpus, vocab_size: int
 ) -> None:
     """Makes sure that what goes on is the run that the checkpoint belongs to.
 
     Raises:
         UserError: the architecture or the tokenizer is another, or settings that matter are and
             `allow_changes` is false.
-        RunEnded: it is complete, and `resume=auto` asked whether there is more to do.
     """
     where = f"the checkpoint {earlier.path}"
     found = from_plain(ModelConfig, earlier.about["model"])
@@ -122,7 +130,6 @@ def require_same_run(
         raise UserError(
             f"{where} has {earlier.about['vocab_size']} rows for words, and this model {vocab_size}"
         )
-    _require_more(earlier, config, steps)
     changes = _changes(earlier, config, corpus)
     for name, reason in _FIXED.items():
         if any(change.startswith(f"{name}=") for change in changes):
@@ -136,7 +143,13 @@ def require_same_run(
         _log.warning("changed at step %s: %s", earlier.step, change)
 
 
-def _require_more(earlier: Earlier, config: TrainConfig, steps: int) -> None:
+def require_more(earlier: Earlier, config: TrainConfig, steps: int) -> None:
+    """Makes sure that a run of `steps` steps is not complete.
+
+    Raises:
+        UserError: it is.
+        RunEnded: it is, and `resume=auto` asked whether there is more to do.
+    """
     finished = earlier.progress["finished"] and earlier.progress["steps"] == steps
     if earlier.step < steps and not finished:
         return

@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from bert_lightning.config import TrainConfig
-from bert_lightning.config.plain import to_plain
+from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.errors import RunEnded, UserError, writing
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
 from bert_lightning.training.checkpoints import write_whole
@@ -74,6 +74,19 @@ def write_config(config: TrainConfig) -> None:
     """Writes the config down for `resume=` and for people."""
     text = json.dumps(to_plain(asdict(config)), indent=2) + "\n"
     write_whole(Path(config.run_dir) / CONFIG_FILE, text)
+
+
+def read_config(run_dir: Path) -> TrainConfig:
+    """The config of the run in a folder.
+
+    Raises:
+        UserError: it holds none.
+    """
+    path = run_dir / CONFIG_FILE
+    try:
+        return from_plain(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path.absolute()} is not the config of a run ({error})") from error
 
 
 @contextmanager

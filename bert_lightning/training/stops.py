@@ -95,12 +95,11 @@ class Agreement(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         assert isinstance(pl_module, PretrainingModule)
-        pl_module.measure_gradient()
         losses = torch.stack(pl_module.losses)
         pl_module.losses.clear()
         # fp16's scaled gradients overflow now and then, and its scaler passes over such steps.
         scaled = pl_module.config.trainer.precision.startswith("16")
-        measured = losses.sum() if scaled else losses.sum() + pl_module.gradient_norm
+        measured = losses.sum() if scaled else losses.sum() + pl_module.gradient_norm()
         broken = not math.isfinite(measured.item())
         self._stop_by, rank = self.signals.agree(broken)
         if rank is not None:
@@ -115,7 +114,7 @@ class Agreement(Callback):
         good = checkpoints_by_step(self.run_dir)
         return (
             f"the loss or its gradient is not finite at step {step} (loss {losses.sum().item():g}, "
-            f"gradient norm {module.gradient_norm.item():g}; batch {batch} of rank {rank}): the "
+            f"gradient norm {module.gradient_norm().item():g}; batch {batch} of rank {rank}): the "
             "update was not made. The last good checkpoint is "
             f"{good[0] if good else 'none yet'}. python scripts/replay.py {self.run_dir} {step} "
             "shows the loss of each example; try an optim.lr below "

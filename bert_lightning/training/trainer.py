@@ -1,5 +1,7 @@
 """Lightning's Trainer for a run: strategy, logger and callbacks from their options."""
 
+import logging
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +22,12 @@ from bert_lightning.training.processes import use_own_launcher
 from bert_lightning.training.resume import Earlier
 from bert_lightning.training.saving import SaveCheckpoints
 from bert_lightning.training.stops import Agreement, StopSignals
+
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)  # their greetings and tips
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, of torch's newer pytree
+# Lightning's too, of loaders that it has not saved: ours begins at any step.
+warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
 
 _OWN_OPTIONS = ("accelerator", "devices", "max_steps", "max_epochs", "accumulate_grad_batches")
 """Trainer options that this module resolves; the others go to Lightning as they are."""

@@ -1,0 +1,102 @@
+"""The parts of a run, put together from its options: corpus, batches, model and devices."""
+
+import math
+from dataclasses import dataclass
+
+from bert_lightning.config import TrainConfig
+from bert_lightning.data.batches import Share
+from bert_lightning.data.pairs import pair_sampler
+from bert_lightning.data.prepare import prepare
+from bert_lightning.data.store import PreparedCorpus
+from bert_lightning.data.tokenizer import rows_needed
+from bert_lightning.errors import UserError
+from bert_lightning.pretrained.initial import open_initial, start_from
+from bert_lightning.pretrained.source import Source
+from bert_lightning.training.allocator import keep_freed_memory
+from bert_lightning.training.checkpoints import describe_run
+from bert_lightning.training.datamodule import PretrainingData
+from bert_lightning.training.devices import (
+    Devices,
+    divide_global_batch,
+    find_devices,
+    with_precision,
+)
+from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.resume import Earlier, require_same_run, same_share
+
+
+@dataclass(frozen=True, eq=False)
+class Assembly:
+    """A run that has not begun, or has not gone on."""
+
+    config: TrainConfig
+    """With the precision that is used."""
+    devices: Devices
+    share: Share
+    corpus: PreparedCorpus
+    vocab_size: int
+    """Rows of the embedding."""
+    module: PretrainingModule
+    data: PretrainingData
+    overlong: int
+    """Examples of an epoch that are too long."""
+
+
+def assemble(config: TrainConfig, earlier: Earlier | None) -> Assembly:
+    """Puts the parts together; with `earlier`, those of the run that it is a checkpoint of.
+
+    Raises:
+        UserError: for whatever the user can put right.
+    """
+    devices = find_devices(config)
+    config = with_precision(config, devices.accelerator)
+    if devices.accelerator == "cpu":
+        keep_freed_memory()
+    share = divide_global_batch(config, devices)
+    if earlier is not None:
+        share = same_share(earlier, config, share)
+    source = open_initial(config)
+    corpus = prepare(config.data, config.tokenizer, source.tokenizer if source else None)
+    vocab_size = _vocab_size(config, corpus, source)
+    sampler = pair_sampler(corpus.splits["train"], config.data.pairs, config.data.max_length)
+    steps = _steps(config, len(sampler))
+    if earlier is not None:
+        require_same_run(earlier, config, corpus, vocab_size)
+    description = describe_run(config, corpus, vocab_size)
+    module = PretrainingModule(config, vocab_size, steps, len(sampler), description)
+    if source is not None and earlier is None:
+        start_from(module.model, source, corpus.tokenizer)
+    return Assembly(
+        config=config,
+        devices=devices,
+        share=share,
+        corpus=corpus,
+        vocab_size=vocab_size,
+        module=module,
+        data=PretrainingData(corpus, config.data, config.drawn_seed, share, steps),
+        overlong=sampler.overlong,
+    )
+
+
+def _vocab_size(config: TrainConfig, corpus: PreparedCorpus, source: Source | None) -> int:
+    words, wanted = rows_needed(corpus.tokenizer), config.model.vocab_size
+    if wanted is not None and wanted < words:
+        raise UserError(
+            f"model.vocab_size={wanted} is smaller than the tokenizer's {words} words; "
+            f"use model.vocab_size={words}, or null to follow the tokenizer"
+        )
+    return wanted or max(words, source.vocab_size if source else 0)
+
+
+def _steps(config: TrainConfig, epoch_size: int) -> int:
+    """Optimiser steps of the run: the first limit of `max_steps` and `max_epochs`."""
+    limits = [config.trainer.max_steps] if config.trainer.max_steps != -1 else []
+    if config.trainer.max_epochs is not None:
+        examples = config.trainer.max_epochs * epoch_size
+        limits.append(math.ceil(examples / config.data.global_batch_size))
+    if config.optim.warmup_steps > min(limits):
+        raise UserError(
+            f"optim.warmup_steps={config.optim.warmup_steps} is longer than the run of "
+            f"{min(limits)} steps: warm up for fewer steps"
+        )
+    return min(limits)
