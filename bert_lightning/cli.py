@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -26,6 +28,7 @@ from bert_lightning.command import completed
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.mistakes import explain, unknown_key
+from bert_lightning.targets import forget_the_environment, refuse_foreign_code
 
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
@@ -75,6 +78,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
     main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")(job)
     try:
         with _environment("1"):  # otherwise Hydra prints a message of its own and exits with 1
+            _check_targets(config_dir)
             main()
     except Exception as error:
         message = None if error in crashes else explain(error)
@@ -84,6 +88,28 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
         raise SystemExit(2) from None
     if any(exit_codes):
         raise SystemExit(max(exit_codes, key=abs))
+
+
+def _check_targets(config_dir: Path) -> None:
+    """Composes once without building anything: Hydra builds what a config names before a job."""
+    asked = get_args_parser().parse_args()
+    if asked.help or asked.hydra_help or asked.cfg or asked.info:
+        return
+    overrides = asked.overrides
+    if asked.config_dir:
+        overrides = [*overrides, f"hydra.searchpath=['file://{Path(asked.config_dir).absolute()}']"]
+    folder = Path(asked.config_path or config_dir).absolute()
+    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+        composer = GlobalHydra.instance().hydra
+        assert composer is not None
+        config = composer.compose_config(
+            asked.config_name or "train",
+            overrides,
+            run_mode=RunMode.MULTIRUN if asked.multirun else RunMode.RUN,
+            from_shell=True,
+            with_log_configuration=False,
+        )
+    refuse_foreign_code(config)
 
 
 def _run_alone(job: HydraConf) -> int:
@@ -130,6 +156,7 @@ def _environment(traceback_wanted: str | None) -> Iterator[None]:
 def register_schema() -> None:
     """Lets `conf/train.yaml` begin with the schema that types every key."""
     ConfigStore.instance().store("schema", TrainConfig)
+    forget_the_environment()
 
 
 def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:

@@ -9,7 +9,12 @@ from typing import Any, get_args, get_type_hints
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigKeyError,
+    OmegaConfBaseException,
+    UnsupportedInterpolationType,
+    ValidationError,
+)
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import UserError, did_you_mean
@@ -36,6 +41,11 @@ def explain(error: BaseException) -> str | None:
             return f"{cause.override}: this is not an override of the form key=value"
         if isinstance(cause, HydraException):
             return _explain_composition(message)
+        if isinstance(cause, UnsupportedInterpolationType):
+            return (
+                f"{cause.full_key}: {message}: a config reads no environment variables and runs no "
+                "code; write the value itself, or let the shell put it in: data.path=$TEXTS"
+            )
         if isinstance(cause, OmegaConfBaseException):
             return f"{cause.full_key}: {message}" if cause.full_key else message
         if isinstance(cause, ValueError) and message.startswith("Config group override must be"):

@@ -31,14 +31,14 @@ ORDER = (
     *("data.shallow", "data.statistics"),
     *("model", "pretrained", "training", "inference", "report"),
     *("terminal", "inspection", "planning"),
-    *("benchmark", "mistakes", "command", "cli"),
+    *("benchmark", "mistakes", "command", "targets", "cli"),
 )
 """Top to bottom; the last ones, without a dot, are rooms of one or several modules."""
 
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "lightning": ("training.", "benchmark."),
     "hydra": ("cli", "mistakes"),
-    "omegaconf": ("cli", "mistakes"),
+    "omegaconf": ("cli", "mistakes", "targets"),
     "datasets": "data.",
     "tokenizers": ("data.tokenizer", "data.vocab"),
     "transformers": ("inference.export", "benchmark."),
