@@ -14,11 +14,9 @@ from tempfile import TemporaryDirectory
 
 from bert_lightning import cli
 from bert_lightning.benchmark.machine import machine
-from bert_lightning.data.prepare import prepare
 from bert_lightning.errors import exit_on_user_error
-from bert_lightning.training.datamodule import PretrainingData
-from bert_lightning.training.devices import divide_global_batch, find_devices
-from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.assembly import assemble
+from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.trainer import build_trainer
 
 ROOT = Path(__file__).parents[1]
@@ -56,17 +54,12 @@ def measure_waiting(
         *("trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "trainer.devices=1"),
     ]
     config = cli.compose(ROOT / "conf", options)
-    devices = find_devices(config)
-    share = divide_global_batch(config, devices)
-    corpus = prepare(config.data, config.tokenizer)
-    vocab_size = corpus.tokenizer.get_vocab_size()
-    module = PretrainingModule(config, vocab_size, steps, corpus.splits["train"].pairs, {})
-    trainer = build_trainer(config, devices, share, steps, None)
-    batches = PretrainingData(corpus, config.data, 0, share, steps)
-    trainer.fit(module, datamodule=batches)
+    run = assemble(config, None)
+    trainer = build_trainer(run.config, run.devices, run.share, steps, None, StopSignals(), None)
+    trainer.fit(run.module, datamodule=run.data)
     # the first step holds the start of the workers and of torch's threads
     waited, worked = (
-        sum(trainer.profiler.recorded_durations[name][share.accumulation :])
+        sum(trainer.profiler.recorded_durations[name][run.share.accumulation :])
         for name in (WAITED, WORKED)
     )
     return {
