@@ -65,7 +65,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
             _tell(str(ended) if ended.exit_code != 1 else f"error: {ended}")
             exit_codes.append(ended.exit_code)
         except KeyboardInterrupt:
-            _tell("interrupted before the first step")
+            _tell("interrupted")
             exit_codes.append(128 + signal.SIGINT)
         except Exception as error:
             show = traceback_wanted or config.debug == "traceback"

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from bert_lightning.batch import MASK, UNK
 from bert_lightning.config.plain import to_plain
 from bert_lightning.inference.pretrained import PretrainedBert
-from bert_lightning.training.run import FitResult, shown
+from bert_lightning.training.run import FitResult
+from bert_lightning.training.run_folder import shown
 
 _SCORES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 _EXAMPLES = 3

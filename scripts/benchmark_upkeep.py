@@ -25,8 +25,7 @@ from bert_lightning.training.assembly import assemble
 from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.trainer import build_trainer
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "upkeep.json"
+ROOT, NAME = Path(__file__).parents[1], "benchmarks/upkeep.json"
 PARTS = {
     "guard and agreement": "[Callback]Agreement.on_before_optimizer_step",
     "logging": "[LightningModule]PretrainingModule.on_train_batch_end",
@@ -48,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         options += [f"trainer.max_steps={args.steps}", "callbacks.save_every_n_steps=5"]
         found = {"machine": machine(), "steps": args.steps, **measure_loop(options, place)}
         found["resume_to_first_step_seconds"] = measure_resume(options, place)
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(RESULTS.read_text(encoding="utf-8"))
+    (ROOT / NAME).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print((ROOT / NAME).read_text(encoding="utf-8"))
 
 
 def measure_loop(options: list[str], place: str) -> dict[str, object]:

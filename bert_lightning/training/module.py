@@ -1,5 +1,6 @@
 """The LightningModule: glue between the model, the objective, the optimiser and the curves."""
 
+import math
 import time
 from typing import Any
 
@@ -76,9 +77,9 @@ class PretrainingModule(L.LightningModule):
 
     @property
     def val_loss(self) -> float | None:
-        """The joint validation loss after this step, where there was a validation after it."""
+        """The joint validation loss after this step, where there was one and it is finite."""
         step, loss = self.curves.get("val/loss", [(-1, 0.0)])[-1]
-        return loss if step == self.global_step else None
+        return loss if step == self.global_step and math.isfinite(loss) else None
 
     def gradient_norm(self) -> Tensor:
         """The norm of the gradient of all parameters, as it was before it was clipped.

@@ -17,6 +17,8 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 
 from bert_lightning.errors import RunEnded
 
+_FIRST = "BERT_LIGHTNING_FIRST_PROCESS"
+"""Tells the processes that the first one starts which it is."""
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
 """What a process gets to end by itself, as it does when its peers are gone or ask it to stop."""
@@ -55,6 +57,7 @@ class Launcher(_SubprocessScriptLauncher):
             num_devices=self.num_processes, num_nodes=self.num_nodes
         )
         if not self.cluster_environment.creates_processes_externally:
+            os.environ[_FIRST] = str(os.getpid())
             self._call_children_scripts()
             threading.Thread(target=self._watch, name="watch-ranks", daemon=True).start()
         _set_num_threads_if_needed(num_processes=self.num_processes)
@@ -160,10 +163,10 @@ def all_processes(trainer: L.Trainer) -> Iterator[None]:
 @contextmanager
 def ending_with_the_first() -> Iterator[None]:
     """Ends this process when the one that started it, as one of several devices, is gone."""
-    if launched_externally() or os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_first_process() or _FIRST not in os.environ:
         yield
         return
-    over, parent = threading.Event(), os.getppid()
+    over, parent = threading.Event(), int(os.environ[_FIRST])
 
     def watch() -> None:
         while not over.wait(_POLL_SECONDS):

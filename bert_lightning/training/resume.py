@@ -20,13 +20,14 @@ from bert_lightning.pretrained.checkpoints import (
     step_of,
 )
 from bert_lightning.pretrained.initial import check_architecture
+from bert_lightning.training.run_folder import shown
 
 _log = logging.getLogger(__name__)
 
 AUTO = "auto"
 _FREE = {
     *("run_dir", "resume", "allow_changes", "debug", "test", "logger", "callbacks", "strategy"),
-    *("init_from", "tokenizer", "data.path", "data.cache_dir", "data.num_workers", "data.fallback"),
+    *("tokenizer", "data.path", "data.cache_dir", "data.num_workers", "data.fallback"),
     *("model.compile", "model.activation_checkpointing"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.max_time"),
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
@@ -65,8 +66,8 @@ def find_earlier(config: TrainConfig) -> Earlier | None:
     if config.resume is None:
         if found := checkpoints_by_step(folder):
             raise UserError(
-                f"{folder} holds a run at step {step_of(found[0])} already: resume={folder} goes "
-                "on with it, and hydra.run.dir=FOLDER starts another"
+                f"{shown(folder)} holds a run at step {step_of(found[0])} already: "
+                f"resume={shown(folder)} goes on with it, and hydra.run.dir=FOLDER starts another"
             )
         return None
     earlier = newest_good(folder)
@@ -115,7 +116,7 @@ def require_same_run(
         UserError: the architecture or the tokenizer is another, or settings that matter are and
             `allow_changes` is false.
     """
-    where = f"the checkpoint {earlier.path}"
+    where = f"the checkpoint {shown(earlier.path)}"
     found = from_plain(ModelConfig, earlier.about["model"])
     check_architecture(where, config.model, found)
     ours, theirs = (_short_hash(t) for t in (corpus.tokenizer.to_str(), earlier.about["tokenizer"]))
@@ -123,7 +124,7 @@ def require_same_run(
         raise UserError(
             f"the tokenizer of {corpus.name} ({ours}) is another than that of {where} ({theirs}), "
             "whose weights go with its own: "
-            f"tokenizer.path={Path(config.run_dir) / 'tokenizer.json'} allow_changes=true uses "
+            f"tokenizer.path={shown(config.run_dir)}/tokenizer.json allow_changes=true uses "
             "that one"
         )
     if vocab_size != earlier.about["vocab_size"]:
@@ -153,7 +154,7 @@ def require_more(earlier: Earlier, config: TrainConfig, steps: int) -> None:
     finished = earlier.progress["finished"] and earlier.progress["steps"] == steps
     if earlier.step < steps and not finished:
         return
-    message = f"{config.run_dir} is already complete at step {earlier.step}"
+    message = f"{shown(config.run_dir)} is already complete at step {earlier.step}"
     if config.resume != AUTO:
         raise UserError(
             f"{message}, and the run is to have {steps}: raise trainer.max_steps with "

@@ -24,7 +24,7 @@ from bert_lightning.training.processes import (
     is_first_process,
 )
 from bert_lightning.training.resume import Earlier, find_earlier, require_more
-from bert_lightning.training.run_folder import crash_report, held, write_config
+from bert_lightning.training.run_folder import crash_report, held, shown, write_config
 from bert_lightning.training.saving import require_room
 from bert_lightning.training.seed import with_seed
 from bert_lightning.training.stops import StopSignals
@@ -82,6 +82,10 @@ def fit(config: TrainConfig) -> FitResult:
         RunEnded: a signal stopped it, another process died, or it was complete already.
     """
     run_dir = Path(config.run_dir)
+    if not is_first_process():
+        logging.getLogger("bert_lightning").setLevel(
+            logging.ERROR
+        )  # what is to be said is said once
     with ending_with_the_first(), held(run_dir), crash_report(run_dir):
         earlier = find_earlier(config)
         return _fit(with_seed(config, earlier), earlier)
@@ -136,12 +140,6 @@ def _fit(config: TrainConfig, earlier: Earlier | None) -> FitResult:
         accelerator=run.devices.accelerator,
         is_main=trainer.is_global_zero,
     )
-
-
-def shown(folder: str) -> str:
-    """A folder as its user would type it: relative to the working directory, if it lies below."""
-    path = Path(folder).absolute()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _validation_floors(run: Assembly) -> Floors | None:

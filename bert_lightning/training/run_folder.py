@@ -70,6 +70,12 @@ def _held_by(run_dir: Path) -> str:
     )
 
 
+def shown(folder: str | Path) -> str:
+    """A folder as its user would type it: relative to the working directory, if it lies below."""
+    path = Path(folder).absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def write_config(config: TrainConfig) -> None:
     """Writes the config down for `resume=` and for people."""
     text = json.dumps(to_plain(asdict(config)), indent=2) + "\n"

@@ -1,5 +1,6 @@
 """When checkpoints are saved, and which of them are kept."""
 
+import math
 import os
 import shutil
 from collections.abc import Collection, Iterable
@@ -48,9 +49,8 @@ class SaveCheckpoints(Checkpoint):
         assert isinstance(pl_module, PretrainingModule)
         if batch_idx % trainer.accumulate_grad_batches or not trainer.global_step:
             return
-        losses = [loss for _, loss in pl_module.curves.get("val/loss", [])]
-        validated = pl_module.val_loss is not None
-        among_the_best = validated and losses[-1] in sorted(losses)[: self.top_k]
+        losses = [loss for _, loss in pl_module.curves.get("val/loss", []) if math.isfinite(loss)]
+        among_the_best = pl_module.val_loss in sorted(losses)[: self.top_k]
         if trainer.global_step % self.every == 0 or among_the_best:
             self.save(trainer, pl_module)
 

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
 from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.run_folder import shown
 from bert_lightning.training.saving import SaveCheckpoints
 
 _SIGNALS = [
@@ -116,7 +117,8 @@ class Agreement(Callback):
             f"the loss or its gradient is not finite at step {step} (loss {losses.sum().item():g}, "
             f"gradient norm {module.gradient_norm().item():g}; batch {batch} of rank {rank}): the "
             "update was not made. The last good checkpoint is "
-            f"{good[0] if good else 'none yet'}. python scripts/replay.py {self.run_dir} {step} "
+            f"{shown(good[0]) if good else 'none yet'}. "
+            f"python scripts/replay.py {shown(self.run_dir)} {step} "
             "shows the loss of each example; try an optim.lr below "
             f"{module.config.optim.lr:g}, a longer optim.warmup_steps, or "
             "trainer.gradient_clip_val=1"
@@ -150,7 +152,7 @@ class Agreement(Callback):
         if self.checkpoints is not None:
             path = self.checkpoints.save(trainer, module, validation_due=validation_due)
         name = signal.Signals(self._stop_by).name
-        saved = f"saved {path}" if path else "nothing was saved, as nothing is to be"
+        saved = f"saved {shown(path)}" if path else "nothing was saved, as nothing is to be"
         message = f"stopped at step {trainer.global_step} by {name}; {saved}"
         if self._stop_by == signal.SIGINT:
             raise RunEnded(message, 128 + signal.SIGINT)

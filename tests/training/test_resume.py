@@ -1,5 +1,6 @@
 """A run that stops and goes on is the run that never stopped: to the bit, from every step."""
 
+import csv
 import hashlib
 import os
 import shutil
@@ -10,11 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded
+from bert_lightning.report import report
+from bert_lightning.training import run as run_module
 from bert_lightning.training import saving
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.run import FitResult, fit
@@ -166,3 +170,92 @@ def test_a_resume_from_any_step_is_exact(
     assert curves(last) == curves(result)
     assert trace.batches == batches
     assert trace.losses == losses
+
+
+def test_a_run_that_was_killed_before_its_report_is_finished(
+    small_config: Config, tmp_path: Path, trace: Trace
+) -> None:
+    options = ("data.test_share=0.1", "test=true")
+    first = fit(small_config(tmp_path / "run", *options))
+    report(first)
+    with pytest.raises(RunEnded, match="already complete at step 6") as ended:
+        fit(small_config(tmp_path / "run", *options, "resume=auto"))
+    assert ended.value.exit_code == 0
+    (tmp_path / "run" / "summary.json").unlink()
+    trace.batches.clear()
+    again = fit(small_config(tmp_path / "run", *options, "resume=auto"))
+    assert trace.batches == {}
+    assert again.curves == first.curves
+    assert (again.pairs, again.tokens, again.steps) == (first.pairs, first.tokens, first.steps)
+
+
+def test_a_longer_run_follows_its_own_schedule(small_config: Config, tmp_path: Path) -> None:
+    fit(small_config(tmp_path, "optim.lr=0.01"))
+    longer = small_config(
+        tmp_path, "trainer.max_steps=8", "optim.lr=0.02", "resume=auto", "allow_changes=true"
+    )
+    result = fit(longer)
+    rates = [rate for _, rate in result.curves["train/lr"]]
+    assert rates[:6] == pytest.approx([0.01 * (1 - step / 6) for step in range(1, 7)])
+    assert rates[6:] == pytest.approx([0.02 * (1 - step / 8) for step in (7, 8)])
+    options = read(checkpoint(tmp_path, 8))["optimizer_states"][0]["param_groups"][0]
+    assert options["initial_lr"] == 0.02
+
+
+def test_early_stopping_goes_on_with_its_patience(
+    small_config: Config, tmp_path: Path, trace: Trace
+) -> None:
+    options = (
+        *("callbacks.early_stopping_patience=3", "trainer.val_check_interval=1"),
+        *("optim.lr=10", "trainer.max_steps=30", "callbacks.save_every_n_steps=1"),
+    )  # a rate that makes it worse at once
+    whole = fit(small_config(tmp_path / "whole", *options))
+    assert whole.steps < 30
+    trace.stop_in = whole.steps - 1
+    with pytest.raises(RunEnded):
+        fit(small_config(tmp_path / "stopped", *options))
+    again = fit(small_config(tmp_path / "stopped", *options, "resume=auto"))
+    assert again.steps == whole.steps
+    report(again)
+    with pytest.raises(RunEnded, match=f"complete at step {whole.steps}"):
+        fit(small_config(tmp_path / "stopped", *options, "resume=auto"))
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "csv"])
+def test_logged_curves_go_on_without_gaps_or_repetitions(
+    small_config: Config, tmp_path: Path, logger: str
+) -> None:
+    options = (f"logger={logger}", "callbacks.save_top_k=0")
+    for name in ("whole", "run"):
+        fit(small_config(tmp_path / name, *options, "callbacks.save_every_n_steps=4"))
+    checkpoint(tmp_path / "run", 6).unlink()  # as if it had been killed in its last steps
+    fit(small_config(tmp_path / "run", *options, "resume=auto"))
+    whole, again = (logged(tmp_path / name, logger) for name in ("whole", "run"))
+    assert [step for step, _ in again["train/mlm_loss"]] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in again["val/loss"]] == [3, 6]
+    for name in whole:
+        if not name.startswith("speed/"):
+            assert again[name] == whole[name]
+
+
+def logged(run: Path, logger: str) -> dict[str, list[tuple[int, float]]]:
+    if logger == "csv":
+        with (run / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        return {
+            name: [(int(row["step"]), float(row[name])) for row in rows if row[name]]
+            for name in rows[0]
+        }
+    events = EventAccumulator(str(run))
+    events.Reload()
+    names = events.Tags()["scalars"]
+    return {name: [(e.step, e.value) for e in events.Scalars(name)] for name in names}
+
+
+def test_a_checkpoint_takes_the_room_that_was_asked_for(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(run_module, "require_room", lambda _, size: asked.append(size))
+    result = fit(small_config(tmp_path, "model.hidden_size=256", "model.intermediate_size=512"))
+    assert asked == [pytest.approx(checkpoint(tmp_path, result.steps).stat().st_size, rel=0.02)]
