@@ -10,12 +10,14 @@ from bert_lightning.errors import UserError
 class OptimizerName(Enum):
     adam = "adam"
     adamw = "adamw"
+    muon = "muon"
 
 
 class ScheduleName(Enum):
     constant = "constant"
     linear = "linear"
     cosine = "cosine"
+    wsd = "wsd"
 
 
 class StrategyName(Enum):
@@ -50,21 +52,33 @@ class OptimConfig:
     """The optimiser and the course of its learning rate."""
 
     optimizer: OptimizerName = OptimizerName.adamw
+    """`muon` updates the matrices between layers (Jordan et al., 2024,
+    https://kellerjordan.github.io/posts/muon), and AdamW all the rest."""
     lr: float = 1e-3
     """Peak learning rate."""
+    matrix_lr: float = 0.03
+    """Peak learning rate of what Muon updates."""
+    momentum: float = 0.95
+    """Muon's."""
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.01
     """Decay of the matrices; biases, LayerNorm and embeddings of position and type have none."""
     schedule: ScheduleName = ScheduleName.linear
-    """How the rate falls from its peak to 0 at the last step, or stays (`constant`)."""
+    """How the rate falls from its peak to 0 at the last step, or stays (`constant`); `wsd` stays
+    and then falls linearly (warm-up, stable, decay; Hu et al., 2024, arXiv:2404.06395)."""
+    decay_share: float = 0.3
+    """The last part of the run, in which the rate of `wsd` falls."""
     warmup_steps: int = 0
     """Optimiser steps over which the rate rises from 0 to its peak."""
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise UserError(f"optim.lr={self.lr:g} must be above 0")
+        for name in ("lr", "matrix_lr"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"optim.{name}={getattr(self, name):g} must be above 0")
+        if not 0 < self.decay_share <= 1:
+            raise UserError(f"optim.decay_share={self.decay_share:g} must be above 0 and at most 1")
         if self.warmup_steps < 0:
             raise UserError(f"optim.warmup_steps={self.warmup_steps} must be 0 or more")
         if self.optimizer is OptimizerName.adam and self.weight_decay:

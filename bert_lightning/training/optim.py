@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import nn
-from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import Adam, AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from bert_lightning.config import OptimConfig, OptimizerName, ScheduleName
@@ -19,16 +21,65 @@ def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -
     betas = (config.beta1, config.beta2)
     if config.optimizer is OptimizerName.adam:
         return Adam(model.parameters(), lr=config.lr, betas=betas, eps=config.eps, fused=fused)
+    matrices: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        decays = parameter.ndim >= 2 and not name.endswith(("position.weight", "token_type.weight"))
-        (decayed if decays else kept).append(parameter)
+        if config.optimizer is OptimizerName.muon and is_hidden_matrix(name, parameter):
+            matrices.append(parameter)
+        elif parameter.ndim >= 2 and not name.endswith(("position.weight", "token_type.weight")):
+            decayed.append(parameter)
+        else:
+            kept.append(parameter)
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": kept, "weight_decay": 0.0},
     ]
-    return AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=fused)
+    rest = AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=fused)
+    if config.optimizer is OptimizerName.adamw:
+        return rest
+    muon = Muon(
+        matrices,
+        lr=config.matrix_lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+    return Together([muon, rest])
+
+
+def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter maps vectors of the model's width to such: neither embedding nor head."""
+    return parameter.ndim == 2 and name.startswith(("encoder.blocks.", "pooler.", "mlm_head.dense"))
+
+
+class Together(Optimizer):
+    """Several optimisers that each update parameters of their own, as one."""
+
+    def __init__(self, optimizers: list[Optimizer]) -> None:
+        self.optimizers = optimizers
+        super().__init__([group for o in optimizers for group in o.param_groups], {})
+        self._share_groups()
+
+    def _share_groups(self) -> None:
+        """A schedule that sets a rate here sets it there."""
+        self.param_groups = [group for o in self.optimizers for group in o.param_groups]
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        result = None
+        if closure is not None:
+            with torch.enable_grad():
+                result = closure()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self._share_groups()
 
 
 def build_schedule(optimizer: Optimizer, config: OptimConfig, steps: int) -> LambdaLR:
@@ -50,5 +101,8 @@ def schedule(config: OptimConfig, steps: int) -> Callable[[int], float]:
                 return max(0.0, 1.0 - progress)
             case ScheduleName.cosine:
                 return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+            case ScheduleName.wsd:
+                decay = max(1, round(config.decay_share * steps))
+                return min(1.0, max(0.0, (steps - step) / decay))
 
     return share

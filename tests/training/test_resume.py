@@ -39,6 +39,7 @@ OPTIONS = (
 )
 CASES = [
     pytest.param(("32-true", 1, 0), id="fp32"),
+    pytest.param(("32-true", 1, 0, "optim=muon"), id="muon", marks=pytest.mark.slow),
     pytest.param(("bf16-mixed", 3, 0), id="bf16-accumulation"),
     pytest.param(("32-true", 3, 0), id="accumulation", marks=pytest.mark.slow),
     pytest.param(("32-true", 1, 2), id="workers", marks=pytest.mark.slow),
@@ -127,14 +128,15 @@ def curves(result: FitResult) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_resume_from_any_step_is_exact(
-    small_config: Config, tmp_path: Path, trace: Trace, case: tuple[str, int, int]
+    small_config: Config, tmp_path: Path, trace: Trace, case: tuple[str, int, int, *tuple[str, ...]]
 ) -> None:
-    precision, accumulation, workers = case
+    precision, accumulation, workers, *more = case
     options = (
         *OPTIONS,
         f"trainer.precision={precision}",
         f"trainer.accumulate_grad_batches={accumulation}",
         f"data.num_workers={workers}",
+        *more,
     )
     whole = tmp_path / "whole"
     result = fit(small_config(whole, *options))
