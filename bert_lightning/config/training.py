@@ -37,6 +37,9 @@ class ObjectiveConfig:
 
     mlm_weight: float = 1.0
     nsp_weight: float = 1.0
+    unigram_start: bool = True
+    """Whether the MLM head's bias starts as the log frequency of each word: training then begins
+    at the floor, instead of taking its first steps to find it. Not for weights of `init_from`."""
 
     def __post_init__(self) -> None:
         if self.mlm_weight < 0 or self.nsp_weight < 0 or self.mlm_weight + self.nsp_weight == 0:

@@ -24,8 +24,7 @@ class Floors(NamedTuple):
 
 def floors(train: Split, held_out: EvaluationBatches, vocab_size: int) -> Floors:
     """Scores those predictors on the held-out pairs and masks; every word counts once more."""
-    counts = np.bincount(np.asarray(train.token_ids), minlength=vocab_size) + 1
-    log_probs = np.log(counts / counts.sum())
+    log_probs = unigram_log_probs(train, vocab_size)
     batches = [held_out[i] for i in range(len(held_out))]
     labels = np.concatenate([batch.masked_labels.numpy() for batch in batches])
     nsp_loss, nsp_accuracy = _of_pairs(
@@ -33,10 +32,18 @@ def floors(train: Split, held_out: EvaluationBatches, vocab_size: int) -> Floors
     )
     return Floors(
         mlm_loss=float(-log_probs[labels].mean()),
-        mlm_accuracy=float((labels == counts.argmax()).mean()),
+        mlm_accuracy=float((labels == log_probs.argmax()).mean()),
         nsp_loss=nsp_loss,
         nsp_accuracy=nsp_accuracy,
     )
+
+
+def unigram_log_probs(train: Split, vocab_size: int) -> np.ndarray:
+    """Log of each word's share of the training split, `(vocab_size,)`; every word counts once more
+    than it occurs."""
+    counts = np.bincount(np.asarray(train.token_ids), minlength=vocab_size) + 1
+    log_probs: np.ndarray = np.log(counts / counts.sum())
+    return log_probs
 
 
 def _of_pairs(labels: np.ndarray) -> tuple[float | None, float | None]:

@@ -3,8 +3,11 @@
 import math
 from dataclasses import dataclass
 
+import torch
+
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import Share
+from bert_lightning.data.floors import unigram_log_probs
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.prepare import prepare
 from bert_lightning.data.store import PreparedCorpus
@@ -64,8 +67,8 @@ def assemble(config: TrainConfig, earlier: Earlier | None) -> Assembly:
         require_same_run(earlier, config, corpus, vocab_size)
     description = describe_run(config, corpus, vocab_size)
     module = PretrainingModule(config, vocab_size, steps, len(sampler), description)
-    if source is not None and earlier is None:
-        start_from(module.model, source, corpus.tokenizer)
+    if earlier is None:
+        _initialize(module, source, corpus)
     return Assembly(
         config=config,
         devices=devices,
@@ -76,6 +79,15 @@ def assemble(config: TrainConfig, earlier: Earlier | None) -> Assembly:
         data=PretrainingData(corpus, config.data, config.drawn_seed, share, steps),
         overlong=sampler.overlong,
     )
+
+
+def _initialize(module: PretrainingModule, source: Source | None, corpus: PreparedCorpus) -> None:
+    if source is not None:
+        start_from(module.model, source, corpus.tokenizer)
+    elif module.config.objective.unigram_start:
+        bias = module.model.mlm_head.decoder.bias
+        frequencies = unigram_log_probs(corpus.splits["train"], len(bias))
+        bias.data.copy_(torch.from_numpy(frequencies))
 
 
 def _vocab_size(config: TrainConfig, corpus: PreparedCorpus, source: Source | None) -> int:
