@@ -1,6 +1,7 @@
 """Whole small runs in this process: what they compute and what they leave behind."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from bert_lightning.data.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
 from bert_lightning.model.objective import objective_sums
 from bert_lightning.report import report
+from bert_lightning.training.assembly import assemble
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.run import FitResult, fit
 
@@ -294,3 +296,22 @@ def test_other_kinds_of_pairs_train_and_report(
     assert ("train/nsp_loss" in result.curves) is (pairs != "none")
     assert (summary["validation_floors"]["nsp_loss"] is None) is (pairs == "none")
     assert (tmp_path / "loss.png").is_file()
+
+
+def test_training_begins_at_the_floor(small_config: Config, tmp_path: Path) -> None:
+    """And without that start, where every word is as likely as any."""
+    losses = []
+    for start in ("true", "false"):
+        run = assemble(small_config(tmp_path, f"objective.unigram_start={start}"), None)
+        held_out = EvaluationBatches(run.corpus, "validation", run.config.data, batch_size=1000)
+        with torch.no_grad():
+            sums = objective_sums(run.module.model.eval(), held_out[0])
+        losses.append(sums.mlm_nll.item() / len(held_out[0].masked_labels))
+    counts = torch.bincount(
+        torch.from_numpy(run.corpus.splits["train"].token_ids.astype("int64")),
+        minlength=run.vocab_size,
+    )
+    floor = -((counts + 1) / (counts + 1).sum()).log()[held_out[0].masked_labels].mean().item()
+    assert losses[0] == pytest.approx(floor, abs=0.1)
+    assert losses[1] == pytest.approx(math.log(run.vocab_size), abs=0.1)
+    assert losses[1] > floor + 0.3
