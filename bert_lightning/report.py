@@ -45,6 +45,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "vocab_size": result.corpus.tokenizer.get_vocab_size(),
         "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
         "steps": result.steps,
+        "repeat": result.repeat,
         "epochs": result.epochs,
         "pairs": result.pairs,
         "real_tokens": result.tokens,
@@ -107,6 +108,8 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
         f"{summary['training_seconds']:,.0f} s of training on "
         f"{summary['devices']} {summary['accelerator']}"
     )
+    if result.repeat is not None:
+        lines.append(f"repeat      {result.repeat}")
     lines += [f"fill-in     {line}" for line in example_fill_ins(result)]
     if plotted:
         lines.append(f"curves      {run}/loss.png, or: tensorboard --logdir {Path(run).parent}")

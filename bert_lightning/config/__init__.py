@@ -128,7 +128,14 @@ class TrainConfig:
                 f"optim.warmup_steps={self.optim.warmup_steps} is longer than the run of "
                 f"trainer.max_steps={self.trainer.max_steps}: warm up for fewer steps"
             )
-        if self.trainer.max_steps == -1 and self.trainer.max_epochs is None:
+        if self.optim.budget is not None and self.data.masking.mask_probability_end is not None:
+            raise UserError(
+                f"data.masking.mask_probability_end={self.data.masking.mask_probability_end:g} "
+                f"changes over the steps of a run, and with optim.budget={self.optim.budget} they "
+                "are not known: leave one of them away"
+            )
+        ends = self.trainer.max_epochs is not None or self.optim.budget is not None
+        if self.trainer.max_steps == -1 and not ends:
             raise UserError(
                 "trainer.max_steps=-1 leaves the run without an end: "
                 "set trainer.max_epochs, or trainer.max_steps"

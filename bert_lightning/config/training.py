@@ -1,10 +1,13 @@
 """What is minimised, how, on what, and what accompanies it."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from bert_lightning.errors import UserError
+
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 class OptimizerName(Enum):
@@ -75,6 +78,10 @@ class OptimConfig:
     """The last part of the run, in which the rate of `wsd` falls."""
     warmup_steps: int = 0
     """Optimiser steps over which the rate rises from 0 to its peak."""
+    budget: str | None = None
+    """Training time after which the run ends, as 90s, 8min or 1.5h, in place of
+    `trainer.max_steps`; for `wsd`, whose rate begins to fall when `decay_share` of it is left.
+    Validation does not count. The summary says how to repeat the run by its steps."""
 
     def __post_init__(self) -> None:
         for name in ("lr", "matrix_lr"):
@@ -82,6 +89,11 @@ class OptimConfig:
                 raise UserError(f"optim.{name}={getattr(self, name):g} must be above 0")
         if not 0 < self.decay_share <= 1:
             raise UserError(f"optim.decay_share={self.decay_share:g} must be above 0 and at most 1")
+        if self.budget_seconds is not None and self.schedule is not ScheduleName.wsd:
+            raise UserError(
+                f"optim.budget={self.budget} with optim.schedule={self.schedule.value}: the rate "
+                "would have to fall before the length of the run is known; use optim.schedule=wsd"
+            )
         if self.warmup_steps < 0:
             raise UserError(f"optim.warmup_steps={self.warmup_steps} must be 0 or more")
         if self.optimizer is OptimizerName.adam and self.weight_decay:
@@ -89,6 +101,16 @@ class OptimConfig:
                 f"optim.weight_decay={self.weight_decay:g} with optim.optimizer=adam would be "
                 "added to the gradient, which Adam rescales; use optim.optimizer=adamw"
             )
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """The budget in seconds; None where there is none."""
+        if self.budget is None:
+            return None
+        found = re.fullmatch(r"(\d+\.?\d*) *(s|min|h)", self.budget)
+        if found is None or float(found[1]) <= 0:
+            raise UserError(f"optim.budget={self.budget} is no time: write it as 90s, 8min or 1.5h")
+        return float(found[1]) * _SECONDS[found[2]]
 
 
 @dataclass

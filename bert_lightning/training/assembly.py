@@ -16,6 +16,7 @@ from bert_lightning.errors import UserError
 from bert_lightning.pretrained.initial import open_initial, start_from
 from bert_lightning.pretrained.source import Source
 from bert_lightning.training.allocator import keep_freed_memory
+from bert_lightning.training.budget import UNKNOWN_STEPS
 from bert_lightning.training.checkpoints import describe_run
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.devices import (
@@ -101,7 +102,9 @@ def _vocab_size(config: TrainConfig, corpus: PreparedCorpus, source: Source | No
 
 
 def _steps(config: TrainConfig, epoch_size: int) -> int:
-    """Optimiser steps of the run: the first limit of `max_steps` and `max_epochs`."""
+    """Optimiser steps of the run: the first limit of `max_steps` and `max_epochs`, or unknown."""
+    if config.optim.budget is not None:
+        return UNKNOWN_STEPS
     limits = [config.trainer.max_steps] if config.trainer.max_steps != -1 else []
     if config.trainer.max_epochs is not None:
         examples = config.trainer.max_epochs * epoch_size

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bert_lightning.data.floors import Floors
+from bert_lightning.training.budget import UNKNOWN_STEPS
 from bert_lightning.training.module import PretrainingModule
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -63,7 +64,9 @@ class LossProgress(ProgressBar):
             TimeRemainingColumn(),
             console=self.console,
         )
-        self.bar.add_task("steps", total=pl_module.steps, scores="", completed=trainer.global_step)
+        self.bar.add_task(
+            "steps", total=_total(pl_module), scores="", completed=trainer.global_step
+        )
         self.bar.start()
 
     def on_train_batch_start(
@@ -78,12 +81,12 @@ class LossProgress(ProgressBar):
         logged = bool(curve) and curve[-1][0] == step
         waited = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
         if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=step)
+            self.bar.update(self.bar.task_ids[0], completed=step, total=_total(module))
             if logged:
                 self.bar.update(self.bar.task_ids[0], scores=_training_scores(module))
         elif self.enabled and logged and waited and step != self._last_step:
             self._last_line, self._last_step = time.monotonic(), step
-            self._print(f"step {step}/{module.steps}  {_training_scores(module)}")
+            self._print(f"step {step}/{_total(module) or '…'}  {_training_scores(module)}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, PretrainingModule)
@@ -100,9 +103,8 @@ class LossProgress(ProgressBar):
             )
             if floor is not None
         ]
-        self._print(
-            f"step {trainer.global_step}/{pl_module.steps}  validation  {'  '.join(scores)}"
-        )
+        steps = f"{trainer.global_step}/{_total(pl_module) or '…'}"
+        self._print(f"step {steps}  validation  {'  '.join(scores)}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, PretrainingModule)
@@ -128,6 +130,11 @@ class LossProgress(ProgressBar):
         else:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
+
+
+def _total(module: PretrainingModule) -> int | None:
+    """Steps of the run, once they are known."""
+    return module.steps if module.steps < UNKNOWN_STEPS else None
 
 
 def _training_scores(module: PretrainingModule) -> str:

@@ -17,6 +17,7 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.data.randomness import Stream, random_bits
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss, objective_sums
+from bert_lightning.training.budget import Budget
 from bert_lightning.training.optim import build_optimizer, build_schedule
 from bert_lightning.training.progress import Curves, loops_at, pack_curves, unpack_curves
 from bert_lightning.training.scores import Scores
@@ -52,6 +53,8 @@ class PretrainingModule(L.LightningModule):
         if config.model.compile:
             for block in self.model.encoder.blocks:
                 block.compile(dynamic=True)  # in place: the names of the parameters stay
+        seconds = config.optim.budget_seconds
+        self.budget = Budget(seconds, config.optim.decay_share) if seconds is not None else None
         self.train_scores, self.held_out_scores = Scores(), Scores()
         self.curves: Curves = {}
         self.seconds = 0.0
@@ -68,7 +71,7 @@ class PretrainingModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         fused = not self.config.trainer.precision.startswith("16")
         optimizer = build_optimizer(self.model, self.config.optim, fused)
-        schedule = build_schedule(optimizer, self.config.optim, self.steps)
+        schedule = build_schedule(optimizer, self.config.optim, self.steps, self.budget)
         self._options = [
             {name: value for name, value in group.items() if name != "params"}
             for group in optimizer.param_groups
@@ -202,6 +205,21 @@ class PretrainingModule(L.LightningModule):
         for logger in self.loggers:
             logger.log_metrics(curves, step=self.global_step)
 
+    @property
+    def elapsed(self) -> float:
+        """Training seconds so far, validation excluded."""
+        return self.seconds + time.perf_counter() - self._since
+
+    def spend(self, elapsed: float) -> None:
+        """Tells the budget how long the steps took, which all devices have agreed on."""
+        if self.budget is not None and self.budget.end is None:
+            self.budget.settle(self.global_step, elapsed)
+            self._end_as_budgeted()
+
+    def _end_as_budgeted(self) -> None:
+        if self.budget is not None and self.budget.end is not None:
+            self.steps = self.trainer.fit_loop.epoch_loop.max_steps = self.budget.end
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         mine = self.train_scores.sums()
         sums = torch.zeros(self.trainer.world_size, len(mine), device=mine.device)
@@ -211,6 +229,7 @@ class PretrainingModule(L.LightningModule):
             "world_size": self.trainer.world_size,
             "accumulation": self.trainer.accumulate_grad_batches,
             "steps": self.steps,
+            "budget": None if self.budget is None else [self.budget.end, self.budget.decay],
             "validation_due": self.validation_due,
             "finished": self.finished,
             "val_loss": self.val_loss,
@@ -236,6 +255,9 @@ class PretrainingModule(L.LightningModule):
             self.train_scores.set_sums(sums[self.global_rank])
         elif self.trainer.is_global_zero:
             self.train_scores.set_sums(sums.sum(0))
+        if self.budget is not None and progress["budget"] is not None:
+            self.budget.end, self.budget.decay = progress["budget"]
+            self._end_as_budgeted()
         loops = loops_at(self.trainer, self.resumed_at, progress["validation_due"])
         checkpoint["loops"] = loops
 

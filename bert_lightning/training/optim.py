@@ -10,6 +10,7 @@ from torch.optim import Adam, AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from bert_lightning.config import OptimConfig, OptimizerName, ScheduleName
+from bert_lightning.training.budget import Budget
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -> Optimizer:
@@ -82,17 +83,26 @@ class Together(Optimizer):
         self._share_groups()
 
 
-def build_schedule(optimizer: Optimizer, config: OptimConfig, steps: int) -> LambdaLR:
+def build_schedule(
+    optimizer: Optimizer, config: OptimConfig, steps: int, budget: Budget | None = None
+) -> LambdaLR:
     """The learning rate's course over `steps` optimiser steps, as a share of its peak."""
-    return LambdaLR(optimizer, schedule(config, steps))
+    return LambdaLR(optimizer, schedule(config, steps, budget))
 
 
-def schedule(config: OptimConfig, steps: int) -> Callable[[int], float]:
-    """Maps a step, from 0, to the share of the peak rate that it runs at."""
+def schedule(
+    config: OptimConfig, steps: int, budget: Budget | None = None
+) -> Callable[[int], float]:
+    """Maps a step, from 0, to the share of the peak rate that it runs at.
+
+    With a `budget` that is what says how far the run has come.
+    """
 
     def share(step: int) -> float:
         if step < config.warmup_steps:
             return (step + 1) / config.warmup_steps
+        if budget is not None:
+            return budget.share(step)
         progress = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
         match config.schedule:
             case ScheduleName.constant:

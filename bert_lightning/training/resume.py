@@ -151,7 +151,8 @@ def require_more(earlier: Earlier, config: TrainConfig, steps: int) -> None:
         UserError: it is.
         RunEnded: it is, and `resume=auto` asked whether there is more to do.
     """
-    finished = earlier.progress["finished"] and earlier.progress["steps"] == steps
+    same_end = config.optim.budget is not None or earlier.progress["steps"] == steps
+    finished = earlier.progress["finished"] and same_end
     if earlier.step < steps and not finished:
         return
     message = f"{shown(config.run_dir)} is already complete at step {earlier.step}"

@@ -62,6 +62,8 @@ class FitResult:
     curves: dict[str, list[tuple[int, float]]]
     """Each logged value by name, as (step, value)."""
     steps: int
+    repeat: str | None
+    """The options that make a run by the clock again by its steps."""
     epochs: float
     pairs: int
     tokens: int
@@ -132,6 +134,7 @@ def _fit(config: TrainConfig, earlier: Earlier | None) -> FitResult:
         statistics=counted,
         curves=module.curves,
         steps=trainer.global_step,
+        repeat=module.budget.by_steps() if module.budget is not None else None,
         epochs=module.pairs_seen / module.epoch_size,
         pairs=module.pairs_seen,
         tokens=module.tokens_seen,

@@ -7,7 +7,7 @@ import subprocess
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -27,6 +27,17 @@ _SIGNALS = [
     for name in ("SIGTERM", "SIGINT", "SIGUSR1")
     if hasattr(signal, name)  # Windows has no SIGUSR1
 ]
+
+
+class Agreed(NamedTuple):
+    """What all devices know at the same step."""
+
+    signal: int
+    """That any of them received; 0 where none did."""
+    broken: int | None
+    """The rank of one that must not go on."""
+    elapsed: float
+    """The latest of their clocks, in seconds."""
 
 
 class StopSignals:
@@ -55,20 +66,22 @@ class StopSignals:
             os._exit(128 + number)
         self.received = self.received or number
 
-    def agree(self, broken: bool = False) -> tuple[int, int | None]:
-        """Has all devices know what one knows: the signal of one, and the rank of a broken one.
+    def agree(self, broken: bool = False, elapsed: float = 0.0) -> "Agreed":
+        """Has all devices know what one knows.
 
-        Returns:
-            The signal that any device received, or 0, and a rank that is `broken`, or None.
+        Args:
+            broken: whether this device must not go on.
+            elapsed: what its clock says, in seconds.
         """
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-            return self.received, 0 if broken else None
+            return Agreed(self.received, 0 if broken else None, elapsed)
         if self._group is None:
             self._group = dist.new_group(backend="gloo")  # no accelerator has to wait for it
-        known = torch.tensor([self.received, dist.get_rank() + 1 if broken else 0])
+        rank = dist.get_rank() + 1 if broken else 0
+        known = torch.tensor([self.received, rank, elapsed], dtype=torch.float64)
         dist.all_reduce(known, dist.ReduceOp.MAX, group=self._group)
-        number, broken_rank = known.tolist()
-        return number, broken_rank - 1 if broken_rank else None
+        signal_number, rank, elapsed = known.tolist()
+        return Agreed(int(signal_number), int(rank) - 1 if rank else None, elapsed)
 
 
 class Agreement(Callback):
@@ -102,9 +115,11 @@ class Agreement(Callback):
         scaled = pl_module.config.trainer.precision.startswith("16")
         measured = losses.sum() if scaled else losses.sum() + pl_module.gradient_norm()
         broken = not math.isfinite(measured.item())
-        self._stop_by, rank = self.signals.agree(broken)
-        if rank is not None:
-            raise UserError(self._not_finite(trainer, pl_module, losses, rank))
+        agreed = self.signals.agree(broken, pl_module.elapsed)
+        self._stop_by = agreed.signal
+        if agreed.broken is not None:
+            raise UserError(self._not_finite(trainer, pl_module, losses, agreed.broken))
+        pl_module.spend(agreed.elapsed)
 
     def _not_finite(
         self, trainer: Trainer, module: PretrainingModule, losses: Tensor, rank: int
@@ -142,7 +157,7 @@ class Agreement(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._stop_by, _ = self.signals.agree()
+        self._stop_by = self.signals.agree().signal
         self._stop(trainer, pl_module, validation_due=True)
 
     def _stop(self, trainer: Trainer, module: LightningModule, validation_due: bool) -> None:
