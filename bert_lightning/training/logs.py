@@ -10,11 +10,10 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from bert_lightning.training.processes import is_first_process
 
 
-def tensorboard_logger(run_dir: str, resumed_at: int | None) -> TensorBoardLogger:
-    """A TensorBoard logger; what was logged after `resumed_at` is taken back, and logged again."""
-    purge_step = None if resumed_at is None else resumed_at + 1
+def tensorboard_logger(run_dir: str, done: int) -> TensorBoardLogger:
+    """A TensorBoard logger; what was logged after step `done` is taken back, and logged again."""
     return TensorBoardLogger(
-        run_dir, name="", version="", default_hp_metric=False, purge_step=purge_step
+        run_dir, name="", version="", default_hp_metric=False, purge_step=done + 1
     )
 
 

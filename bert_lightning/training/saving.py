@@ -77,6 +77,8 @@ class SaveCheckpoints(Checkpoint):
         if trainer.global_step == module.resumed_at and not finished:
             return path  # it is where this run goes on from
         module.validation_due, module.finished = validation_due, finished
+        for logger in trainer.loggers:
+            logger.save()  # a run that goes on from here logs nothing before this step again
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
             self.damaged.discard(path)

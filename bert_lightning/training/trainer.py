@@ -100,7 +100,7 @@ def _logger(config: TrainConfig, earlier: Earlier | None) -> Logger | bool:
     step = earlier.step if earlier is not None else None
     if config.logger.name is LoggerName.csv:
         return csv_logger(config.run_dir, step)
-    return tensorboard_logger(config.run_dir, step)
+    return tensorboard_logger(config.run_dir, step or 0)
 
 
 def _callbacks(
