@@ -87,7 +87,7 @@ class SaveCheckpoints(Checkpoint):
 
 
 def tidy(folder: Path, top_k: int, damaged: Collection[Path] = ()) -> None:
-    """Removes the checkpoints that are neither among the newest nor the best, and sets the links.
+    """Sets the links, and removes the checkpoints that are neither among the newest nor the best.
 
     What a killed write left is removed too.
     """
@@ -101,6 +101,10 @@ def tidy(folder: Path, top_k: int, damaged: Collection[Path] = ()) -> None:
         if manifest.get("val_loss") is not None:
             losses[file] = manifest["val_loss"]
     best = sorted(losses, key=lambda file: losses[file])[:top_k]
+    if files:
+        _link(folder / LAST, files[0])
+    if best:
+        _link(folder / BEST, best[0])
     kept = {*files[:_NEWEST], *best}
     for file in files:
         if file not in kept:
@@ -108,10 +112,6 @@ def tidy(folder: Path, top_k: int, damaged: Collection[Path] = ()) -> None:
             manifest_path(file).unlink(missing_ok=True)
     for stray in (*folder.glob(".*.tmp"), *_without_file(folder)):
         stray.unlink(missing_ok=True)
-    if files:
-        _link(folder / LAST, files[0])
-    if best:
-        _link(folder / BEST, best[0])
 
 
 def _without_file(folder: Path) -> list[Path]:
