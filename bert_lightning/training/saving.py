@@ -43,6 +43,10 @@ class SaveCheckpoints(Checkpoint):
         self.every = every
         self.top_k = top_k
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:  # what goes on may have been killed right after its last save
+            tidy(self.folder, self.top_k, self.damaged)
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
