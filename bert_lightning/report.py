@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from bert_lightning.batch import MASK, UNK
 from bert_lightning.config.plain import to_plain
 from bert_lightning.inference.pretrained import PretrainedBert
+from bert_lightning.training.checkpoints import write_whole
 from bert_lightning.training.run import FitResult
 from bert_lightning.training.run_folder import shown
 
@@ -24,11 +25,12 @@ _EXAMPLE_LENGTHS = range(8, 21)
 def report(result: FitResult) -> str:
     """Writes `loss.png` and `summary.json` into the run's folder and returns what to print."""
     folder = Path(result.config.run_dir)
-    summary = summarize(result)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     plotted = "train/mlm_loss" in result.curves
     if plotted:
         plot_losses(result, folder / "loss.png")
+    summary = summarize(result)
+    # A run that has one is complete, so it comes last and as a whole.
+    write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     return "\n".join(_lines(result, summary, plotted))
 
 

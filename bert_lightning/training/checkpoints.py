@@ -25,8 +25,8 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to the disk, then renames: no half-written file shows.
 
     The file is streamed, so it is never in memory a second time, and its SHA-256 is taken on the
-    way. The manifest that states it gets its name before the checkpoint gets its own: a checkpoint
-    that shows has one.
+    way. The manifest that states it gets its name before the checkpoint gets its own: a new
+    checkpoint that shows has one.
     """
 
     def save_checkpoint(
@@ -46,8 +46,16 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
                 stream = _Hashing(file)
                 torch.save(checkpoint, cast(IO[bytes], stream))
                 _to_disk(file)
-            write_whole(manifest_path(target), json.dumps(_manifest(checkpoint, stream)) + "\n")
-            aside.replace(target)
+            manifest = json.dumps(_manifest(checkpoint, stream)) + "\n"
+            if target.exists():
+                # Beside the other's manifest neither the old file nor the new one would pass;
+                # without one, they are checked by checksums of their own.
+                manifest_path(target).unlink(missing_ok=True)
+                aside.replace(target)
+                write_whole(manifest_path(target), manifest)
+            else:
+                write_whole(manifest_path(target), manifest)
+                aside.replace(target)
             _folder_to_disk(target.parent)
         except (OSError, RuntimeError) as error:  # torch wraps a failed write into the second
             raise UserError(_unwritten(target, error)) from error

@@ -1,35 +1,33 @@
 """Loggers whose curves go on where a resumed run does."""
 
-import csv
 import warnings
-from pathlib import Path
 
-from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor
 
 from bert_lightning.training.processes import is_first_process
+from bert_lightning.training.progress import Curves
 
 
-def tensorboard_logger(run_dir: str, resumed_at: int | None) -> TensorBoardLogger:
-    """A TensorBoard logger; what was logged after `resumed_at` is taken back, and logged again."""
-    purge_step = None if resumed_at is None else resumed_at + 1
+def tensorboard_logger(run_dir: str, done: int) -> TensorBoardLogger:
+    """A TensorBoard logger; what was logged after step `done` is taken back, and logged again."""
     return TensorBoardLogger(
-        run_dir, name="", version="", default_hp_metric=False, purge_step=purge_step
+        run_dir, name="", version="", default_hp_metric=False, purge_step=done + 1
     )
 
 
-def csv_logger(run_dir: str, resumed_at: int | None) -> CSVLogger:
-    """A CSV logger; the rows up to `resumed_at` stay, which Lightning's own would delete."""
+def csv_logger(run_dir: str, curves: Curves) -> CSVLogger:
+    """A CSV logger; the file begins with the run's curves so far, as Lightning's own deletes it."""
     logger = CSVLogger(run_dir, name="", version="")
-    path = Path(run_dir) / _ExperimentWriter.NAME_METRICS_FILE
-    if resumed_at is None or not path.is_file() or not is_first_process():
+    if not curves or not is_first_process():
         return logger
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= resumed_at]
-    with warnings.catch_warnings():  # that the rows are deleted, which are written again at once
+    rows: dict[tuple[int, bool], dict[str, Tensor | float]] = {}
+    for name, curve in curves.items():
+        for step, value in curve:
+            rows.setdefault((step, name.startswith("val/")), {})[name] = value
+    with warnings.catch_warnings():  # that the file is deleted, which is written again at once
         warnings.filterwarnings("ignore", message="Experiment logs directory")
-        for row in rows:
-            step = int(row.pop("step"))
-            logger.log_metrics({name: float(value) for name, value in row.items() if value}, step)
+        for step, validation in sorted(rows):
+            logger.log_metrics(rows[step, validation], step)
     logger.save()
     return logger

@@ -49,6 +49,8 @@ def _held(run_dir: Path) -> Iterator[None]:
             lock.acquire(timeout=_WAIT_SECONDS)
         except Timeout:
             raise UserError(_held_by(run_dir)) from None
+    for stray in run_dir.glob(".*.tmp"):  # what a killed write left
+        stray.unlink(missing_ok=True)
     try:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%c")}
         (run_dir / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")

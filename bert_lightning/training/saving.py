@@ -43,6 +43,10 @@ class SaveCheckpoints(Checkpoint):
         self.every = every
         self.top_k = top_k
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:  # what goes on may have been killed right after its last save
+            tidy(self.folder, self.top_k, self.damaged)
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -77,6 +81,8 @@ class SaveCheckpoints(Checkpoint):
         if trainer.global_step == module.resumed_at and not finished:
             return path  # it is where this run goes on from
         module.validation_due, module.finished = validation_due, finished
+        for logger in trainer.loggers:
+            logger.save()  # a run that goes on from here logs nothing before this step again
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
             self.damaged.discard(path)
@@ -85,7 +91,7 @@ class SaveCheckpoints(Checkpoint):
 
 
 def tidy(folder: Path, top_k: int, damaged: Collection[Path] = ()) -> None:
-    """Removes the checkpoints that are neither among the newest nor the best, and sets the links.
+    """Sets the links, and removes the checkpoints that are neither among the newest nor the best.
 
     What a killed write left is removed too.
     """
@@ -99,6 +105,10 @@ def tidy(folder: Path, top_k: int, damaged: Collection[Path] = ()) -> None:
         if manifest.get("val_loss") is not None:
             losses[file] = manifest["val_loss"]
     best = sorted(losses, key=lambda file: losses[file])[:top_k]
+    if files:
+        _link(folder / LAST, files[0])
+    if best:
+        _link(folder / BEST, best[0])
     kept = {*files[:_NEWEST], *best}
     for file in files:
         if file not in kept:
@@ -106,10 +116,6 @@ def tidy(folder: Path, top_k: int, damaged: Collection[Path] = ()) -> None:
             manifest_path(file).unlink(missing_ok=True)
     for stray in (*folder.glob(".*.tmp"), *_without_file(folder)):
         stray.unlink(missing_ok=True)
-    if files:
-        _link(folder / LAST, files[0])
-    if best:
-        _link(folder / BEST, best[0])
 
 
 def _without_file(folder: Path) -> list[Path]:

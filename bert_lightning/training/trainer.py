@@ -19,6 +19,7 @@ from bert_lightning.training.checkpoints import VerifiedCheckpointIO
 from bert_lightning.training.devices import Devices
 from bert_lightning.training.logs import csv_logger, tensorboard_logger
 from bert_lightning.training.processes import use_own_launcher
+from bert_lightning.training.progress import unpack_curves
 from bert_lightning.training.resume import Earlier
 from bert_lightning.training.saving import SaveCheckpoints
 from bert_lightning.training.stops import Agreement, StopSignals
@@ -97,10 +98,10 @@ def _strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
 def _logger(config: TrainConfig, earlier: Earlier | None) -> Logger | bool:
     if config.logger is None:
         return False
-    step = earlier.step if earlier is not None else None
     if config.logger.name is LoggerName.csv:
-        return csv_logger(config.run_dir, step)
-    return tensorboard_logger(config.run_dir, step)
+        curves = unpack_curves(earlier.progress["curves"]) if earlier is not None else {}
+        return csv_logger(config.run_dir, curves)
+    return tensorboard_logger(config.run_dir, earlier.step if earlier is not None else 0)
 
 
 def _callbacks(

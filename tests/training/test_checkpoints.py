@@ -1,10 +1,15 @@
 """Checkpoint files: whole, verified, kept and removed; with real disks that are full."""
 
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ from bert_lightning.pretrained.checkpoints import (
     checkpoints_by_step,
     find_checkpoints,
     read_checkpoint,
+    step_of,
 )
 from bert_lightning.training.checkpoints import VerifiedCheckpointIO
 from bert_lightning.training.saving import require_room, tidy
@@ -133,6 +139,63 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot be written"):
         save(tmp_path, 1)
+
+
+OPERATIONS = ("open", "os.rename", "os.remove", "os.symlink", "os.mkdir")
+
+
+def is_killed(operation: int, work: Callable[[], None]) -> bool:
+    """Works in a process of its own that is killed before its n-th operation on files, if any."""
+    left = operation
+
+    def hook(event: str, _: Any) -> None:
+        nonlocal left
+        if event in OPERATIONS:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if process := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        assert code in (0, -signal.SIGKILL)
+        return code != 0
+    try:
+        sys.addaudithook(hook)
+        work()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.parametrize("step", [3, 2], ids=["another file", "over the same file"])
+def test_a_kill_before_any_operation_on_files_leaves_whole_checkpoints(
+    tmp_path: Path, step: int
+) -> None:
+    def save_and_tidy(run: Path, step: int, val_loss: float) -> None:
+        save(run, step, val_loss)
+        tidy(run / "checkpoints", top_k=1)
+
+    for operation in count(1):
+        run = tmp_path / str(operation)
+        for earlier in (1, 2):
+            save_and_tidy(run, earlier, earlier)
+        killed = is_killed(operation, partial(save_and_tidy, run, step, 0.5))
+        for path in checkpoints_by_step(run):
+            read_checkpoint(path)
+        for link in ("last.ckpt", "best.ckpt"):
+            read_checkpoint(run / "checkpoints" / link)
+        tidy(run / "checkpoints", top_k=1)
+        best, newest = (step_of(run / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
+        assert (newest, best) in ((2, 1), (step, step))
+        if not killed:
+            break
+        for later in (4, 5):
+            save_and_tidy(run, later, 0.1)
+        kept = {path.name for path in checkpoints_by_step(run)}
+        assert {"step=000005.ckpt", "step=000004.ckpt"} <= kept
+        manifests = {f"{name}.json" for name in kept}
+        assert names(run / "checkpoints") == {*kept, *manifests, "last.ckpt", "best.ckpt"}
+    assert operation > 15
 
 
 def test_saving_holds_no_second_copy(tmp_path: Path) -> None:
