@@ -22,11 +22,12 @@ from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.run_folder import shown
 from bert_lightning.training.saving import SaveCheckpoints
 
-_SIGNALS = [
+SIGNALS = [
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGUSR1")
     if hasattr(signal, name)  # Windows has no SIGUSR1
 ]
+"""What asks a run to stop."""
 
 
 class StopSignals:
@@ -43,7 +44,7 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
