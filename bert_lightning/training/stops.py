@@ -159,6 +159,7 @@ class Agreement(Callback):
             raise RunEnded(message, 128 + signal.SIGINT)
         if trainer.is_global_zero and self._stop_by != signal.SIGTERM and path is not None:
             message += _requeue()
+        trainer.strategy.barrier("stop")  # the first would take another's early end for its death
         raise RunEnded(message, 128 + signal.SIGTERM)
 
 
