@@ -75,8 +75,8 @@ class StopSignals:
 class Agreement(Callback):
     """Has all devices agree, before each update, that the loss is finite and whether to go on.
 
-    A run that was asked to stop ends between two steps, or within a validation. In the last step,
-    nothing is left to be stopped.
+    A run that was asked to stop ends between two steps, or within a validation. Before the first
+    step there is nothing to save, and after the last nothing to stop.
 
     Args:
         signals: what this process was asked.
@@ -147,7 +147,7 @@ class Agreement(Callback):
         self._stop(trainer, pl_module, validation_due=True)
 
     def _stop(self, trainer: Trainer, module: LightningModule, validation_due: bool) -> None:
-        if not self._stop_by or trainer.global_step >= trainer.max_steps:
+        if not self._stop_by or not 0 < trainer.global_step < trainer.max_steps:
             return
         path = None
         if self.checkpoints is not None:
