@@ -29,6 +29,7 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.mistakes import explain, unknown_key
 from bert_lightning.targets import forget_the_environment, refuse_foreign_code
+from bert_lightning.training.stops import SIGNALS
 
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
@@ -129,7 +130,7 @@ def _run_alone(job: HydraConf) -> int:
         if number != signal.SIGINT:  # the terminal sends that one to the job itself
             process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
     try:
         code = process.wait()
     finally:

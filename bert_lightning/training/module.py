@@ -60,6 +60,8 @@ class PretrainingModule(L.LightningModule):
         self.seconds = 0.0
         """Spent on training steps so far, validation excluded."""
         self._seconds_since_log = 0.0
+        self._paused: float | None = None
+        """When the validation began that is at work."""
         self.pairs_seen = self.tokens_seen = 0
         self.losses: list[Tensor] = []
         """This device's parts of the loss of the step at work, one for each micro-batch."""
@@ -173,8 +175,10 @@ class PretrainingModule(L.LightningModule):
         self._log_held_out("val")
 
     def on_validation_end(self) -> None:
-        if self.trainer.training:
+        if not self.trainer.sanity_checking:
+            assert self._paused is not None
             self._since += time.perf_counter() - self._paused
+        self._paused = None
 
     def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
         self.held_out_scores.update(objective_sums(self.model, batch), batch)
@@ -234,7 +238,7 @@ class PretrainingModule(L.LightningModule):
             "finished": self.finished,
             "val_loss": self.val_loss,
             "seconds": self.seconds,
-            "seconds_since_log": time.perf_counter() - self._since,
+            "seconds_since_log": (self._paused or time.perf_counter()) - self._since,
             "pairs_seen": self.pairs_seen,
             "tokens_seen": self.tokens_seen,
             "curves": pack_curves(self.curves),

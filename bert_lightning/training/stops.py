@@ -22,11 +22,12 @@ from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.run_folder import shown
 from bert_lightning.training.saving import SaveCheckpoints
 
-_SIGNALS = [
+SIGNALS = [
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGUSR1")
     if hasattr(signal, name)  # Windows has no SIGUSR1
 ]
+"""What asks a run to stop."""
 
 
 class Agreed(NamedTuple):
@@ -54,7 +55,7 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -87,8 +88,8 @@ class StopSignals:
 class Agreement(Callback):
     """Has all devices agree, before each update, that the loss is finite and whether to go on.
 
-    A run that was asked to stop ends between two steps, or within a validation. In the last step,
-    nothing is left to be stopped.
+    A run that was asked to stop ends between two steps, or within a validation. Before the first
+    step there is nothing to save, and after the last nothing to stop.
 
     Args:
         signals: what this process was asked.
@@ -161,7 +162,7 @@ class Agreement(Callback):
         self._stop(trainer, pl_module, validation_due=True)
 
     def _stop(self, trainer: Trainer, module: LightningModule, validation_due: bool) -> None:
-        if not self._stop_by or trainer.global_step >= trainer.max_steps:
+        if not self._stop_by or not 0 < trainer.global_step < trainer.max_steps:
             return
         path = None
         if self.checkpoints is not None:
@@ -173,6 +174,7 @@ class Agreement(Callback):
             raise RunEnded(message, 128 + signal.SIGINT)
         if trainer.is_global_zero and self._stop_by != signal.SIGTERM and path is not None:
             message += _requeue()
+        trainer.strategy.barrier("stop")  # the first would take another's early end for its death
         raise RunEnded(message, 128 + signal.SIGTERM)
 
 

@@ -1,8 +1,13 @@
+import os
 import random
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from real_runs import Run
 
 from bert_lightning import cli
 from bert_lightning.config import TrainConfig
@@ -72,3 +77,19 @@ def small_config(small_run: Callable[..., list[str]]) -> Callable[..., TrainConf
         return cli.compose(CONF, small_run(f"run_dir={run_dir}", *more))
 
     return config
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Run]]:
+    """Starts a run as a process: `start(folder, "option=1")`; what is left of it is killed."""
+    started: list[Run] = []
+
+    def begin(*arguments: Any, **options: Any) -> Run:
+        started.append(Run(*arguments, **options))
+        return started[-1]
+
+    yield begin
+    for run in started:
+        with suppress(ProcessLookupError):
+            os.killpg(run.process.pid, signal.SIGKILL)
+        run.process.wait()

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -246,6 +247,20 @@ def test_a_run_by_epochs_ends_after_as_many_pairs(small_config: Config, tmp_path
     expected = -(-result.corpus.splits["train"].pairs // 4 // 32)
     assert abs(result.steps - expected) <= 1
     assert result.curves["val/loss"][-1][0] == result.steps
+
+
+def test_validation_is_no_part_of_the_time_of_training(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = PretrainingModule.validation_step
+
+    def slow(module: PretrainingModule, batch: PretrainBatch, batch_idx: int) -> None:
+        time.sleep(0 if batch_idx else 1)
+        original(module, batch, batch_idx)
+
+    monkeypatch.setattr(PretrainingModule, "validation_step", slow)
+    result = fit(small_config(tmp_path, "trainer.num_sanity_val_steps=1"))
+    assert result.seconds < 1
 
 
 def test_without_a_validation_split_or_a_logger(

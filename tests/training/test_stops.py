@@ -1,0 +1,318 @@
+"""Runs that are asked to stop, and runs that break: real processes, real signals, real files."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from signal import SIGINT, SIGTERM, SIGUSR1
+from typing import Any
+
+import pytest
+import torch
+from real_runs import TRACED, Run, trace
+from test_resume import assert_same, checkpoint, state
+
+from bert_lightning.config import TrainConfig
+from bert_lightning.errors import RunEnded
+from bert_lightning.training import stops
+from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.run import fit
+
+Start = Callable[..., Run]
+Overrides = Callable[..., list[str]]
+Config = Callable[..., TrainConfig]
+LONG = ("trainer.max_steps=200", "trainer.val_check_interval=50", "model.hidden_dropout_prob=0.1")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    """Runs in this process round as those do that a test starts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def fake_scontrol(folder: Path, then: str = "") -> tuple[dict[str, str], Path]:
+    """A program `scontrol` that writes its arguments down: the environment that finds it first."""
+    calls, program = folder / "calls.txt", folder / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n{then}\n')
+    program.chmod(0o755)
+    return {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}, calls
+
+
+def stopped(run: Run, number: signal.Signals) -> tuple[int, str]:
+    """The step that the run says it was stopped at, in its only message, and what it adds."""
+    pattern = rf"stopped at step (\d+) by {number.name}; saved (\S+?\.ckpt)(.*)\n"
+    found = re.findall(pattern, run.stderr)
+    assert len(found) == 1, run.stderr
+    assert "Traceback" not in run.stderr
+    step, file, more = found[0]
+    assert Path(file) == checkpoint(run.folder, int(step))
+    assert torch.load(file, weights_only=True)["global_step"] == int(step)
+    assert not run.processes()
+    return int(step), more
+
+
+@pytest.mark.slow
+def test_a_run_that_signals_stop_three_times_is_the_run_that_none_stopped(
+    start: Start, small_run: Overrides, small_config: Config, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    run = start(folder, *small_run(*LONG, f"hydra.run.dir={folder}"))
+    run.until_it_trains()
+    run.send(SIGTERM)
+    assert run.end() == 143
+    step, more = stopped(run, SIGTERM)
+    assert (run.stderr.count("\n"), more) == (1, "")
+
+    environment, calls = fake_scontrol(tmp_path)
+    workers = "data.num_workers=2"
+    run = start(folder, f"resume={folder}", workers, SLURM_JOB_ID="4711", **environment)
+    run.until_it_trains()
+    assert f"goes on from step {step}: {checkpoint(Path('run'), step)}" in run.stdout
+    assert f"\nstep {step + 1}/200" in run.stdout
+    run.send_to_all(SIGUSR1)
+    assert run.end() == 143
+    later, more = stopped(run, SIGUSR1)
+    assert later > step
+    assert more == "; SLURM job 4711 will be started again"
+    assert calls.read_text() == "requeue 4711\n"
+
+    run = start(folder, f"resume={folder}", workers)
+    run.until_it_trains()
+    assert f"\nstep {later + 1}/200" in run.stdout
+    run.send_to_all(SIGINT)
+    assert run.end() == 130
+    assert stopped(run, SIGINT)[0] > later
+
+    run = start(folder, f"resume={folder}")
+    fit(small_config(tmp_path / "whole", *LONG))
+    assert run.end() == 0
+    assert_same(state(checkpoint(folder, 200)), state(checkpoint(tmp_path / "whole", 200)))
+
+
+@pytest.mark.slow
+def test_a_signal_stops_within_a_validation_which_comes_first_when_the_run_goes_on(
+    start: Start, small_run: Overrides, small_config: Config, tmp_path: Path
+) -> None:
+    options = ["data.global_batch_size=2", "data.validation_share=0.5"]
+    folder, whole = tmp_path / "run", tmp_path / "whole"
+    run = start(folder, *small_run(*options, f"hydra.run.dir={folder}"), script=TRACED)
+    run.until(lambda: len(run.trace("validation")) > 20)
+    run.send(SIGTERM)
+    assert run.end() == 143
+    assert stopped(run, SIGTERM)[0] == 3
+    seen = run.trace("validation")
+    progress = torch.load(checkpoint(folder, 3), weights_only=True)["bert_lightning"]["progress"]
+    # The time of training is taken without that of the validation, which is at work.
+    assert progress["seconds_since_log"] < seen[-1]["time"] - seen[0]["time"]
+
+    for file in folder.glob("trace-*"):
+        file.unlink()
+    run = start(folder, f"resume={folder}", script=TRACED)
+    result = fit(small_config(whole, *options))
+    batches = result.corpus.splits["validation"].pairs // 2
+    assert len(seen) < batches
+    assert run.end() == 0
+    first, second = run.trace("validation")[:batches], run.trace("validation")[batches:]
+    assert {entry["step"] for entry in first} == {3}
+    assert {entry["step"] for entry in second} == {6}
+    assert [entry["step"] for entry in run.trace()] == [4, 5, 6]
+    assert first[-1]["time"] < run.trace()[0]["time"]
+    assert_same(state(checkpoint(folder, 6)), state(checkpoint(whole, 6)))
+
+
+@pytest.mark.slow
+def test_a_signal_while_the_corpus_is_prepared_ends_the_process(
+    start: Start, small_run: Overrides, corpus_file: Path, tmp_path: Path
+) -> None:
+    text, folder, cache = tmp_path / "large.txt", tmp_path / "run", tmp_path / "cache"
+    text.write_text("\n\n".join([corpus_file.read_text()] * 200))
+    options = [f"data.path={text}", f"data.cache_dir={cache}", f"hydra.run.dir={folder}"]
+    run = start(folder, *small_run(*options))
+    run.until((folder / ".lock.json").exists)
+    run.send(SIGTERM)
+    begun = time.monotonic()
+    assert run.end() == -SIGTERM
+    assert time.monotonic() - begun < 5
+    assert not run.stdout
+    assert not run.processes()
+
+
+def test_a_signal_in_the_validation_before_training_lets_the_first_step_be_made(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = PretrainingModule.validation_step
+
+    def signalled(*arguments: Any) -> None:
+        os.kill(os.getpid(), SIGTERM)
+        original(*arguments)
+
+    monkeypatch.setattr(PretrainingModule, "validation_step", signalled)
+    with pytest.raises(RunEnded, match="stopped at step 1 by SIGTERM; saved ") as ended:
+        fit(small_config(tmp_path, "trainer.num_sanity_val_steps=1"))
+    assert Path(str(ended.value).partition("saved ")[2]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("then", "result"),
+    [
+        ("", "; SLURM job 4711_2 will be started again"),
+        ("echo no such job >&2; exit 1", "; scontrol requeue 4711_2 failed: no such job"),
+    ],
+)
+def test_a_job_of_an_array_is_started_again_by_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str, result: str
+) -> None:
+    environment, calls = fake_scontrol(tmp_path, then)
+    job = {"SLURM_JOB_ID": "4713", "SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "2"}
+    for name, value in {**environment, **job}.items():
+        monkeypatch.setenv(name, value)
+    assert stops._requeue() == result
+    assert calls.read_text() == "requeue 4711_2\n"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert stops._requeue().startswith("; scontrol requeue 4711_2 failed: ")
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_all_processes_at_once(
+    start: Start, small_run: Overrides, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    options = ["trainer.devices=2", "data.num_workers=1", f"hydra.run.dir={folder}"]
+    asleep = {"ACT": '{"do": "sleep", "step": 3}'}
+    run = start(folder, *small_run(*options), script=TRACED, **asleep)
+    run.until(lambda: len(run.trace()) == 6)
+    assert len(run.processes()) >= 4  # two of them load data
+    run.send_to_all(SIGINT)
+    time.sleep(1)
+    assert run.process.poll() is None
+    begun = time.monotonic()
+    run.send_to_all(SIGINT)
+    assert run.end() == 130
+    while run.processes():
+        assert time.monotonic() - begun < 5
+    assert not list(folder.rglob("*.ckpt"))
+
+
+@pytest.mark.slow
+def test_one_of_two_devices_is_asked_to_stop_and_both_do(
+    start: Start, small_run: Overrides, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    run = start(folder, *small_run(*LONG, "trainer.devices=2", f"hydra.run.dir={folder}"))
+    run.until(run.process_of_rank_1)
+    run.send(SIGTERM)  # before the first step
+    assert run.end() == 143
+    assert stopped(run, SIGTERM)[0] == 1
+    assert [path.name for path in folder.rglob("step=*.ckpt")] == ["step=000001.ckpt"]
+
+    environment, calls = fake_scontrol(tmp_path, "sleep 2")
+    job = {"SLURM_JOB_ID": "4713", "SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "2"}
+    run = start(folder, f"resume={folder}", **job, **environment)
+    run.until_it_trains()
+    assert "goes on from step 1:" in run.stdout
+    os.kill(run.process_of_rank_1(), SIGUSR1)
+    run.until(calls.exists)
+    time.sleep(1.5)
+    assert run.process_of_rank_1()  # the first would take its early end for a death
+    assert run.end() == 143
+    step, more = stopped(run, SIGUSR1)
+    assert more == "; SLURM job 4711_2 will be started again"
+    assert calls.read_text() == "requeue 4711_2\n"
+    assert {path.name for path in folder.rglob("step=*.ckpt")} == {
+        "step=000001.ckpt",
+        f"step={step:06d}.ckpt",
+    }
+
+    run = start(folder, f"resume={folder}")
+    run.until_it_trains()
+    assert f"goes on from step {step}:" in run.stdout
+    run.send_to_all(SIGTERM)
+    assert run.end() == 143
+    assert stopped(run, SIGTERM)[0] > step
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("devices", "rank"), [(1, 0), (2, 0), (2, 1)])
+def test_an_error_that_nobody_foresaw_ends_the_run_with_a_report(
+    start: Start, small_run: Overrides, tmp_path: Path, devices: int, rank: int
+) -> None:
+    folder = tmp_path / "run"
+    options = [
+        f"trainer.devices={devices}",
+        "callbacks.save_every_n_steps=2",
+        "trainer.val_check_interval=6",
+    ]
+    act = {"ACT": f'{{"do": "raise", "rank": {rank}, "step": 4}}'}
+    run = start(folder, *small_run(*options, f"hydra.run.dir={folder}"), script=TRACED, **act)
+    run.until(lambda: len(run.trace()) == 4 * devices)
+    begun = time.monotonic()
+    assert run.end() == 1
+    assert time.monotonic() - begun < 60
+    assert not run.processes()
+    assert [path.name for path in folder.rglob("step=*.ckpt")] == ["step=000002.ckpt"]
+    (report,) = folder.glob("crash-*.txt")
+    assert "ArithmeticError: as the test asked" in report.read_text()
+    assert f"newest checkpoint: {checkpoint(folder, 2)}" in report.read_text()
+    assert run.stderr.count("Traceback") == 1
+    assert run.stderr.count("ArithmeticError: as the test asked") == 1
+    assert str(report) in run.stderr
+    if rank == 1:
+        assert re.search(r"^error: rank 1 \(process \d+\) ended with code 1; ", run.stderr, re.M)
+
+
+@pytest.mark.slow
+def test_a_job_of_a_sweep_that_breaks_stops_no_other_and_changes_no_other(
+    start: Start, small_run: Overrides, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "sweep"
+    options = small_run("trainer.devices=2", "seed=1,2,3", f"hydra.sweep.dir={sweep}")
+    act = {"ACT": '{"do": "raise", "seed": 2, "rank": 1, "step": 2}'}
+    run = start(sweep, "-m", *options, script=TRACED, **act)
+    assert run.end() == 1
+    assert not run.processes()
+    assert run.stderr.count("error: rank 1 ") == 1
+    for job, steps in enumerate([6, 2, 6]):
+        folder = sweep / str(job)
+        seen = trace(folder)
+        assert [(entry["step"], entry["rank"]) for entry in seen] == [
+            (step + 1, rank) for step in range(steps) for rank in (0, 1)
+        ]
+        assert {(entry["seed"], entry["world_size"]) for entry in seen} == {(job + 1, 2)}
+        assert checkpoint(folder, 6).is_file() is (job != 1)
+        assert (folder / "summary.json").is_file() is (job != 1)
+        assert len(list(folder.glob("crash-*.txt"))) == (job == 1)
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_stopped_goes_on_with_the_job_that_was_stopped(
+    start: Start, small_run: Overrides, tmp_path: Path
+) -> None:
+    command = ["-m", *small_run("trainer.max_steps=5,150,160", "resume=auto")]
+    run = start(tmp_path / "runs", *command)
+    run.until(lambda: "\nstep 1/150" in run.stdout)
+    run.send(SIGTERM)
+    assert run.end() == 143
+    (sweep,) = run.folder.iterdir()
+    run.folder = sweep / "1"
+    step, _ = stopped(run, SIGTERM)
+    assert checkpoint(sweep / "0", 5).is_file()
+    assert not (sweep / "2").exists()
+
+    environment, calls = fake_scontrol(tmp_path)
+    run = start(tmp_path / "runs", *command, SLURM_JOB_ID="4711", **environment)
+    run.until(lambda: "\nstep 1/160" in run.stdout)
+    complete = re.findall(r"(\S+) is already complete at step (\d+)", run.stderr)
+    assert complete == [(str(sweep / "0"), "5")]
+    assert f"goes on from step {step}: " in run.stdout
+    assert checkpoint(sweep / "1", 150).is_file()
+    run.send(SIGUSR1)
+    assert run.end() == 143
+    run.folder = sweep / "2"
+    stopped(run, SIGUSR1)
+    assert calls.read_text() == "requeue 4711\n"
