@@ -14,7 +14,7 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = (
-    *("errors", "config", "batch"),
+    *("errors", "config", "batch", "terminal"),
     *("data.randomness", "data.sentences", "data.builtin", "data.tables", "data.text_files"),
     *("data.cache", "data.hub"),
     *(
@@ -29,8 +29,8 @@ ORDER = (
     ),
     *("data.pairs", "data.masking", "data.batches", "data.floors"),
     *("data.shallow", "data.statistics"),
-    *("model", "pretrained", "training", "inference", "report"),
-    *("terminal", "inspection", "planning"),
+    *("model", "pretrained", "inference", "evaluation", "training", "report"),
+    *("inspection", "planning"),
     *("benchmark", "mistakes", "command", "targets", "cli"),
 )
 """Top to bottom; the last ones, without a dot, are rooms of one or several modules."""

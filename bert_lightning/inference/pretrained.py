@@ -56,15 +56,20 @@ class PretrainedBert:
 
     def fill_mask(self, text: str, top: int = 5, *, truncate: bool = False) -> list[Fill]:
         """The likeliest words for the one `[MASK]` of a text; see :func:`predict.fill_mask`."""
-        self._require("mlm_head")
+        self.require("mlm_head")
         return predict.fill_mask(self.model, self.tokenizer, text, top=top, truncate=truncate)
 
     def is_next(self, first: str, second: str, *, truncate: bool = False) -> float:
         """The probability that the second text follows the first."""
-        self._require("pooler", "nsp_head")
+        self.require("pooler", "nsp_head")
         return predict.is_next(self.model, self.tokenizer, first, second, truncate=truncate)
 
-    def _require(self, *heads: str) -> None:
+    def require(self, *heads: str) -> None:
+        """Makes sure of heads such as `mlm_head`.
+
+        Raises:
+            UserError: one is missing.
+        """
         if missing := self.missing_heads.intersection(heads):
             raise UserError(
                 f"this model has no {named(missing)}, which that needs: load one that was "
