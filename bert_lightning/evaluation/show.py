@@ -1,11 +1,12 @@
 """An evaluation as a person reads it: every score beside its floor."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.table import Table
 
 from bert_lightning.evaluation.evaluate import Evaluation, MaskedResult, PairResult
+from bert_lightning.evaluation.minimal_pairs import Accuracy, MinimalPairsResult
 from bert_lightning.terminal import figures
 
 _SHOWN_OF_A_HASH = 16
@@ -77,3 +78,28 @@ def _pairs(found: PairResult, task: str) -> Table:
         f"{found.accuracy_by_lengths:.1%}",
     ]
     return figures(["pairs", "nats", "floor", "right", "floor", "by lengths"], [row])
+
+
+def show_minimal_pairs(found: MinimalPairsResult) -> None:
+    """Prints the accuracy of all pairs and of each group."""
+    console = Console(highlight=False, markup=False)
+    console.print(_accuracies("minimal pairs", {"all (chance is 50 %)": found.all}))
+    for name, members in found.groups.items():
+        console.print()
+        console.print(_accuracies(name, members))
+    if found.all.same:
+        console.print(f"\nThe same tokens twice, and so half right: {found.all.same:,} pairs.")
+
+
+def _accuracies(name: str, members: Mapping[str, Accuracy]) -> Table:
+    return figures(
+        [name, "right", "±", "pairs", "with [UNK]"],
+        [
+            [
+                label,
+                *(f"{one.accuracy:.1%}", f"{one.standard_error:.1%}"),
+                *(f"{one.pairs:,}", f"{one.unknown / one.pairs:.1%}"),
+            ]
+            for label, one in members.items()
+        ],
+    )

@@ -10,6 +10,7 @@ from bert_lightning.data.tokenizer import rows_needed
 from bert_lightning.errors import UserError
 from bert_lightning.inference import predict
 from bert_lightning.inference.predict import Fill
+from bert_lightning.inference.pseudo_likelihood import PseudoLikelihood, pseudo_likelihoods
 from bert_lightning.inference.represent import Representation, Text, represent
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.hf import named
@@ -63,6 +64,17 @@ class PretrainedBert:
         """The probability that the second text follows the first."""
         self.require("pooler", "nsp_head")
         return predict.is_next(self.model, self.tokenizer, first, second, truncate=truncate)
+
+    def pseudo_log_likelihood(self, text: str, *, truncate: bool = False) -> float:
+        """How likely the model finds a text, in nats; see :mod:`pseudo_likelihood`."""
+        return self.pseudo_likelihoods([text], truncate=truncate)[0].total
+
+    def pseudo_likelihoods(
+        self, texts: Sequence[str], *, truncate: bool = False
+    ) -> list[PseudoLikelihood]:
+        """The same of many texts, with the log-probability of each token."""
+        self.require("mlm_head")
+        return pseudo_likelihoods(self.model, self.tokenizer, texts, truncate=truncate)
 
     def require(self, *heads: str) -> None:
         """Makes sure of heads such as `mlm_head`.
