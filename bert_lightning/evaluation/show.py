@@ -1,12 +1,15 @@
 """An evaluation as a person reads it: every score beside its floor."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from bert_lightning.evaluation.diagnosis import Check
 from bert_lightning.evaluation.evaluate import Evaluation, MaskedResult, PairResult
 from bert_lightning.evaluation.minimal_pairs import Accuracy, MinimalPairsResult
+from bert_lightning.evaluation.run_record import RunRecord
 from bert_lightning.terminal import figures
 
 _SHOWN_OF_A_HASH = 16
@@ -103,3 +106,25 @@ def _accuracies(name: str, members: Mapping[str, Accuracy]) -> Table:
             for label, one in members.items()
         ],
     )
+
+
+def show_diagnosis(record: RunRecord, checks: Sequence[Check]) -> None:
+    """Prints what was looked at, and for each finding what to try."""
+    console = Console(highlight=False, markup=False)
+    console.print(f"{record.folder}\n", soft_wrap=True)
+    found = [check for check in checks if check.finding is not None]
+    looked_at = Table.grid(padding=(0, 2, 0, 0))
+    for check in checks:
+        mark = Text("ok", "green") if check.finding is None else Text("FOUND", "bold red")
+        looked_at.add_row(mark, check.name, check.measured)
+    console.print(looked_at)
+    if not found:
+        console.print("\nNothing found.")
+    for check in found:
+        console.print(Text(f"\n{check.name}: {check.finding}", "bold"))
+        details = Table.grid(padding=(0, 2, 0, 0))
+        details.add_row("  measured", check.measured)
+        details.add_row("  limit", check.limit)
+        for one in check.tries:
+            details.add_row("  try", one)
+        console.print(details)
