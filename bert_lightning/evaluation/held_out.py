@@ -5,6 +5,7 @@ depends on how the split was divided.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
@@ -89,8 +90,33 @@ class HeldOutSums(NamedTuple):
     labelled: Tensor
     """`()` pairs with a label."""
 
+    @staticmethod
+    def zeros() -> "HeldOutSums":
+        return HeldOutSums(*(torch.zeros(size) for size in [len(CLASSES)] * 4 + [()] * 4))
+
     def plus(self, other: "HeldOutSums") -> "HeldOutSums":
         return HeldOutSums(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def means(self) -> dict[str, Tensor]:
+        """Losses in nats, accuracies and bits per character by name; what was not asked is absent.
+
+        They are a training run's curves of a held-out split.
+        """
+        masked = self.masked.sum()
+        found = {
+            "mlm_loss": self.mlm_nll.sum() / masked,
+            "mlm_accuracy": self.mlm_correct.sum() / masked,
+            "mlm_accuracy_at_5": self.mlm_in_five.sum() / masked,
+        }
+        for name, nll, count in zip(CLASSES, self.mlm_nll, self.masked, strict=True):
+            if count:
+                found[f"mlm_loss_{name}"] = nll / count
+        if self.characters:
+            found["bits_per_character"] = self.mlm_nll.sum() / math.log(2) / self.characters
+        if self.labelled:
+            found["nsp_loss"] = self.nsp_nll / self.labelled
+            found["nsp_accuracy"] = self.nsp_correct / self.labelled
+        return found
 
 
 def held_out_sums(

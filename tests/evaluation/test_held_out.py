@@ -212,6 +212,31 @@ def test_they_are_the_sums_of_training_and_validation(
     assert found.nsp_correct == expected.nsp_correct
 
 
+def test_means_name_what_was_asked_and_leave_out_what_was_not() -> None:
+    sums = HeldOutSums.zeros()
+    assert sums.plus(sums).masked.tolist() == [0] * len(CLASSES)
+    some = sums._replace(
+        mlm_nll=torch.tensor([6.0, 0, 8, 0]),
+        mlm_correct=torch.tensor([1.0, 0, 0, 0]),
+        mlm_in_five=torch.tensor([2.0, 0, 1, 0]),
+        masked=torch.tensor([3.0, 0, 2, 0]),
+    )
+    assert {name: value.item() for name, value in some.means().items()} == pytest.approx(
+        {
+            **{"mlm_loss": 14 / 5, "mlm_accuracy": 1 / 5, "mlm_accuracy_at_5": 3 / 5},
+            **{"mlm_loss_common": 2, "mlm_loss_rare": 4},
+        }
+    )
+    all_of_it = some._replace(
+        characters=torch.tensor(7.0),
+        nsp_nll=torch.tensor(3.0),
+        nsp_correct=torch.tensor(4.0),
+        labelled=torch.tensor(6.0),
+    ).means()
+    assert all_of_it["bits_per_character"].item() == pytest.approx(2 / math.log(2))
+    assert (all_of_it["nsp_loss"], all_of_it["nsp_accuracy"]) == (0.5, pytest.approx(4 / 6))
+
+
 def test_blocks_have_no_pairs_to_score(
     small_corpus: PreparedCorpus,
     small_data: DataConfig,
