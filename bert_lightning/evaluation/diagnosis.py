@@ -118,7 +118,8 @@ def _plateau(record: RunRecord) -> Check | None:
         "arch=modern, whose norms stand before the layers",
         "more steps for the same text: a smaller data.global_batch_size",
     ]
-    if fall is None or fall > STILL_FALLING:
+    epochs = record.number("epochs")
+    if fall is None or fall > STILL_FALLING or (epochs is not None and epochs < 1):
         falls = "" if fall is None else f": it fell by {fall:.2f} nats over the last quarter"
         tries.insert(0, f"go on, with a higher trainer.max_steps{falls}")
     finding = None

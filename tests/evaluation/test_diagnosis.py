@@ -98,6 +98,9 @@ def test_a_loss_that_still_falls_is_told_to_go_on() -> None:
     assert check.tries[0] == (
         "go on, with a higher trainer.max_steps: it fell by 0.29 nats over the last quarter"
     )
+    flat = [(step, 6.72) for step in STEPS]
+    short = found(record({"epochs": 0.9}, train_mlm_loss=flat, val_mlm_loss=[(500, 6.7)]))
+    assert short["plateau"].tries[0].startswith("go on, with a higher trainer.max_steps")
     few = found(record(train_mlm_loss=slope[-3:], val_mlm_loss=[(500, 8.6)]))["plateau"]
     assert few.tries[0] == "go on, with a higher trainer.max_steps"
 
