@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
-        help="data=, pairs= and data.* as for train.py (default: the run's own; data=wikitext2)",
+        help="data=, pairs= and data.* as for train.py (default: the run's own, or data=wikitext2)",
     )
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--json", action="store_true", help="for machines")
