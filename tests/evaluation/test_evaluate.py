@@ -19,6 +19,7 @@ from bert_lightning.data.floors import floors
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.evaluate import Evaluation, evaluate
 from bert_lightning.evaluation.subject import corpus_of
+from bert_lightning.inference.export import export
 from bert_lightning.pretrained.source import Source, open_source
 from bert_lightning.training.run import FitResult
 
@@ -107,6 +108,18 @@ def test_a_foreign_model_is_scored_in_its_own_words(
     expected = floors(corpus.splits["train"], held_out, foreign.vocab_size)
     assert found.mlm.all.loss_floor == pytest.approx(expected.mlm_loss)
     assert (found.corpus, found.text_sha256) == ("text", corpus.text_key)
+
+
+def test_an_export_is_asked_the_same_and_answers_the_same(
+    run: FitResult, source: Source, tmp_path: Path
+) -> None:
+    export(Path(run.config.run_dir) / "checkpoints/last.ckpt", tmp_path / "hf")
+    expected = evaluated(source, run.config.data).plain()
+    found = evaluated(open_source(tmp_path / "hf"), run.config.data).plain()
+    names = ("questions_sha256", "text_sha256", "parameters")
+    assert {name: found[name] for name in names} == {name: expected[name] for name in names}
+    assert found["mlm"]["all"] == pytest.approx(expected["mlm"]["all"], rel=1e-6)
+    assert found["nsp"] == pytest.approx(expected["nsp"], rel=1e-6)
 
 
 def test_a_model_without_the_pair_head_is_not_asked_for_pairs(
