@@ -57,6 +57,7 @@ def _unfinished(record: RunRecord) -> Check | None:
         "it is written at the end",
         "the run still goes on, or it broke off",
         (
+            f"resume={record.folder}, if it was stopped",
             "if its last message says that the loss is not finite: a lower optim.lr, a longer "
             "optim.warmup_steps, or trainer.gradient_clip_val=1",
         ),

@@ -246,8 +246,11 @@ def test_a_real_run_is_diagnosed(
         )
     findings = found(read)
     assert run.floors is not None
-    assert run.curves["val/mlm_loss"][-1][1] > run.floors.mlm_loss - 0.1
-    assert findings["plateau"].numbers["floor"] == run.floors.mlm_loss
+    numbers = {check.name: check.numbers for check in diagnose(read)}
+    assert numbers["plateau"]["floor"] == run.floors.mlm_loss
+    lowest = min(value for _, value in run.curves["val/mlm_loss"])
+    assert numbers["plateau"]["best"] == pytest.approx(lowest, rel=1e-5)
+    assert ("plateau" in findings) == (lowest > run.floors.mlm_loss - 0.1)
     assert "tokens a parameter" in findings
 
     script("doctor").main([run.config.run_dir])
