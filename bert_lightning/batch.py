@@ -39,6 +39,15 @@ class Sequences(NamedTuple):
     lengths: np.ndarray
     """`(sequences,)` int64, always in host memory, so that no device has to be asked for it."""
 
+    def on(self, device: torch.device) -> "Sequences":
+        """The same with its tensors on a device."""
+        return self._replace(
+            token_ids=self.token_ids.to(device),
+            token_type_ids=self.token_type_ids.to(device),
+            position_ids=self.position_ids.to(device),
+            cu_seqlens=self.cu_seqlens.to(device),
+        )
+
 
 def lay_end_to_end(
     token_ids: np.ndarray, token_type_ids: np.ndarray, lengths: np.ndarray
@@ -69,6 +78,15 @@ class PretrainBatch(NamedTuple):
     """Predicted tokens of the whole optimiser step: all devices, all micro-batches."""
     global_pairs: int
     """Labelled pairs of the whole optimiser step: all devices, all micro-batches."""
+
+    def on(self, device: torch.device) -> "PretrainBatch":
+        """The same with its tensors on a device."""
+        return self._replace(
+            sequences=self.sequences.on(device),
+            masked_positions=self.masked_positions.to(device),
+            masked_labels=self.masked_labels.to(device),
+            nsp_labels=self.nsp_labels.to(device),
+        )
 
     def part(self, start: int, end: int) -> "PretrainBatch":
         """The batch of these sequences alone, in memory of its own; the counts stay the step's."""

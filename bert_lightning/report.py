@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from bert_lightning.batch import MASK, UNK
 from bert_lightning.config.plain import to_plain
+from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.evaluation.held_out import questions
 from bert_lightning.inference.pretrained import PretrainedBert
 from bert_lightning.training.checkpoints import write_whole
 from bert_lightning.training.run import FitResult
@@ -64,6 +66,11 @@ def summarize(result: FitResult) -> dict[str, Any]:
             known = [name for name in ("loss", *_SCORES) if f"{split}/{name}" in last]
             scores = {name: last[f"{split}/{name}"] for name in known}
             summary[{"val": "validation"}.get(split, split)] = scores
+    if "validation" in result.corpus.splits:
+        data = result.config.data
+        held_out = EvaluationBatches(result.corpus, "validation", data, data.global_batch_size)
+        asked = questions(held_out[i] for i in range(len(held_out)))
+        summary["validation_questions_sha256"] = asked.sha256
     if result.statistics is not None:
         summary["data"] = asdict(result.statistics)
     if result.floors is not None:

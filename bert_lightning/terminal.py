@@ -1,8 +1,13 @@
-"""The one form that tables of figures have on the terminal."""
+"""The one form that tables of figures and waiting have on the terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
+from rich.console import Console
+from rich.progress import track
 from rich.table import Table
+
+Item = TypeVar("Item")
 
 
 def figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -13,3 +18,11 @@ def figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def tracked(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """Hands on the items; on a terminal, a bar shows how many of them are done."""
+    console = Console(stderr=True)
+    yield from track(
+        items, what, total, console=console, transient=True, disable=not console.is_terminal
+    )

@@ -14,7 +14,7 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = (
-    *("errors", "config", "batch"),
+    *("errors", "config", "batch", "terminal"),
     *("data.randomness", "data.sentences", "data.builtin", "data.tables", "data.text_files"),
     *("data.cache", "data.hub"),
     *(
@@ -29,8 +29,8 @@ ORDER = (
     ),
     *("data.pairs", "data.masking", "data.batches", "data.floors"),
     *("data.shallow", "data.statistics"),
-    *("model", "pretrained", "training", "inference", "report"),
-    *("terminal", "inspection", "planning"),
+    *("model", "pretrained", "inference", "evaluation", "training", "report"),
+    *("inspection", "planning"),
     *("benchmark", "mistakes", "command", "targets", "cli"),
 )
 """Top to bottom; the last ones, without a dot, are rooms of one or several modules."""
@@ -110,7 +110,14 @@ def test_no_circle_of_imports() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("data", "model"), ("training", "inference"), ("inference", "training")]
+    ("one", "other"),
+    [
+        ("data", "model"),
+        ("data", "evaluation"),
+        ("evaluation", "training"),
+        ("training", "inference"),
+        ("inference", "training"),
+    ],
 )
 def test_rooms_that_do_not_know_each_other(one: str, other: str) -> None:
     for path in (PACKAGE / one).rglob("*.py"):

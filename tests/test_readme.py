@@ -42,6 +42,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         paragraph = f"The {topic} is here. It was there. Nobody saw the {topic} move."
         blocks = "\n\n".join([paragraph] * 4)
         (folder / "notes" / f"{topic}.txt").write_text(blocks + "\n", encoding="utf-8")
+    (folder / "blimp").mkdir()
+    pair = '{"sentence_good": "The lamp is here.", "sentence_bad": "The lamp here is."}\n'
+    (folder / "blimp" / "pairs.jsonl").write_text(pair, encoding="utf-8")
     (folder / "wikitext-2").mkdir()
     for split in ("train", "valid", "test"):
         articles = [

@@ -26,6 +26,11 @@ def cache_folder(data: DataConfig) -> Path:
     return Path(chosen).expanduser().absolute()
 
 
+def store_folder(data: DataConfig, name: str, key: str) -> Path:
+    """Where the prepared corpus of this name and key lies, if it is there."""
+    return cache_folder(data) / f"{name}-{key[:16]}"
+
+
 def hash_file(file: Path) -> str:
     """The SHA-256 of a file's bytes."""
     with file.open("rb") as stream:

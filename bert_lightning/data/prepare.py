@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from bert_lightning.data import (
     tokenizer,
     vocab,
 )
-from bert_lightning.data.cache import cache_folder, hash_file
+from bert_lightning.data.cache import hash_file, store_folder
 from bert_lightning.data.corpus import TextSource
 from bert_lightning.data.encoding import Encoder, in_chunks
 from bert_lightning.data.store import PreparedCorpus, Split, SplitWriter
@@ -113,7 +113,7 @@ def _open_or_build(
 ) -> PreparedCorpus:
     identity = _identity(source, tokenizer_config, base)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    folder = cache_folder(data) / f"{source.name}-{key[:16]}"
+    folder = store_folder(data, source.name, key)
     if store.find_damage(folder) is not None:
         with _writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -129,19 +129,10 @@ def _open_or_build(
                 _build(folder, source, tokenizer_config, base, identity)
         finally:
             lock.release()
-    manifest = store.read_manifest(folder)
-    assert manifest is not None, folder
-    splits = store.open_splits(folder, manifest)
-    for name, split in splits.items():
+    opened = store.open_corpus(folder, key, reason)
+    for name, split in opened.splits.items():
         _check_pairs(source.origin, name, split, data.pairs)
-    return PreparedCorpus(
-        name=source.name,
-        origin=source.origin,
-        fallback_reason=reason,
-        key=key,
-        tokenizer=store.open_tokenizer(folder),
-        splits=splits,
-    )
+    return replace(opened, origin=source.origin)  # where the same text lies now
 
 
 def _identity(source: TextSource, words: TokenizerConfig, base: Tokenizer | None) -> dict[str, Any]:

@@ -91,6 +91,8 @@ class PreparedCorpus:
     """Why the wanted corpus could not be had, where this is another."""
     key: str
     """The hash that names the store."""
+    text_key: str
+    """The hash of the text and of how it becomes sentences: the same for every tokenizer."""
     tokenizer: Tokenizer
     splits: dict[str, Split]
     """`train`, and `validation` and `test` where the corpus has them."""
@@ -210,6 +212,21 @@ def find_damage(folder: Path) -> str | None:
             if found != record["sha256"]:
                 return f"{name} is not what was written (SHA-256)"
     return None
+
+
+def open_corpus(folder: Path, key: str, fallback_reason: str | None) -> PreparedCorpus:
+    """Opens a store in which no damage was found."""
+    manifest = read_manifest(folder)
+    assert manifest is not None, folder
+    return PreparedCorpus(
+        name=manifest["name"],
+        origin=manifest["origin"],
+        fallback_reason=fallback_reason,
+        key=key,
+        text_key=_digest(manifest["source"]),
+        tokenizer=open_tokenizer(folder),
+        splits=open_splits(folder, manifest),
+    )
 
 
 def open_splits(folder: Path, manifest: dict[str, Any]) -> dict[str, Split]:

@@ -10,6 +10,7 @@ from bert_lightning.data.tokenizer import rows_needed
 from bert_lightning.errors import UserError
 from bert_lightning.inference import predict
 from bert_lightning.inference.predict import Fill
+from bert_lightning.inference.pseudo_likelihood import PseudoLikelihood, pseudo_likelihoods
 from bert_lightning.inference.represent import Representation, Text, represent
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.hf import named
@@ -56,15 +57,31 @@ class PretrainedBert:
 
     def fill_mask(self, text: str, top: int = 5, *, truncate: bool = False) -> list[Fill]:
         """The likeliest words for the one `[MASK]` of a text; see :func:`predict.fill_mask`."""
-        self._require("mlm_head")
+        self.require("mlm_head")
         return predict.fill_mask(self.model, self.tokenizer, text, top=top, truncate=truncate)
 
     def is_next(self, first: str, second: str, *, truncate: bool = False) -> float:
         """The probability that the second text follows the first."""
-        self._require("pooler", "nsp_head")
+        self.require("pooler", "nsp_head")
         return predict.is_next(self.model, self.tokenizer, first, second, truncate=truncate)
 
-    def _require(self, *heads: str) -> None:
+    def pseudo_log_likelihood(self, text: str, *, truncate: bool = False) -> float:
+        """How likely the model finds a text, in nats; see :mod:`pseudo_likelihood`."""
+        return self.pseudo_likelihoods([text], truncate=truncate)[0].total
+
+    def pseudo_likelihoods(
+        self, texts: Sequence[str], *, truncate: bool = False
+    ) -> list[PseudoLikelihood]:
+        """The same of many texts, with the log-probability of each token."""
+        self.require("mlm_head")
+        return pseudo_likelihoods(self.model, self.tokenizer, texts, truncate=truncate)
+
+    def require(self, *heads: str) -> None:
+        """Makes sure of heads such as `mlm_head`.
+
+        Raises:
+            UserError: one is missing.
+        """
         if missing := self.missing_heads.intersection(heads):
             raise UserError(
                 f"this model has no {named(missing)}, which that needs: load one that was "

@@ -176,18 +176,11 @@ def inference(model: BertForPreTraining) -> Iterator[None]:
 
 
 def _flat_batch(encodings: Sequence["Encoding"], device: torch.device) -> Sequences:
-    batch = lay_end_to_end(
+    return lay_end_to_end(
         np.concatenate([encoding.ids for encoding in encodings]),
         np.concatenate([encoding.type_ids for encoding in encodings]),
         np.array([len(encoding) for encoding in encodings]),
-    )
-    return Sequences(
-        token_ids=batch.token_ids.to(device),
-        token_type_ids=batch.token_type_ids.to(device),
-        position_ids=batch.position_ids.to(device),
-        cu_seqlens=batch.cu_seqlens.to(device),
-        lengths=batch.lengths,
-    )
+    ).on(device)
 
 
 def split_words(tokenizer: "Tokenizer", text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import cached_property
 from typing import Any
 
 import lightning as L  # noqa: N812
@@ -14,13 +15,17 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
+from bert_lightning.data.floors import count_tokens
 from bert_lightning.data.randomness import Stream, random_bits
+from bert_lightning.evaluation.frequency import Vocabulary, describe
+from bert_lightning.evaluation.held_out import held_out_sums
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss, objective_sums
 from bert_lightning.training.budget import Budget
+from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.optim import build_optimizer, build_schedule
 from bert_lightning.training.progress import Curves, loops_at, pack_curves, unpack_curves
-from bert_lightning.training.scores import Scores
+from bert_lightning.training.scores import HeldOutScores, Scores
 
 
 class PretrainingModule(L.LightningModule):
@@ -55,7 +60,7 @@ class PretrainingModule(L.LightningModule):
                 block.compile(dynamic=True)  # in place: the names of the parameters stay
         seconds = config.optim.budget_seconds
         self.budget = Budget(seconds, config.optim.decay_share) if seconds is not None else None
-        self.train_scores, self.held_out_scores = Scores(), Scores()
+        self.train_scores, self.held_out_scores = Scores(), HeldOutScores()
         self.curves: Curves = {}
         self.seconds = 0.0
         """Spent on training steps so far, validation excluded."""
@@ -181,7 +186,15 @@ class PretrainingModule(L.LightningModule):
         self._paused = None
 
     def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
-        self.held_out_scores.update(objective_sums(self.model, batch), batch)
+        self.held_out_scores.update(held_out_sums(self.model, batch, self._vocabulary))
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        """What the training split says of each word; only held-out scores need it."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, PretrainingData)
+        rows = self.model.encoder.embeddings.word.num_embeddings
+        return describe(data.corpus.tokenizer, count_tokens(data.corpus.splits["train"], rows))
 
     def on_test_epoch_end(self) -> None:
         self._log_held_out("test")
@@ -192,7 +205,6 @@ class PretrainingModule(L.LightningModule):
     def _log_held_out(self, split: str) -> None:
         scores = _floats(self.held_out_scores.compute())
         self.held_out_scores.reset()
-        del scores["pairs"], scores["tokens"]
         curves = {f"{split}/{name}": value for name, value in self._with_joint(scores).items()}
         self._record(curves)
         self.log_dict(curves, logger=False)  # for the callbacks that watch the validation loss

@@ -5,6 +5,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
+from bert_lightning.evaluation.held_out import HeldOutSums
 from bert_lightning.model.objective import ObjectiveSums
 
 _SUMS = (
@@ -62,3 +63,21 @@ class Scores(Metric):
         if self.labelled == 0:
             del scores["nsp_loss"], scores["nsp_accuracy"]
         return scores
+
+
+class HeldOutScores(Metric):
+    """What a model answers on a held-out split, over many batches and all devices."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, value in HeldOutSums.zeros()._asdict().items():
+            self.add_state(name, value, dist_reduce_fx="sum")
+
+    def update(self, sums: HeldOutSums) -> None:
+        for name, value in sums._asdict().items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def compute(self) -> dict[str, Tensor]:
+        return HeldOutSums(*(getattr(self, name) for name in HeldOutSums._fields)).means()

@@ -3,11 +3,13 @@
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from bert_lightning.config import DataConfig
+from bert_lightning.data import floors as module
 from bert_lightning.data.batches import EvaluationBatches
-from bert_lightning.data.floors import floors
+from bert_lightning.data.floors import count_tokens, floors, unigram_nll
 from bert_lightning.data.store import PreparedCorpus
 
 
@@ -34,6 +36,20 @@ def test_floors_are_those_of_slow_counting(
         -share * math.log(share) - (1 - share) * math.log(1 - share)
     )
     assert result.nsp_accuracy == pytest.approx(max(share, 1 - share))
+
+
+def test_tokens_are_counted_a_chunk_at_a_time(
+    small_corpus: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, size = small_corpus.splits["train"], small_corpus.tokenizer.get_vocab_size() + 3
+    monkeypatch.setattr(module, "_CHUNK", 7)
+    counted = Counter(train.token_ids.tolist())
+    assert count_tokens(train, size).tolist() == [counted[token] for token in range(size)]
+
+
+def test_what_words_cost_by_their_frequency_is_a_distribution() -> None:
+    nll = unigram_nll(np.array([0, 3, 1]))
+    assert np.exp(-nll).tolist() == pytest.approx([1 / 7, 4 / 7, 2 / 7])
 
 
 def test_wikitext2_has_its_known_floors(wikitext2_corpus: PreparedCorpus) -> None:

@@ -17,7 +17,7 @@ from filelock import FileLock
 from bert_lightning.config import DataConfig, Fallback, Format, Source, TokenizerConfig
 from bert_lightning.data import cache, corpus, encoding, sentences, store, tables
 from bert_lightning.data import prepare as preparing
-from bert_lightning.data.cache import hash_file
+from bert_lightning.data.cache import cache_folder, hash_file
 from bert_lightning.data.prepare import prepare
 from bert_lightning.data.store import PreparedCorpus, SplitWriter
 from bert_lightning.errors import UserError
@@ -71,7 +71,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def folder_of(data: DataConfig, prepared: PreparedCorpus) -> Path:
-    return preparing.cache_folder(data) / f"{prepared.name}-{prepared.key[:16]}"
+    return cache_folder(data) / f"{prepared.name}-{prepared.key[:16]}"
 
 
 def same(a: PreparedCorpus, b: PreparedCorpus) -> bool:
@@ -94,6 +94,21 @@ def start(script: str, data: DataConfig) -> "subprocess.Popen[str]":
         text=True,
         cwd=Path(__file__).parents[2],
     )
+
+
+def test_the_texts_key_is_that_of_the_text_whatever_the_tokenizer(
+    data: DataConfig, tmp_path: Path
+) -> None:
+    first = prepare(data, WORDS)
+    other_words = prepare(data, TokenizerConfig(min_frequency=20))
+    assert other_words.key != first.key
+    assert other_words.text_key == first.text_key
+    assert prepare(replace(data, validation_share=0.2), WORDS).text_key != first.text_key
+    moved = tmp_path / "moved.txt"
+    Path(str(data.path)).rename(moved)
+    again = prepare(replace(data, path=str(moved)), WORDS)
+    assert (again.key, again.text_key) == (first.key, first.text_key)
+    assert str(moved) in again.origin
 
 
 def test_a_store_holds_the_text(data: DataConfig) -> None:
@@ -242,7 +257,7 @@ def test_a_rebuilt_store_keeps_its_tokenizer(
 
 
 def test_what_killed_builds_left_is_cleaned_and_what_goes_on_is_not(data: DataConfig) -> None:
-    cache = preparing.cache_folder(data)
+    cache = cache_folder(data)
     dead, alive = cache / "text-dead.tmp", cache / "text-alive.tmp"
     for folder in (dead, alive):
         (folder / "train").mkdir(parents=True)
@@ -319,7 +334,7 @@ def test_a_failed_build_leaves_nothing_that_looks_finished(
         patched.setattr(SplitWriter, "append", no_space)
         with pytest.raises(UserError, match=r"No space left; data\.cache_dir=FOLDER"):
             prepare(data, WORDS)
-    assert not list(preparing.cache_folder(data).rglob("manifest.json"))
+    assert not list(cache_folder(data).rglob("manifest.json"))
     assert prepare(data, WORDS).splits["train"].documents == 27
 
 
@@ -353,7 +368,7 @@ sys.stdin.readline()
     assert sorted(map(len, outputs)) == [1, 2], "built other than once"
     key = prepare(data, WORDS).key
     assert {output[-1] for output in outputs} == {key}
-    folders = [entry for entry in preparing.cache_folder(data).iterdir() if entry.is_dir()]
+    folders = [entry for entry in cache_folder(data).iterdir() if entry.is_dir()]
     assert [folder.name for folder in folders] == [f"text-{key[:16]}"]
 
 
@@ -389,7 +404,7 @@ def test_a_split_without_two_documents_is_refused_before_anything_is_written(
     Path(data.path).write_text("Only one. Document here.")
     with pytest.raises(UserError, match=r"has 1 documents .* and 4 are needed"):
         prepare(data, WORDS)
-    assert not list(preparing.cache_folder(data).rglob("manifest.json"))
+    assert not list(cache_folder(data).rglob("manifest.json"))
 
 
 class TestHub:
@@ -463,8 +478,8 @@ class TestHub:
         assert record.levelno >= logging.WARNING
         for part in ("not the corpus you asked for", "BUILT-IN", "no route", "data.path=FOLDER"):
             assert part in record.getMessage()
-        assert [f for f in preparing.cache_folder(hub).glob("builtin-*") if f.is_dir()]
-        assert not [f for f in preparing.cache_folder(hub).glob("wikitext2-*") if f.is_dir()]
+        assert [f for f in cache_folder(hub).glob("builtin-*") if f.is_dir()]
+        assert not [f for f in cache_folder(hub).glob("wikitext2-*") if f.is_dir()]
 
     def test_without_a_fallback_it_is_an_error_with_the_ways_out(
         self, hub: DataConfig, out_of_reach: None

@@ -1,0 +1,183 @@
+"""Minimal pairs: does the model find the good sentence likelier than the bad one?
+
+The format, and what is counted, are BLiMP's (Warstadt et al., 2020,
+https://arxiv.org/abs/1912.00582); the score of a sentence is its pseudo-log-likelihood.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bert_lightning.batch import UNK
+from bert_lightning.errors import UserError
+from bert_lightning.inference.pretrained import PretrainedBert
+from bert_lightning.inference.pseudo_likelihood import PseudoLikelihood
+from bert_lightning.terminal import tracked
+
+SENTENCES = ("sentence_good", "sentence_bad")
+GROUPS = ("field", "linguistics_term", "UID")
+"""BLiMP's names for what a pair is about, from wide to narrow."""
+_TOGETHER = 64
+"""Pairs that are scored together."""
+
+
+class MinimalPair(NamedTuple):
+    """Two sentences that differ in what is tested."""
+
+    good: str
+    bad: str
+    groups: dict[str, str]
+    """Those of `GROUPS` that are given."""
+    where: str
+    """File and line, for people."""
+
+
+class Judged(NamedTuple):
+    """What a model makes of a pair."""
+
+    correct: float
+    """1 if the good sentence is likelier, 0 if the bad one is, ½ if the tokens are the same."""
+    same: bool
+    """Whether both are the same tokens, as words that differ may both be `[UNK]`."""
+    unknown: bool
+    """Whether a sentence has an `[UNK]`."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Of some pairs."""
+
+    pairs: int
+    accuracy: float
+    standard_error: float
+    """√(p (1 - p) / pairs)"""
+    same: int
+    """Pairs that are the same to the tokenizer, each counted as half right."""
+    unknown: int
+    """Pairs with an `[UNK]`."""
+
+
+@dataclass(frozen=True)
+class MinimalPairsResult:
+    """Accuracies; chance is ½."""
+
+    model: str
+    all: Accuracy
+    groups: dict[str, dict[str, Accuracy]]
+    """By each of `GROUPS` that the file has, then by its values in the order of the file."""
+
+
+def read_pairs(path: Path) -> list[MinimalPair]:
+    """Reads a .jsonl file: an object with `sentence_good` and `sentence_bad` in each line.
+
+    Raises:
+        UserError: the file is not there, is empty, or a line is something else.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path.absolute()} is not UTF-8: byte {error.start} is "
+            f"0x{error.object[error.start]:02x}"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{path.absolute()} cannot be read: {error.strerror} (the working directory is "
+            f"{Path.cwd()})"
+        ) from error
+    pairs = [
+        _parse(line, f"{path}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    if not pairs:
+        raise UserError(f"{path.absolute()} is empty: it needs a JSON object in each line")
+    return pairs
+
+
+def _parse(line: str, where: str) -> MinimalPair:
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{where} is not JSON ({error}): each line is one object") from error
+    if not isinstance(entry, dict):
+        raise UserError(
+            f"{where} holds a {type(entry).__name__}, where an object with "
+            f"{' and '.join(SENTENCES)} belongs"
+        )
+    for name in SENTENCES:
+        if name not in entry:
+            raise UserError(f"{where} has no {name}; its fields are {', '.join(entry) or 'none'}")
+        if not isinstance(entry[name], str):
+            raise UserError(f"{where}: {name} is {json.dumps(entry[name])}, and a text is expected")
+    groups = {name: str(entry[name]) for name in GROUPS if name in entry}
+    return MinimalPair(entry["sentence_good"], entry["sentence_bad"], groups, where)
+
+
+def judge(
+    bert: PretrainedBert, pairs: Sequence[MinimalPair], *, truncate: bool = False
+) -> list[Judged]:
+    """Scores both sentences of each pair.
+
+    Raises:
+        UserError: a sentence is empty, too long, or holds a special token.
+    """
+    parts = [pairs[start : start + _TOGETHER] for start in range(0, len(pairs), _TOGETHER)]
+    judged = []
+    for part in tracked(parts, len(parts), "scoring"):
+        for good, bad in _scored(bert, part, truncate):
+            same = good.tokens == bad.tokens
+            correct = 0.5 if same else float(good.total > bad.total)
+            judged.append(Judged(correct, same, UNK in good.tokens or UNK in bad.tokens))
+    return judged
+
+
+def _scored(
+    bert: PretrainedBert, pairs: Sequence[MinimalPair], truncate: bool
+) -> list[tuple[PseudoLikelihood, PseudoLikelihood]]:
+    sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
+    try:
+        found = bert.pseudo_likelihoods(sentences, truncate=truncate)
+    except UserError:
+        for pair in pairs:  # says which sentence it was
+            for name, sentence in zip(SENTENCES, (pair.good, pair.bad), strict=True):
+                try:
+                    bert.pseudo_log_likelihood(sentence, truncate=truncate)
+                except UserError as error:
+                    raise UserError(f"{pair.where}, {name}: {error}") from error
+        raise
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def summarize(
+    model: str, pairs: Sequence[MinimalPair], judged: Sequence[Judged]
+) -> MinimalPairsResult:
+    """The accuracy of all pairs, and by what they are about."""
+    groups: dict[str, dict[str, list[Judged]]] = {}
+    for pair, one in zip(pairs, judged, strict=True):
+        for name, value in pair.groups.items():
+            groups.setdefault(name, {}).setdefault(value, []).append(one)
+    return MinimalPairsResult(
+        model=model,
+        all=_accuracy(judged),
+        groups={
+            name: {value: _accuracy(members) for value, members in groups[name].items()}
+            for name in GROUPS
+            if name in groups
+        },
+    )
+
+
+def _accuracy(judged: Sequence[Judged]) -> Accuracy:
+    count = len(judged)
+    accuracy = sum(one.correct for one in judged) / count
+    return Accuracy(
+        pairs=count,
+        accuracy=accuracy,
+        standard_error=math.sqrt(accuracy * (1 - accuracy) / count),
+        same=sum(one.same for one in judged),
+        unknown=sum(one.unknown for one in judged),
+    )

@@ -1,0 +1,194 @@
+"""Minimal pairs: what counts as right, by group, and what a file must be."""
+
+import json
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import bert_lightning
+from bert_lightning.errors import UserError
+from bert_lightning.evaluation.minimal_pairs import (
+    GROUPS,
+    Judged,
+    MinimalPair,
+    judge,
+    read_pairs,
+    summarize,
+)
+from bert_lightning.inference.pretrained import PretrainedBert
+from bert_lightning.training.run import FitResult
+
+CapSys = pytest.CaptureFixture[str]
+Write = Callable[..., Path]
+GOOD, BAD = "The crane sees the river .", "The crane the the sees ."
+
+
+@pytest.fixture
+def bert(run: FitResult) -> PretrainedBert:
+    return bert_lightning.load(run.config.run_dir)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def lines(*entries: Any, name: str = "pairs.jsonl") -> Path:
+        path = tmp_path / name
+        text = [entry if isinstance(entry, str) else json.dumps(entry) for entry in entries]
+        path.write_text("\n".join(text) + "\n", encoding="utf-8")
+        return path
+
+    return lines
+
+
+def pair(good: str, bad: str, **groups: str) -> dict[str, str]:
+    return {"sentence_good": good, "sentence_bad": bad, **groups}
+
+
+def sentences(run: FitResult) -> list[str]:
+    """Sentences of the corpus, as the model knows them."""
+    split, tokenizer = run.corpus.splits["train"], run.corpus.tokenizer
+    starts = split.sentence_starts
+    return [
+        " ".join(tokenizer.id_to_token(int(i)) for i in split.token_ids[a:b])
+        for a, b in pairwise(starts[:41])
+    ]
+
+
+def test_a_pair_is_right_where_the_good_sentence_is_likelier(
+    bert: PretrainedBert, run: FitResult
+) -> None:
+    known = sentences(run)
+    pairs = [
+        MinimalPair(a, b, {}, "here") for a, b in zip(known, [*known[1:], known[0]], strict=True)
+    ]
+    judged = judge(bert, pairs)
+    totals = [bert.pseudo_log_likelihood(text) for text in known]
+    expected = [float(a > b) for a, b in zip(totals, [*totals[1:], totals[0]], strict=True)]
+    assert [one.correct for one in judged] == expected
+    assert 0 < sum(expected) < len(expected)
+    swapped = judge(bert, [one._replace(good=one.bad, bad=one.good) for one in pairs])
+    assert [1 - one.correct for one in swapped] == expected
+
+
+def test_what_is_the_same_to_the_tokenizer_is_half_right(bert: PretrainedBert) -> None:
+    pairs = [
+        MinimalPair("The crane .", "the  CRANE .", {}, "here"),
+        MinimalPair("The xylophone .", "The zeppelin .", {}, "here"),
+        MinimalPair("The crane .", "The river .", {}, "here"),
+    ]
+    judged = judge(bert, pairs)
+    assert [(one.correct, one.same) for one in judged[:2]] == [(0.5, True)] * 2
+    assert [one.unknown for one in judged] == [False, True, False]
+    assert not judged[2].same
+    found = summarize("m", pairs, judged).all
+    assert (found.same, found.unknown, found.pairs) == (2, 1, 3)
+
+
+def test_accuracy_by_what_the_pairs_are_about() -> None:
+    groups = [
+        {"field": "syntax", "UID": "b"},
+        {"field": "syntax", "UID": "a"},
+        {"field": "morphology", "UID": "a"},
+        {},
+    ]
+    pairs = [MinimalPair("x", "y", about, "here") for about in groups]
+    judged = [Judged(correct, False, False) for correct in (1.0, 0.0, 1.0, 0.5)]
+    found = summarize("m", pairs, judged)
+    assert found.all.accuracy == 0.625
+    assert found.all.standard_error == pytest.approx((0.625 * 0.375 / 4) ** 0.5)
+    shares = {
+        name: {value: (one.pairs, one.accuracy) for value, one in members.items()}
+        for name, members in found.groups.items()
+    }
+    assert shares == {
+        "field": {"syntax": (2, 0.5), "morphology": (1, 1.0)},
+        "UID": {"b": (1, 1.0), "a": (2, 0.5)},
+    }
+    assert list(shares) == [name for name in GROUPS if name in shares]
+
+
+def test_blimps_lines_are_read(write: Write) -> None:
+    first = pair(GOOD, BAD, field="syntax", linguistics_term="binding", UID="u", pairID="0")
+    path = write(first, "", pair("He\u2028left .", "He he ."))
+    found = read_pairs(path)
+    assert [(one.good, one.bad) for one in found] == [(GOOD, BAD), ("He\u2028left .", "He he .")]
+    assert found[0].groups == {"field": "syntax", "linguistics_term": "binding", "UID": "u"}
+    assert found[1].groups == {}
+    assert found[1].where == f"{path}, line 3"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([pair(GOOD, BAD), "{sentence_good:"], r"line 2 is not JSON \("),
+        (["[1, 2]"], "line 1 holds a list, where an object with sentence_good and sentence_bad"),
+        (
+            [{"sentence_good": GOOD, "good": 1}],
+            "line 1 has no sentence_bad; its fields are sentence_good, good",
+        ),
+        (["{}"], "line 1 has no sentence_good; its fields are none"),
+        ([{"sentence_good": 3, "sentence_bad": BAD}], "sentence_good is 3, and a text is expected"),
+        (["", " "], "pairs.jsonl is empty: it needs a JSON object in each line"),
+    ],
+)
+def test_what_is_no_such_file_is_refused(write: Write, lines: list[Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_pairs(write(*lines))
+
+
+def test_a_missing_file_and_one_that_is_no_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent.jsonl cannot be read: No such file .*directory"):
+        read_pairs(tmp_path / "absent.jsonl")
+    (tmp_path / "latin.jsonl").write_bytes('{"é'.encode("latin1"))
+    with pytest.raises(UserError, match=r"latin.jsonl is not UTF-8: byte 2 is 0xe9"):
+        read_pairs(tmp_path / "latin.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("crane " * 40, r"line 3, sentence_bad: the text has 42 tokens .* reads 32"),
+        ("", "line 3, sentence_bad: the text is empty"),
+        ("The [MASK] .", r"line 3, sentence_bad: the text holds \[MASK\]"),
+    ],
+)
+def test_a_sentence_that_cannot_be_scored_is_named(
+    write: Write, bert: PretrainedBert, bad: str, message: str
+) -> None:
+    pairs = read_pairs(write(pair(GOOD, BAD), pair(GOOD, BAD), pair(GOOD, bad)))
+    with pytest.raises(UserError, match=message):
+        judge(bert, pairs)
+
+
+def test_the_script_prints_and_writes_accuracies(
+    script: Callable[[str], ModuleType], run: FitResult, write: Write, capsys: CapSys
+) -> None:
+    a = write(pair(GOOD, BAD, UID="one"), pair(BAD, GOOD, UID="two"), name="a.jsonl")
+    b = write(pair("A xylophone .", "A zeppelin .", UID="two"), name="b.jsonl")
+    script("minimal_pairs").main([run.config.run_dir, str(a), str(b)])
+    shown = capsys.readouterr().out
+    assert re.search(r"all \(chance is 50 %\) +50.0% +28.9% +3 +33.3%\n", shown)
+    assert "UID" in shown
+    assert "The same tokens twice, and so half right: 1" in shown
+    script("minimal_pairs").main([run.config.run_dir, str(a), str(b), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["all"] == {
+        "pairs": 3,
+        "accuracy": 0.5,
+        "standard_error": pytest.approx((0.25 / 3) ** 0.5),
+        "same": 1,
+        "unknown": 1,
+    }
+    assert set(found["groups"]["UID"]) == {"one", "two"}
+    with pytest.raises(SystemExit) as caught:
+        script("minimal_pairs").main([run.config.run_dir, "absent.jsonl"])
+    assert caught.value.code == 2
+    long = write(pair(GOOD, "crane " * 40), name="long.jsonl")
+    with pytest.raises(SystemExit):
+        script("minimal_pairs").main([run.config.run_dir, str(long)])
+    assert "(--truncate in the scripts)" in capsys.readouterr().err
+    script("minimal_pairs").main([run.config.run_dir, str(long), "--truncate"])
