@@ -86,3 +86,8 @@ def _mix(state: np.ndarray) -> np.ndarray:
     state *= _MIX_2
     state ^= state >> _SHIFT_3
     return state
+
+
+def torch_seed(*keys: int) -> int:
+    """A seed for torch's generators, which take 63 bits."""
+    return int(random_bits(*keys)[0] & np.uint64(2**63 - 1))

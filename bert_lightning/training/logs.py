@@ -11,23 +11,27 @@ from bert_lightning.training.progress import Curves
 
 def tensorboard_logger(run_dir: str, done: int) -> TensorBoardLogger:
     """A TensorBoard logger; what was logged after step `done` is taken back, and logged again."""
-    return TensorBoardLogger(
+    logger = TensorBoardLogger(
         run_dir, name="", version="", default_hp_metric=False, purge_step=done + 1
     )
+    if is_first_process():
+        logger.experiment.purge_step = None  # else files that are opened later take it back as well
+    return logger
 
 
 def csv_logger(run_dir: str, curves: Curves) -> CSVLogger:
     """A CSV logger; the file begins with the run's curves so far, as Lightning's own deletes it."""
     logger = CSVLogger(run_dir, name="", version="")
-    if not curves or not is_first_process():
+    if not is_first_process():
         return logger
+    with warnings.catch_warnings():  # that the file is deleted, whose rows are written again
+        warnings.filterwarnings("ignore", message="Experiment logs directory")
+        _ = logger.experiment
     rows: dict[tuple[int, bool], dict[str, Tensor | float]] = {}
     for name, curve in curves.items():
         for step, value in curve:
             rows.setdefault((step, name.startswith("val/")), {})[name] = value
-    with warnings.catch_warnings():  # that the file is deleted, which is written again at once
-        warnings.filterwarnings("ignore", message="Experiment logs directory")
-        for step, validation in sorted(rows):
-            logger.log_metrics(rows[step, validation], step)
+    for step, validation in sorted(rows):
+        logger.log_metrics(rows[step, validation], step)
     logger.save()
     return logger

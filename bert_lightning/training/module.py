@@ -1,12 +1,10 @@
 """The LightningModule: glue between the model, the objective, the optimiser and the curves."""
 
 import math
-import time
 from functools import cached_property
 from typing import Any
 
 import lightning as L  # noqa: N812
-import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -16,14 +14,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.floors import count_tokens
-from bert_lightning.data.randomness import Stream, random_bits
+from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.evaluation.frequency import Vocabulary, describe
 from bert_lightning.evaluation.held_out import held_out_sums
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss, objective_sums
 from bert_lightning.training.budget import Budget
+from bert_lightning.training.clock import Clock
 from bert_lightning.training.datamodule import PretrainingData
-from bert_lightning.training.optim import build_optimizer, build_schedule
+from bert_lightning.training.optim import build_optimizer, build_schedule, follow_config
 from bert_lightning.training.progress import Curves, loops_at, pack_curves, unpack_curves
 from bert_lightning.training.scores import HeldOutScores, Scores
 
@@ -53,7 +52,7 @@ class PretrainingModule(L.LightningModule):
         self.epoch_size = epoch_size
         self.description = description
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_torch_seed(config.drawn_seed, Stream.weights))
+            torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
             self.model = BertForPreTraining(config.model, vocab_size)
         if config.model.compile:
             for block in self.model.encoder.blocks:
@@ -62,11 +61,9 @@ class PretrainingModule(L.LightningModule):
         self.budget = Budget(seconds, config.optim.decay_share) if seconds is not None else None
         self.train_scores, self.held_out_scores = Scores(), HeldOutScores()
         self.curves: Curves = {}
+        self.clock = Clock()
         self.seconds = 0.0
-        """Spent on training steps so far, validation excluded."""
-        self._seconds_since_log = 0.0
-        self._paused: float | None = None
-        """When the validation began that is at work."""
+        """Spent on training up to the last log, validation excluded."""
         self.pairs_seen = self.tokens_seen = 0
         self.losses: list[Tensor] = []
         """This device's parts of the loss of the step at work, one for each micro-batch."""
@@ -119,8 +116,10 @@ class PretrainingModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         if self.resumed_at:
-            self._follow_config()
-        self._since = time.perf_counter() - self._seconds_since_log
+            schedule = self.trainer.lr_scheduler_configs[0].scheduler
+            assert isinstance(schedule, LambdaLR)
+            follow_config(schedule, self._options, self.resumed_at)
+        self.clock.run()
 
     def on_train_batch_start(self, batch: PretrainBatch, batch_idx: int) -> None:
         # Dropout is a function of the seed, the step and the rank, as the batches are.
@@ -128,7 +127,7 @@ class PretrainingModule(L.LightningModule):
         if micro_batch == 0:
             self._gradient_norm = None
         place = (self.global_step, micro_batch, self.global_rank)
-        torch.manual_seed(_torch_seed(self.config.drawn_seed, Stream.dropout, *place))
+        torch.manual_seed(torch_seed(self.config.drawn_seed, Stream.dropout, *place))
 
     def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
         sums = objective_sums(self.model, batch)
@@ -137,18 +136,6 @@ class PretrainingModule(L.LightningModule):
         self.losses.append(loss.detach())
         # Lightning divides by the accumulation and ddp by the devices; the loss is exact already.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
-
-    def _follow_config(self) -> None:
-        """Takes the rates from the config and the step: a resume may have changed the config."""
-        groups = self.trainer.optimizers[0].param_groups
-        for group, options in zip(groups, self._options, strict=True):
-            group.update(options)
-        schedule = self.trainer.lr_scheduler_configs[0].scheduler
-        assert isinstance(schedule, LambdaLR)
-        schedule.base_lrs = [options["initial_lr"] for options in self._options]
-        schedule.last_epoch = self.resumed_at
-        for group, share in zip(groups, schedule.lr_lambdas, strict=True):
-            group["lr"] = group["initial_lr"] * share(self.resumed_at)
 
     def on_train_batch_end(self, outputs: Any, batch: PretrainBatch, batch_idx: int) -> None:
         step_is_done = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
@@ -159,10 +146,9 @@ class PretrainingModule(L.LightningModule):
     def _log_training(self) -> None:
         scores = _floats(self.train_scores.compute())
         self.train_scores.reset()
-        now = time.perf_counter()
-        elapsed, self._since = now - self._since, now
+        seconds, self.seconds = self.seconds, self.clock.elapsed
+        elapsed = self.seconds - seconds
         pairs, tokens = scores.pop("pairs"), scores.pop("tokens")
-        self.seconds += elapsed
         self.pairs_seen += round(pairs)
         self.tokens_seen += round(tokens)
         curves = {f"train/{name}": value for name, value in self._with_joint(scores).items()}
@@ -174,16 +160,14 @@ class PretrainingModule(L.LightningModule):
         self._record(curves)
 
     def on_validation_start(self) -> None:
-        self._paused = time.perf_counter()
+        self.clock.halt()
 
     def on_validation_epoch_end(self) -> None:
         self._log_held_out("val")
 
     def on_validation_end(self) -> None:
         if not self.trainer.sanity_checking:
-            assert self._paused is not None
-            self._since += time.perf_counter() - self._paused
-        self._paused = None
+            self.clock.run()
 
     def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
         self.held_out_scores.update(held_out_sums(self.model, batch, self._vocabulary))
@@ -224,7 +208,7 @@ class PretrainingModule(L.LightningModule):
     @property
     def elapsed(self) -> float:
         """Training seconds so far, validation excluded."""
-        return self.seconds + time.perf_counter() - self._since
+        return self.clock.elapsed
 
     def spend(self, elapsed: float) -> None:
         """Tells the budget how long the steps took, which all devices have agreed on."""
@@ -250,7 +234,7 @@ class PretrainingModule(L.LightningModule):
             "finished": self.finished,
             "val_loss": self.val_loss,
             "seconds": self.seconds,
-            "seconds_since_log": (self._paused or time.perf_counter()) - self._since,
+            "elapsed": self.clock.elapsed,
             "pairs_seen": self.pairs_seen,
             "tokens_seen": self.tokens_seen,
             "curves": pack_curves(self.curves),
@@ -264,7 +248,7 @@ class PretrainingModule(L.LightningModule):
         self.resumed_at = checkpoint["global_step"]
         self.curves = unpack_curves(progress["curves"])
         self.seconds = progress["seconds"]
-        self._seconds_since_log = progress["seconds_since_log"]
+        self.clock = Clock(progress["elapsed"])
         self.pairs_seen, self.tokens_seen = progress["pairs_seen"], progress["tokens_seen"]
         sums = progress["train_sums"].to(self.device)
         if len(sums) == self.trainer.world_size:
@@ -280,7 +264,3 @@ class PretrainingModule(L.LightningModule):
 
 def _floats(scores: dict[str, Tensor]) -> dict[str, float]:
     return {name: value.item() for name, value in scores.items()}
-
-
-def _torch_seed(*keys: int) -> int:
-    return int(random_bits(*keys)[0] & np.uint64(2**63 - 1))

@@ -116,3 +116,19 @@ def schedule(
                 return min(1.0, max(0.0, (steps - step) / decay))
 
     return share
+
+
+def follow_config(schedule: LambdaLR, options: list[dict[str, Any]], step: int) -> None:
+    """Sets all that a checkpoint has restored of rates to the config's, which may have changed.
+
+    Args:
+        schedule: the restored one.
+        options: those of each parameter group, as they were built from the config.
+        step: optimiser steps done.
+    """
+    groups = schedule.optimizer.param_groups
+    for group, built, share in zip(groups, options, schedule.lr_lambdas, strict=True):
+        group.update(built)
+        group["lr"] = built["initial_lr"] * share(step)
+    schedule.base_lrs = [built["initial_lr"] for built in options]
+    schedule.last_epoch = step

@@ -110,7 +110,7 @@ def state(path: Path, validated: bool = True) -> dict[str, Any]:
     `validated=False` leaves out the validation after its step, as one that was stopped lacks it.
     """
     found = read(path)
-    progress, names = found["bert_lightning"]["progress"], ["seconds", "seconds_since_log"]
+    progress, names = found["bert_lightning"]["progress"], ["seconds", "elapsed"]
     if not validated:
         names += ["validation_due", "val_loss"]
     for name in names:
@@ -227,7 +227,7 @@ def test_early_stopping_goes_on_with_its_patience(
 def test_logged_curves_go_on_without_gaps_or_repetitions(
     small_config: Config, tmp_path: Path, logger: str
 ) -> None:
-    options = (f"logger={logger}", "callbacks.save_top_k=0")
+    options = (f"logger={logger}", "callbacks.save_top_k=0", "test=true", "data.test_share=0.1")
     for name in ("whole", "run"):
         fit(small_config(tmp_path / name, *options, "callbacks.save_every_n_steps=4"))
     checkpoint(tmp_path / "run", 6).unlink()  # as if it had been killed in its last steps
