@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import lightning as L  # noqa: N812
@@ -10,7 +11,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import DataConfig
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
+from bert_lightning.data.floors import count_tokens
 from bert_lightning.data.store import PreparedCorpus
+from bert_lightning.data.tokenizer import rows_needed
+from bert_lightning.evaluation.frequency import Vocabulary, describe
 
 
 class PretrainingData(L.LightningDataModule):
@@ -46,6 +50,12 @@ class PretrainingData(L.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[PretrainBatch] | list[DataLoader[PretrainBatch]]:
         return self._held_out("test")
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What the training split says of each word; only held-out scores need it."""
+        words = self.corpus.tokenizer
+        return describe(words, count_tokens(self.corpus.splits["train"], rows_needed(words)))
 
     def _held_out(self, split: str) -> DataLoader[PretrainBatch] | list[DataLoader[PretrainBatch]]:
         assert self.trainer is not None

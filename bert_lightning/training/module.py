@@ -1,7 +1,6 @@
 """The LightningModule: glue between the model, the objective, the optimiser and the curves."""
 
 import math
-from functools import cached_property
 from typing import Any
 
 import lightning as L  # noqa: N812
@@ -13,18 +12,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
-from bert_lightning.data.floors import count_tokens
 from bert_lightning.data.randomness import Stream, torch_seed
-from bert_lightning.evaluation.frequency import Vocabulary, describe
 from bert_lightning.evaluation.held_out import held_out_sums
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss, objective_sums
 from bert_lightning.training.budget import Budget
 from bert_lightning.training.clock import Clock
-from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.optim import build_optimizer, build_schedule, follow_config
 from bert_lightning.training.progress import Curves, loops_at, pack_curves, unpack_curves
-from bert_lightning.training.scores import HeldOutScores, Scores
+from bert_lightning.training.scores import HeldOutScores, Scores, take
 
 
 class PretrainingModule(L.LightningModule):
@@ -144,8 +140,7 @@ class PretrainingModule(L.LightningModule):
             self._log_training()
 
     def _log_training(self) -> None:
-        scores = _floats(self.train_scores.compute())
-        self.train_scores.reset()
+        scores = take(self.train_scores)
         seconds, self.seconds = self.seconds, self.clock.elapsed
         elapsed = self.seconds - seconds
         pairs, tokens = scores.pop("pairs"), scores.pop("tokens")
@@ -170,15 +165,8 @@ class PretrainingModule(L.LightningModule):
             self.clock.run()
 
     def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
-        self.held_out_scores.update(held_out_sums(self.model, batch, self._vocabulary))
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        """What the training split says of each word; only held-out scores need it."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, PretrainingData)
-        rows = self.model.encoder.embeddings.word.num_embeddings
-        return describe(data.corpus.tokenizer, count_tokens(data.corpus.splits["train"], rows))
+        words = self.trainer.datamodule.vocabulary  # type: ignore[attr-defined]
+        self.held_out_scores.update(held_out_sums(self.model, batch, words))
 
     def on_test_epoch_end(self) -> None:
         self._log_held_out("test")
@@ -187,8 +175,7 @@ class PretrainingModule(L.LightningModule):
         self.validation_step(batch, batch_idx)
 
     def _log_held_out(self, split: str) -> None:
-        scores = _floats(self.held_out_scores.compute())
-        self.held_out_scores.reset()
+        scores = take(self.held_out_scores)
         curves = {f"{split}/{name}": value for name, value in self._with_joint(scores).items()}
         self._record(curves)
         self.log_dict(curves, logger=False)  # for the callbacks that watch the validation loss
@@ -260,7 +247,3 @@ class PretrainingModule(L.LightningModule):
             self._end_as_budgeted()
         loops = loops_at(self.trainer, self.resumed_at, progress["validation_due"])
         checkpoint["loops"] = loops
-
-
-def _floats(scores: dict[str, Tensor]) -> dict[str, float]:
-    return {name: value.item() for name, value in scores.items()}

@@ -81,3 +81,10 @@ class HeldOutScores(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         return HeldOutSums(*(getattr(self, name) for name in HeldOutSums._fields)).means()
+
+
+def take(scores: Metric) -> dict[str, float]:
+    """What was added up so far, over all devices; it starts anew."""
+    found = {name: value.item() for name, value in scores.compute().items()}
+    scores.reset()
+    return found

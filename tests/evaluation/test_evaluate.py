@@ -44,6 +44,10 @@ def test_a_checkpoint_has_the_scores_that_its_run_reported(run: FitResult, sourc
     assert found.questions_sha256 == summary["validation_questions_sha256"]
     assert found.mlm.all.loss == pytest.approx(last["val/mlm_loss"], rel=1e-6)
     assert found.mlm.all.accuracy == pytest.approx(last["val/mlm_accuracy"], rel=1e-6)
+    assert found.mlm.all.accuracy_at_5 == pytest.approx(last["val/mlm_accuracy_at_5"], rel=1e-6)
+    assert found.mlm.bits_per_character == pytest.approx(last["val/bits_per_character"], rel=1e-6)
+    for name, scores in found.mlm.classes.items():
+        assert scores.loss == pytest.approx(last[f"val/mlm_loss_{name}"], rel=1e-6)
     assert found.nsp is not None
     assert found.nsp.loss == pytest.approx(last["val/nsp_loss"], rel=1e-6)
     assert found.nsp.accuracy == pytest.approx(last["val/nsp_accuracy"], rel=1e-6)
