@@ -1,9 +1,11 @@
 """A run's folder: held by one run at a time, and what is written there beside checkpoints."""
 
+import errno
 import json
 import os
 import platform
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ from bert_lightning.training.processes import is_first_process
 CONFIG_FILE = "run.json"
 """The whole config of the run, as `resume=` takes it up again."""
 _LOCK, _HOLDER = ".lock", ".lock.json"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""On a disk, in a user's share of it or in a file; or the disk is read-only, as broken ones are."""
 _WAIT_SECONDS = 8.0
 """Processes that load data for a run that was killed hold its lock until they notice."""
 
@@ -49,11 +53,11 @@ def _held(run_dir: Path) -> Iterator[None]:
             lock.acquire(timeout=_WAIT_SECONDS)
         except Timeout:
             raise UserError(_held_by(run_dir)) from None
-    for stray in run_dir.glob(".*.tmp"):  # what a killed write left
-        stray.unlink(missing_ok=True)
-    try:
+        for stray in run_dir.glob(".*.tmp"):  # what a killed write left
+            stray.unlink(missing_ok=True)
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%c")}
         (run_dir / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+    try:
         yield
     finally:
         (run_dir / _HOLDER).unlink(missing_ok=True)
@@ -99,15 +103,31 @@ def read_config(run_dir: Path) -> TrainConfig:
 
 @contextmanager
 def crash_report(run_dir: Path) -> Iterator[None]:
-    """Has an error that nobody foresaw leave a report in the run's folder, and says where."""
+    """Has an error that nobody foresaw leave a report in the run's folder, and says where.
+
+    Raises:
+        UserError: the disk is full; there is no room for a report, and no need.
+    """
+    before = threading.excepthook
+
+    def say(thread: threading.ExceptHookArgs) -> None:
+        if _full_disk(thread.exc_value) is None:  # TensorBoard's next call raises that one again
+            before(thread)
+
+    threading.excepthook = say
     try:
         yield
-    except (UserError, RunEnded):
-        raise
     except Exception as error:
-        path = run_dir / f"crash-{time.strftime('%Y-%m-%d_%H-%M-%S')}-{os.getpid()}.txt"
         found = checkpoints_by_step(run_dir)
-        good = found[0] if found else "none yet"
+        good = shown(found[0]) if found else "none yet"
+        if cause := _full_disk(error):
+            raise UserError(
+                f"the run cannot write any more: {cause}; its checkpoints are untouched (newest: "
+                f"{good}): make room, and resume= goes on"
+            ) from error
+        if isinstance(error, UserError | RunEnded):
+            raise
+        path = run_dir / f"crash-{time.strftime('%Y-%m-%d_%H-%M-%S')}-{os.getpid()}.txt"
         lines = [
             f"torch {torch.__version__}, lightning {lightning.__version__}, "
             f"Python {platform.python_version()}, {platform.platform()}",
@@ -119,3 +139,14 @@ def crash_report(run_dir: Path) -> Iterator[None]:
         path.write_text("\n".join(lines), encoding="utf-8")
         error.add_note(f"This report is in {path}; newest checkpoint: {good}; resume= goes on.")
         raise
+    finally:
+        threading.excepthook = before
+
+
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """What a full disk raised, where that is behind an error that no message was made of yet."""
+    while error is not None and not isinstance(error, UserError):
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
