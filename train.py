@@ -6,13 +6,15 @@ from bert_lightning import cli
 from bert_lightning.config import TrainConfig
 from bert_lightning.report import report
 from bert_lightning.training.run import fit
+from bert_lightning.training.run_folder import crash_report
 
 
 def train(config: TrainConfig) -> None:
     """One run: trains, then writes and prints what came of it."""
     result = fit(config)
     if result.is_main:
-        print(report(result))
+        with crash_report(Path(config.run_dir)):
+            print(report(result))
 
 
 if __name__ == "__main__":
