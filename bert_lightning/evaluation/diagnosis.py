@@ -125,9 +125,9 @@ def _plateau(record: RunRecord) -> Check | None:
         tries.insert(0, f"go on, with a higher trainer.max_steps{falls}")
     finding = None
     if best > floor - MARGIN:
-        finding = "the model knows how frequent words are, and nothing of their context"
+        finding = "the words are told no better than by their frequency alone"
         if best > floor + MARGIN:
-            finding = "the model does not even know how frequent words are"
+            finding = "the words are told worse than by their frequency alone"
     return Check(
         "plateau",
         f"lowest validation MLM loss {best:.3f}, at step {step:,}",
