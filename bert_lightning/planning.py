@@ -31,7 +31,7 @@ _STATE = {
     "gradients": "gradients",
     "optimizer": "Adam's two moments",
     "copies": "weights cast or gathered",
-    "communication": "ddp's buckets",
+    "communication": "buckets of gradients",
 }
 _ACTIVATIONS = {
     "embeddings": ("embeddings", "length"),

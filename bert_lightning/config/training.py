@@ -27,6 +27,7 @@ class StrategyName(Enum):
     auto = "auto"
     ddp = "ddp"
     fsdp = "fsdp"
+    deepspeed = "deepspeed"
 
 
 class LoggerName(Enum):
@@ -118,7 +119,8 @@ class StrategyConfig:
     """How several devices share the work; the strategies are Lightning's own."""
 
     name: StrategyName = StrategyName.auto
-    """`auto` is one device, or ddp where there are more."""
+    """`auto` is one device, or ddp where there are more; fsdp and deepspeed divide among GPUs what
+    each device would hold of the model's state."""
 
 
 @dataclass

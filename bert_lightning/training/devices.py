@@ -3,11 +3,12 @@
 import logging
 import os
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 
-from bert_lightning.config import StrategyName, TrainConfig
+from bert_lightning.config import OptimizerName, StrategyName, TrainConfig
 from bert_lightning.data.batches import Share
 from bert_lightning.errors import UserError, did_you_mean
 from bert_lightning.training.memory import USABLE, known_vocab_size, memory
@@ -28,6 +29,11 @@ _PRECISIONS = (
     "bf16",
     "64",
 )
+_DIVIDING = {
+    StrategyName.fsdp: ("auto", "32-true", "bf16-mixed", "bf16-true", "16-true", "32", "bf16"),
+    StrategyName.deepspeed: ("auto", "32-true", "bf16-mixed", "32", "bf16"),
+}
+"""The strategies that divide a model's state, all of them on CUDA, and the precisions they have."""
 _SHARE_OF_HOST = 0.5
 """The share of the host's free memory that a run may take; others live there too."""
 
@@ -82,6 +88,11 @@ def find_devices(config: TrainConfig) -> Devices:
     if wanted == "cpu" and devices in ("auto", -1):
         devices = 1
     check_supported(config, wanted)
+    if config.strategy.name is StrategyName.deepspeed and not find_spec("deepspeed"):
+        raise UserError(
+            "strategy=deepspeed needs DeepSpeed, which is not installed: "
+            "pip install 'bert-lightning[deepspeed]'; strategy=fsdp needs nothing more"
+        )
     return Devices(wanted, devices, count, config.trainer.num_nodes)
 
 
@@ -120,11 +131,33 @@ def check_supported(config: TrainConfig, accelerator: str) -> None:
             f"trainer.precision={precision} needs a GPU, and this run is on the CPU; "
             "use trainer.precision=bf16-mixed"
         )
-    if config.strategy.name is StrategyName.fsdp and accelerator not in ("gpu", "cuda"):
+    if config.strategy.name in _DIVIDING:
+        _check_dividing(config, accelerator)
+
+
+def _check_dividing(config: TrainConfig, accelerator: str) -> None:
+    name, precision = config.strategy.name, config.trainer.precision
+    if accelerator not in ("gpu", "cuda"):
         raise UserError(
-            f"strategy=fsdp shards a model over CUDA GPUs, and this run is on {accelerator} with "
-            f"{torch.cuda.device_count()} GPUs found; strategy=ddp shares the work among CPU "
-            "processes"
+            f"strategy={name.value} divides a model's state among CUDA GPUs, and this run is on "
+            f"{accelerator} with {torch.cuda.device_count()} GPUs found; strategy=ddp shares the "
+            "work among CPU processes"
+        )
+    if precision not in _DIVIDING[name]:
+        raise UserError(
+            f"trainer.precision={precision} does not go with strategy={name.value}, which has "
+            f"{', '.join(_DIVIDING[name])}; use trainer.precision=bf16-mixed, or strategy=ddp"
+        )
+    if name is StrategyName.deepspeed and config.optim.optimizer is OptimizerName.muon:
+        raise UserError(
+            "optim.optimizer=muon does not go with strategy=deepspeed, which lays all matrices end "
+            "to end and cuts them anywhere; use optim=adamw, or strategy=fsdp"
+        )
+    by_value = config.trainer.gradient_clip_algorithm == "value"
+    if name is StrategyName.deepspeed and by_value and config.trainer.gradient_clip_val:
+        raise UserError(
+            "trainer.gradient_clip_algorithm=value does not go with strategy=deepspeed, which "
+            "clips gradients by their norm alone; use norm, or strategy=fsdp"
         )
 
 

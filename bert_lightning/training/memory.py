@@ -14,9 +14,9 @@ The activations are counted from the layers' code, per token, in vectors of `h` 
 * in buckets, the softmax and its dropout mask: `2 H l`; a flash kernel keeps none.
 
 The tests hold this against what models keep on CPU in every precision. What is CUDA's alone, the
-flash kernel and masks of one byte, and what ddp and fsdp add, follows from their code and has not
-been measured. Left out, as below a hundredth in large models: the statistics of norms, and rotary
-angles. What compiled blocks keep is torch's choice; for them this is a rough figure.
+flash kernel and masks of one byte, and what the strategies add, follows from their code and has
+not been measured. Left out, as below a hundredth in large models: the statistics of norms, and
+rotary angles. What compiled blocks keep is torch's choice; for them this is a rough figure.
 """
 
 from dataclasses import dataclass, fields
@@ -37,6 +37,8 @@ from bert_lightning.model.objective import CHUNK
 USABLE = 0.9
 """The share of a GPU's memory that is planned with; the rest is for the CUDA context, libraries'
 workspaces and gaps between allocations."""
+ZERO_BUCKET = 200_000_000
+"""Gradients in one of DeepSpeed's two buffers, by Lightning's default."""
 UNKNOWN_VOCAB_SIZE = 30_522
 """Words, where neither the model's nor the tokenizer's options say how many: as in BERT."""
 
@@ -137,9 +139,10 @@ class Memory:
     optimizer: float
     """Adam's two moments."""
     copies: float
-    """Weights in the type of the products; with fsdp, the parts that are gathered for use."""
+    """Weights in the type of the products; with fsdp, the parts that are gathered for use; with
+    deepspeed also the share of the weights that the optimiser works on."""
     communication: float
-    """The buckets in which ddp adds gradients up."""
+    """The buckets in which ddp and deepspeed add gradients up."""
     head: float
     """While the MLM head is at work: the vocabulary's gradients, and chunks of logits."""
     sequence: Activations
@@ -169,29 +172,35 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
 
     With fsdp (Zhao et al., 2023, https://arxiv.org/abs/2304.11277) a device has its part of
     weights, gradients and moments, and gathers in whole: all that is outside the blocks, and of
-    the blocks the one at work and the next, each with its gradients.
+    the blocks the one at work and the next, each with its gradients. With deepspeed, at ZeRO's
+    stage 2, it has all weights, and its part of the rest.
     """
     model, precision = config.model, config.trainer.precision
     counted = count_parameters(model, vocab_size)
     parameter, _, product = widths(precision)
     in_blocks = counted.attention + counted.feed_forward
-    sharded = config.strategy.name is StrategyName.fsdp
-    held = parameter * counted.total / (world_size if sharded else 1)
-    if sharded:
+    weights = gradients = float(parameter * counted.total)
+    copies = float(product * (in_blocks + counted.pooler) * (product != parameter))
+    communication = gradients if world_size > 1 else 0.0
+    if config.strategy.name is StrategyName.fsdp:
+        weights = gradients = weights / world_size
         outside = counted.total - in_blocks
-        copies = product * (2 * outside + 4 * in_blocks / model.num_hidden_layers)
-    else:
-        copies = product * (in_blocks + counted.pooler) * (product != parameter)
+        copies = 2 * parameter * outside + 4 * product * in_blocks / model.num_hidden_layers
+        communication = 0.0
+    elif config.strategy.name is StrategyName.deepspeed:
+        gradients /= world_size
+        copies += gradients
+        communication = 2 * parameter * ZERO_BUCKET
     vocabulary = vocab_size * model.hidden_size
     probability = max(
         config.data.masking.mask_probability, config.data.masking.mask_probability_end or 0
     )
     return Memory(
-        weights=held,
-        gradients=held,
-        optimizer=2 * held,
+        weights=weights,
+        gradients=gradients,
+        optimizer=2 * gradients,
         copies=copies,
-        communication=held if world_size > 1 and not sharded else 0,
+        communication=communication,
         head=2 * vocabulary * (parameter + product * (product != parameter))
         + 2 * CHUNK * vocab_size * product,
         sequence=activations(model, config.data.max_length, probability, precision, on_gpu),

@@ -21,6 +21,7 @@ from bert_lightning.training.clock import Clock
 from bert_lightning.training.optim import build_optimizer, build_schedule, follow_config
 from bert_lightning.training.progress import Curves, loops_at, pack_curves, unpack_curves
 from bert_lightning.training.scores import HeldOutScores, Scores, take
+from bert_lightning.training.strategies import gradient_norm, shard
 
 
 class PretrainingModule(L.LightningModule):
@@ -68,6 +69,10 @@ class PretrainingModule(L.LightningModule):
         self.validation_due = self.finished = False
         """What the next checkpoint says: is the validation of its step to come; is it the last."""
 
+    def configure_model(self) -> None:
+        if self.device_mesh is not None:  # the strategy is one that divides the model
+            shard(self.model, self.device_mesh, self.config.trainer.precision)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         fused = not self.config.trainer.precision.startswith("16")
         optimizer = build_optimizer(self.model, self.config.optim, fused)
@@ -90,8 +95,7 @@ class PretrainingModule(L.LightningModule):
         It is taken once a step: the guard, the clipping and the curve ask for it.
         """
         if self._gradient_norm is None:
-            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-            self._gradient_norm = nn.utils.get_total_norm(gradients)
+            self._gradient_norm = gradient_norm(self.model, self.trainer.strategy)
         return self._gradient_norm
 
     def configure_gradient_clipping(
@@ -120,8 +124,7 @@ class PretrainingModule(L.LightningModule):
     def on_train_batch_start(self, batch: PretrainBatch, batch_idx: int) -> None:
         # Dropout is a function of the seed, the step and the rank, as the batches are.
         micro_batch = batch_idx % self.trainer.accumulate_grad_batches
-        if micro_batch == 0:
-            self._gradient_norm = None
+        self._gradient_norm = None
         place = (self.global_step, micro_batch, self.global_rank)
         torch.manual_seed(torch_seed(self.config.drawn_seed, Stream.dropout, *place))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import StrategyConfig, TrainConfig
 from bert_lightning.data.batches import Share, TrainingBatches
 from bert_lightning.data.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
@@ -90,7 +90,7 @@ def _quiet(config: TrainConfig) -> TrainConfig:
         limit_val_batches=0,
         max_time=None,
     )
-    return replace(config, trainer=trainer, logger=None)
+    return replace(config, trainer=trainer, strategy=StrategyConfig(), logger=None)
 
 
 def _example(module: PretrainingModule, batch: PretrainBatch, tokenizer: Tokenizer) -> Example:

@@ -98,6 +98,12 @@ def newest_good(run_dir: Path, before: float = math.inf) -> Earlier | None:
         about = checkpoint["bert_lightning"]
         if "progress" not in about:
             raise UserError(f"{path} holds a model but not how far its run has come")
+        if "optimizer_states" not in checkpoint:
+            raise UserError(
+                f"{path} has no state of an optimiser, which strategy=deepspeed keeps in a form of "
+                f"its own: it cannot be gone on from; init_from={path} starts a new run from its "
+                "weights"
+            )
         return Earlier(path, checkpoint["global_step"], about, tuple(damaged))
     if damaged:
         raise UserError(

@@ -28,6 +28,7 @@ from bert_lightning.training.run_folder import crash_report, held, shown, write_
 from bert_lightning.training.saving import require_room
 from bert_lightning.training.seed import with_seed
 from bert_lightning.training.stops import StopSignals
+from bert_lightning.training.strategies import gathered
 from bert_lightning.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -126,10 +127,11 @@ def _fit(config: TrainConfig, earlier: Earlier | None) -> FitResult:
             )
             if config.test:
                 trainer.test(module, datamodule=run.data, verbose=False)
+            model = gathered(module.model)
     return FitResult(
         config=config,
         corpus=corpus,
-        model=module.model,
+        model=model,
         floors=validation_floors,
         statistics=counted,
         curves=module.curves,

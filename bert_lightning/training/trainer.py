@@ -8,12 +8,10 @@ from pathlib import Path
 import lightning as L  # noqa: N812
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 
-from bert_lightning.config import LoggerName, StrategyName, TrainConfig
+from bert_lightning.config import LoggerName, TrainConfig
 from bert_lightning.data.batches import Share
 from bert_lightning.data.floors import Floors
-from bert_lightning.model.bert import Block
 from bert_lightning.training.callbacks import LossProgress, ValidateAtTheEnd
 from bert_lightning.training.checkpoints import VerifiedCheckpointIO
 from bert_lightning.training.devices import Devices
@@ -23,6 +21,7 @@ from bert_lightning.training.progress import unpack_curves
 from bert_lightning.training.resume import Earlier
 from bert_lightning.training.saving import SaveCheckpoints
 from bert_lightning.training.stops import Agreement, StopSignals
+from bert_lightning.training.strategies import build_strategy
 
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)  # their greetings and tips
@@ -66,7 +65,7 @@ def build_trainer(
         **options,
         accelerator=devices.accelerator,
         devices=devices.devices,
-        strategy=_strategy(config, devices),
+        strategy=build_strategy(config, devices),
         max_steps=steps,
         max_epochs=-1,
         accumulate_grad_batches=share.accumulation,
@@ -84,15 +83,6 @@ def build_trainer(
 
 def _nothing() -> None:
     pass
-
-
-def _strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
-    name = config.strategy.name
-    if name is StrategyName.auto and devices.world_size == 1:
-        return "auto"
-    if name is StrategyName.fsdp:
-        return FSDPStrategy(auto_wrap_policy={Block})
-    return DDPStrategy(process_group_backend="gloo" if devices.accelerator == "cpu" else None)
 
 
 def _logger(config: TrainConfig, earlier: Earlier | None) -> Logger | bool:

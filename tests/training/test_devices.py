@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from bert_lightning.config import StrategyConfig, StrategyName, TrainConfig, TrainerConfig
+from bert_lightning.config import (
+    OptimConfig,
+    OptimizerName,
+    StrategyConfig,
+    StrategyName,
+    TrainConfig,
+    TrainerConfig,
+)
 from bert_lightning.errors import UserError
 from bert_lightning.training.devices import (
     Devices,
@@ -81,11 +88,55 @@ def test_nodes_multiply() -> None:
     assert devices.world_size == 6
 
 
-def test_fsdp_on_cpu_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def divided(name: str, **options: Any) -> TrainConfig:
+    return replace(config(2, **options), strategy=StrategyConfig(StrategyName[name]))
+
+
+@pytest.mark.parametrize("name", ["fsdp", "deepspeed"])
+def test_dividing_a_model_on_cpu_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     gpus(monkeypatch, 0)
-    wanted = replace(config(2), strategy=StrategyConfig(StrategyName.fsdp))
-    with pytest.raises(UserError, match="CUDA GPUs"):
+    with pytest.raises(UserError, match=f"strategy={name} .* CUDA GPUs"):
+        find_devices(divided(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("fsdp", {"precision": "64-true"}, "precision=64-true does not go with strategy=fsdp"),
+        ("fsdp", {"precision": "16-mixed"}, "precision=16-mixed .* 32-true, bf16-mixed"),
+        ("deepspeed", {"precision": "bf16-true"}, "precision=bf16-true .* strategy=deepspeed"),
+        (
+            "deepspeed",
+            {"gradient_clip_val": 1.0, "gradient_clip_algorithm": "value"},
+            "gradient_clip_algorithm=value .* strategy=fsdp",
+        ),
+    ],
+)
+def test_what_goes_with_no_divided_model(
+    monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any], expected: str
+) -> None:
+    gpus(monkeypatch, 2)
+    with pytest.raises(UserError, match=expected):
+        find_devices(divided(name, **options))
+    assert find_devices(divided("fsdp", gradient_clip_algorithm="value")).count == 2
+
+
+def test_deepspeed_updates_no_matrix_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 2)
+    wanted = replace(divided("deepspeed"), optim=OptimConfig(OptimizerName.muon, weight_decay=0.0))
+    with pytest.raises(UserError, match=r"optimizer=muon .* strategy=fsdp"):
         find_devices(wanted)
+
+
+def test_deepspeed_has_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 2)
+    monkeypatch.setattr("bert_lightning.training.devices.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install 'bert-lightning\[deepspeed\]'"):
+        find_devices(divided("deepspeed"))
+    monkeypatch.setattr("bert_lightning.training.devices.find_spec", lambda name: name)
+    assert find_devices(divided("deepspeed")).world_size == 2
 
 
 @pytest.mark.parametrize(

@@ -186,15 +186,18 @@ def test_a_number_takes_its_width_in_weights_gradients_and_twice_in_adam() -> No
 
 
 def test_strategies_differ_in_what_a_device_holds() -> None:
-    one, ddp, fsdp = (
+    one, ddp, fsdp, deepspeed = (
         memory(run_of(strategy), VOCAB, world, on_gpu=True)
-        for strategy, world in (("auto", 1), ("ddp", 8), ("fsdp", 8))
+        for strategy, world in (("auto", 1), ("ddp", 8), ("fsdp", 8), ("deepspeed", 8))
     )
     assert ddp.state == one.state + one.gradients
     assert memory(run_of("auto"), VOCAB, 8, on_gpu=True) == ddp
     assert fsdp.optimizer == one.optimizer / 8
+    assert fsdp.weights == one.weights / 8
     assert fsdp.copies > 0
-    assert one.sequence == ddp.sequence == fsdp.sequence
+    assert deepspeed.weights == one.weights
+    assert deepspeed.optimizer == 2 * deepspeed.gradients == one.optimizer / 8
+    assert one.sequence == ddp.sequence == fsdp.sequence == deepspeed.sequence
 
 
 def test_flash_keeps_no_attention_weights() -> None:

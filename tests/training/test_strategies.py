@@ -1,0 +1,295 @@
+"""Many devices: real processes, started by each launcher, take the steps of one device."""
+
+import csv
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+
+from bert_lightning import cli
+from bert_lightning.batch import CHECKPOINT_FORMAT
+from bert_lightning.config import StrategyConfig, StrategyName, TrainConfig
+from bert_lightning.errors import UserError
+from bert_lightning.training.devices import Devices
+from bert_lightning.training.replay import replay
+from bert_lightning.training.resume import newest_good
+from bert_lightning.training.strategies import ShardedStrategy, build_strategy
+
+ROOT = Path(__file__).parents[2]
+PYTHON = [sys.executable]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+TRAIN, WITHOUT_CUDA = (str(ROOT / path) for path in ("train.py", "tests/training/without_cuda.py"))
+FSDP = ["strategy=fsdp", "trainer.devices=2"]
+DOCUMENTED = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
+TORCHRUN_SAYS = {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+SLURM_SAYS = {"SLURM_JOB_NAME": "bert", "SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2"}
+
+
+def start(command: list[str], run_dir: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*command, f"hydra.run.dir={run_dir}"],
+        cwd=run_dir.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def end(*processes: subprocess.Popen[str]) -> None:
+    """Waits for them; one of them, and only one, speaks for the run."""
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), "".join(outputs)
+    assert "".join(outputs).count("fill-in     ") == 3
+
+
+def train(run_dir: Path, overrides: list[str], **environment: str) -> Path:
+    end(start([*PYTHON, WITHOUT_CUDA, *overrides], run_dir, **environment))
+    return run_dir
+
+
+def curves(run_dir: Path) -> dict[str, list[float]]:
+    """Logged values of losses and gradients by name."""
+    with (run_dir / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name.endswith(("loss", "accuracy", "gradient_norm"))]
+    return {name: [float(row[name]) for row in rows if row[name]] for name in names}
+
+
+def last(run_dir: Path) -> dict[str, Any]:
+    return torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def assert_same_state(run: Path, other: Path) -> None:
+    """Weights, the optimiser's state and the losses agree, but for fp64's rounding."""
+    one, two = last(run), last(other)
+    for part in ("state_dict", "optimizer_states"):
+        torch.testing.assert_close(two[part], one[part], rtol=0, atol=1e-9)
+    assert curves(other).keys() == curves(run).keys()
+    for name, values in curves(run).items():
+        assert curves(other)[name] == pytest.approx(values, rel=0, abs=1e-9), name
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def options(small_run: Callable[..., list[str]]) -> list[str]:
+    return small_run(
+        "logger=csv", "data.micro_batch_size=4", "trainer.gradient_clip_val=0.05",
+        "trainer.val_check_interval=6", "callbacks.save_every_n_steps=3", "arch=modern",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def on_one_device(folder: Path, options: list[str]) -> Path:
+    return train(folder / "one", options, DOUBLE="1")
+
+
+@pytest.fixture(scope="module")
+def divided(folder: Path, options: list[str]) -> Path:
+    return train(folder / "divided", [*options, *FSDP], DOUBLE="1")
+
+
+@pytest.mark.slow
+def test_a_divided_model_takes_the_steps_of_one_device(on_one_device: Path, divided: Path) -> None:
+    assert_same_state(on_one_device, divided)
+    norms = curves(on_one_device)["train/gradient_norm"]
+    assert len(norms) == 6
+    assert min(norms) > 0.05  # every step was clipped
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("on_one_device", FSDP), ("divided", ["strategy=auto", "trainer.devices=1"])],
+    ids=["one device, then fsdp", "fsdp, then one device"],
+)
+def test_a_run_goes_on_under_another_strategy(
+    request: pytest.FixtureRequest,
+    on_one_device: Path,
+    tmp_path: Path,
+    options: list[str],
+    before: str,
+    after: list[str],
+) -> None:
+    half = tmp_path / "half"
+    shutil.copytree(request.getfixturevalue(before), half, symlinks=True)
+    for name in ("last.ckpt", "best.ckpt", "step=000006.ckpt", "step=000006.ckpt.json"):
+        (half / "checkpoints" / name).unlink()
+    train(half, [*options, *after, f"resume={half}"], DOUBLE="1")
+    assert_same_state(on_one_device, half)
+
+
+@pytest.mark.slow
+def test_a_step_of_a_divided_model_is_replayed_on_one_device(divided: Path) -> None:
+    examples = replay(divided, 5).examples
+    masked = sum(example.masked for example in examples)
+    loss = sum(example.mlm_loss * example.masked for example in examples) / masked
+    assert loss == pytest.approx(curves(divided)["train/mlm_loss"][4], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_blocks_gathered_in_bf16_compute_what_autocast_does(
+    options: list[str], tmp_path: Path
+) -> None:
+    bf16 = [*options, "trainer.precision=bf16-mixed", "trainer.devices=2"]
+    ddp = train(tmp_path / "ddp", [*bf16, "strategy=ddp"])
+    fsdp = train(tmp_path / "fsdp", [*bf16, "strategy=fsdp"])
+    # Gradients of micro-batches are added up in another order.
+    assert curves(fsdp)["train/loss"] == pytest.approx(curves(ddp)["train/loss"], abs=1e-3)
+    assert curves(fsdp)["train/loss"][0] == curves(ddp)["train/loss"][0]
+    assert last(fsdp)["state_dict"]["model.nsp_head.weight"].dtype is torch.float32
+
+
+@pytest.mark.slow
+def test_deepspeed_takes_the_steps_of_one_device(options: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed")
+    # With so large an eps an update is the gradient times a constant: its size counts.
+    given = [*options, "optim.eps=1e3", "optim.lr=1e3", "optim.weight_decay=0"]
+    one = train(tmp_path / "one", given)
+    deepspeed = [*given, "strategy=deepspeed", "trainer.devices=2"]
+    two = train(tmp_path / "two", deepspeed, DS_ACCELERATOR="cpu")
+    for name, values in curves(one).items():
+        assert curves(two)[name] == pytest.approx(values, rel=1e-4, abs=1e-5), name
+    torch.testing.assert_close(last(two)["state_dict"], last(one)["state_dict"])
+    with pytest.raises(UserError, match="no state of an optimiser"):
+        newest_good(two)
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def by_lightning(folder: Path, small_run: Callable[..., list[str]]) -> Path:
+    overrides = small_run("logger=csv", "trainer.devices=2")
+    end(start([*PYTHON, TRAIN, *overrides], folder / "lightning"))
+    return folder / "lightning"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["torchrun", "torchrun on two nodes", "SLURM"])
+def test_launchers_start_the_same_run(
+    small_run: Callable[..., list[str]], by_lightning: Path, tmp_path: Path, launcher: str
+) -> None:
+    overrides, run_dir, port = small_run("logger=csv"), tmp_path / "run", free_port()
+    two_nodes = [TRAIN, *overrides, "trainer.num_nodes=2", "trainer.devices=1"]
+    if launcher == "torchrun":
+        alone = ["--standalone", "--nproc_per_node=2", TRAIN, *overrides, "trainer.devices=2"]
+        end(start([*TORCHRUN, *alone], run_dir))
+    elif launcher == "SLURM":
+        job = {
+            "SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "bert", "SLURM_NTASKS": "2",
+            "SLURM_NTASKS_PER_NODE": "1", "SLURM_NNODES": "2", "SLURM_NODELIST": "127.0.0.1",
+            "SLURM_LOCALID": "0", "MASTER_PORT": port,
+        }  # fmt: skip
+        tasks = [{**job, "SLURM_PROCID": rank, "SLURM_NODEID": rank} for rank in "01"]
+        end(*[start([*PYTHON, *two_nodes], run_dir, **task) for task in tasks])
+    else:
+        where = ["--nnodes=2", "--nproc_per_node=1", "--master_addr=127.0.0.1"]
+        where.append(f"--master_port={port}")
+        nodes = [[*where, f"--node_rank={rank}", *two_nodes] for rank in range(2)]
+        end(*[start([*TORCHRUN, *node], run_dir) for node in nodes])
+    assert curves(run_dir) == curves(by_lightning)
+    assert len(curves(run_dir)["train/loss"]) == 6
+
+
+@pytest.mark.slow
+def test_losses_of_one_two_and_four_processes_agree_over_fifty_steps(
+    small_run: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    overrides = small_run(
+        "logger=csv", "trainer.max_steps=50", "trainer.val_check_interval=50",
+        "trainer.enable_checkpointing=false",
+    )  # fmt: skip
+    losses = {}
+    for count in (1, 2, 4):
+        run_dir = tmp_path / str(count)
+        end(start([*PYTHON, TRAIN, *overrides, f"trainer.devices={count}"], run_dir))
+        losses[count] = curves(run_dir)["train/loss"]
+        assert len(losses[count]) == 50
+    assert losses[1][-1] < losses[1][0] - 0.1
+    for count in (2, 4):
+        assert losses[count] == pytest.approx(losses[1], rel=0, abs=1e-5)
+
+
+def test_the_documented_commands_are_right() -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", DOCUMENTED, re.DOTALL)
+    commands = [
+        shlex.split(line.partition("train.py")[2])
+        for block in blocks
+        for line in block.replace("\\\n", " ").splitlines()
+        if "train.py" in line
+    ]
+    assert len(commands) == 3
+    for overrides in commands:
+        own = [override for override in overrides if not override.startswith("hydra.")]
+        trainer = cli.compose(ROOT / "conf", ["run_dir=.", *own]).trainer
+        assert (trainer.num_nodes, trainer.devices) in {(1, 2), (4, 8)}
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "expected"),
+    [("auto", 2, DDPStrategy), ("ddp", 1, DDPStrategy), ("fsdp", 2, ShardedStrategy)],
+)
+def test_strategies_by_name(name: str, count: int, expected: type) -> None:
+    config = TrainConfig(strategy=StrategyConfig(StrategyName[name]))
+    assert type(build_strategy(config, Devices("cpu", count, count, 1))) is expected
+
+
+def test_one_device_needs_no_strategy() -> None:
+    assert build_strategy(TrainConfig(), Devices("cpu", 1, 1, 1)) == "auto"
+
+
+@pytest.mark.parametrize(
+    ("says", "devices", "expected"),
+    [
+        (TORCHRUN_SAYS, (1, 1), "torchrun started 2 .* trainer.num_nodes=1 trainer.devices=2 goes"),
+        (TORCHRUN_SAYS, (1, 2), "torchrun started 2 .* trainer.num_nodes=1 trainer.devices=2 goes"),
+        (SLURM_SAYS, (2, 1), "SLURM started 4 .* trainer.num_nodes=2 trainer.devices=2 goes"),
+        (SLURM_SAYS, (4, 1), "SLURM started 4 .* trainer.num_nodes=2 trainer.devices=2 goes"),
+        ({"SLURM_NTASKS": "1"}, (2, 1), "SLURM started 1 .* trainer.num_nodes=1 trainer.devices=1"),
+        ({"SLURM_NTASKS": "4"}, (4, 1), "give --ntasks-per-node instead of --ntasks"),
+    ],
+)
+def test_other_processes_than_the_options_say(
+    monkeypatch: pytest.MonkeyPatch, says: dict[str, str], devices: tuple[int, int], expected: str
+) -> None:
+    for name, value in says.items():
+        monkeypatch.setenv(name, value)
+    count, nodes = devices
+    with pytest.raises(UserError, match=expected):
+        build_strategy(TrainConfig(), Devices("cpu", count, count, nodes))
+
+
+@pytest.mark.parametrize("says", [TORCHRUN_SAYS, {**SLURM_SAYS, "SLURM_NTASKS": "2"}])
+def test_as_many_processes_as_the_options_say(
+    monkeypatch: pytest.MonkeyPatch, says: dict[str, str]
+) -> None:
+    for name, value in says.items():
+        monkeypatch.setenv(name, value)
+    assert isinstance(build_strategy(TrainConfig(), Devices("cpu", 2, 2, 1)), DDPStrategy)
+
+
+def test_without_an_optimisers_state_no_run_goes_on(tmp_path: Path) -> None:
+    about = {"format": CHECKPOINT_FORMAT, "progress": {}}
+    path = tmp_path / "checkpoints" / "step=000003.ckpt"
+    path.parent.mkdir()
+    torch.save({"state_dict": {}, "global_step": 3, "bert_lightning": about}, path)
+    with pytest.raises(UserError, match=r"strategy=deepspeed .* init_from="):
+        newest_good(tmp_path)
