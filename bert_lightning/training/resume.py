@@ -107,8 +107,8 @@ def newest_good(run_dir: Path, before: float = math.inf) -> Earlier | None:
         return Earlier(path, checkpoint["global_step"], about, tuple(damaged))
     if damaged:
         raise UserError(
-            f"all {len(damaged)} checkpoints in {run_dir} are corrupt; hydra.run.dir=FOLDER starts "
-            "anew"
+            f"all {len(damaged)} checkpoints in {shown(run_dir)} are corrupt; hydra.run.dir=FOLDER "
+            "starts anew"
         )
     return None
 
@@ -135,7 +135,8 @@ def require_same_run(
         )
     if vocab_size != earlier.about["vocab_size"]:
         raise UserError(
-            f"{where} has {earlier.about['vocab_size']} rows for words, and this model {vocab_size}"
+            f"{where} has {earlier.about['vocab_size']} rows for words, and this model "
+            f"{vocab_size}: use model.vocab_size={earlier.about['vocab_size']}"
         )
     changes = _changes(earlier, config, corpus)
     for name, reason in _FIXED.items():
@@ -174,11 +175,14 @@ def require_more(earlier: Earlier, config: TrainConfig, steps: int) -> None:
 def _changes(earlier: Earlier, config: TrainConfig, corpus: PreparedCorpus) -> list[str]:
     before = dict(_leaves(earlier.about["config"]))
     now = dict(_leaves(to_plain(asdict(config))))
+    free = set(_FREE)
+    if 0 < config.trainer.max_steps <= earlier.step:
+        free.add("trainer.max_steps")  # it is complete then, and told so
     changes = [
         f"{name}={now.get(name)}, and it was {before.get(name)}"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
-        and not any(name == option or name.startswith(f"{option}.") for option in _FREE)
+        and not any(name == option or name.startswith(f"{option}.") for option in free)
     ]
     if corpus.key != earlier.about["corpus_key"]:
         changes.append(

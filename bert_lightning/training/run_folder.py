@@ -71,7 +71,7 @@ def _held_by(run_dir: Path) -> str:
     except (OSError, ValueError, KeyError):
         who = "another process"
     return (
-        f"{run_dir} is in use by a run ({who}): wait for its end, or stop it; "
+        f"{shown(run_dir)} is in use by a run ({who}): wait for its end, or stop it; "
         "hydra.run.dir=FOLDER starts another"
     )
 

@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from bert_lightning.errors import UserError
+from bert_lightning.errors import UserError, writing
 from bert_lightning.pretrained.checkpoints import (
     BEST,
     LAST,
@@ -44,7 +45,11 @@ class SaveCheckpoints(Checkpoint):
         self.top_k = top_k
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:  # what goes on may have been killed right after its last save
+        if trainer.is_global_zero:
+            with writing("checkpoints", self.folder, "hydra.run.dir"):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                TemporaryFile(dir=self.folder).close()
+            # What goes on may have been killed right after its last save.
             tidy(self.folder, self.top_k, self.damaged)
 
     def on_train_batch_start(
