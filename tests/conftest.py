@@ -124,3 +124,9 @@ def save_hf() -> Callable[..., Path]:
         return folder
 
     return save
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record-golden", action="store_true", help="write the committed losses down anew"
+    )

@@ -35,11 +35,12 @@ class Run:
         **environment: str,
     ) -> None:
         self.folder = folder
-        outputs = [NamedTemporaryFile(dir=folder.parent, delete=False) for _ in range(2)]  # noqa: SIM115
+        self.cwd = folder.parent
+        outputs = [NamedTemporaryFile(dir=self.cwd, delete=False) for _ in range(2)]  # noqa: SIM115
         self._outputs = [Path(output.name) for output in outputs]
         self.process = subprocess.Popen(
             [sys.executable, str(script), *arguments],
-            cwd=folder.parent,
+            cwd=self.cwd,
             env={
                 **os.environ,
                 "OMP_NUM_THREADS": "1",

@@ -51,8 +51,8 @@ def stopped(run: Run, number: signal.Signals) -> tuple[int, str]:
     assert len(found) == 1, run.stderr
     assert "Traceback" not in run.stderr
     step, file, more = found[0]
-    assert Path(file) == checkpoint(run.folder, int(step))
-    assert torch.load(file, weights_only=True)["global_step"] == int(step)
+    assert run.cwd / file == checkpoint(run.folder, int(step))
+    assert torch.load(run.cwd / file, weights_only=True)["global_step"] == int(step)
     assert not run.processes()
     return int(step), more
 
@@ -308,7 +308,7 @@ def test_a_sweep_that_is_stopped_goes_on_with_the_job_that_was_stopped(
     run = start(tmp_path / "runs", *command, SLURM_JOB_ID="4711", **environment)
     run.until(lambda: "\nstep 1/160" in run.stdout)
     complete = re.findall(r"(\S+) is already complete at step (\d+)", run.stderr)
-    assert complete == [(str(sweep / "0"), "5")]
+    assert complete == [(f"runs/{sweep.name}/0", "5")]
     assert f"goes on from step {step}: " in run.stdout
     assert checkpoint(sweep / "1", 150).is_file()
     run.send(SIGUSR1)
