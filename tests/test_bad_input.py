@@ -4,20 +4,31 @@ The numbers are those of the project's table of mistakes. Each runs the command 
 does, in this process; a few start the real one.
 """
 
+import hashlib
 import logging
 import os
+import pickle
+import re
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from bert_lightning import cli
+from bert_lightning.batch import CHECKPOINT_FORMAT
 from bert_lightning.config import TrainConfig
+from bert_lightning.data.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
+from bert_lightning.pretrained.checkpoints import manifest_path
+from bert_lightning.training import run_folder
+from bert_lightning.training.module import PretrainingModule
 
 ROOT = Path(__file__).parents[1]
 PROSE = "It rained. We stayed in. They left.\n"
@@ -152,7 +163,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def arguments(overrides: str) -> list[str]:
-    """A run that would be short, if it ever began."""
+    """A run that would be short, if it ever began; or the resume of one, which has its options."""
+    if "resume=run" in overrides:
+        return overrides.split()
     run = ["hydra.run.dir=run", "data.cache_dir=cache", "logger=none", "data=builtin"]
     words = [*run, "trainer.max_steps=1", *overrides.split()]
     return sorted(words, key=lambda word: not word.startswith("-"))  # -m comes first
@@ -175,6 +188,17 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def assert_untouched(place: Path, before: dict[Path, bytes]) -> None:
+    """All files are what they were; only to the log something may have been added."""
+    after = contents(place)
+    assert not {path for path in after if path.name.startswith("crash")}
+    for path, content in before.items():
+        if path.name == "train.log":
+            assert after[path].startswith(content)
+        else:
+            assert after[path] == content, path
+
+
 @pytest.fixture
 def refusal(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -190,8 +214,7 @@ def refusal(
         assert err.startswith("error: ")
         assert err.count("\n") == 1
         assert "Traceback" not in out
-        after = contents(place)
-        assert {path: after.get(path) for path in before} == before
+        assert_untouched(place, before)
         return err.removeprefix("error: ").strip()
 
     return run
@@ -254,7 +277,10 @@ def test_row_27_more_gpus_than_there_are(
         ("data.masking.maskprobability=0.1", "did you mean 'mask_probability'?"),
         ("tokenizer.min_freq=2", "did you mean 'min_frequency'?"),
         ("model.hiden_size=8", "model has no key 'hiden_size'; did you mean 'hidden_size'?"),
-        ("objective.mlm=1", "objective has no key 'mlm'; it has mlm_weight, nsp_weight"),
+        (
+            "objective.mlm=1",
+            "objective has no key 'mlm'; it has mlm_weight, nsp_weight, unigram_start",
+        ),
         ("optim.lrr=1", "optim has no key 'lrr'; did you mean 'lr'?"),
         ("trainer.max_step=1", "trainer has no key 'max_step'; did you mean 'max_steps'?"),
         ("strategy.nam=ddp", "strategy has no key 'nam'; did you mean 'name'?"),
@@ -277,7 +303,7 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
         ("optim.lr=null", "optim.lr=null: expects a number"),
         ("data.micro_batch_size=x", "data.micro_batch_size=x: expects an integer or null"),
         ("data.hard_wrapped=maybe", "data.hard_wrapped=maybe: expects true or false"),
-        ("optim.optimizer=adm", "expects adam or adamw; did you mean 'adam'?"),
+        ("optim.optimizer=adm", "expects adam or adamw or muon; did you mean 'adam'?"),
         ("optim.lr=${foo}", "optim.lr: Interpolation key 'foo' not found"),
         ("optim=3", "optim=3: expects the name of a file in conf/optim"),
         ("logger=null", "logger=null: expects the name of a file in conf/logger or logger=none"),
@@ -363,4 +389,210 @@ def test_the_whole_process(
         assert run.returncode == 2
         assert run.stderr.startswith("error: model.hidden_size=128 is not divisible by ")
         assert run.stderr.count("\n") == 1
-    assert {path: contents(place).get(path) for path in before} == before
+    assert_untouched(place, before)
+
+
+SMALL = (
+    *("hydra.run.dir=run", "data=builtin", "data.cache_dir=cache", "logger=csv"),
+    *("model.hidden_size=32", "model.intermediate_size=64", "data.global_batch_size=8"),
+    *("trainer.accelerator=cpu", "trainer.max_steps=4", "trainer.limit_val_batches=1"),
+    *("callbacks.save_every_n_steps=2", "callbacks.save_top_k=0", "optim.lr=0.001"),
+)
+CHANGED = "trainer.accumulate_grad_batches=2 seed=3 optim.lr=0.5 data.masking.mask_probability=0.2"
+RESUMED = [
+    (10, "tokenizer.min_frequency=9", "the tokenizer of builtin (; is another than that of the ch"),
+    (18, "", "run is already complete at step 4; trainer.max_steps"),
+    (18, "trainer.max_steps=3", "run is already complete at step 4; trainer.max_steps"),
+    (
+        19,
+        f"data.global_batch_size=16 {CHANGED}",
+        "data.global_batch_size=16, and it was 8; trainer.accumulate_grad_batches=2, and it was "
+        "None; seed=3, and it was 0; optim.lr=0.5, and it was 0.001; "
+        "data.masking.mask_probability=0.2, and it was 0.15; allow_changes=true",
+    ),
+    (
+        19,
+        "data=text data.path=notes.txt tokenizer.path=run/tokenizer.json",
+        "the corpus is text (notes.txt; and it was builtin; allow_changes=true",
+    ),
+    (
+        19,
+        "optim.optimizer=adam optim.weight_decay=0 allow_changes=true",
+        "optim.optimizer cannot change at a resume",
+    ),
+    (
+        22,
+        "model.hidden_size=64 model.num_hidden_layers=3",
+        "model.hidden_size=64, model.num_hidden_layers=3: the checkpoint; step=000004.ckpt is a "
+        "model of another architecture; model.hidden_size=32 model.num_hidden_layers=2",
+    ),
+    (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; on cpu with 0 GPUs found; strategy=ddp"),
+    (22, "model.vocab_size=2000", "rows for words, and this model 2000: use model.vocab_size="),
+    (33, "seed=-1", "seed=-1; between 0 and 4294967295"),
+]
+"""As `ROWS`, of a run that is there and is to go on."""
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of 4 steps in it, and the cache of its corpus."""
+    folder = tmp_path_factory.mktemp("trained")
+    run = subprocess.run(
+        [sys.executable, ROOT / "train.py", *SMALL],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+@pytest.fixture
+def there(trained: Path, place: Path) -> Path:
+    """The folder of that run, in this test's own place."""
+    shutil.copytree(trained, place, symlinks=True, dirs_exist_ok=True)
+    return place / "run"
+
+
+@pytest.mark.parametrize(
+    ("row", "overrides", "says"), RESUMED, ids=[f"{row} {options}" for row, options, _ in RESUMED]
+)
+def test_row_of_a_run_that_is_there(
+    refusal: Callable[[str], str], there: Path, row: int, overrides: str, says: str
+) -> None:
+    message = refusal(f"resume=run {overrides}")
+    for part in says.replace("{here}", str(there.parent)).split("; "):
+        assert part in message, row
+
+
+def checkpoint(run: Path, step: int = 4) -> Path:
+    return run / "checkpoints" / f"step={step:06d}.ckpt"
+
+
+def test_row_10_names_both_hashes(refusal: Callable[[str], str], there: Path) -> None:
+    message = refusal("resume=run tokenizer.min_frequency=9")
+    hashes = re.findall(r"\(([0-9a-f]{12})\)", message)
+    assert len(set(hashes)) == 2
+    own = load_tokenizer_text((there / "tokenizer.json").read_text()).to_str()
+    assert hashes[1] == hashlib.sha256(own.encode()).hexdigest()[:12]
+    assert "tokenizer.path=run/tokenizer.json" in message
+
+
+def test_row_20_all_checkpoints_are_damaged(refusal: Callable[[str], str], there: Path) -> None:
+    for step in (2, 4):
+        path = checkpoint(there, step)
+        path.write_bytes(path.read_bytes()[: 1000 * step])
+    message = refusal("resume=run")
+    assert "all 2 checkpoints in run are corrupt; hydra.run.dir=FOLDER starts anew" in message
+
+
+@pytest.mark.parametrize("foreign", [{"model": {}, "epoch": 3}, torch.ones(3)])
+def test_row_21_a_checkpoint_of_another_program(
+    refusal: Callable[[str], str], there: Path, foreign: object
+) -> None:
+    torch.save(foreign, checkpoint(there))
+    manifest_path(checkpoint(there)).unlink()
+    message = refusal("resume=run")
+    assert "step=000004.ckpt is not a checkpoint of bert-lightning: expected is a torch" in message
+    assert f"'state_dict' and 'bert_lightning' (format {CHECKPOINT_FORMAT})" in message
+    assert ("entries model, epoch" if isinstance(foreign, dict) else "a Tensor") in message
+
+
+class Trap:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return os.mkdir, ("sprung",)
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["pickle", "torch file"])
+def test_row_23_a_checkpoint_with_a_pickle_inside(
+    refusal: Callable[[str], str], there: Path, plain: bool
+) -> None:
+    path = checkpoint(there)
+    contents = {"state_dict": {}, "bert_lightning": {}, "extra": Trap()}
+    if plain:
+        path.write_bytes(pickle.dumps(contents))
+    else:
+        torch.save(contents, path)
+    manifest_path(path).unlink()
+    message = refusal("resume=run")
+    assert "step=000004.ckpt is refused: it holds Python objects, which can run code" in message
+    assert "weights_only" not in message
+    assert not Path("sprung").exists()
+
+
+def test_row_24_nothing_to_resume(refusal: Callable[[str], str], there: Path) -> None:
+    message = refusal("resume=absent")
+    assert message.startswith(f"resume=absent: there is no folder {there.parent}/absent; ")
+    assert message.endswith("or resume=auto")
+    shutil.rmtree(there / "checkpoints")
+    message = refusal("resume=run")
+    assert f"resume=run: there is no checkpoint in {there}/checkpoints; " in message
+    assert "or resume=auto, which starts where there is nothing yet" in message
+
+
+def test_row_25_a_folder_for_checkpoints_that_is_a_file(
+    refusal: Callable[[str], str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*_: object) -> None:
+        raise AssertionError("a step is made")
+
+    monkeypatch.setattr(PretrainingModule, "training_step", step)
+    (place / "run").mkdir()
+    (place / "run" / "checkpoints").write_text("mine")
+    message = refusal("resume=auto")
+    assert f"{place}/run/checkpoints" in message
+    assert "hydra.run.dir=FOLDER names another place" in message
+
+
+@pytest.mark.parametrize("resume", ["resume=run", ""], ids=["resumed", "new"])
+def test_row_26_a_disk_without_room_for_two_checkpoints(
+    refusal: Callable[[str], str], there: Path, monkeypatch: pytest.MonkeyPatch, resume: str
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=12_345))
+    if resume:
+        checkpoint(there).unlink()
+        message = refusal(resume)
+    else:
+        message = refusal("hydra.run.dir=other")
+    assert "12,345 bytes free, and two checkpoints of this model take " in message
+    needed = int(message.partition("model take ")[2].partition(":")[0].replace(",", ""))
+    if resume:
+        assert needed == pytest.approx(2 * checkpoint(there, 2).stat().st_size, rel=0.2)
+
+
+@pytest.mark.usefixtures("there")
+def test_row_32_two_runs_in_one_folder(
+    refusal: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "_WAIT_SECONDS", 0.2)
+    script = (
+        "import pathlib, sys; from bert_lightning.training.run_folder import held\n"
+        "with held(pathlib.Path('run')): print(flush=True), sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        for command in ("resume=run", "resume=auto", ""):
+            message = refusal(command)
+            holder = f"process {other.pid} on {socket.gethostname()}, since "
+            assert f"is in use by a run ({holder}" in message
+            assert "wait for its end, or stop it; hydra.run.dir=FOLDER starts another" in message
+        other.communicate()
+    assert "is already complete" in refusal("resume=run")
+
+
+@pytest.mark.usefixtures("there")
+def test_a_run_is_not_written_over(refusal: Callable[[str], str]) -> None:
+    message = refusal("")
+    assert message == (
+        "run holds a run at step 4 already: resume=run goes on with it, and hydra.run.dir=FOLDER "
+        "starts another"
+    )

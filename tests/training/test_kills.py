@@ -6,14 +6,16 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from forked import Forks, Run, until
+from forked import ROOT, Forks, Run, until
 from test_resume import assert_same, logged, state
 
 from bert_lightning.pretrained.checkpoints import (
@@ -239,6 +241,25 @@ def test_either_of_two_ranks_is_killed(options: Overrides, tmp_path: Path, fork:
     shown = curves(killed, "tensorboard")
     assert [step for step, _ in shown["train/mlm_loss"]] == list(range(1, steps + 1))
     assert_same(shown, curves(whole, "tensorboard"))
+
+
+def test_two_runs_in_one_folder(
+    options: Overrides, tmp_path: Path, fork: Forks, whole: Path
+) -> None:
+    command = options(tmp_path / "run", STEPS)
+    first = fork(*command, step_seconds=0.2)
+    until(lambda: works_in(tmp_path / "run", first))
+    second = subprocess.run(
+        [sys.executable, ROOT / "train.py", *command],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert second.returncode == 2
+    assert second.stderr.startswith("error: run is in use by a run (")
+    assert f"(process {first.pid} on {socket.gethostname()}, since " in second.stderr
+    assert second.stderr.count("\n") == 1
+    first.kill()
+    assert fork(*command).wait() == 0
+    assert_same_run(tmp_path / "run", whole, STEPS)
 
 
 @pytest.fixture
