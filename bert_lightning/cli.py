@@ -29,6 +29,7 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.mistakes import explain, unknown_key
 from bert_lightning.targets import forget_the_environment, refuse_foreign_code
+from bert_lightning.training.processes import is_first_process
 from bert_lightning.training.stops import SIGNALS
 
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
@@ -207,5 +208,5 @@ def _refuse_added_keys(section: Any, path: str = "") -> None:
 
 
 def _tell(message: str) -> None:
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_first_process():
         sys.stderr.write(f"{message}\n")
