@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
 from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.processes import is_first_process
 from bert_lightning.training.run_folder import shown
 from bert_lightning.training.saving import SaveCheckpoints
 
@@ -65,6 +66,8 @@ class StopSignals:
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
             os._exit(128 + number)
+        if not self.received and number == signal.SIGINT and is_first_process():
+            os.write(2, b"\nstopping after this step; Ctrl-C again ends the run at once\n")
         self.received = self.received or number
 
     def agree(self, broken: bool = False, elapsed: float = 0.0) -> "Agreed":
