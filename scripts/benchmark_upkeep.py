@@ -1,8 +1,6 @@
 """Measures what guards, logging and checkpoints cost the training loop, and how fast it resumes.
 
-python scripts/benchmark_upkeep.py FOLDER
-
-Trains the tiny model on CPU and writes `benchmarks/upkeep.json`, with the machine.
+python scripts/benchmark_upkeep.py FOLDER  # the tiny model on CPU, into benchmarks/upkeep.json
 """
 
 import argparse
@@ -63,10 +61,11 @@ def measure_loop(options: list[str], place: str) -> dict[str, object]:
     parts = {part: sum(recorded[name][1:]) for part, name in PARTS.items()}
     newest = torch.load(Path(place) / "run/checkpoints/last.ckpt", weights_only=True)
     bare = []
-    for _ in range(5):
+    for _ in range(5):  # a new file each time, as checkpoints are
         began = time.perf_counter()
-        with (Path(place) / "bare.ckpt").open("wb", buffering=0) as file:
+        with (Path(place) / f"bare{len(bare)}.ckpt").open("wb") as file:
             torch.save(newest, file)
+            file.flush()
             os.fsync(file.fileno())
         bare.append(time.perf_counter() - began)
     saves = [seconds for seconds in recorded[SAVE] if seconds > min(bare) / 4]

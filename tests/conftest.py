@@ -1,10 +1,13 @@
 """Corpora that several rooms test with; none of them needs a network."""
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for tiny models threads are slower, before torch
 
 import pytest
 import torch

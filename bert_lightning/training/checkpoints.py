@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -42,8 +43,8 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
         aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
-                stream = _Hashing(file)
+            with aside.open("wb") as file, ThreadPoolExecutor(1) as beside:
+                stream = _Hashing(file, beside)
                 torch.save(checkpoint, cast(IO[bytes], stream))
                 _to_disk(file)
             manifest = json.dumps(_manifest(checkpoint, stream)) + "\n"
@@ -72,17 +73,21 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
 
 
 class _Hashing:
-    """A stream that hashes what is written to it."""
+    """A stream that hashes what is written to it, while it is written."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], beside: Executor) -> None:
         self.file = file
+        self.beside = beside
         self.sha256 = hashlib.sha256()
         self.size = 0
 
     def write(self, part: bytes) -> int:
-        self.sha256.update(part)
-        self.size += len(part)
-        return self.file.write(part)
+        hashed = self.beside.submit(self.sha256.update, part)
+        try:
+            return self.file.write(part)
+        finally:
+            hashed.result()  # the memory is the writer's again when this returns
+            self.size += len(part)
 
     def flush(self) -> None:
         self.file.flush()
