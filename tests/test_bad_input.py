@@ -360,6 +360,7 @@ def test_the_config_may_ask_for_the_traceback(
         cli.run(tmp_path / "conf", train)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "environment", "traced"),
     [
@@ -563,6 +564,7 @@ def test_row_26_a_disk_without_room_for_two_checkpoints(
         assert needed == pytest.approx(2 * checkpoint(there, 2).stat().st_size, rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("there")
 def test_row_32_two_runs_in_one_folder(
     refusal: Callable[[str], str], monkeypatch: pytest.MonkeyPatch

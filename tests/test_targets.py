@@ -48,7 +48,7 @@ def test_nothing_is_resolved_while_looking() -> None:
     refuse_foreign_code(OmegaConf.create({"a": "${b}", "b": "???", "c": [None, "${absent:x}"]}))
 
 
-@pytest.mark.parametrize("flags", [[], ["-m"]])
+@pytest.mark.parametrize("flags", [[], pytest.param(["-m"], marks=pytest.mark.slow)])
 def test_a_config_file_that_names_code_ends_before_it_runs(
     tmp_path: Path, flags: list[str]
 ) -> None:

@@ -21,6 +21,9 @@ from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.errors import UserError
 from bert_lightning.pretrained.checkpoints import manifest_path, read_checkpoint
 
+_WORTH_A_THREAD = 2**18
+"""Bytes that take longer to hash than a thread to be told of them."""
+
 
 class VerifiedCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to the disk, then renames: no half-written file shows.
@@ -82,12 +85,15 @@ class _Hashing:
         self.size = 0
 
     def write(self, part: bytes) -> int:
+        self.size += len(part)
+        if len(part) < _WORTH_A_THREAD:
+            self.sha256.update(part)
+            return self.file.write(part)
         hashed = self.beside.submit(self.sha256.update, part)
         try:
             return self.file.write(part)
         finally:
             hashed.result()  # the memory is the writer's again when this returns
-            self.size += len(part)
 
     def flush(self) -> None:
         self.file.flush()

@@ -341,6 +341,7 @@ print(sum(len(split.token_ids) for split in corpus.splits.values()))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize("line_end", ["\n", ""])
 def test_memory_is_bounded_without_blank_lines_or_line_ends(tmp_path: Path, line_end: str) -> None:

@@ -3,6 +3,9 @@ import random
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +76,12 @@ def small_run(
 def small_config(small_run: Callable[..., list[str]]) -> Callable[..., TrainConfig]:
     """The typed config of a small run in a folder: `small_config(run_dir, "more=1")`."""
 
+    @cache
+    def composed(*more: str) -> TrainConfig:
+        return cli.compose(CONF, small_run("run_dir=.", *more))
+
     def config(run_dir: Path, *more: str) -> TrainConfig:
-        return cli.compose(CONF, small_run(f"run_dir={run_dir}", *more))
+        return replace(deepcopy(composed(*more)), run_dir=str(run_dir))
 
     return config
 

@@ -120,6 +120,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2], ids=["over the same file", "another file"])
 def test_a_failed_write_keeps_what_was_there_and_leaves_nothing_else(
     tmp_path: Path, step: int
@@ -198,6 +199,7 @@ def test_a_kill_before_any_operation_on_files_leaves_whole_checkpoints(
     assert operation > 15
 
 
+@pytest.mark.slow
 def test_saving_holds_no_second_copy(tmp_path: Path) -> None:
     script = f"""
 import resource, torch

@@ -87,6 +87,7 @@ def test_two_devices_with_four_micro_batches_of_four_have_the_gradient_of_one_ba
     assert ((two - one).norm() / one.norm()).item() < 1e-6
 
 
+@pytest.mark.slow
 def test_a_mistake_is_said_once_and_ends_all_processes(
     small_run: Callable[..., list[str]], tmp_path: Path
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_replay_makes_the_steps_between_again(small_config: Config, tmp_path: 
         replay(tmp_path, 1)
 
 
+@pytest.mark.slow
 def test_the_script_shows_the_worst_examples(small_config: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
     fit(small_config(run, "trainer.max_steps=2"))
