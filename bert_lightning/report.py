@@ -53,7 +53,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "epochs": result.epochs,
         "pairs": result.pairs,
         "real_tokens": result.tokens,
-        "training_seconds": round(result.seconds, 2),
+        "training_seconds": round(result.seconds, 3),
         "pairs_per_second": round(result.pairs / max(result.seconds, 1e-9), 1),
         "real_tokens_per_second": round(result.tokens / max(result.seconds, 1e-9), 1),
         "accelerator": result.accelerator,
