@@ -42,10 +42,10 @@ class Sequences(NamedTuple):
     def on(self, device: torch.device) -> "Sequences":
         """The same with its tensors on a device."""
         return self._replace(
-            token_ids=self.token_ids.to(device),
-            token_type_ids=self.token_type_ids.to(device),
-            position_ids=self.position_ids.to(device),
-            cu_seqlens=self.cu_seqlens.to(device),
+            token_ids=self.token_ids.to(device, non_blocking=True),
+            token_type_ids=self.token_type_ids.to(device, non_blocking=True),
+            position_ids=self.position_ids.to(device, non_blocking=True),
+            cu_seqlens=self.cu_seqlens.to(device, non_blocking=True),
         )
 
 
@@ -83,9 +83,9 @@ class PretrainBatch(NamedTuple):
         """The same with its tensors on a device."""
         return self._replace(
             sequences=self.sequences.on(device),
-            masked_positions=self.masked_positions.to(device),
-            masked_labels=self.masked_labels.to(device),
-            nsp_labels=self.nsp_labels.to(device),
+            masked_positions=self.masked_positions.to(device, non_blocking=True),
+            masked_labels=self.masked_labels.to(device, non_blocking=True),
+            nsp_labels=self.nsp_labels.to(device, non_blocking=True),
         )
 
     def part(self, start: int, end: int) -> "PretrainBatch":

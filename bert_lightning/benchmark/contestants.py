@@ -24,7 +24,7 @@ from bert_lightning.model.hf import to_config, to_hugging_face
 from bert_lightning.model.objective import joint_loss, objective_sums
 from bert_lightning.training.optim import build_optimizer
 
-PADDED_PART = 64
+PADDED_PART = {"cpu": 64, "cuda": 256}
 """Examples that padded contestants work on at a time: their logits of a global batch would take
 many gigabytes, and smaller parts are faster on CPU."""
 
@@ -127,7 +127,7 @@ class HuggingFace(Contestant):
         self.optimizer = AdamW(model.parameters(), config.optim.lr, fused=best)
 
     def prepare(self, batch: PretrainBatch) -> list[Padded]:
-        return pad(batch, PADDED_PART, self.length, self.by_length, self.device)
+        return pad(batch, PADDED_PART[self.device.type], self.length, self.by_length, self.device)
 
     def loss(self, part: Padded) -> Tensor:
         both = self.model(

@@ -153,6 +153,8 @@ def _work(
         since = time.perf_counter()
         loss = contestant.step(parts)
         pipe.send((loss, time.perf_counter() - since))
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the others need it
         for part, seconds in contestant.seconds.items():
             taken[part] = taken.get(part, 0.0) + seconds
     if device.type == "cuda":

@@ -11,10 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from bert_lightning.batch import Sequences
 from bert_lightning.config import ModelConfig
 from bert_lightning.model.dropout import keep_mask
 from bert_lightning.model.norm import LayerNorm
@@ -159,20 +157,26 @@ def _each(
         yield bucket, padded[3 * start : 3 * end].view(3, *shape), mixed[start:end].view(shape)
 
 
-def attend_in_flash(qkv: Tensor, sequences: Sequences, dropout_p: float) -> Tensor:
+class Ends(NamedTuple):
+    """Where flat sequences end, as a flash kernel wants to know it."""
+
+    cu_seqlens: Tensor
+    """`(sequences + 1,)` int32."""
+    longest: int
+
+
+def attend_in_flash(qkv: Tensor, ends: Ends, dropout_p: float) -> Tensor:
     """The same as :func:`attend_in_buckets`, in one kernel that reads flat sequences as they are.
 
-    It is torch's attention over jagged tensors, because `torch.nn.attention.varlen` has no dropout.
+    It is the operator beneath `torch.nn.attention.varlen`, which has no dropout, and beneath
+    torch's jagged tensors, whose wrapping keeps the host too busy to feed the GPU.
     """
-    shortest, longest = int(sequences.lengths.min()), int(sequences.lengths.max())
-    query, key, value = (
-        torch.nested.nested_tensor_from_jagged(
-            part.contiguous(), sequences.cu_seqlens, min_seqlen=shortest, max_seqlen=longest
-        ).transpose(1, 2)
-        for part in qkv.unbind(1)
-    )  # (sequences, heads, length of each, head_dim)
-    mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout_p)
-    return mixed.transpose(1, 2).values()
+    where = (ends.cu_seqlens, ends.cu_seqlens, ends.longest, ends.longest)  # of queries, of keys
+    query, key, value = qkv.unbind(1)  # each (total, heads, head_dim)
+    mixed: Tensor = torch.ops.aten._flash_attention_forward(
+        query, key, value, *where, dropout_p, False, False
+    )[0]
+    return mixed
 
 
 def flash_reads(x: Tensor) -> bool:
@@ -184,9 +188,8 @@ def flash_reads(x: Tensor) -> bool:
 class Layout(NamedTuple):
     """What attention has to know of a batch, the same in every layer."""
 
-    sequences: Sequences
-    buckets: Buckets | None
-    """None where flash attention reads flat sequences as they are."""
+    place: Buckets | Ends
+    """Where the sequences are: in buckets, or end to end for flash attention."""
     rotation: Rotation | None
     """None where positions are part of the embedding."""
 
@@ -220,8 +223,8 @@ class SelfAttention(nn.Module):
                 query, key = rotate(query, layout.rotation), rotate(key, layout.rotation)
             qkv = torch.stack([query, key, value], 1)
         dropout_p = self.dropout if self.training else 0.0
-        if layout.buckets is None:
-            mixed = attend_in_flash(qkv, layout.sequences, dropout_p)
+        if isinstance(layout.place, Ends):
+            mixed = attend_in_flash(qkv, layout.place, dropout_p)
         else:
-            mixed = attend_in_buckets(qkv, layout.buckets, dropout_p)
+            mixed = attend_in_buckets(qkv, layout.place, dropout_p)
         return self.output(mixed.reshape(len(x), -1))

@@ -17,7 +17,13 @@ from bert_lightning.config import (
     NormPlacement,
     PositionEmbedding,
 )
-from bert_lightning.model.attention import Layout, SelfAttention, bucket_by_length, flash_reads
+from bert_lightning.model.attention import (
+    Ends,
+    Layout,
+    SelfAttention,
+    bucket_by_length,
+    flash_reads,
+)
 from bert_lightning.model.dropout import Dropout
 from bert_lightning.model.norm import LayerNorm
 from bert_lightning.model.rotary import rotation
@@ -142,8 +148,7 @@ class Encoder(nn.Module):
         config, lengths = self.config, sequences.lengths
         rotary = config.position_embedding is PositionEmbedding.rotary
         return Layout(
-            sequences,
-            None
+            Ends(sequences.cu_seqlens.int(), int(lengths.max()))
             if flash_reads(x)
             else bucket_by_length(lengths, config.num_attention_heads, x.device),
             rotation(sequences.position_ids, int(lengths.max()), config.head_dim, config.rope_theta)

@@ -18,7 +18,6 @@ from bert_lightning.config import (
     PositionEmbedding,
 )
 from bert_lightning.errors import UserError
-from bert_lightning.model import attention
 from bert_lightning.model.bert import BertForPreTraining
 
 BASE = ModelConfig(
@@ -100,20 +99,6 @@ def test_in_fp32_too(kind: dict[str, Any]) -> None:
     weights = {name: value.double() for name, value in model.encoder.named_parameters()}
     expected = padded_encoder(weights, model.config, sequences).float()
     torch.testing.assert_close(model(sequences).hidden, expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", [{}, MODERN], ids=["bert", "modern"])
-def test_flash_attention_is_given_what_equals_the_buckets(
-    kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, sequences = small_model(**kind), some_sequences(LENGTHS)
-    in_buckets = model(sequences).hidden
-    monkeypatch.setattr(attention, "flash_reads", lambda _: True)
-    monkeypatch.setattr("bert_lightning.model.bert.flash_reads", lambda _: True)
-    flat = model(sequences).hidden
-    torch.testing.assert_close(flat, in_buckets, rtol=1e-9, atol=1e-9)
-    for a, b in zip(gradients(model, flat), gradients(model, in_buckets), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", [{}, MODERN], ids=["bert", "modern"])

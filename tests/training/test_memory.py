@@ -79,9 +79,11 @@ def batch(sequences: int, length: int) -> PretrainBatch:
     )
 
 
-def kept_bytes(config: ModelConfig, precision: str, sequences: int, length: int) -> int:
+def kept_bytes(
+    config: ModelConfig, precision: str, sequences: int, length: int, device: str = "cpu"
+) -> int:
     """Bytes of all storages that wait for the backward pass, parameters left out."""
-    model = BertForPreTraining(config, VOCAB)
+    model = BertForPreTraining(config, VOCAB).to(device)
     if precision.endswith("true") and precision.startswith("bf16"):
         model = model.bfloat16()
     kept = {
@@ -98,10 +100,10 @@ def kept_bytes(config: ModelConfig, precision: str, sequences: int, length: int)
         return saved
 
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
-    examples = batch(sequences, length)
+    examples = batch(sequences, length).on(torch.device(device))
     with (
         saved_tensors_hooks(pack, lambda saved: saved),
-        torch.autocast("cpu", dtype=dtype, enabled=dtype is not None),
+        torch.autocast(device, dtype=dtype, enabled=dtype is not None),
     ):
         joint_loss(objective_sums(model, examples), examples, ObjectiveConfig())
     return counted
@@ -114,6 +116,17 @@ def test_a_sequence_keeps_what_is_planned(arch: str, precision: str) -> None:
     few, many = (kept_bytes(config, precision, n, length) for n in (1, 3))
     planned = activations(config, length, 0.15, precision, on_gpu=False)
     assert (many - few) / 2 == pytest.approx(planned.kept, rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_sequence_keeps_on_a_gpu_what_is_planned(arch: str, precision: str) -> None:
+    config, length = small(**ARCHITECTURES[arch]), 96
+    few, many = (kept_bytes(config, precision, n, length, "cuda") for n in (64, 192))
+    planned = activations(config, length, 0.15, precision, on_gpu=True)
+    assert (many - few) / 128 == pytest.approx(planned.kept, rel=0.1)
 
 
 def test_attention_weights_grow_with_the_square_of_the_length() -> None:

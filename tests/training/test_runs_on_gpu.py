@@ -35,6 +35,8 @@ def test_a_run_has_the_losses_of_the_cpu(
     small_config: Config, tmp_path: Path, precision: str, tolerance: float, arch: str, optim: str
 ) -> None:
     more = (f"arch={arch}", f"optim={optim}", "optim.warmup_steps=0", "optim.lr=1e-3")
+    if optim == "muon":  # it makes matrices orthogonal in bf16, whatever the precision of the run
+        tolerance = max(tolerance, 1e-3)
     exact = "64-true" if precision == "64-true" else "32-true"
     ours = fit(small_config(tmp_path / "gpu", *on("gpu", precision, *more)))
     theirs = fit(small_config(tmp_path / "cpu", *on("cpu", exact, *more)))
