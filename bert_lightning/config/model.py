@@ -62,6 +62,9 @@ class ModelConfig:
     """Whether a block normalises its sums (`post`) or what goes into its parts (`pre`)."""
     position_embedding: PositionEmbedding = PositionEmbedding.learned
     """Positions as vectors of their own (`learned`) or as angles in attention (`rotary`)."""
+    sinusoidal_start: bool = False
+    """Whether learned positions start as sines and cosines, twice as large as other weights: then
+    attention can tell neighbours from the first step."""
     rope_theta: float = 10000.0
     """The base of rotary positions; larger tells distant positions apart better."""
     feed_forward: FeedForwardKind = FeedForwardKind.mlp

@@ -70,6 +70,13 @@ def activation_dtype(x: Tensor) -> torch.dtype:
     return torch.bfloat16 if bf16 else x.dtype
 
 
+def sinusoids(positions: int, size: int) -> Tensor:
+    """Sines and cosines of positions, `(positions, size)` (Vaswani et al., 2017, section 3.5)."""
+    place = torch.arange(size)
+    angles = torch.outer(torch.arange(positions), 10000.0 ** (-(place - place % 2) / size))
+    return torch.where(place % 2 == 0, angles.sin(), angles.cos())
+
+
 class FeedForward(nn.Module):
     """The same two-layer network at every position.
 
@@ -213,6 +220,10 @@ class BertForPreTraining(nn.Module):
         self.mlm_head = MaskedLanguageModelHead(config, self.encoder.embeddings.word)
         self.nsp_head = nn.Linear(config.hidden_size, 2)
         self.apply(self._initialize)
+        position = self.encoder.embeddings.position
+        if config.sinusoidal_start and position is not None:
+            scale = 2 * config.initializer_range * 2**0.5  # the mean square of a sine is 1/2
+            position.weight.data.copy_(scale * sinusoids(*position.weight.shape))
 
     def _initialize(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):

@@ -1,5 +1,6 @@
 """The encoder against one written out on padded sequences, and its sizes against the paper's."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -184,3 +185,14 @@ def test_the_decoder_is_tied_to_the_embedding_and_the_start_is_normal() -> None:
     assert model.mlm_head.decoder.weight is word
     assert word.std().item() == pytest.approx(0.02, rel=0.02)
     assert model.mlm_head.decoder.bias.abs().max() == 0
+
+
+def test_positions_start_as_sines_of_the_size_asked_for() -> None:
+    model = small_model(sinusoidal_start=True, initializer_range=0.05)
+    assert model.encoder.embeddings.position is not None
+    table = model.encoder.embeddings.position.weight
+    for position, index in ((0, 0), (0, 1), (7, 4), (7, 5), (39, 30)):
+        angle = position / 10000 ** (2 * (index // 2) / 32)
+        value = math.cos(angle) if index % 2 else math.sin(angle)
+        assert table[position, index].item() == pytest.approx(0.1 * 2**0.5 * value, abs=1e-6)
+    assert table.square().mean().sqrt().item() == pytest.approx(0.1, rel=0.05)
