@@ -20,8 +20,10 @@ from bert_lightning.benchmark.table import markdown
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-RESULTS = ROOT / "benchmarks" / "readme.json"
-STEPS = ROOT / "benchmarks" / "steps.json"
+BENCHMARKS = ROOT / "benchmarks"
+RESULTS = BENCHMARKS / "readme.json"
+STEPS = {"steps": "steps.json", "steps-gpu": "steps-gpu.json"}
+"""Files that `scripts/benchmark.py` wrote, by the marker in the README."""
 
 COMMANDS = {
     "output": "python train.py model=tiny",
@@ -66,7 +68,10 @@ def record(wikitext: Path) -> dict[str, Any]:
 
 def filled(readme: str) -> str:
     """The README with the recorded output, and the recorded steps, between their markers."""
-    blocks = {"steps": markdown(json.loads(STEPS.read_text(encoding="utf-8")))}
+    blocks = {
+        marker: markdown(json.loads((BENCHMARKS / name).read_text(encoding="utf-8")), name)
+        for marker, name in STEPS.items()
+    }
     for marker, run in json.loads(RESULTS.read_text(encoding="utf-8"))["runs"].items():
         lines = run["output"][run["output"].index("") :]  # from the report on
         blocks[marker] = "\n".join(["```text", *lines[1:], "```"])

@@ -46,8 +46,8 @@ def ratio(one: Measured, first: Measured) -> float:
     return statistics.median(theirs / ours for theirs, ours in rounds)
 
 
-def markdown(record: dict[str, Any]) -> str:
-    """The table of what `scripts/benchmark.py` wrote as JSON."""
+def markdown(record: dict[str, Any], name: str) -> str:
+    """The table of what `scripts/benchmark.py` wrote as JSON, as `benchmarks/{name}`."""
     measured = [Measured(**one) for one in record["measured"]]
     rows = ["| | pairs/s | real tokens/s | times as long a step | peak memory |"]
     rows.append("|---|--:|--:|--:|--:|")
@@ -57,10 +57,10 @@ def markdown(record: dict[str, Any]) -> str:
         for one in measured
     ]
     about, rates = record["machine"], record["matrix_gflops"]
+    where = about["gpu"] or f"{about['cores']} cores of an {about['processor']}"
     rows.append(
-        f"\n({about['cores']} cores of an {about['processor']}, torch {about['torch']}; medians of "
-        f"{len(measured[0].seconds)} steps each; large matrix products there: {rates['bf16']} "
-        f"GFLOP/s in bf16, {rates['fp32']} in fp32; "
-        "[`benchmarks/steps.json`](benchmarks/steps.json))"
+        f"\n({where}, torch {about['torch']}; medians of {len(measured[0].seconds)} steps each; "
+        f"large matrix products there: {rates['bf16']:,} GFLOP/s in bf16, {rates['fp32']:,} in "
+        f"fp32; [`benchmarks/{name}`](benchmarks/{name}))"
     )
     return "\n".join(rows)

@@ -13,9 +13,8 @@ The activations are counted from the layers' code, per token, in vectors of `h` 
 * the input of the activation: `i`; with `glu` both its halves and the activated one: `3 i`;
 * in buckets, the softmax and its dropout mask: `2 H l`; a flash kernel keeps none.
 
-The tests hold this against what models keep on CPU in every precision. What is CUDA's alone, the
-flash kernel and masks of one byte, and what the strategies add, follows from their code and has
-not been measured. Left out, as below a hundredth in large models: the statistics of norms, and
+The tests hold this against what models keep on CPU and on a GPU in every precision. What the
+strategies add follows from their code and has not been measured. Left out, as below a hundredth in large models: the statistics of norms, and
 rotary angles. What compiled blocks keep is torch's choice; for them this is a rough figure.
 """
 

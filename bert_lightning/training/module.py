@@ -155,6 +155,7 @@ class PretrainingModule(L.LightningModule):
         curves["train/epoch"] = self.pairs_seen / self.epoch_size
         curves["speed/pairs_per_second"] = pairs / elapsed
         curves["speed/tokens_per_second"] = tokens / elapsed
+        curves["speed/training_seconds"] = self.seconds
         self._record(curves)
 
     def on_validation_start(self) -> None:

@@ -44,7 +44,7 @@ def test_the_tensorboard_file_holds_every_curve(run: FitResult) -> None:
     events.Reload()
     scores = ["loss", "mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy"]
     training = [f"train/{name}" for name in [*scores, "lr", "epoch"]]
-    speed = ["speed/pairs_per_second", "speed/tokens_per_second"]
+    speed = ["speed/pairs_per_second", "speed/tokens_per_second", "speed/training_seconds"]
     assert {*training, *speed, *(f"val/{name}" for name in scores)} <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("train/mlm_loss")] == [1, 2, 3, 4, 5, 6]
     assert [event.step for event in events.Scalars("val/nsp_loss")] == [3, 6]
