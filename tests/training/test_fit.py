@@ -329,6 +329,6 @@ def test_training_begins_at_the_floor(small_config: Config, tmp_path: Path) -> N
         minlength=run.vocab_size,
     )
     floor = -((counts + 1) / (counts + 1).sum()).log()[held_out[0].masked_labels].mean().item()
-    assert losses[0] == pytest.approx(floor, abs=0.1)
-    assert losses[1] == pytest.approx(math.log(run.vocab_size), abs=0.1)
+    assert losses[0] == pytest.approx(floor, abs=0.25)
+    assert losses[1] == pytest.approx(math.log(run.vocab_size), abs=0.25)
     assert losses[1] > floor + 0.3
