@@ -126,6 +126,8 @@ def _written(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{','.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{_written(item)}' for name, item in value.items())}}}"
     if not isinstance(value, str):
         return repr(value)
     # Within quotes, only a backslash before a quote means anything.

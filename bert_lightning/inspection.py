@@ -18,6 +18,7 @@ from bert_lightning.batch import (
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.data.floors import Floors, floors
+from bert_lightning.data.phases import phase_options
 from bert_lightning.data.prepare import prepare
 from bert_lightning.data.shallow import LabelStatistics
 from bert_lightning.data.statistics import (
@@ -70,12 +71,16 @@ def show_data(config: TrainConfig, examples: int) -> None:
     console.print(f"{vocab_size:,} words in the vocabulary\n")
     order = [name for name in ("train", "validation", "test") if name in found.splits]
     _show_splits(console, {name: found.splits[name] for name in order})
-    _show_lengths(console, found.examples, data.global_batch_size)
+    phases = phase_options(data)
+    described = found.phases or [found.examples]
+    for number, (lengths, options) in enumerate(zip(described, phases, strict=True), 1):
+        where = f" in phase {number}" if found.phases else ""
+        _show_lengths(console, lengths, options.global_batch_size, where)
     if "validation" in corpus.splits:
         held_out = EvaluationBatches(corpus, "validation", data, data.global_batch_size)
         floor = floors(corpus.splits["train"], held_out, vocab_size)
         _show_floors(console, floor, found.labels)
-    first = training_sample(corpus, data, config.drawn_seed)[0]
+    first = training_sample(corpus, phases[0], config.drawn_seed)[0]
     _show_examples(console, first, corpus.tokenizer, examples)
 
 
@@ -95,9 +100,9 @@ def _shown(name: str, value: float | None) -> str:
     return f"{value:.1%}" if name.endswith("_share") else f"{value:.2f}"
 
 
-def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int) -> None:
+def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int, where: str) -> None:
     """The histogram of the examples' lengths, and what it means for padding."""
-    console.print(f"\nTokens of {found.examples_read:,} training examples", style="bold")
+    console.print(f"\nTokens of {found.examples_read:,} training examples{where}", style="bold")
     for place, count in enumerate(found.histogram):
         first = place * found.bar_width + 1
         last = min(first + found.bar_width - 1, found.max_length)

@@ -11,15 +11,25 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import (
     ConfigKeyError,
+    MissingMandatoryValue,
     OmegaConfBaseException,
     UnsupportedInterpolationType,
     ValidationError,
 )
 
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import PhaseConfig, TrainConfig
 from bert_lightning.errors import UserError, did_you_mean
 
-_EXPECTED = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+_EXPECTED = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    PhaseConfig: "a phase such as {share: 0.9, max_length: 128}",
+    list[PhaseConfig]: "a list such as [{share: 0.9, max_length: 128}, {share: 0.1}]",
+}
+_LISTED: dict[Any, str] = {PhaseConfig: "data.phases"}
+"""Where a section stands that is an entry of a list, which OmegaConf forgets."""
 _GROUPS = (*get_type_hints(TrainConfig), "arch", "experiment")
 
 
@@ -32,7 +42,9 @@ def explain(error: BaseException) -> str | None:
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             return _explain_missing(cause)
         if isinstance(cause, ConfigKeyError | AttributeError) and hasattr(cause, "full_key"):
-            return unknown_key(str(cause.full_key))
+            return unknown_key(_full_key(cause))
+        if isinstance(cause, MissingMandatoryValue):
+            return f"{cause.full_key} is missing, and has no default"
         if isinstance(cause, ValidationError):
             return _explain_value(cause)
     for cause in chain:
@@ -109,22 +121,32 @@ def _declared(full_key: str) -> Any:
     hint: Any = TrainConfig
     for part in full_key.split("."):
         owner = _section(hint)
-        hint = get_type_hints(owner).get(part) if owner else None
+        name, listed, _ = part.partition("[")
+        hint = get_type_hints(owner).get(name) if owner else None
+        hint = _section(hint) if listed else hint
     return hint
 
 
 def _section(hint: Any) -> Any:
-    """The dataclass behind `X` or `X | None`."""
-    return next((part for part in (hint, *get_args(hint)) if is_dataclass(part)), None)
+    """The dataclass behind `X`, `X | None` or `list[X] | None`."""
+    if is_dataclass(hint):
+        return hint
+    return next((found for part in get_args(hint) if (found := _section(part))), None)
+
+
+def _full_key(error: Any) -> str:
+    place = _LISTED.get(getattr(error, "object_type", None))
+    return str(error.full_key) if place is None else f"{place}[…].{error.full_key}"
 
 
 def _explain_value(error: ValidationError) -> str:
-    hint = _declared(str(error.full_key))
+    full_key = _full_key(error)
+    hint = _declared(full_key)
     kind, *others = get_args(hint) or (hint,)
     value = "null" if error.value is None else error.value
     or_null = " or null" if others else ""
     if kind in _EXPECTED:
-        return f"{error.full_key}={value}: expects {_EXPECTED[kind]}{or_null}"
+        return f"{full_key}={value}: expects {_EXPECTED[kind]}{or_null}"
     if isinstance(kind, type) and issubclass(kind, Enum):
         names = [member.name for member in kind]
         nearest = did_you_mean(str(value), names)
@@ -143,6 +165,9 @@ def _explain_composition(message: str) -> str:
     if "Could not override" in message:
         group = message.split("'")[1]
         return f"there is no '{group}' to override{did_you_mean(group, _GROUPS)}"
-    if message.startswith("Error merging override ~"):
-        return f"{message.split()[-1]}: no key can be taken out; give it another value"
-    return message
+    override = message.removeprefix("Error merging override ")
+    if override.startswith("~"):
+        return f"{override}: no key can be taken out; give it another value"
+    hint = _declared(override.partition("=")[0])
+    kind, *_ = get_args(hint) or (hint,)
+    return f"{override}: expects {_EXPECTED[kind]}" if kind in _EXPECTED else message

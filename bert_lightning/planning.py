@@ -12,7 +12,8 @@ from bert_lightning.config.plain import to_plain
 from bert_lightning.model.cost import Flops, Parameters
 from bert_lightning.terminal import figures
 from bert_lightning.training.memory import USABLE
-from bert_lightning.training.plan import GIB, H100_SHARE, Plan, PlanOptions, Way, plan
+from bert_lightning.training.plan import GIB, H100_SHARE, Plan, PlanOptions, plan
+from bert_lightning.training.ways import Way
 
 _PARTS = {
     "embeddings": ("embeddings", None),
@@ -60,6 +61,7 @@ def show_plan(config: TrainConfig, options: PlanOptions, as_json: bool) -> None:
             "fits": made.fits,
             "usable": made.usable,
             "needed": made.needed,
+            "micro_batch_size": made.micro_batch_size,
             "largest_micro_batch": made.largest_micro_batch,
             "findings": findings(made),
         }
@@ -87,11 +89,16 @@ def findings(made: Plan) -> list[str]:
 
 
 def _what_fits(made: Plan) -> list[str]:
-    share, length = made.share, made.config.data.max_length
+    micro, count, length = made.micro_batch_size, made.share.accumulation, made.largest.max_length
     there = f"{_gib(made.usable)} ({_percent(USABLE)} of {_gib(made.device_memory)})"
-    at_once = share.micro_batch_size * share.accumulation
+    at_once = micro * count
     said = []
-    if share.accumulation > 1:
+    if len(made.phases) > 1:
+        said.append(
+            f"Phase {made.phases.index(made.largest) + 1} of {len(made.phases)} needs most memory, "
+            f"with {made.largest.global_batch_size:,} sequences of up to {length} tokens a step."
+        )
+    if count > 1:
         said.append(
             f"All {at_once:,} sequences of {length} tokens at once would take "
             f"{_gib(made.memory.needed(at_once))} GiB of a device, and {there} are there."
@@ -103,15 +110,14 @@ def _what_fits(made: Plan) -> list[str]:
         )
     elif not made.fits:
         said.append(
-            f"It does not fit: micro-batches of {share.micro_batch_size:,} take "
+            f"It does not fit: micro-batches of {micro:,} take "
             f"{_gib(made.needed)} GiB, and {there} are there; up to "
             f"{made.largest_micro_batch:,} fit."
         )
     else:
         how = (
-            f"the same step in {share.accumulation:,} micro-batches of "
-            f"{share.micro_batch_size:,}, whose gradients are added up,"
-            if share.accumulation > 1
+            f"the same step in {count:,} micro-batches of {micro:,}, whose gradients are added up,"
+            if count > 1
             else f"a micro-batch of all {at_once:,} sequences of a device"
         )
         said.append(
@@ -165,20 +171,22 @@ def _time(made: Plan) -> str:
     if made.rate_is_assumed:
         precision = made.config.trainer.precision
         rate += f" (assumed: {_percent(H100_SHARE)} of an H100's peak in {precision})"
-    return (
-        f"{made.steps:,} steps of {made.config.data.global_batch_size:,} sequences, "
-        f"{made.tokens:.3g} real tokens: {_hours(made.hours)} at {rate}."
+    steps = " and then ".join(
+        f"{phase.steps:,} steps of {phase.global_batch_size:,} sequences"
+        + f" of up to {phase.max_length} tokens" * (len(made.phases) > 1)
+        for phase in made.phases
     )
+    return f"{steps}, {made.tokens:.3g} real tokens: {_hours(made.hours)} at {rate}."
 
 
 def _title(made: Plan) -> str:
     config, devices = made.config, made.devices
-    model = config.model
+    model, longest = config.model, max(phase.max_length for phase in made.phases)
     kind = "GPU" if devices.on_gpu else "CPU process"
     count = f"{devices.world_size} {kind}{'s' if devices.world_size > 1 else ''}"
     return (
         f"{model.num_hidden_layers} layers, {model.hidden_size:,} hidden, "
-        f"{model.vocab_size:,} words; up to {config.data.max_length} tokens; "
+        f"{model.vocab_size:,} words; up to {longest} tokens; "
         f"{config.trainer.precision}, {config.strategy.name.value} on {count}"
     )
 
@@ -200,7 +208,7 @@ def _components(made: Plan) -> Table:
 
 
 def _memory(made: Plan) -> Table:
-    count, one = made.share.micro_batch_size, made.memory.sequence
+    count, one = made.micro_batch_size, made.memory.sequence
     rows = [
         [label, _gib(getattr(made.memory, name)), "model"]
         for name, label in _STATE.items()

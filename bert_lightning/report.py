@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from bert_lightning.batch import MASK, UNK
 from bert_lightning.config.plain import to_plain
 from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.data.phases import heaviest
 from bert_lightning.evaluation.held_out import questions
 from bert_lightning.inference.pretrained import PretrainedBert
 from bert_lightning.training.checkpoints import write_whole
@@ -41,6 +42,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
     config = to_plain(asdict(result.config))
     identity = {name: value for name, value in config.items() if name != "run_dir"}
     last = {name: values[-1][1] for name, values in result.curves.items()}
+    largest = heaviest(result.config.data)
     summary: dict[str, Any] = {
         "corpus": result.corpus.name,
         "corpus_origin": result.corpus.origin,
@@ -58,7 +60,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "real_tokens_per_second": round(result.tokens / max(result.seconds, 1e-9), 1),
         "accelerator": result.accelerator,
         "devices": result.share.world_size,
-        "micro_batch_size": result.share.micro_batch_size,
+        "micro_batch_size": result.share.micro_batch_size(largest.global_batch_size),
         "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
     }
     for split in ("train", "val", "test"):

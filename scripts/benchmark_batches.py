@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def measure_batches(path: Path, cache: str, repeat: int) -> dict[str, float]:
     """Real tokens a second of one core, in batches of 512 pairs: ours and a textbook's in turn."""
     torch.set_num_threads(1)
-    data = DataConfig(path=str(path), cache_dir=cache, max_length=LENGTH)
+    data = DataConfig(path=str(path), cache_dir=cache, max_length=LENGTH, global_batch_size=SIZE)
     corpus = prepare(data, TokenizerConfig())
-    batches = TrainingBatches(corpus, data, 0, Share(0, 1, SIZE, 1), 10**6)
+    batches = TrainingBatches(corpus, data, 0, Share(rank=0, world_size=1, accumulation=1), 10**6)
     textbook = TextbookExamples(path / "wiki.train.tokens", LENGTH)
     ours, plain = [], []
     for n in range(repeat):

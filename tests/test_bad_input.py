@@ -288,6 +288,8 @@ def test_row_27_more_gpus_than_there_are(
         ("callbacks.topk=2", "callbacks has no key 'topk'; did you mean 'save_top_k'?"),
         ("+sed=1", "the config has no key 'sed'; did you mean 'seed'?"),
         ("++optim.lrr=1", "optim has no key 'lrr'; did you mean 'lr'?"),
+        ("data.phases=[{shar:1}]", "data.phases[…] has no key 'shar'; did you mean 'share'?"),
+        ("data.phase=[{share:1}]", "data has no key 'phase'; did you mean 'phases'?"),
     ],
 )
 def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -> None:
@@ -309,6 +311,33 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
         ("logger=null", "logger=null: expects the name of a file in conf/logger or logger=none"),
         ("logger.name=csv", "null, as logger is with logger=none, has no keys to set"),
         ("~optim.lr", "~optim.lr: no key can be taken out; give it another value"),
+        ("data.phases=[{max_length:9}]", "data.phases[0].share is missing, and has no default"),
+        ("data.phases=[{share:x}]", "data.phases[…].share=x: expects a number"),
+        ("data.phases=[{share:1,max_length:x}]", "max_length=x: expects an integer or null"),
+        ("data.phases=[9]", "data.phases[0]=9: expects a phase such as {share: 0.9, max_length: "),
+        ("data.phases=9", "data.phases=9: expects a list such as [{share: 0.9, max_length: 128}, "),
+        ("data.phases={share:1}", "data.phases={share:1}: expects a list such as [{share: 0.9, "),
+        ("data.phases=[{share:0.9}]", "the shares of data.phases, 0.9, add up to 0.9; they must "),
+        (
+            "data.phases=[{share:0.9,max_length:512},{share:0.1}]",
+            "data.phases[0].max_length=512 is more than data.max_length=128",
+        ),
+        (
+            "data.phases=[{share:1}] trainer.max_epochs=2",
+            "trainer.max_epochs=2.0 with data.phases",
+        ),
+        (
+            "data.phases=[{share:1}] optim.schedule=wsd optim.budget=8min",
+            "optim.budget=8min with data.phases",
+        ),
+        (
+            "data.phases=[{share:0.99},{share:0.01}] trainer.max_steps=40",
+            "data.phases[1].share=0.01 of 40 steps is no step: raise trainer.max_steps or the ",
+        ),
+        (
+            "data.phases=[{share:0.5,global_batch_size:100},{share:0.5}] data.micro_batch_size=32",
+            "data.phases[0].global_batch_size=100 is not a multiple of 1 device × 16 micro-batches",
+        ),
         ("model@foo=tiny", "there is no 'model@foo' to override; did you mean 'model'?"),
     ],
 )

@@ -27,7 +27,7 @@ ORDER = (
         "data.store",
         "data.prepare",
     ),
-    *("data.pairs", "data.masking", "data.batches", "data.floors"),
+    *("data.phases", "data.pairs", "data.masking", "data.batches", "data.floors"),
     *("data.shallow", "data.statistics"),
     *("model", "pretrained", "inference", "evaluation", "training", "report"),
     *("inspection", "planning"),

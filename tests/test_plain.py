@@ -14,6 +14,7 @@ from bert_lightning.config import (
     MaskingUnit,
     ModelConfig,
     NormPlacement,
+    PhaseConfig,
     Source,
     StrategyConfig,
     StrategyName,
@@ -38,7 +39,11 @@ def test_a_group_of_options_comes_back_from_json() -> None:
 def test_a_whole_config_comes_back_from_json(logger: LoggerConfig | None) -> None:
     config = TrainConfig(
         logger=logger,
-        data=DataConfig(source=Source.builtin, masking=MaskingConfig(unit=MaskingUnit.span)),
+        data=DataConfig(
+            source=Source.builtin,
+            masking=MaskingConfig(unit=MaskingUnit.span),
+            phases=[PhaseConfig(0.9, max_length=64), PhaseConfig(0.1)],
+        ),
         strategy=StrategyConfig(StrategyName.ddp),
         seed=None,
     )

@@ -5,11 +5,12 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bert_lightning.config import DataConfig, ModelConfig, TrainConfig
+from bert_lightning.config import DataConfig, ModelConfig, PhaseConfig, TrainConfig
 from bert_lightning.planning import findings, show_plan
 from bert_lightning.training.plan import PlanOptions, plan
 
@@ -72,6 +73,17 @@ def test_it_says_what_fits_and_what_would_help(
     config: TrainConfig, memory: float, expected: str
 ) -> None:
     assert expected in " ".join(findings(plan(config, PlanOptions(memory=memory))))
+
+
+def test_it_says_which_phase_needs_most_and_how_long_each_is() -> None:
+    config = large()
+    config.data = replace(config.data, phases=[PhaseConfig(0.9, 128), PhaseConfig(0.1)])
+    said = " ".join(findings(plan(config, PlanOptions(memory=16))))
+    assert "Phase 2 of 2 needs most memory, with 512 sequences of up to 512 tokens a step" in said
+    assert (
+        "900 steps of 512 sequences of up to 128 tokens and then 100 steps of 512 sequences of up "
+        "to 512 tokens, 8.52e+07 real tokens"
+    ) in said
 
 
 def test_a_mistake_in_an_option_is_one_message() -> None:

@@ -4,7 +4,7 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import NamedTuple
@@ -69,10 +69,11 @@ class Result:
 
 
 def steps_of(config: TrainConfig, count: int) -> tuple[list[PretrainBatch], int]:
-    """The first global batches of a run, whole, and the rows of its embedding."""
+    """The first global batches of a run in one phase, whole, and the rows of its embedding."""
     corpus = prepare(config.data, config.tokenizer)
-    share = Share(0, 1, config.data.global_batch_size, 1)
-    batches = TrainingBatches(corpus, config.data, config.drawn_seed, share, count)
+    share = Share(rank=0, world_size=1, accumulation=1)
+    data = replace(config.data, phases=None)
+    batches = TrainingBatches(corpus, data, config.drawn_seed, share, count)
     return [batches[step] for step in range(count)], corpus.tokenizer.get_vocab_size()
 
 

@@ -26,6 +26,7 @@ from bert_lightning.config.model import (
     NormPlacement,
     PositionEmbedding,
 )
+from bert_lightning.config.phases import PhaseConfig
 from bert_lightning.config.tokenizer import TokenizerConfig, TokenizerKind
 from bert_lightning.config.training import (
     CallbacksConfig,
@@ -61,6 +62,7 @@ __all__ = [
     "PairKind",
     "PairTask",
     "PairsConfig",
+    "PhaseConfig",
     "PositionEmbedding",
     "ScheduleName",
     "Source",
@@ -134,12 +136,23 @@ class TrainConfig:
                 f"changes over the steps of a run, and with optim.budget={self.optim.budget} they "
                 "are not known: leave one of them away"
             )
+        if self.data.phases is not None:
+            self._check_phases()
         ends = self.trainer.max_epochs is not None or self.optim.budget is not None
         if self.trainer.max_steps == -1 and not ends:
             raise UserError(
                 "trainer.max_steps=-1 leaves the run without an end: "
                 "set trainer.max_epochs, or trainer.max_steps"
             )
+
+    def _check_phases(self) -> None:
+        unknown = {"optim.budget": self.optim.budget, "trainer.max_epochs": self.trainer.max_epochs}
+        for name, value in unknown.items():
+            if value is not None:
+                raise UserError(
+                    f"{name}={value} with data.phases: their shares are shares of the run's steps, "
+                    f"which are not known then; set {name}=null, and trainer.max_steps"
+                )
 
     @property
     def drawn_seed(self) -> int:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 
+from bert_lightning.config.phases import FEWEST_TOKENS, PhaseConfig, check_phases
 from bert_lightning.errors import UserError
 
 
@@ -185,7 +186,11 @@ class DataConfig:
     global_batch_size: int = 512
     """Sentence pairs that one optimiser step sees, over all devices."""
     micro_batch_size: int | None = None
-    """Sentence pairs that one device holds at a time; null chooses the most that fits."""
+    """Sentence pairs that one device holds at a time, in the phase with the most tokens a step;
+    null chooses the most that fits in every phase."""
+    phases: list[PhaseConfig] | None = None
+    """Stretches of the run with a length or a batch size of their own, in their order: BERT's are
+    [{share: 0.9, max_length: 128}, {share: 0.1}]. Null is one phase. Evaluation has none."""
     num_workers: int = 0
     """Processes that build batches; 0 builds them in the training process."""
     pairs: PairsConfig = field(default_factory=PairsConfig)
@@ -208,9 +213,9 @@ class DataConfig:
             )
         if self.fewest_sentences < 1:
             raise UserError(f"data.fewest_sentences={self.fewest_sentences} must be 1 or more")
-        if self.max_length < 5:
+        if self.max_length < FEWEST_TOKENS:
             raise UserError(
-                f"data.max_length={self.max_length} must be 5 or more: "
+                f"data.max_length={self.max_length} must be {FEWEST_TOKENS} or more: "
                 "[CLS] a [SEP] b [SEP] takes five tokens at the least"
             )
         for name, share in {
@@ -225,3 +230,5 @@ class DataConfig:
                 f"data.test_share={self.test_share:g} leave nothing to train on: "
                 "their sum must stay below 1"
             )
+        if self.phases is not None:
+            check_phases(self.phases, self.max_length)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from enum import Enum
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 Section = TypeVar("Section")
 
@@ -36,4 +36,7 @@ def _typed(hint: Any, value: Any) -> Any:
             return kind(value)
         if is_dataclass(kind) and isinstance(kind, type) and isinstance(value, Mapping):
             return from_plain(kind, value)
+        if get_origin(kind) is list and isinstance(value, list):
+            (of_items,) = get_args(kind)
+            return [_typed(of_items, item) for item in value]
     return value

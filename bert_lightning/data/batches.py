@@ -25,6 +25,7 @@ from bert_lightning.data.masking import (
     number_of_predictions,
 )
 from bert_lightning.data.pairs import Pairs, pair_sampler
+from bert_lightning.data.phases import EPOCHS_A_PHASE, by_length, phases_of
 from bert_lightning.data.randomness import Stream, permuted, random_bits, with_key
 from bert_lightning.data.store import PreparedCorpus, Split
 from bert_lightning.data.tokenizer import Tokenizer, special_id
@@ -40,14 +41,12 @@ class Share:
 
     rank: int
     world_size: int
-    micro_batch_size: int
-    """Pairs a batch."""
     accumulation: int
-    """Batches a step."""
+    """Micro-batches a step, the same in all of them."""
 
-    @property
-    def global_batch_size(self) -> int:
-        return self.world_size * self.accumulation * self.micro_batch_size
+    def micro_batch_size(self, global_batch_size: int) -> int:
+        """Pairs of a micro-batch, in steps of so many."""
+        return global_batch_size // (self.world_size * self.accumulation)
 
 
 class ExampleBuilder:
@@ -148,12 +147,19 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
 
     The examples come in a new random order each epoch; a step that crosses the end of an epoch
     goes on with the next one, so every sentence pair is seen once an epoch and none is dropped.
+    Each phase (`data.phases`) has epochs of its own.
     """
 
     def __init__(
         self, corpus: PreparedCorpus, data: DataConfig, seed: int, share: Share, steps: int
     ) -> None:
-        self.examples = ExampleBuilder(corpus.splits["train"], corpus.tokenizer, data, seed)
+        self.phases = phases_of(data, steps)
+        train, tokenizer = corpus.splits["train"], corpus.tokenizer
+        builders = {
+            length: ExampleBuilder(train, tokenizer, options, seed)
+            for length, options in by_length(data).items()
+        }
+        self.examples = [builders[phase.max_length] for phase in self.phases]
         self.share = share
         self.steps = steps
         self._step: tuple[int, PretrainBatch] | None = None
@@ -170,28 +176,35 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
             return self._whole_step(step)
         if self._step is None or self._step[0] != step:
             self._step = step, self._whole_step(step)
-        start = micro_batch * self.share.micro_batch_size
-        return self._step[1].part(start, start + self.share.micro_batch_size)
+        size = self.share.micro_batch_size(self.phases[self._phase_at(step)].global_batch_size)
+        return self._step[1].part(micro_batch * size, (micro_batch + 1) * size)
 
     def _whole_step(self, step: int) -> PretrainBatch:
         """All micro-batches of this device in a step, as one."""
-        share = self.share
-        position = step * share.global_batch_size + np.arange(share.global_batch_size)
-        examples, epochs = self._examples_at(position)
+        number = self._phase_at(step)
+        phase, builder = self.phases[number], self.examples[number]
+        pairs = phase.global_batch_size
+        position = (step - phase.start) * pairs + np.arange(pairs)
+        examples, epochs = self._examples_at(number, position)
         progress = step / self.steps
-        masked, labelled = self.examples.counts(examples, epochs, progress)
-        size = share.accumulation * share.micro_batch_size
-        mine = slice(share.rank * size, (share.rank + 1) * size)
-        return self.examples.build(examples[mine], epochs[mine], progress, masked, labelled)
+        masked, labelled = builder.counts(examples, epochs, progress)
+        size = pairs // self.share.world_size
+        mine = slice(self.share.rank * size, (self.share.rank + 1) * size)
+        return builder.build(examples[mine], epochs[mine], progress, masked, labelled)
 
-    def _examples_at(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The examples and epochs at these positions of the endless stream of examples."""
-        size = len(self.examples)
-        epoch, place = np.divmod(position, size)
+    def _phase_at(self, step: int) -> int:
+        return sum(step >= phase.end for phase in self.phases)
+
+    def _examples_at(self, phase: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The examples and epochs at these positions of a phase's endless stream of examples."""
+        builder = self.examples[phase]
+        passed, place = np.divmod(position, len(builder))
+        epoch = phase * EPOCHS_A_PHASE + passed
         example = np.empty_like(place)
         for value in np.unique(epoch):
             now = epoch == value
-            example[now] = permuted(place[now], size, self.examples.seed, Stream.order, int(value))
+            keys = (builder.seed, Stream.order, int(value))
+            example[now] = permuted(place[now], len(builder), *keys)
         return example, epoch
 
 

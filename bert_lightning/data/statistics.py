@@ -5,7 +5,7 @@ say how many sentences and examples that were.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from bert_lightning.batch import UNK, PretrainBatch
 from bert_lightning.config import DataConfig
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
 from bert_lightning.data.pairs import pair_sampler
+from bert_lightning.data.phases import phase_options
 from bert_lightning.data.randomness import random_bits
 from bert_lightning.data.shallow import LabelStatistics, describe_labels
 from bert_lightning.data.store import PreparedCorpus, Split
@@ -52,7 +53,7 @@ class SplitStatistics:
 
 @dataclass(frozen=True)
 class ExampleStatistics:
-    """The first training examples, special tokens included."""
+    """The first training examples of some length, special tokens included."""
 
     examples_read: int
     max_length: int
@@ -76,6 +77,9 @@ class DataStatistics:
 
     splits: dict[str, SplitStatistics]
     examples: ExampleStatistics
+    """Of `data.max_length`, as held-out ones are."""
+    phases: list[ExampleStatistics]
+    """Of the length of each phase; empty where the run is not divided."""
     labels: LabelStatistics | None
     """None where there is no validation split, or the pairs have no labels."""
 
@@ -96,6 +100,10 @@ def statistics(corpus: PreparedCorpus, data: DataConfig, seed: int) -> DataStati
             for name, split in corpus.splits.items()
         },
         examples=describe_examples(batches, data.max_length),
+        phases=[
+            describe_examples(training_sample(corpus, options, seed), options.max_length)
+            for options in (phase_options(data) if data.phases else [])
+        ],
         labels=labels,
     )
 
@@ -114,12 +122,19 @@ def lines(found: DataStatistics) -> list[str]:
             f"; pair labels: majority {labels.majority:.1%}, "
             f"by lengths alone {labels.shallow_accuracy:.1%}{' (they LEAK)' * labels.leak}"
         )
+    phases = [
+        f"examples of phase {number}: {phase.mean_length:.0f} tokens of at most "
+        f"{phase.max_length}, {phase.full_share:.1%} full; padding saved "
+        f"{phase.saved_of_max_length:.0%}"
+        for number, phase in enumerate(found.phases, 1)
+    ]
     return [
         f"text: {train.documents:,} documents, {train.sentences:,} sentences, {train.tokens:,} "
         f"tokens, {train.unknown_share:.1%} unknown; sentences: {train.duplicate_share:.1%} "
         f"duplicates{repeated}",
         f"examples: {examples.mean_length:.0f} tokens of at most {examples.max_length}, "
         f"{examples.full_share:.1%} full; padding saved {examples.saved_of_max_length:.0%}{told}",
+        *phases,
     ]
 
 
@@ -169,11 +184,12 @@ def describe_split(
 
 
 def training_sample(corpus: PreparedCorpus, data: DataConfig, seed: int) -> list[PretrainBatch]:
-    """The global batches that training begins with, at most one epoch of them."""
+    """The global batches that a run in one phase begins with, at most one epoch of them."""
     examples = len(pair_sampler(corpus.splits["train"], data.pairs, data.max_length))
     size = min(data.global_batch_size, examples)
     steps = max(1, min(examples, MOST_EXAMPLES) // size)
-    share = Share(rank=0, world_size=1, micro_batch_size=size, accumulation=1)
+    share = Share(rank=0, world_size=1, accumulation=1)
+    data = replace(data, phases=None, global_batch_size=size)
     batches = TrainingBatches(corpus, data, seed, share, steps)
     return [batches[i] for i in range(steps)]
 

@@ -17,7 +17,7 @@ _PAIRS = ("pairs", "fewest_sentences")
 _FORM = ("max_length", *_PAIRS)
 """Options that say what an example is, rather than where the text comes from."""
 _ANY_TEXT = (
-    *("max_length", "masking", "global_batch_size", "micro_batch_size", "num_workers"),
+    *("max_length", "masking", "global_batch_size", "micro_batch_size", "phases", "num_workers"),
     "cache_dir",
 )
 """Options that the content of a prepared corpus does not depend on."""
@@ -47,9 +47,14 @@ def data_options(source: Source, given: DataConfig, overrides: Sequence[str]) ->
                 f"{override} would change nothing: held out are 15 % of single tokens, whatever "
                 "the masks of training, so that results compare"
             )
+        if key.startswith("data.phases"):
+            raise UserError(
+                f"{override} would change nothing: only training has phases, and an evaluation one "
+                "length, data.max_length"
+            )
     config, trained = given, trained_on(source)
     if trained is not None:
-        asked, options = to_plain(asdict(given)), to_plain(asdict(trained))
+        asked, options = to_plain(asdict(given)), to_plain(asdict(replace(trained, phases=None)))
         if "data" in keys:
             options = {**asked, **{name: options[name] for name in _FORM}}
         if "pairs" in keys:

@@ -96,6 +96,11 @@ class Flops:
         """Of the stack of blocks, which is all but the heads."""
         return self.attention_projections + self.attention_scores + self.feed_forward
 
+    def plus(self, other: "Flops") -> "Flops":
+        return Flops(
+            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
+        )
+
     def times(self, factor: float) -> "Flops":
         return Flops(*(factor * getattr(self, field.name) for field in fields(self)))
 

@@ -9,6 +9,7 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import Share
 from bert_lightning.data.floors import unigram_log_probs
 from bert_lightning.data.pairs import pair_sampler
+from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
 from bert_lightning.data.prepare import prepare
 from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.data.tokenizer import rows_needed
@@ -42,8 +43,9 @@ class Assembly:
     """Rows of the embedding."""
     module: PretrainingModule
     data: PretrainingData
-    overlong: int
-    """Examples of an epoch that are too long."""
+    phases: list[Phase]
+    overlong: list[int]
+    """Examples of an epoch that are too long, in each phase."""
 
 
 def assemble(config: TrainConfig, earlier: Earlier | None) -> Assembly:
@@ -62,12 +64,18 @@ def assemble(config: TrainConfig, earlier: Earlier | None) -> Assembly:
     source = open_initial(config)
     corpus = prepare(config.data, config.tokenizer, source.tokenizer if source else None)
     vocab_size = _vocab_size(config, corpus, source)
-    sampler = pair_sampler(corpus.splits["train"], config.data.pairs, config.data.max_length)
-    steps = _steps(config, len(sampler))
+    samplers = {
+        length: pair_sampler(corpus.splits["train"], options.pairs, length)
+        for length, options in by_length(config.data).items()
+    }
+    of_phases = [samplers[options.max_length] for options in phase_options(config.data)]
+    epoch_sizes = [len(sampler) for sampler in of_phases]
+    steps = _steps(config, epoch_sizes[0])
+    phases = phases_of(config.data, steps)
     if earlier is not None:
         require_same_run(earlier, config, corpus, vocab_size)
     description = describe_run(config, corpus, vocab_size)
-    module = PretrainingModule(config, vocab_size, steps, len(sampler), description)
+    module = PretrainingModule(config, vocab_size, steps, epoch_sizes, description)
     if earlier is None:
         _initialize(module, source, corpus)
     return Assembly(
@@ -78,7 +86,8 @@ def assemble(config: TrainConfig, earlier: Earlier | None) -> Assembly:
         vocab_size=vocab_size,
         module=module,
         data=PretrainingData(corpus, config.data, config.drawn_seed, share, steps),
-        overlong=sampler.overlong,
+        phases=phases,
+        overlong=[sampler.overlong for sampler in of_phases],
     )
 
 

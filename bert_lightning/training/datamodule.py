@@ -12,6 +12,7 @@ from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import DataConfig
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
 from bert_lightning.data.floors import count_tokens
+from bert_lightning.data.phases import heaviest
 from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.data.tokenizer import rows_needed
 from bert_lightning.evaluation.frequency import Vocabulary, describe
@@ -61,12 +62,14 @@ class PretrainingData(L.LightningDataModule):
         assert self.trainer is not None
         if split not in self.corpus.splits:
             return []
+        most = heaviest(self.config)  # no more tokens at a time than training has there
+        tokens = self.share.micro_batch_size(most.global_batch_size) * most.max_length
         return self._loader(
             EvaluationBatches(
                 self.corpus,
                 split,
                 self.config,
-                self.share.micro_batch_size,
+                max(1, tokens // self.config.max_length),
                 self.trainer.global_rank,
                 self.trainer.world_size,
             )

@@ -1,6 +1,7 @@
 """The LightningModule: glue between the model, the objective, the optimiser and the curves."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L  # noqa: N812
@@ -12,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
+from bert_lightning.data.phases import passes, phases_of
 from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.evaluation.held_out import held_out_sums
 from bert_lightning.model.bert import BertForPreTraining
@@ -31,7 +33,7 @@ class PretrainingModule(L.LightningModule):
         config: the whole run.
         vocab_size: rows of the embedding.
         steps: optimiser steps of the whole run.
-        epoch_size: examples of the training split.
+        epoch_sizes: examples of the training split in each phase.
         description: what each checkpoint says of the run, in plain types.
     """
 
@@ -40,13 +42,13 @@ class PretrainingModule(L.LightningModule):
         config: TrainConfig,
         vocab_size: int,
         steps: int,
-        epoch_size: int,
+        epoch_sizes: Sequence[int],
         description: dict[str, Any],
     ) -> None:
         super().__init__()
         self.config = config
         self.steps = steps
-        self.epoch_size = epoch_size
+        self.epoch_sizes = epoch_sizes
         self.description = description
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
@@ -88,6 +90,12 @@ class PretrainingModule(L.LightningModule):
         """The joint validation loss after this step, where there was one and it is finite."""
         step, loss = self.curves.get("val/loss", [(-1, 0.0)])[-1]
         return loss if step == self.global_step and math.isfinite(loss) else None
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the sentence pairs, up to the last log."""
+        phases = phases_of(self.config.data, self.steps)
+        return passes(self.pairs_seen, phases, self.epoch_sizes)
 
     def gradient_norm(self) -> Tensor:
         """The norm of the gradient of all parameters, as it was before it was clipped.
@@ -152,7 +160,7 @@ class PretrainingModule(L.LightningModule):
         curves = {f"train/{name}": value for name, value in self._with_joint(scores).items()}
         curves["train/gradient_norm"] = self.gradient_norm().item()
         curves["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-        curves["train/epoch"] = self.pairs_seen / self.epoch_size
+        curves["train/epoch"] = self.epochs
         curves["speed/pairs_per_second"] = pairs / elapsed
         curves["speed/tokens_per_second"] = tokens / elapsed
         curves["speed/training_seconds"] = self.seconds

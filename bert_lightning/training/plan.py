@@ -1,13 +1,16 @@
 """What a run will cost, before it is started: parameters, FLOPs, memory and hours."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import reduce
 
 import numpy as np
 
-from bert_lightning.config import StrategyConfig, StrategyName, TrainConfig
+from bert_lightning.config import ModelConfig, TrainConfig
 from bert_lightning.data.batches import Share
+from bert_lightning.data.masking import mask_probability_at
+from bert_lightning.data.phases import Phase, entries, phase_options, phases_of
 from bert_lightning.errors import UserError
 from bert_lightning.model.cost import (
     Flops,
@@ -20,11 +23,17 @@ from bert_lightning.model.cost import (
 from bert_lightning.training.devices import (
     Devices,
     check_supported,
-    count_devices,
     divide_global_batch,
     with_precision,
 )
 from bert_lightning.training.memory import USABLE, Memory, known_vocab_size, memory, widths
+from bert_lightning.training.ways import (
+    Way,
+    at_other_lengths,
+    planned_devices,
+    way_of,
+    with_less_memory,
+)
 
 GIB = 2**30
 H100_MEMORY = 80.0
@@ -61,22 +70,6 @@ class PlanOptions:
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to run it, and what that does to memory."""
-
-    overrides: str
-    """What is added to the command line."""
-    state: float
-    """Bytes that are there whatever the batch."""
-    sequence: float
-    """Bytes that a sequence of full length adds."""
-    attention_weights: float
-    """Of these, those that grow with the square of the length."""
-    largest_micro_batch: int
-    """0 where not even one sequence fits."""
-
-
-@dataclass(frozen=True)
 class Plan:
     """What a run costs; sizes in bytes, of one device."""
 
@@ -90,7 +83,11 @@ class Plan:
     """A token."""
     recomputed_flops: float
     """A token, that activation checkpointing adds."""
+    phases: list[Phase]
+    largest: Phase
+    """The one that needs most memory."""
     memory: Memory
+    """In that phase."""
     device_memory: float
     share: Share
     """How the global batch is divided: as asked for, or so that it fits, if it can."""
@@ -106,6 +103,11 @@ class Plan:
     """As asked for, then run otherwise."""
 
     @property
+    def micro_batch_size(self) -> int:
+        """In the phase that needs most memory."""
+        return self.share.micro_batch_size(self.largest.global_batch_size)
+
+    @property
     def usable(self) -> float:
         return USABLE * self.device_memory
 
@@ -117,7 +119,7 @@ class Plan:
     @property
     def needed(self) -> float:
         """At the peak, with this micro-batch."""
-        return self.memory.needed(self.share.micro_batch_size)
+        return self.memory.needed(self.micro_batch_size)
 
     @property
     def fits(self) -> bool:
@@ -132,7 +134,7 @@ def plan(config: TrainConfig, options: PlanOptions) -> Plan:
     Raises:
         UserError: where sizes contradict each other, or something is needed that is not given.
     """
-    devices = _devices(config)
+    devices = planned_devices(config)
     check_supported(config, devices.accelerator)
     config = with_precision(config, devices.accelerator)
     if not devices.on_gpu and None in (options.memory, options.tflops):
@@ -145,92 +147,73 @@ def plan(config: TrainConfig, options: PlanOptions) -> Plan:
     device_memory = (options.memory or H100_MEMORY) * GIB
     usable = USABLE * device_memory
     share = divide_global_batch(config, devices, usable)
-    length = config.data.max_length * options.fill
-    masking = config.data.masking
-    ends = [masking.mask_probability, masking.mask_probability_end or masking.mask_probability]
-    sequence = (config.model, vocab_size, np.array([length]), length * sum(ends) / 2)
-    forward, training = forward_flops(*sequence), training_flops(*sequence)
+    steps = _steps(config, options)
+    phases = phases_of(config.data, steps)
+    alone = [replace(config, data=within) for within in phase_options(config.data)]
+    needs = [memory(one, vocab_size, devices.world_size, devices.on_gpu) for one in alone]
+    peaks = [
+        need.needed(share.micro_batch_size(phase.global_batch_size))
+        for need, phase in zip(needs, phases, strict=True)
+    ]
+    most = peaks.index(max(peaks))
+    tokens = sum(phase.pairs * phase.max_length for phase in phases) * options.fill
+    whole_run = (config, vocab_size, phases, options.fill)
+    forward, training = _add_up(forward_flops, *whole_run), _add_up(training_flops, *whole_run)
     recomputed = recomputed_flops(config.model, forward)
 
-    step_tokens = config.data.global_batch_size * length
-    if options.tokens is None and config.trainer.max_steps == -1:
-        raise UserError(
-            "trainer.max_steps=-1 leaves open how much is trained on: --tokens NUMBER says it"
-        )
-    steps = math.ceil(options.tokens / step_tokens) if options.tokens else config.trainer.max_steps
     product = widths(config.trainer.precision).product
     tflops = options.tflops or H100_SHARE * H100_PEAK_TFLOPS[min(product, 4)]
-    work = steps * config.data.global_batch_size * (training.total + recomputed)
+    work = training.total + recomputed
+    ways = with_less_memory(alone[most], devices)
     return Plan(
         config=config,
         devices=devices,
         parameters=count_parameters(config.model, vocab_size),
-        forward_flops=forward.times(1 / length),
-        training_flops=training.times(1 / length),
-        recomputed_flops=recomputed / length,
-        memory=memory(config, vocab_size, devices.world_size, devices.on_gpu),
+        forward_flops=forward.times(1 / tokens),
+        training_flops=training.times(1 / tokens),
+        recomputed_flops=recomputed / tokens,
+        phases=phases,
+        largest=phases[most],
+        memory=needs[most],
         device_memory=device_memory,
         share=share,
         steps=steps,
-        tokens=steps * step_tokens,
+        tokens=tokens,
         tflops=tflops,
         rate_is_assumed=options.tflops is None,
         hours=work / (tflops * 1e12 * devices.world_size) / 3600,
-        lengths=[_way(*way, usable) for way in _at_other_lengths(config).items()],
-        ways=[_way(*way, usable) for way in _with_less_memory(config, devices).items()],
+        lengths=[way_of(*way, usable) for way in at_other_lengths(config).items()],
+        ways=[way_of(*way, usable) for way in ways.items()],
     )
 
 
-def _devices(config: TrainConfig) -> Devices:
-    wanted = config.trainer.accelerator
-    accelerator = "gpu" if wanted == "auto" else wanted
-    count, _ = count_devices(config.trainer.devices, 1)
-    return Devices(accelerator, config.trainer.devices, count, config.trainer.num_nodes)
+def _steps(config: TrainConfig, options: PlanOptions) -> int:
+    if options.tokens is not None:
+        phases = zip(entries(config.data), phase_options(config.data), strict=True)
+        a_step = sum(
+            entry.share * within.global_batch_size * within.max_length for entry, within in phases
+        )
+        return math.ceil(options.tokens / (a_step * options.fill))
+    if config.trainer.max_steps == -1:
+        raise UserError(
+            "trainer.max_steps=-1 leaves open how much is trained on: --tokens NUMBER says it"
+        )
+    return config.trainer.max_steps
 
 
-def _at_other_lengths(config: TrainConfig) -> dict[str, TrainConfig]:
-    """A quarter, half and twice the length, as far as there are positions, by their overrides."""
-    asked, most = config.data.max_length, config.model.max_position_embeddings
-    lengths = [n for n in (asked // 4, asked // 2, asked, 2 * asked) if 16 <= n <= most]
-    return {
-        f"data.max_length={length}": replace(config, data=replace(config.data, max_length=length))
-        for length in lengths
-    }
-
-
-def _with_less_memory(config: TrainConfig, devices: Devices) -> dict[str, TrainConfig]:
-    """As it is, with what saves memory, each alone, and with all of it, by their overrides."""
-    ways, together = {"": config}, config
-    if widths(config.trainer.precision).product > 2:
-        trainer = replace(config.trainer, precision="bf16-mixed")
-        ways["trainer.precision=bf16-mixed"] = replace(config, trainer=trainer)
-        together = replace(together, trainer=trainer)
-    if not config.model.activation_checkpointing:
-        model = replace(config.model, activation_checkpointing=True)
-        ways["model.activation_checkpointing=true"] = replace(config, model=model)
-        together = replace(together, model=model)
-    if devices.on_gpu and config.strategy.name is not StrategyName.fsdp:
-        count = devices.devices if devices.world_size > 1 else 8
-        name = "strategy=fsdp" + (f" trainer.devices={count}" if devices.world_size == 1 else "")
-        sharded = StrategyConfig(StrategyName.fsdp)
-        ways[name] = _on(count, replace(config, strategy=sharded))
-        together = _on(count, replace(together, strategy=sharded))
-    if len(ways) > 2:
-        ways[" ".join(name for name in ways if name)] = together
-    return ways
-
-
-def _on(devices: Any, config: TrainConfig) -> TrainConfig:
-    return replace(config, trainer=replace(config.trainer, devices=devices))
-
-
-def _way(overrides: str, config: TrainConfig, usable: float) -> Way:
-    devices = _devices(config)
-    needs = memory(config, known_vocab_size(config), devices.world_size, devices.on_gpu)
-    return Way(
-        overrides,
-        needs.state,
-        needs.sequence.total,
-        needs.sequence.attention_weights,
-        needs.largest_micro_batch(usable),
-    )
+def _add_up(
+    flops: Callable[[ModelConfig, int, np.ndarray, float], Flops],
+    config: TrainConfig,
+    vocab_size: int,
+    phases: Sequence[Phase],
+    fill: float,
+) -> Flops:
+    """The FLOPs of a whole run, each phase at the mean of the shares that are masked in it."""
+    parts = []
+    for phase in phases:
+        length = phase.max_length * fill
+        middle = (phase.start + phase.end) / 2 / phases[-1].end
+        masked = length * mask_probability_at(config.data.masking, middle)
+        one = flops(config.model, vocab_size, np.array([length]), masked)
+        parts.append(one.times(phase.pairs))
+    return reduce(Flops.plus, parts)

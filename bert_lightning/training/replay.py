@@ -68,7 +68,7 @@ def replay(run: Path, step: int) -> Replay:
         ckpt_path=earlier.path if earlier is not None else None,
         weights_only=True,
     )
-    whole = Share(0, 1, assembly.share.global_batch_size, 1)
+    whole = Share(rank=0, world_size=1, accumulation=1)
     batches = TrainingBatches(corpus, config.data, config.drawn_seed, whole, module.steps)
     batch = batches[step - 1]
     with torch.no_grad(), trainer.strategy.precision_plugin.forward_context():

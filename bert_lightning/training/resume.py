@@ -11,6 +11,7 @@ from typing import Any
 from bert_lightning.config import ModelConfig, TrainConfig
 from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.data.batches import Share
+from bert_lightning.data.phases import phase_options
 from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import (
@@ -216,7 +217,7 @@ def same_share(earlier: Earlier, config: TrainConfig, share: Share) -> Share:
     chosen = config.data.micro_batch_size is None and config.trainer.accumulate_grad_batches is None
     if not chosen or earlier.progress["world_size"] != share.world_size:
         return share
-    per_device = share.micro_batch_size * share.accumulation
-    if per_device % accumulation:
+    unit = share.world_size * accumulation
+    if any(options.global_batch_size % unit for options in phase_options(config.data)):
         return share
-    return replace(share, micro_batch_size=per_device // accumulation, accumulation=accumulation)
+    return replace(share, accumulation=accumulation)

@@ -137,7 +137,7 @@ def _fit(config: TrainConfig, earlier: Earlier | None) -> FitResult:
         curves=module.curves,
         steps=trainer.global_step,
         repeat=module.budget.by_steps() if module.budget is not None else None,
-        epochs=module.pairs_seen / module.epoch_size,
+        epochs=module.epochs,
         pairs=module.pairs_seen,
         tokens=module.tokens_seen,
         seconds=module.seconds,
@@ -162,35 +162,54 @@ def _write_down(config: TrainConfig, corpus: PreparedCorpus) -> None:
 
 
 def _announce(run: Assembly, counted: DataStatistics, earlier: Earlier | None) -> None:
-    config, corpus, module, share = run.config, run.corpus, run.module, run.share
+    config, corpus, module = run.config, run.corpus, run.module
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
-    fate = "left out" if config.data.pairs.overlong is Overlong.drop else "cut"
+    epochs, sizes = _epochs(run), _sizes(run)
+    divided = len(run.phases) > 1
     log.info(
-        "corpus %s: %s examples an epoch (%s too long for %s tokens, and %s), "
-        "%s words in the vocabulary (%s)",
+        "corpus %s: %s%s words in the vocabulary (%s)",
         corpus.name,
-        f"{module.epoch_size:,}",
-        f"{run.overlong:,}",
-        config.data.max_length,
-        fate,
+        "" if divided else f"{epochs[0]}, ",
         f"{corpus.tokenizer.get_vocab_size():,}",
         corpus.origin,
     )
     for line in lines(counted):
         log.info("%s", line)
     log.info(
-        "model: %s parameters; %s steps of %s pairs = %s devices × %s micro-batches of %s; seed %s",
+        "model: %s parameters; %s steps %s; seed %s",
         f"{parameters:,}",
         f"{module.steps:,}",
-        share.global_batch_size,
-        share.world_size,
-        share.accumulation,
-        share.micro_batch_size,
+        f"in {len(run.phases)} phases" if divided else f"of {sizes[0]}",
         config.seed,
     )
+    for phase, size, epoch in zip(run.phases, sizes, epochs, strict=True):
+        if divided:
+            share = f"{phase.steps / module.steps:.1%}"
+            steps = f"{phase.start + 1:,} to {phase.end:,}"
+            log.info("steps %s (%s): %s; %s", steps, share, size, epoch)
     log.info("run: %s", shown(config.run_dir))
     if earlier is not None:
         log.info("goes on from step %s: %s", earlier.step, shown(str(earlier.path)))
+
+
+def _epochs(run: Assembly) -> list[str]:
+    fate = "left out" if run.config.data.pairs.overlong is Overlong.drop else "cut"
+    return [
+        f"{size:,} examples an epoch ({overlong:,} too long for {phase.max_length} tokens, "
+        f"and {fate})"
+        for phase, size, overlong in zip(
+            run.phases, run.module.epoch_sizes, run.overlong, strict=True
+        )
+    ]
+
+
+def _sizes(run: Assembly) -> list[str]:
+    share = run.share
+    return [
+        f"{phase.global_batch_size} pairs = {share.world_size} devices × "
+        f"{share.accumulation} micro-batches of {share.micro_batch_size(phase.global_batch_size)}"
+        for phase in run.phases
+    ]
 
 
 def _log_texts(trainer: L.Trainer, config: TrainConfig, corpus: PreparedCorpus) -> None:

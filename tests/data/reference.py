@@ -4,6 +4,8 @@ It shares no code with the package. Random numbers are SplitMix64's finaliser ov
 the streams' numbers are written out here, as changing one would change every run.
 """
 
+from collections.abc import Iterator
+from itertools import count
 from typing import NamedTuple
 
 from bert_lightning.config import MaskingConfig
@@ -219,10 +221,30 @@ def masked_example(
     return Example(tokens, types, positions, labels, label)
 
 
-def example_at(pairs: int, position: int, seed: int) -> tuple[int, int]:
-    """Which example stands there in the endless stream of examples, and in which epoch."""
-    epoch, place = divmod(position, pairs)
+def example_at(pairs: int, position: int, seed: int, phase: int = 0) -> tuple[int, int]:
+    """Which example stands there in a phase's endless stream of examples, and in which epoch."""
+    passes, place = divmod(position, pairs)
+    epoch = phase * 2**32 + passes
     return permuted(place, pairs, seed, ORDER, epoch), epoch
+
+
+def stream(pairs: int, seed: int, phase: int) -> Iterator[tuple[int, int, int]]:
+    for position in count():
+        example, epoch = example_at(pairs, position, seed, phase)
+        yield phase, epoch, example
+
+
+def phased_steps(
+    shares: list[float], batch_sizes: list[int], epoch_sizes: list[int], steps: int, seed: int
+) -> list[list[tuple[int, int, int]]]:
+    """Each step's examples as (phase, epoch, example): the steps are gone through one by one."""
+    ends = [round(sum(shares[: n + 1]) * steps) for n in range(len(shares))]
+    streams = [stream(size, seed, phase) for phase, size in enumerate(epoch_sizes)]
+    found = []
+    for step in range(steps):
+        phase = min(n for n, end in enumerate(ends) if step < end)
+        found.append([next(streams[phase]) for _ in range(batch_sizes[phase])])
+    return found
 
 
 def words_of(

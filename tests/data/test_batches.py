@@ -24,7 +24,7 @@ from bert_lightning.errors import UserError
 
 HELD_OUT = range(2, 40, 5)
 """The documents of the small text in its validation split: every fifth."""
-WHOLE = Share(rank=0, world_size=1, micro_batch_size=24, accumulation=1)
+WHOLE = Share(rank=0, world_size=1, accumulation=1)
 FEW_AND_MANY = MaskingConfig(0.4, mask_share=0.5, random_share=0.3, keep_share=0.2)
 
 
@@ -174,9 +174,7 @@ def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
     whole = TrainingBatches(small_corpus, small_data, 5, WHOLE, steps)
     micro = 24 // world_size // accumulation
     ranks = [
-        TrainingBatches(
-            small_corpus, small_data, 5, Share(rank, world_size, micro, accumulation), steps
-        )
+        TrainingBatches(small_corpus, small_data, 5, Share(rank, world_size, accumulation), steps)
         for rank in range(world_size)
     ]
     assert {len(rank) for rank in ranks} == {steps * accumulation}
@@ -213,7 +211,7 @@ def test_every_pair_comes_once_an_epoch_also_across_the_seam(
 def test_masks_of_the_same_pair_differ_between_epochs(
     small_corpus: PreparedCorpus, small_data: DataConfig
 ) -> None:
-    builder = TrainingBatches(small_corpus, small_data, 1, WHOLE, 1).examples
+    builder = TrainingBatches(small_corpus, small_data, 1, WHOLE, 1).examples[0]
     index = np.arange(small_corpus.splits["train"].pairs)
     first, again, second = (
         examples_of([builder.build(index, np.full_like(index, epoch), 0.0, 1, 1)])
@@ -233,7 +231,7 @@ def test_masks_of_the_same_pair_differ_between_epochs(
 def test_any_number_of_workers_gives_the_same_batches(
     small_corpus: PreparedCorpus, small_data: DataConfig, workers: int
 ) -> None:
-    share = Share(rank=1, world_size=2, micro_batch_size=4, accumulation=3)
+    share = Share(rank=1, world_size=2, accumulation=3)
     batches = TrainingBatches(small_corpus, small_data, 2, share, 4)
     loader = DataLoader(batches, batch_size=None, collate_fn=as_it_is, num_workers=workers)
     torch.manual_seed(workers)
@@ -243,7 +241,7 @@ def test_any_number_of_workers_gives_the_same_batches(
 def test_starting_at_a_step_is_the_rest_of_the_run(
     small_corpus: PreparedCorpus, small_data: DataConfig
 ) -> None:
-    share = Share(rank=0, world_size=2, micro_batch_size=4, accumulation=3)
+    share = Share(rank=0, world_size=2, accumulation=3)
     run = TrainingBatches(small_corpus, small_data, 2, share, 20)
     whole = [run[i] for i in range(len(run))]
     longer = TrainingBatches(small_corpus, small_data, 2, share, 99)
@@ -258,7 +256,7 @@ def test_starting_at_a_step_is_the_rest_of_the_run(
 def test_micro_batches_in_any_order_and_changed_in_place_stay_what_they_are(
     small_corpus: PreparedCorpus, small_data: DataConfig
 ) -> None:
-    share = Share(rank=0, world_size=2, micro_batch_size=4, accumulation=3)
+    share = Share(rank=0, world_size=2, accumulation=3)
     run = TrainingBatches(small_corpus, small_data, 2, share, 5)
     whole = examples_of([run[i] for i in range(15)])
     order = [3, 14, 4, 4, 0, 13, 5]
@@ -295,9 +293,8 @@ def test_the_share_of_predicted_tokens_follows_its_schedule_over_the_run(
     small_corpus: PreparedCorpus, small_data: DataConfig
 ) -> None:
     masking = MaskingConfig(0.4, mask_probability_end=0.1)
-    data = replace(small_data, max_length=64, masking=masking)
-    share = Share(rank=0, world_size=1, micro_batch_size=64, accumulation=1)
-    batches = TrainingBatches(small_corpus, data, 0, share, steps=30)
+    data = replace(small_data, max_length=64, global_batch_size=64, masking=masking)
+    batches = TrainingBatches(small_corpus, data, 0, WHOLE, steps=30)
     for step in (0, 15, 29):
         lengths = batches[step].sequences.lengths
         rate = 0.4 - 0.3 * step / 30

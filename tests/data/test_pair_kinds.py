@@ -23,7 +23,7 @@ from bert_lightning.data.prepare import prepare
 from bert_lightning.data.store import PreparedCorpus, Split
 from bert_lightning.errors import UserError
 
-ALONE = Share(rank=0, world_size=1, micro_batch_size=16, accumulation=1)
+ALONE = Share(rank=0, world_size=1, accumulation=1)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_batches_are_those_of_plain_python(
     pairs: PairsConfig,
     max_length: int,
 ) -> None:
-    data = replace(small_data, max_length=max_length, pairs=pairs)
+    data = replace(small_data, max_length=max_length, global_batch_size=16, pairs=pairs)
     batches = TrainingBatches(small_corpus, data, 11, ALONE, steps=6)
     ours = examples_of(batches[i] for i in range(len(batches)))
     vocab_size = small_corpus.tokenizer.get_vocab_size()
@@ -93,9 +93,9 @@ def test_batches_are_those_of_plain_python(
 def test_the_counts_that_travel_are_those_of_the_whole_step(
     small_corpus: PreparedCorpus, small_data: DataConfig, kind: PairKind
 ) -> None:
-    data = replace(small_data, max_length=40, pairs=PairsConfig(kind))
+    data = replace(small_data, max_length=40, global_batch_size=16, pairs=PairsConfig(kind))
     for rank in range(2):
-        share = Share(rank, world_size=2, micro_batch_size=4, accumulation=2)
+        share = Share(rank, world_size=2, accumulation=2)
         batches = TrainingBatches(small_corpus, data, 11, share, steps=1)
         whole = TrainingBatches(small_corpus, data, 11, ALONE, steps=1)[0]
         for i in range(2):

@@ -4,7 +4,7 @@ import math
 import runpy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bert_lightning.batch import IS_NEXT, IS_RANDOM, PretrainBatch, lay_end_to_end
-from bert_lightning.config import DataConfig, Format, TokenizerConfig
+from bert_lightning.config import DataConfig, Format, PhaseConfig, TokenizerConfig
 from bert_lightning.data import statistics as module
 from bert_lightning.data.shallow import describe_labels, logistic_accuracy
 from bert_lightning.data.statistics import (
@@ -236,6 +236,22 @@ def test_a_whole_corpus_against_slow_counting(
     assert f"{found.labels.majority:.1%}" in examples
 
 
+def test_each_phase_has_examples_of_its_own_length(
+    small_corpus: PreparedCorpus, small_data: DataConfig
+) -> None:
+    phases = [PhaseConfig(0.5, max_length=9, global_batch_size=8), PhaseConfig(0.5)]
+    plain = statistics(small_corpus, small_data, seed=3)
+    found = statistics(small_corpus, replace(small_data, phases=phases), seed=3)
+    short = replace(small_data, max_length=9, global_batch_size=8)
+    assert found.phases == [statistics(small_corpus, short, seed=3).examples, plain.examples]
+    assert replace(found, phases=[]) == plain
+    assert [line for line in lines(found) if line not in lines(plain)] == [
+        f"examples of phase {number}: {each.mean_length:.0f} tokens of at most {most}, "
+        f"{each.full_share:.1%} full; padding saved {each.saved_of_max_length:.0%}"
+        for number, (each, most) in enumerate(zip(found.phases, (9, 24), strict=True), 1)
+    ]
+
+
 def test_wikitext2_is_counted_within_a_second(wikitext2_corpus: PreparedCorpus) -> None:
     start = time.process_time()
     found = statistics(wikitext2_corpus, DataConfig(), seed=0)
@@ -308,6 +324,21 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     err = capsys.readouterr().err
     assert message in err
     assert err.count("error: ") == 1
+
+
+def test_the_script_shows_the_lengths_of_each_phase(
+    notes: str, cache_dir: str, capsys: CapSys
+) -> None:
+    options = ["data=text", notes, f"data.cache_dir={cache_dir}", "data.max_length=16"]
+    inspect(*options, "data.phases=[{share: 0.9, max_length: 8}, {share: 0.1}]", "--examples=9")
+    out = capsys.readouterr().out
+    assert "Tokens of 48 training examples in phase 1" in out
+    assert "all 8;" in out
+    assert "Tokens of 48 training examples in phase 2" in out
+    assert "all 16;" in out
+    shown = [line.split() for line in out.splitlines() if "[CLS]" in line]
+    assert len(shown) == 9
+    assert max(len(words) for words in shown) == 8 + 2  # with "is next:", of the first phase
 
 
 def test_the_script_without_pairs(notes: str, cache_dir: str, capsys: CapSys) -> None:

@@ -2,14 +2,15 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bert_lightning import cli
-from bert_lightning.config import DataConfig, Fallback, PairKind, TokenizerConfig
+from bert_lightning.config import DataConfig, Fallback, PairKind, PhaseConfig, TokenizerConfig
+from bert_lightning.config.plain import to_plain
 from bert_lightning.data import prepare as preparing
 from bert_lightning.data.cache import store_folder
 from bert_lightning.data.prepare import prepare
@@ -71,6 +72,16 @@ def test_another_form_of_the_same_text(run: FitResult, source: Source) -> None:
     assert found == replace(run.config.data, pairs=found.pairs, fewest_sentences=1)
 
 
+def test_a_run_in_phases_is_asked_in_one(run: FitResult, source: Source) -> None:
+    phases = [PhaseConfig(0.5, max_length=12), PhaseConfig(0.5)]
+    divided = to_plain(asdict(replace(run.config.data, phases=phases)))
+    trained = replace(source, about={**source.about, "config": {"data": divided}})
+    assert options(trained) == run.config.data
+    found = options(trained, "data.max_length=9")
+    assert found == replace(run.config.data, max_length=9)
+    assert corpus_of(trained, found).key == run.corpus.key
+
+
 def test_other_models_are_asked_what_the_command_line_says(source: Source) -> None:
     foreign = replace(source, about={})
     assert options(foreign, "data.max_length=32").name == "wikitext2"
@@ -85,6 +96,7 @@ def test_other_models_are_asked_what_the_command_line_says(source: Source) -> No
         ("model=tiny", "model=tiny would change nothing"),
         ("tokenizer=wordpiece", "tokenizer=wordpiece would change nothing"),
         ("data.masking.unit=word", "held out are 15 % of single tokens"),
+        ("data.phases=[{share: 1}]", "only training has phases"),
         ("data.max_length=33", r"data.max_length=33 is more than the 32 positions of .*last\.ckpt"),
     ],
 )

@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from bert_lightning.config import (
+    DataConfig,
     OptimConfig,
     OptimizerName,
+    PhaseConfig,
     StrategyConfig,
     StrategyName,
     TrainConfig,
     TrainerConfig,
 )
+from bert_lightning.data.phases import phase_options
 from bert_lightning.errors import UserError
 from bert_lightning.training.devices import (
     Devices,
@@ -155,8 +158,7 @@ def test_sizes_follow_from_each_other(
     wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
     wanted.data.global_batch_size, wanted.data.micro_batch_size = total, micro
     share = divide_global_batch(wanted, Devices("cpu", world, world, 1))
-    assert (share.micro_batch_size, share.accumulation) == expected
-    assert share.global_batch_size == total
+    assert (share.micro_batch_size(wanted.data.global_batch_size), share.accumulation) == expected
 
 
 @pytest.mark.parametrize(
@@ -190,5 +192,101 @@ def test_a_micro_batch_is_chosen_that_fits(
     room = needs.state + needs.head + room_for * needs.sequence.total
     monkeypatch.setattr("bert_lightning.training.devices._available", lambda _: room)
     share = divide_global_batch(wanted, one)
-    assert (share.micro_batch_size, share.accumulation) == expected
+    assert (share.micro_batch_size(wanted.data.global_batch_size), share.accumulation) == expected
     assert divide_global_batch(wanted, one, available=room) == share
+
+
+RAMP = [PhaseConfig(0.5, global_batch_size=48), PhaseConfig(0.5)]
+LENGTHS = [PhaseConfig(0.9, max_length=32), PhaseConfig(0.1)]
+
+
+@pytest.mark.parametrize(
+    ("phases", "world", "micro", "accumulation", "expected"),
+    [
+        (RAMP, 1, 32, None, [12, 32]),  # of 128, the most tokens
+        (RAMP, 2, None, 4, [6, 16]),
+        (RAMP, 2, 16, 4, [6, 16]),
+        (LENGTHS, 1, 32, None, [32, 32]),
+        ([PhaseConfig(0.5, 32, 1024), PhaseConfig(0.5)], 1, 256, None, [256, 32]),
+    ],
+)
+def test_every_phase_has_the_same_number_of_micro_batches(
+    phases: list[PhaseConfig],
+    world: int,
+    micro: int | None,
+    accumulation: int | None,
+    expected: list[int],
+) -> None:
+    wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
+    wanted.data = DataConfig(
+        global_batch_size=128, micro_batch_size=micro, phases=phases, max_length=128
+    )
+    share = divide_global_batch(wanted, Devices("cpu", world, world, 1))
+    sizes = [options.global_batch_size for options in phase_options(wanted.data)]
+    assert [share.micro_batch_size(size) for size in sizes] == expected
+    for size, each in zip(sizes, expected, strict=True):
+        assert each * world * share.accumulation == size
+
+
+@pytest.mark.parametrize(
+    ("phases", "world", "micro", "accumulation", "says"),
+    [
+        (
+            [PhaseConfig(0.5, global_batch_size=50), PhaseConfig(0.5)],
+            *(1, 32, None),
+            r"data\.phases\[0\]\.global_batch_size=50 is not a multiple of 1 device × "
+            r"4 micro-batches \(4 pairs\); nearest: .*\]\.global_batch_size=48 or .*=52",
+        ),
+        (
+            RAMP,
+            *(5, None, None),
+            r"data\.phases\[0\]\.global_batch_size=48 is not a multiple of 5 devices",
+        ),
+        (
+            RAMP,
+            *(1, None, 32),
+            r"phases\[0\]\.global_batch_size=48 .*accumulate_grad_batches=32 .*=32 or .*=64",
+        ),
+        (
+            RAMP,
+            *(1, 30, None),
+            r"data\.global_batch_size=128 is not a multiple of 1 device × data\.micro_batch",
+        ),
+        (RAMP, 1, 32, 2, r"data\.global_batch_size=128 is not 1 device .*nearest: .*=64$"),
+    ],
+)
+def test_a_phase_that_does_not_divide_is_named_with_the_nearest_that_would(
+    phases: list[PhaseConfig], world: int, micro: int | None, accumulation: int | None, says: str
+) -> None:
+    wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
+    wanted.data = DataConfig(global_batch_size=128, micro_batch_size=micro, phases=phases)
+    with pytest.raises(UserError, match=says):
+        divide_global_batch(wanted, Devices("cpu", world, world, 1))
+
+
+@pytest.mark.parametrize(
+    ("room_for", "fits"), [(0.5, False), (1, False), (20, True), (100, True), (1000, True)]
+)
+def test_the_fewest_micro_batches_are_chosen_with_which_every_phase_fits(
+    room_for: float, fits: bool
+) -> None:
+    wanted, one = config(1, accelerator="cpu"), Devices("cpu", 1, 1, 1)
+    phases = [PhaseConfig(0.5, 32, 480), PhaseConfig(0.3, 128, 96), PhaseConfig(0.2, 512, 144)]
+    wanted.data = DataConfig(max_length=512, phases=phases)
+    needs = [
+        memory(replace(wanted, data=options), 30_522, 1, on_gpu=False)
+        for options in phase_options(wanted.data)
+    ]
+    room = needs[1].state + needs[1].head + room_for * needs[1].sequence.total
+    found = divide_global_batch(wanted, one, available=room).accumulation
+    fitting = [
+        count
+        for count in range(1, 97)
+        if all(phase.global_batch_size % count == 0 for phase in phases)
+        and all(
+            phase.global_batch_size // count <= need.largest_micro_batch(room)
+            for phase, need in zip(phases, needs, strict=True)
+        )
+    ]
+    assert found == min(fitting, default=48)  # no more than 48 divides all of them
+    assert bool(fitting) == fits

@@ -80,7 +80,7 @@ def test_two_devices_with_four_micro_batches_of_four_have_the_gradient_of_one_ba
     assert train(tmp_path / "two", [*options, *divided])["micro_batch_size"] == 4
     config = cli.compose(ROOT / "conf", ["run_dir=.", *options])
     last = torch.load(tmp_path / "one" / "checkpoints" / "last.ckpt", weights_only=True)
-    initial = PretrainingModule(config, last["bert_lightning"]["vocab_size"], 1, 1, {}).double()
+    initial = PretrainingModule(config, last["bert_lightning"]["vocab_size"], 1, [1], {}).double()
     start = torch.cat([value.flatten() for value in initial.state_dict().values()])
     one, two = (weights(tmp_path / name) - start for name in ("one", "two"))
     assert one.norm() > 0.01

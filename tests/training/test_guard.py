@@ -79,7 +79,7 @@ def test_a_replay_is_the_step_as_it_was(small_config: Config, tmp_path: Path) ->
     result = fit(config)
     corpus = prepare(config.data, config.tokenizer)
     steps = config.trainer.max_steps
-    batches = TrainingBatches(corpus, config.data, 0, Share(0, 1, 32, 1), steps)
+    batches = TrainingBatches(corpus, config.data, 0, Share(0, 1, 1), steps)
     # Step 4's update was made before its checkpoint; step 5 reads the weights that it holds.
     result.model.load_state_dict(
         {name.removeprefix("model."): value for name, value in state(run, 4).items()}

@@ -1,5 +1,6 @@
 """What a run costs, worked out from its options alone."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,15 @@ import pytest
 
 from bert_lightning.config import (
     DataConfig,
+    MaskingConfig,
     ModelConfig,
+    PhaseConfig,
     StrategyConfig,
     StrategyName,
     TrainConfig,
     TrainerConfig,
 )
+from bert_lightning.data.phases import Phase
 from bert_lightning.errors import UserError
 from bert_lightning.model.cost import training_flops
 from bert_lightning.training.plan import GIB, PlanOptions, plan
@@ -61,9 +65,53 @@ def test_checkpointing_takes_longer_and_less_memory() -> None:
 def test_the_micro_batch_is_the_largest_that_divides_and_fits() -> None:
     made = plan(large(), PlanOptions(memory=16))
     assert made.fits
-    assert made.share.micro_batch_size <= made.largest_micro_batch < 8
-    assert made.share.micro_batch_size * made.share.accumulation == 512
+    assert made.micro_batch_size <= made.largest_micro_batch < 8
+    assert made.micro_batch_size * made.share.accumulation == 512
     assert made.memory.needed(made.largest_micro_batch + 1) > made.usable == 0.9 * 16 * GIB
+
+
+def in_phases(*phases: PhaseConfig, **data: Any) -> TrainConfig:
+    return TrainConfig(
+        data=DataConfig(max_length=512, phases=list(phases), **data),
+        model=LARGE,
+        trainer=TrainerConfig(max_steps=1000, precision="bf16-mixed"),
+    )
+
+
+def test_a_run_in_phases_costs_what_its_phases_do_one_after_the_other() -> None:
+    masking = MaskingConfig(0.3, mask_probability_end=0.1)
+    phases = [PhaseConfig(0.9, 128, 1024), PhaseConfig(0.1)]
+    made = plan(in_phases(*phases, masking=masking), PlanOptions(tflops=100, fill=0.5))
+    flops = tokens = 0.0
+    for step in range(1000):
+        pairs, length = (1024, 64) if step < 900 else (512, 256)
+        masked = length * (0.3 - 0.2 * (step + 0.5) / 1000)
+        flops += pairs * training_flops(LARGE, 30_522, np.array([length]), masked).total
+        tokens += pairs * length
+    assert made.tokens == tokens
+    assert made.hours == pytest.approx(flops / 100e12 / 3600)
+    assert made.training_flops.total == pytest.approx(flops / tokens)
+    assert [phase.steps for phase in made.phases] == [900, 100]
+    by_tokens = plan(in_phases(*phases), PlanOptions(tokens=tokens, fill=0.5))
+    assert by_tokens.steps == 1000
+
+
+def test_memory_is_that_of_the_phase_that_needs_most() -> None:
+    long, many = PhaseConfig(0.9, 512, 512), PhaseConfig(0.1, 128, 4096)
+    alone = {
+        phase.max_length: plan(in_phases(replace(phase, share=1)), PlanOptions(memory=2000))
+        for phase in (long, many)
+    }
+    assert alone[128].needed > alone[512].needed
+    made = plan(in_phases(long, many), PlanOptions(memory=2000))
+    assert made.share.accumulation == 1
+    assert (made.needed, made.largest.max_length) == (alone[128].needed, 128)
+    assert made.ways == alone[128].ways
+    assert plan(in_phases(PhaseConfig(0.9, 128), PhaseConfig(0.1)), PlanOptions()).largest == (
+        Phase(512, 512, 900, 1000)
+    )
+    names = [way.overrides for way in made.lengths]
+    assert names == [f"data.max_length={n} data.phases=null" for n in (128, 256, 512)]
 
 
 def test_what_does_not_fit_is_a_result() -> None:
