@@ -1,4 +1,4 @@
-"""Runs the README's two training commands and puts what they print, and figures, into it.
+"""Runs the README's two training commands and puts what they print, and tables, into it.
 
 python scripts/update_readme.py WIKITEXT_FOLDER
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_lightning.benchmark.machine import machine
+from bert_lightning.benchmark.recipes import recipes_table
 from bert_lightning.benchmark.table import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +73,7 @@ def filled(readme: str) -> str:
         marker: markdown(json.loads((BENCHMARKS / name).read_text(encoding="utf-8")), name)
         for marker, name in STEPS.items()
     }
+    blocks["recipes"] = recipes_table(BENCHMARKS / "recipes")
     for marker, run in json.loads(RESULTS.read_text(encoding="utf-8"))["runs"].items():
         lines = run["output"][run["output"].index("") :]  # from the report on
         blocks[marker] = "\n".join(["```text", *lines[1:], "```"])

@@ -64,8 +64,16 @@ ROWS = [
     (3, "trainer.devices=two", "trainer.devices=two; an integer; -1 for all; auto"),
     (3, "trainer.devices=0", "trainer.devices=0; an integer of 1 or more"),
     (4, "optim.lr=1e-4x", "optim.lr=1e-4x: expects a number"),
-    (5, "experiment=absent", "experiment=absent; there is textbook"),
-    (5, "+experiment=absent", "experiment=absent; there is textbook"),
+    (
+        5,
+        "experiment=absent",
+        "experiment=absent; there are base_gpu, large_gpu, textbook, tiny_8min",
+    ),
+    (
+        5,
+        "+experiment=absent",
+        "experiment=absent; there are base_gpu, large_gpu, textbook, tiny_8min",
+    ),
     (6, "model=tiny,base", "add -m; python train.py -m model=tiny,base"),
     (6, "optim.lr=1e-3,1e-4", "add -m; python train.py -m optim.lr=1e-3,1e-4"),
     (
@@ -335,8 +343,8 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
             "data.phases[1].share=0.01 of 40 steps is no step: raise trainer.max_steps or the ",
         ),
         (
-            "data.phases=[{share:0.5,global_batch_size:100},{share:0.5}] data.micro_batch_size=32",
-            "data.phases[0].global_batch_size=100 is not a multiple of 1 device × 16 micro-batches",
+            "data.phases=[{share:0.5,global_batch_size:102},{share:0.5}] data.micro_batch_size=32",
+            "data.phases[0].global_batch_size=102 is not a multiple of 1 device × 4 micro-batches",
         ),
         ("model@foo=tiny", "there is no 'model@foo' to override; did you mean 'model'?"),
     ],

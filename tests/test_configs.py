@@ -80,7 +80,7 @@ def test_an_override_wins_over_an_experiment() -> None:
 
 
 def test_an_experiment_is_the_run_of_no_other_defaults() -> None:
-    assert compose() == compose("model=tiny", "data=wikitext2", "optim=adamw")
+    assert compose() == compose("model=tiny", "data=wikitext2", "optim=muon")
 
 
 def attributes_read() -> Iterator[str]:

@@ -17,7 +17,8 @@ from bert_lightning.model.hf import DECODER, DECODER_BIAS, WORDS, named
 from bert_lightning.pretrained.source import Source, load_into, open_source
 
 _FREE = {
-    *("vocab_size", "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"),
+    *("vocab_size", "hidden_dropout_prob", "attention_probs_dropout_prob"),
+    *("initializer_range", "sinusoidal_start"),
     *("activation_checkpointing", "compile"),
 }
 """Options of the model that weights of any value go with."""

@@ -14,8 +14,8 @@ The activations are counted from the layers' code, per token, in vectors of `h` 
 * in buckets, the softmax and its dropout mask: `2 H l`; a flash kernel keeps none.
 
 The tests hold this against what models keep on CPU and on a GPU in every precision. What the
-strategies add follows from their code and has not been measured. Left out, as below a hundredth in large models: the statistics of norms, and
-rotary angles. What compiled blocks keep is torch's choice; for them this is a rough figure.
+strategies add follows from their code and has not been measured. Left out, as below a hundredth in
+large models: the statistics of norms, and rotary angles. What compiled blocks keep is torch's choice; for them this is a rough figure.
 """
 
 from dataclasses import dataclass, fields

@@ -63,6 +63,7 @@ def small_run(
             "model.attention_probs_dropout_prob=0",
             "trainer.accelerator=cpu",
             "trainer.precision=32-true",
+            "optim=adamw",
             "trainer.max_steps=6",
             "trainer.log_every_n_steps=1",
             "trainer.val_check_interval=3",

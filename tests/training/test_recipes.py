@@ -1,0 +1,82 @@
+"""Small twins of the recipes: the same options on a small model and a small text."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from math import isfinite
+from pathlib import Path
+
+import pytest
+
+from bert_lightning import cli
+from bert_lightning.benchmark.recipes import recipes_table, results
+from bert_lightning.config import TrainConfig
+from bert_lightning.config.plain import to_plain
+from bert_lightning.training.run import fit
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "benchmarks" / "recipes"
+RECIPES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+SMALL = (
+    *("model.num_hidden_layers=2", "model.num_attention_heads=2"),
+    *("model.max_position_embeddings=64", "data.max_length=32"),
+    *("data.micro_batch_size=null", "trainer.devices=1", "strategy=auto"),
+    *("tokenizer=word", "tokenizer.min_frequency=1", "data.streaming=false"),
+)  # fmt: skip
+
+
+def composed(recipe: str) -> TrainConfig:
+    return cli.compose(ROOT / "conf", ["run_dir=.", f"experiment={recipe}"])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_twin_of_a_recipe_trains(
+    small_config: Callable[..., TrainConfig], tmp_path: Path, recipe: str
+) -> None:
+    asked = composed(recipe)
+    by_the_clock = asked.optim.budget is not None
+    ends = ["optim.budget=1s", "trainer.max_steps=-1"] if by_the_clock else ["trainer.max_steps=12"]
+    result = fit(small_config(tmp_path, f"experiment={recipe}", *SMALL, *ends))
+    assert isfinite(result.curves["val/mlm_loss"][-1][1])
+    assert result.steps == 12 or by_the_clock
+    ran = result.config
+    assert ran.objective == asked.objective
+    assert ran.data.masking == asked.data.masking
+    assert replace(ran.optim, budget=None) == replace(asked.optim, budget=None)
+
+
+@pytest.mark.parametrize("recipe", sorted({path.name for path in KEPT.iterdir()}))
+def test_a_result_was_made_with_the_recipe_as_it_is(recipe: str) -> None:
+    asked = to_plain(asdict(composed(recipe)))
+    for path in KEPT.glob(f"{recipe}/seed=*"):
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        result = json.loads((path / "result.json").read_text(encoding="utf-8"))
+        for room in ("model", "optim", "objective", "tokenizer"):
+            assert config[room].items() <= asked[room].items()
+        for name in ("global_batch_size", "masking", "pairs", "max_length"):
+            assert config["data"][name] == asked["data"][name]
+        assert f"experiment={recipe} " in result["command"]
+        assert path.name == f"seed={config['seed']}"
+        last = result["validations"][-1]
+        assert last["step"] == result["steps"]
+        # validation has the precision of the training, evaluation fp32
+        evaluated = result["validation"]["mlm"]["all"]["loss"]
+        assert evaluated == pytest.approx(last["mlm_loss"], abs=0.01)
+
+
+def test_all_results_are_of_the_same_questions() -> None:
+    found = [result for runs in results(KEPT).values() for result in runs]
+    for split in ("validation", "test"):
+        assert len({result[split]["questions_sha256"] for result in found}) == 1
+
+
+def test_the_table_has_mean_and_range(tmp_path: Path) -> None:
+    path = next(KEPT.glob("*/seed=0/result.json"))
+    result = json.loads(path.read_text(encoding="utf-8"))
+    for seed, loss in enumerate((4.0, 4.5)):
+        result["validation"]["mlm"]["all"]["loss"] = loss
+        folder = tmp_path / "some" / f"seed={seed}"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    assert "| 2 |" in recipes_table(tmp_path)
+    assert "| 4.25 (4.00 to 4.50) |" in recipes_table(tmp_path)
