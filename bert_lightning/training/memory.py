@@ -15,7 +15,8 @@ The activations are counted from the layers' code, per token, in vectors of `h` 
 
 The tests hold this against what models keep on CPU and on a GPU in every precision. What the
 strategies add follows from their code and has not been measured. Left out, as below a hundredth in
-large models: the statistics of norms, and rotary angles. What compiled blocks keep is torch's choice; for them this is a rough figure.
+large models: the statistics of norms, and rotary angles. What compiled blocks keep is torch's
+choice; for them this is a rough figure.
 """
 
 from dataclasses import dataclass, fields
