@@ -13,6 +13,7 @@ _SECONDS = {"s": 1, "min": 60, "h": 3600}
 class OptimizerName(Enum):
     adam = "adam"
     adamw = "adamw"
+    lamb = "lamb"
     muon = "muon"
 
 
@@ -59,8 +60,9 @@ class OptimConfig:
     """The optimiser and the course of its learning rate."""
 
     optimizer: OptimizerName = OptimizerName.adamw
-    """`muon` updates the matrices between layers (Jordan et al., 2024,
-    https://kellerjordan.github.io/posts/muon), and AdamW all the rest."""
+    """`lamb` is for large batches (You et al., 2020, arXiv:1904.00962): its `lr` is the share of
+    its length that a matrix moves by in a step. `muon` updates the matrices between layers (Jordan
+    et al., 2024, https://kellerjordan.github.io/posts/muon), and AdamW all the rest."""
     lr: float = 1e-3
     """Peak learning rate."""
     matrix_lr: float = 0.03

@@ -148,10 +148,11 @@ def _check_dividing(config: TrainConfig, accelerator: str) -> None:
             f"trainer.precision={precision} does not go with strategy={name.value}, which has "
             f"{', '.join(_DIVIDING[name])}; use trainer.precision=bf16-mixed, or strategy=ddp"
         )
-    if name is StrategyName.deepspeed and config.optim.optimizer is OptimizerName.muon:
+    optimizer = config.optim.optimizer
+    if name is StrategyName.deepspeed and optimizer in (OptimizerName.lamb, OptimizerName.muon):
         raise UserError(
-            "optim.optimizer=muon does not go with strategy=deepspeed, which lays all matrices end "
-            "to end and cuts them anywhere; use optim=adamw, or strategy=fsdp"
+            f"optim.optimizer={optimizer.value} does not go with strategy=deepspeed, which lays "
+            "all matrices end to end and cuts them anywhere; use optim=adamw, or strategy=fsdp"
         )
     by_value = config.trainer.gradient_clip_algorithm == "value"
     if name is StrategyName.deepspeed and by_value and config.trainer.gradient_clip_val:

@@ -30,8 +30,9 @@ from bert_lightning.config import (
     TrainConfig,
 )
 from bert_lightning.model.attention import BUCKET_STEP
-from bert_lightning.model.cost import count_parameters
+from bert_lightning.model.cost import count_parameters, without_memory
 from bert_lightning.model.objective import CHUNK
+from bert_lightning.training.optim import moments
 
 USABLE = 0.9
 """The share of a GPU's memory that is planned with; the rest is for the CUDA context, libraries'
@@ -136,7 +137,7 @@ class Memory:
     weights: float
     gradients: float
     optimizer: float
-    """Adam's two moments."""
+    """Its moments: two of each number, or one where Muon updates it."""
     copies: float
     """Weights in the type of the products; with fsdp, the parts that are gathered for use; with
     deepspeed also the share of the weights that the optimiser works on."""
@@ -175,7 +176,11 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
     stage 2, it has all weights, and its part of the rest.
     """
     model, precision = config.model, config.trainer.precision
-    counted = count_parameters(model, vocab_size)
+    empty = without_memory(model, vocab_size)
+    counted = count_parameters(empty)
+    kept = sum(
+        moments(config.optim, *named) * named[1].numel() for named in empty.named_parameters()
+    )
     parameter, _, product = widths(precision)
     in_blocks = counted.attention + counted.feed_forward
     weights = gradients = float(parameter * counted.total)
@@ -197,7 +202,7 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
     return Memory(
         weights=weights,
         gradients=gradients,
-        optimizer=2 * gradients,
+        optimizer=gradients * kept / counted.total,
         copies=copies,
         communication=communication,
         head=2 * vocabulary * (parameter + product * (product != parameter))
