@@ -31,6 +31,7 @@ _STATE = {
     "gradients": "gradients",
     "optimizer": "moments",
     "copies": "weights cast or gathered",
+    "average": "average of the weights",
     "communication": "buckets of gradients",
 }
 _ACTIVATIONS = {

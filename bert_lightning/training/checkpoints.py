@@ -163,9 +163,10 @@ def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -
 
 
 def expected_size(model: nn.Module, config: OptimConfig, description: dict[str, Any]) -> int:
-    """Bytes of a checkpoint: weights, the optimiser's moments, and what is said beside them."""
+    """Bytes of a checkpoint: weights, their average, moments, and what is said beside them."""
+    weights = 1 if config.ema_decay is None else 2
     arrays = sum(
-        (1 + moments(config, name, parameter)) * parameter.numel() * parameter.element_size()
+        (weights + moments(config, name, parameter)) * parameter.numel() * parameter.element_size()
         for name, parameter in model.named_parameters()
     )
     return arrays + len(json.dumps(description).encode())

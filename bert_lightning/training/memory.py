@@ -141,6 +141,8 @@ class Memory:
     copies: float
     """Weights in the type of the products; with fsdp, the parts that are gathered for use; with
     deepspeed also the share of the weights that the optimiser works on."""
+    average: float
+    """Of the weights; 0 where none is kept."""
     communication: float
     """The buckets in which ddp and deepspeed add gradients up."""
     head: float
@@ -150,8 +152,8 @@ class Memory:
     @property
     def state(self) -> float:
         """What is there from the first step to the last."""
-        parts = (self.weights, self.gradients, self.optimizer, self.copies, self.communication)
-        return sum(parts)
+        each_step = (self.weights, self.gradients, self.optimizer, self.average)
+        return sum(each_step) + self.copies + self.communication
 
     def needed(self, micro_batch_size: int) -> float:
         """Bytes at the peak with so many sequences of full length at a time.
@@ -204,6 +206,7 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
         gradients=gradients,
         optimizer=gradients * kept / counted.total,
         copies=copies,
+        average=0.0 if config.optim.ema_decay is None else weights,
         communication=communication,
         head=2 * vocabulary * (parameter + product * (product != parameter))
         + 2 * CHUNK * vocab_size * product,

@@ -16,6 +16,7 @@ from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.evaluation.held_out import held_out_sums
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss, objective_sums
+from bert_lightning.training import averaging
 from bert_lightning.training.budget import Budget
 from bert_lightning.training.clock import Clock
 from bert_lightning.training.optim import build_optimizer, build_schedule, follow_config
@@ -52,8 +53,8 @@ class PretrainingModule(L.LightningModule):
             torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
             self.model = BertForPreTraining(config.model, vocab_size)
         if config.model.compile:
-            for block in self.model.encoder.blocks:
-                block.compile(dynamic=True)  # in place: the names of the parameters stay
+            self.model.compile_blocks()
+        self.average: BertForPreTraining | None = None
         seconds = config.optim.budget_seconds
         self.budget = Budget(seconds, config.optim.decay_share) if seconds is not None else None
         self.train_scores, self.held_out_scores = Scores(), HeldOutScores()
@@ -70,8 +71,16 @@ class PretrainingModule(L.LightningModule):
         """What the next checkpoint says: is the validation of its step to come; is it the last."""
 
     def configure_model(self) -> None:
+        if self.config.optim.ema_decay is not None and self.average is None:
+            self.average = averaging.average_of(self.model)
         if self.device_mesh is not None:  # the strategy is one that divides the model
             shard(self.model, self.device_mesh, self.config.trainer.precision)
+            shard(self.evaluated, self.device_mesh, self.config.trainer.precision)
+
+    @property
+    def evaluated(self) -> BertForPreTraining:
+        """The model that is validated, tested and returned: the average where one is kept."""
+        return self.model if self.average is None else self.average
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         fused = not self.config.trainer.precision.startswith("16")
@@ -137,9 +146,12 @@ class PretrainingModule(L.LightningModule):
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
     def on_train_batch_end(self, outputs: Any, batch: PretrainBatch, batch_idx: int) -> None:
-        step_is_done = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
-        every = self.config.trainer.log_every_n_steps
-        if step_is_done and (self.global_step % every == 0 or self.global_step == self.steps):
+        if (batch_idx + 1) % self.trainer.accumulate_grad_batches:
+            return
+        decay, every = self.config.optim.ema_decay, self.config.trainer.log_every_n_steps
+        if decay is not None and self.average is not None:
+            averaging.follow(self.average, self.model, decay, self.global_step)
+        if self.global_step % every == 0 or self.global_step == self.steps:
             self._log_training()
 
     def _log_training(self) -> None:
@@ -170,7 +182,7 @@ class PretrainingModule(L.LightningModule):
 
     def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
         words = self.trainer.datamodule.vocabulary  # type: ignore[attr-defined]
-        self.held_out_scores.update(held_out_sums(self.model, batch, words))
+        self.held_out_scores.update(held_out_sums(self.evaluated, batch, words))
 
     def on_test_epoch_end(self) -> None:
         self._log_held_out("test")
@@ -233,8 +245,11 @@ class PretrainingModule(L.LightningModule):
         }
         checkpoint["bert_lightning"] = {**self.description, "progress": progress}
         del checkpoint["loops"]  # they follow from the step
+        if self.average is not None:
+            averaging.put_average_first(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        averaging.put_trained_first(checkpoint, self.average is not None)
         progress = checkpoint["bert_lightning"]["progress"]
         self.resumed_at = checkpoint["global_step"]
         self.curves = unpack_curves(progress["curves"])

@@ -127,7 +127,7 @@ def _fit(config: TrainConfig, earlier: Earlier | None) -> FitResult:
             )
             if config.test:
                 trainer.test(module, datamodule=run.data, verbose=False)
-            model = gathered(module.model)
+            model = gathered(module.evaluated)
     return FitResult(
         config=config,
         corpus=corpus,

@@ -133,6 +133,13 @@ def test_deepspeed_updates_no_matrix_as_a_whole(
         find_devices(wanted)
 
 
+def test_deepspeed_keeps_no_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 2)
+    wanted = replace(divided("deepspeed"), optim=OptimConfig(ema_decay=0.99))
+    with pytest.raises(UserError, match=r"ema_decay=0.99 .* strategy=fsdp"):
+        find_devices(wanted)
+
+
 def test_deepspeed_has_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, 2)
     monkeypatch.setattr("bert_lightning.training.devices.find_spec", lambda _: None)

@@ -201,13 +201,20 @@ def test_a_number_takes_its_width_in_weights_gradients_and_twice_in_adam() -> No
     assert needs.communication == 0
 
 
-def test_moments_are_counted_as_they_are_kept() -> None:
+def test_moments_and_average_are_counted_as_they_are_kept() -> None:
     model = BertForPreTraining(small(), VOCAB)
     matrices = sum(p.numel() for n, p in model.named_parameters() if is_hidden_matrix(n, p))
     count = sum(parameter.numel() for parameter in model.parameters())
+    one = memory(run_of(), VOCAB, 1, on_gpu=True)
     for optimizer, numbers in {"lamb": 2 * count, "muon": 2 * count - matrices}.items():
         run = replace(run_of(), optim=OptimConfig(OptimizerName[optimizer]))
         assert memory(run, VOCAB, 1, on_gpu=True).optimizer == 4 * numbers
+    for strategy, world in (("auto", 1), ("ddp", 2), ("fsdp", 2)):
+        run = run_of(strategy)
+        averaging = replace(run, optim=OptimConfig(ema_decay=0.9))
+        without, needs = (memory(each, VOCAB, world, on_gpu=True) for each in (run, averaging))
+        assert needs.average == needs.weights == needs.state - without.state
+    assert one.average == 0
 
 
 def test_strategies_differ_in_what_a_device_holds() -> None:

@@ -41,6 +41,7 @@ CASES = [
     pytest.param(("32-true", 1, 0), id="fp32"),
     pytest.param(("32-true", 1, 0, "optim=muon"), id="muon", marks=pytest.mark.slow),
     pytest.param(("32-true", 1, 0, "optim=lamb"), id="lamb", marks=pytest.mark.slow),
+    pytest.param(("32-true", 3, 0, "optim.ema_decay=0.9"), id="average", marks=pytest.mark.slow),
     pytest.param(("bf16-mixed", 3, 0), id="bf16-accumulation", marks=pytest.mark.slow),
     pytest.param(("32-true", 3, 0), id="accumulation", marks=pytest.mark.slow),
     pytest.param(("32-true", 1, 2), id="workers", marks=pytest.mark.slow),
@@ -255,7 +256,9 @@ def logged(run: Path, logger: str) -> dict[str, list[tuple[int, float]]]:
     return {name: [(e.step, e.value) for e in events.Scalars(name)] for name in names}
 
 
-@pytest.mark.parametrize("options", [(), ("optim=muon", "optim.warmup_steps=2")])
+@pytest.mark.parametrize(
+    "options", [(), ("optim=muon", "optim.warmup_steps=2"), ("optim.ema_decay=0.9",)]
+)
 def test_a_checkpoint_takes_the_room_that_was_asked_for(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
