@@ -30,8 +30,9 @@ _PARTS = {
 _STATE = {
     "weights": "weights",
     "gradients": "gradients",
-    "optimizer": "Adam's two moments",
+    "optimizer": "moments",
     "copies": "weights cast or gathered",
+    "average": "average of the weights",
     "communication": "buckets of gradients",
 }
 _ACTIVATIONS = {
@@ -140,8 +141,8 @@ def _what_grows(made: Plan) -> list[str]:
     else:
         each += ": it grows with the length, as flash attention keeps no attention weights"
     return [
-        f"Weights, gradients and Adam's moments take {_gib(made.memory.state)} GiB, whatever the "
-        f"batch and the length. {each}."
+        f"Weights, gradients and moments take {_gib(made.memory.state)} GiB, whatever the batch "
+        f"and the length. {each}."
     ]
 
 

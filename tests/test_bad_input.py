@@ -313,7 +313,7 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
         ("optim.lr=null", "optim.lr=null: expects a number"),
         ("data.micro_batch_size=x", "data.micro_batch_size=x: expects an integer or null"),
         ("data.hard_wrapped=maybe", "data.hard_wrapped=maybe: expects true or false"),
-        ("optim.optimizer=adm", "expects adam or adamw or muon; did you mean 'adam'?"),
+        ("optim.optimizer=adm", "expects adam or adamw or lamb or muon; did you mean 'adam'?"),
         ("optim.lr=${foo}", "optim.lr: Interpolation key 'foo' not found"),
         ("optim=3", "optim=3: expects the name of a file in conf/optim"),
         ("logger=null", "logger=null: expects the name of a file in conf/logger or logger=none"),

@@ -138,6 +138,12 @@ class TrainConfig:
             )
         if self.data.phases is not None:
             self._check_phases()
+        if self.optim.ema_decay is not None and self.trainer.precision in ("bf16-true", "16-true"):
+            raise UserError(
+                f"optim.ema_decay={self.optim.ema_decay:g} with trainer.precision="
+                f"{self.trainer.precision}: an average of 16 bits would round its small steps "
+                "away; use trainer.precision=bf16-mixed"
+            )
         ends = self.trainer.max_epochs is not None or self.optim.budget is not None
         if self.trainer.max_steps == -1 and not ends:
             raise UserError(

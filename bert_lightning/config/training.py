@@ -13,6 +13,7 @@ _SECONDS = {"s": 1, "min": 60, "h": 3600}
 class OptimizerName(Enum):
     adam = "adam"
     adamw = "adamw"
+    lamb = "lamb"
     muon = "muon"
 
 
@@ -59,8 +60,9 @@ class OptimConfig:
     """The optimiser and the course of its learning rate."""
 
     optimizer: OptimizerName = OptimizerName.adamw
-    """`muon` updates the matrices between layers (Jordan et al., 2024,
-    https://kellerjordan.github.io/posts/muon), and AdamW all the rest."""
+    """`lamb` is for large batches (You et al., 2020, arXiv:1904.00962): its `lr` is the share of
+    its length that a matrix moves by in a step. `muon` updates the matrices between layers (Jordan
+    et al., 2024, https://kellerjordan.github.io/posts/muon), and AdamW all the rest."""
     lr: float = 1e-3
     """Peak learning rate."""
     matrix_lr: float = 0.03
@@ -79,6 +81,10 @@ class OptimConfig:
     """The last part of the run, in which the rate of `wsd` falls."""
     warmup_steps: int = 0
     """Optimiser steps over which the rate rises from 0 to its peak."""
+    ema_decay: float | None = None
+    """Decay of an exponential moving average of the weights, such as 0.999, which is what is
+    validated, tested, saved for use and exported; training goes on with the weights themselves.
+    It forgets faster in the first 9 / (1 - decay) steps, whose start is random. null keeps none."""
     budget: str | None = None
     """Training time after which the run ends, as 90s, 8min or 1.5h, in place of
     `trainer.max_steps`; for `wsd`, whose rate begins to fall when `decay_share` of it is left.
@@ -88,6 +94,11 @@ class OptimConfig:
         for name in ("lr", "matrix_lr"):
             if getattr(self, name) <= 0:
                 raise UserError(f"optim.{name}={getattr(self, name):g} must be above 0")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise UserError(
+                f"optim.ema_decay={self.ema_decay:g} must be above 0 and below 1, such as 0.999; "
+                "null keeps no average"
+            )
         if not 0 < self.decay_share <= 1:
             raise UserError(f"optim.decay_share={self.decay_share:g} must be above 0 and at most 1")
         if self.budget_seconds is not None and self.schedule is not ScheduleName.wsd:

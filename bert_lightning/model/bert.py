@@ -231,6 +231,11 @@ class BertForPreTraining(nn.Module):
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
+    def compile_blocks(self) -> None:
+        """Has torch compile each block, in place: the names of the parameters stay."""
+        for block in self.encoder.blocks:
+            block.compile(dynamic=True)
+
     def forward(self, sequences: Sequences) -> Encoded:
         hidden = self.encoder(sequences)
         return Encoded(hidden, self.pooler(hidden[sequences.cu_seqlens[:-1]]))

@@ -57,10 +57,14 @@ class Parameters:
         return sum(getattr(self, field.name) for field in fields(self))
 
 
-def count_parameters(config: ModelConfig, vocab_size: int) -> Parameters:
-    """Counts a model's own parameters, without memory for them."""
+def without_memory(config: ModelConfig, vocab_size: int) -> BertForPreTraining:
+    """A model whose parameters have names and shapes, and no numbers."""
     with torch.device("meta"):
-        model = BertForPreTraining(config, vocab_size)
+        return BertForPreTraining(config, vocab_size)
+
+
+def count_parameters(model: BertForPreTraining) -> Parameters:
+    """Counts a model's own parameters, by component."""
     counts = {field.name: 0 for field in fields(Parameters)}
     modules = dict(model.named_modules())
     for name, parameter in model.named_parameters():

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -13,13 +12,15 @@ from typing import IO, Any, cast
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
+from torch import nn
 
 from bert_lightning.batch import CHECKPOINT_FORMAT
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import OptimConfig, TrainConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.errors import UserError
 from bert_lightning.pretrained.checkpoints import manifest_path, read_checkpoint
+from bert_lightning.training.optim import moments
 
 _WORTH_A_THREAD = 2**18
 """Bytes that take longer to hash than a thread to be told of them."""
@@ -161,7 +162,11 @@ def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -
     }
 
 
-def expected_size(parameters: Iterable[torch.nn.Parameter], description: dict[str, Any]) -> int:
-    """Bytes of a checkpoint: weights, Adam's two moments, and what is said beside them."""
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
-    return 3 * weights + len(json.dumps(description).encode())
+def expected_size(model: nn.Module, config: OptimConfig, description: dict[str, Any]) -> int:
+    """Bytes of a checkpoint: weights, their average, moments, and what is said beside them."""
+    weights = 1 if config.ema_decay is None else 2
+    arrays = sum(
+        (weights + moments(config, name, parameter)) * parameter.numel() * parameter.element_size()
+        for name, parameter in model.named_parameters()
+    )
+    return arrays + len(json.dumps(description).encode())

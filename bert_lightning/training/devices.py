@@ -150,10 +150,16 @@ def _check_dividing(config: TrainConfig, accelerator: str) -> None:
             f"trainer.precision={precision} does not go with strategy={name.value}, which has "
             f"{', '.join(_DIVIDING[name])}; use trainer.precision=bf16-mixed, or strategy=ddp"
         )
-    if name is StrategyName.deepspeed and config.optim.optimizer is OptimizerName.muon:
+    optimizer = config.optim.optimizer
+    if name is StrategyName.deepspeed and optimizer in (OptimizerName.lamb, OptimizerName.muon):
         raise UserError(
-            "optim.optimizer=muon does not go with strategy=deepspeed, which lays all matrices end "
-            "to end and cuts them anywhere; use optim=adamw, or strategy=fsdp"
+            f"optim.optimizer={optimizer.value} does not go with strategy=deepspeed, which lays "
+            "all matrices end to end and cuts them anywhere; use optim=adamw, or strategy=fsdp"
+        )
+    if name is StrategyName.deepspeed and config.optim.ema_decay is not None:
+        raise UserError(
+            f"optim.ema_decay={config.optim.ema_decay:g} does not go with strategy=deepspeed, "
+            "which is there for comparison and keeps none; use strategy=fsdp or strategy=ddp"
         )
     by_value = config.trainer.gradient_clip_algorithm == "value"
     if name is StrategyName.deepspeed and by_value and config.trainer.gradient_clip_val:

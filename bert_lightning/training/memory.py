@@ -31,8 +31,9 @@ from bert_lightning.config import (
     TrainConfig,
 )
 from bert_lightning.model.attention import BUCKET_STEP
-from bert_lightning.model.cost import count_parameters
+from bert_lightning.model.cost import count_parameters, without_memory
 from bert_lightning.model.objective import CHUNK
+from bert_lightning.training.optim import moments
 
 USABLE = 0.9
 """The share of a GPU's memory that is planned with; the rest is for the CUDA context, libraries'
@@ -137,10 +138,12 @@ class Memory:
     weights: float
     gradients: float
     optimizer: float
-    """Adam's two moments."""
+    """Its moments: two of each number, or one where Muon updates it."""
     copies: float
     """Weights in the type of the products; with fsdp, the parts that are gathered for use; with
     deepspeed also the share of the weights that the optimiser works on."""
+    average: float
+    """Of the weights; 0 where none is kept."""
     communication: float
     """The buckets in which ddp and deepspeed add gradients up."""
     head: float
@@ -150,8 +153,8 @@ class Memory:
     @property
     def state(self) -> float:
         """What is there from the first step to the last."""
-        parts = (self.weights, self.gradients, self.optimizer, self.copies, self.communication)
-        return sum(parts)
+        each_step = (self.weights, self.gradients, self.optimizer, self.average)
+        return sum(each_step) + self.copies + self.communication
 
     def needed(self, micro_batch_size: int) -> float:
         """Bytes at the peak with so many sequences of full length at a time.
@@ -176,7 +179,11 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
     stage 2, it has all weights, and its part of the rest.
     """
     model, precision = config.model, config.trainer.precision
-    counted = count_parameters(model, vocab_size)
+    empty = without_memory(model, vocab_size)
+    counted = count_parameters(empty)
+    kept = sum(
+        moments(config.optim, *named) * named[1].numel() for named in empty.named_parameters()
+    )
     parameter, _, product = widths(precision)
     in_blocks = counted.attention + counted.feed_forward
     weights = gradients = float(parameter * counted.total)
@@ -198,8 +205,9 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
     return Memory(
         weights=weights,
         gradients=gradients,
-        optimizer=2 * gradients,
+        optimizer=gradients * kept / counted.total,
         copies=copies,
+        average=0.0 if config.optim.ema_decay is None else weights,
         communication=communication,
         head=2 * vocabulary * (parameter + product * (product != parameter))
         + 2 * CHUNK * vocab_size * product,

@@ -18,11 +18,12 @@ from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.evaluation.held_out import held_out_sums
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss, objective_sums
+from bert_lightning.training import averaging
 from bert_lightning.training.budget import Budget
 from bert_lightning.training.clock import Clock
 from bert_lightning.training.optim import build_optimizer, build_schedule, follow_config
 from bert_lightning.training.progress import Curves, loops_at, pack_curves, unpack_curves
-from bert_lightning.training.scores import HeldOutScores, Scores, take
+from bert_lightning.training.scores import HeldOutScores, Scores, take, with_joint
 from bert_lightning.training.strategies import gradient_norm, shard
 
 
@@ -54,8 +55,8 @@ class PretrainingModule(L.LightningModule):
             torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
             self.model = BertForPreTraining(config.model, vocab_size)
         if config.model.compile:
-            for block in self.model.encoder.blocks:
-                block.compile(dynamic=True)  # in place: the names of the parameters stay
+            self.model.compile_blocks()
+        self.average: BertForPreTraining | None = None
         seconds = config.optim.budget_seconds
         self.budget = Budget(seconds, config.optim.decay_share) if seconds is not None else None
         self.train_scores, self.held_out_scores = Scores(), HeldOutScores()
@@ -72,8 +73,16 @@ class PretrainingModule(L.LightningModule):
         """What the next checkpoint says: is the validation of its step to come; is it the last."""
 
     def configure_model(self) -> None:
+        if self.config.optim.ema_decay is not None and self.average is None:
+            self.average = averaging.average_of(self.model)
         if self.device_mesh is not None:  # the strategy is one that divides the model
             shard(self.model, self.device_mesh, self.config.trainer.precision)
+            shard(self.evaluated, self.device_mesh, self.config.trainer.precision)
+
+    @property
+    def evaluated(self) -> BertForPreTraining:
+        """The model that is validated, tested and returned: the average where one is kept."""
+        return self.model if self.average is None else self.average
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         fused = not self.config.trainer.precision.startswith("16")
@@ -131,9 +140,9 @@ class PretrainingModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: PretrainBatch, batch_idx: int) -> None:
         # Dropout is a function of the seed, the step and the rank, as the batches are.
-        micro_batch = batch_idx % self.trainer.accumulate_grad_batches
         self._gradient_norm = None
-        place = (self.global_step, micro_batch, self.global_rank)
+        micro_batch = batch_idx % self.trainer.accumulate_grad_batches
+        place = self.global_step, micro_batch, self.global_rank
         torch.manual_seed(torch_seed(self.config.drawn_seed, Stream.dropout, *place))
 
     def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
@@ -145,19 +154,23 @@ class PretrainingModule(L.LightningModule):
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
     def on_train_batch_end(self, outputs: Any, batch: PretrainBatch, batch_idx: int) -> None:
-        step_is_done = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
-        every = self.config.trainer.log_every_n_steps
-        if step_is_done and (self.global_step % every == 0 or self.global_step == self.steps):
+        if (batch_idx + 1) % self.trainer.accumulate_grad_batches:
+            return
+        decay, every = self.config.optim.ema_decay, self.config.trainer.log_every_n_steps
+        if decay is not None and self.average is not None:
+            averaging.follow(self.average, self.model, decay, self.global_step)
+        if self.global_step % every == 0 or self.global_step == self.steps:
             self._log_training()
 
     def _log_training(self) -> None:
         scores = take(self.train_scores)
-        seconds, self.seconds = self.seconds, self.clock.elapsed
-        elapsed = self.seconds - seconds
-        pairs, tokens = scores.pop("pairs"), scores.pop("tokens")
-        self.pairs_seen += round(pairs)
-        self.tokens_seen += round(tokens)
-        curves = {f"train/{name}": value for name, value in self._with_joint(scores).items()}
+        elapsed = self.clock.elapsed - self.seconds
+        self.seconds += elapsed
+        pairs, tokens = round(scores.pop("pairs")), round(scores.pop("tokens"))
+        self.pairs_seen += pairs
+        self.tokens_seen += tokens
+        joint = with_joint(scores, self.config.objective)
+        curves = {f"train/{name}": value for name, value in joint.items()}
         curves["train/gradient_norm"] = self.gradient_norm().item()
         curves["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         curves["train/epoch"] = self.epochs
@@ -178,7 +191,7 @@ class PretrainingModule(L.LightningModule):
 
     def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
         words = self.trainer.datamodule.vocabulary  # type: ignore[attr-defined]
-        self.held_out_scores.update(held_out_sums(self.model, batch, words))
+        self.held_out_scores.update(held_out_sums(self.evaluated, batch, words))
 
     def on_test_epoch_end(self) -> None:
         self._log_held_out("test")
@@ -187,16 +200,10 @@ class PretrainingModule(L.LightningModule):
         self.validation_step(batch, batch_idx)
 
     def _log_held_out(self, split: str) -> None:
-        scores = take(self.held_out_scores)
-        curves = {f"{split}/{name}": value for name, value in self._with_joint(scores).items()}
+        scores = with_joint(take(self.held_out_scores), self.config.objective)
+        curves = {f"{split}/{name}": score for name, score in scores.items()}
         self._record(curves)
         self.log_dict(curves, logger=False)  # for the callbacks that watch the validation loss
-
-    def _with_joint(self, scores: dict[str, float]) -> dict[str, float]:
-        weights = self.config.objective
-        nsp_loss = scores.get("nsp_loss", 0.0)
-        joint = weights.mlm_weight * scores["mlm_loss"] + weights.nsp_weight * nsp_loss
-        return {"loss": joint, **scores}
 
     def _record(self, curves: dict[str, float]) -> None:
         for name, value in curves.items():
@@ -221,9 +228,8 @@ class PretrainingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         mine = self.train_scores.sums()
-        sums = torch.zeros(self.trainer.world_size, len(mine), device=mine.device)
+        sums = mine.new_zeros(self.trainer.world_size, len(mine))  # each rank fills its own row
         sums[self.global_rank] = mine
-        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         progress = {
             "world_size": self.trainer.world_size,
             "accumulation": self.trainer.accumulate_grad_batches,
@@ -237,12 +243,15 @@ class PretrainingModule(L.LightningModule):
             "pairs_seen": self.pairs_seen,
             "tokens_seen": self.tokens_seen,
             "curves": pack_curves(self.curves),
-            "train_sums": sums.cpu(),  # (world_size, sums)
+            "train_sums": self.trainer.strategy.reduce(sums, reduce_op="sum").cpu(),
         }
         checkpoint["bert_lightning"] = {**self.description, "progress": progress}
         del checkpoint["loops"]  # they follow from the step
+        if self.average is not None:
+            averaging.put_average_first(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        averaging.put_trained_first(checkpoint, self.average is not None)
         progress = checkpoint["bert_lightning"]["progress"]
         self.resumed_at = checkpoint["global_step"]
         self.curves = unpack_curves(progress["curves"])
@@ -257,5 +266,5 @@ class PretrainingModule(L.LightningModule):
         if self.budget is not None and progress["budget"] is not None:
             self.budget.end, self.budget.decay = progress["budget"]
             self._end_as_budgeted()
-        loops = loops_at(self.trainer, self.resumed_at, progress["validation_due"])
-        checkpoint["loops"] = loops
+        due = progress["validation_due"]
+        checkpoint["loops"] = loops_at(self.trainer, self.resumed_at, due)

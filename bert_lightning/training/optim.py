@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bert_lightning.config import OptimConfig, OptimizerName, ScheduleName
 from bert_lightning.training.budget import Budget
+from bert_lightning.training.lamb import Lamb
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -> Optimizer:
@@ -32,10 +33,13 @@ def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -
             decayed.append(parameter)
         else:
             kept.append(parameter)
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": kept, "weight_decay": 0.0},
     ]
+    if config.optimizer is OptimizerName.lamb:
+        groups[1]["adapted"] = False
+        return Lamb(groups, lr=config.lr, betas=betas, eps=config.eps)
     rest = AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=fused)
     if config.optimizer is OptimizerName.adamw:
         return rest
@@ -51,6 +55,15 @@ def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -
 def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
     """Whether a parameter maps vectors of the model's width to such: neither embedding nor head."""
     return parameter.ndim == 2 and name.startswith(("encoder.blocks.", "pooler.", "mlm_head.dense"))
+
+
+def moments(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:
+    """How many numbers the optimiser keeps for each one of a parameter: its moving averages.
+
+    Muon keeps the momentum, the others Adam's two moments.
+    """
+    by_muon = config.optimizer is OptimizerName.muon and is_hidden_matrix(name, parameter)
+    return 1 if by_muon else 2
 
 
 class Together(Optimizer):

@@ -19,6 +19,7 @@ from bert_lightning.model.cost import (
     forward_flops,
     recomputed_flops,
     training_flops,
+    without_memory,
 )
 from bert_lightning.training.devices import (
     Devices,
@@ -168,7 +169,7 @@ def plan(config: TrainConfig, options: PlanOptions) -> Plan:
     return Plan(
         config=config,
         devices=devices,
-        parameters=count_parameters(config.model, vocab_size),
+        parameters=count_parameters(without_memory(config.model, vocab_size)),
         forward_flops=forward.times(1 / tokens),
         training_flops=training.times(1 / tokens),
         recomputed_flops=recomputed / tokens,

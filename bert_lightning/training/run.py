@@ -108,7 +108,7 @@ def _fit(config: TrainConfig, earlier: Earlier | None) -> FitResult:
     if is_first_process():
         counted = statistics(corpus, config.data, config.drawn_seed)
         if config.trainer.enable_checkpointing:
-            size = expected_size(module.parameters(), module.description)
+            size = expected_size(module.model, config.optim, module.description)
             require_room(Path(config.run_dir), size)
         _write_down(config, corpus)
         _announce(run, counted, earlier)
@@ -127,7 +127,7 @@ def _fit(config: TrainConfig, earlier: Earlier | None) -> FitResult:
             )
             if config.test:
                 trainer.test(module, datamodule=run.data, verbose=False)
-            model = gathered(module.model)
+            model = gathered(module.evaluated)
     return FitResult(
         config=config,
         corpus=corpus,

@@ -5,6 +5,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
+from bert_lightning.config import ObjectiveConfig
 from bert_lightning.evaluation.held_out import HeldOutSums
 from bert_lightning.model.objective import ObjectiveSums
 
@@ -88,3 +89,10 @@ def take(scores: Metric) -> dict[str, float]:
     found = {name: value.item() for name, value in scores.compute().items()}
     scores.reset()
     return found
+
+
+def with_joint(scores: dict[str, float], objective: ObjectiveConfig) -> dict[str, float]:
+    """The same scores, with the joint `loss` first."""
+    nsp_loss = scores.get("nsp_loss", 0.0)
+    joint = objective.mlm_weight * scores["mlm_loss"] + objective.nsp_weight * nsp_loss
+    return {"loss": joint, **scores}

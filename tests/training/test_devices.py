@@ -126,10 +126,20 @@ def test_what_goes_with_no_divided_model(
     assert find_devices(divided("fsdp", gradient_clip_algorithm="value")).count == 2
 
 
-def test_deepspeed_updates_no_matrix_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("optimizer", [OptimizerName.muon, OptimizerName.lamb])
+def test_deepspeed_updates_no_matrix_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch, optimizer: OptimizerName
+) -> None:
     gpus(monkeypatch, 2)
-    wanted = replace(divided("deepspeed"), optim=OptimConfig(OptimizerName.muon, weight_decay=0.0))
-    with pytest.raises(UserError, match=r"optimizer=muon .* strategy=fsdp"):
+    wanted = replace(divided("deepspeed"), optim=OptimConfig(optimizer, weight_decay=0.0))
+    with pytest.raises(UserError, match=rf"optimizer={optimizer.value} .* strategy=fsdp"):
+        find_devices(wanted)
+
+
+def test_deepspeed_keeps_no_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 2)
+    wanted = replace(divided("deepspeed"), optim=OptimConfig(ema_decay=0.99))
+    with pytest.raises(UserError, match=r"ema_decay=0.99 .* strategy=fsdp"):
         find_devices(wanted)
 
 

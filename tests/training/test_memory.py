@@ -21,6 +21,8 @@ from bert_lightning.config import (
     ModelConfig,
     NormPlacement,
     ObjectiveConfig,
+    OptimConfig,
+    OptimizerName,
     PositionEmbedding,
     StrategyConfig,
     StrategyName,
@@ -31,6 +33,7 @@ from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.cost import count_parameters
 from bert_lightning.model.objective import joint_loss, objective_sums
 from bert_lightning.training.memory import activations, known_vocab_size, memory, widths
+from bert_lightning.training.optim import is_hidden_matrix
 
 VOCAB = 400
 PRECISIONS = ["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
@@ -187,7 +190,7 @@ def run_of(strategy: str = "auto", precision: str = "32-true", **model: Any) -> 
 
 
 def test_a_number_takes_its_width_in_weights_gradients_and_twice_in_adam() -> None:
-    count = count_parameters(small(), VOCAB).total
+    count = count_parameters(BertForPreTraining(small(), VOCAB)).total
     for precision, width in {"32-true": 4, "bf16-mixed": 4, "16-mixed": 4, "bf16-true": 2}.items():
         needs = memory(run_of(precision=precision), VOCAB, 1, on_gpu=True)
         assert (needs.weights, needs.gradients, needs.optimizer) == (
@@ -196,6 +199,22 @@ def test_a_number_takes_its_width_in_weights_gradients_and_twice_in_adam() -> No
             2 * width * count,
         )
     assert needs.communication == 0
+
+
+def test_moments_and_average_are_counted_as_they_are_kept() -> None:
+    model = BertForPreTraining(small(), VOCAB)
+    matrices = sum(p.numel() for n, p in model.named_parameters() if is_hidden_matrix(n, p))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    one = memory(run_of(), VOCAB, 1, on_gpu=True)
+    for optimizer, numbers in {"lamb": 2 * count, "muon": 2 * count - matrices}.items():
+        run = replace(run_of(), optim=OptimConfig(OptimizerName[optimizer]))
+        assert memory(run, VOCAB, 1, on_gpu=True).optimizer == 4 * numbers
+    for strategy, world in (("auto", 1), ("ddp", 2), ("fsdp", 2)):
+        run = run_of(strategy)
+        averaging = replace(run, optim=OptimConfig(ema_decay=0.9))
+        without, needs = (memory(each, VOCAB, world, on_gpu=True) for each in (run, averaging))
+        assert needs.average == needs.weights == needs.state - without.state
+    assert one.average == 0
 
 
 def test_strategies_differ_in_what_a_device_holds() -> None:

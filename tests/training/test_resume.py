@@ -40,6 +40,8 @@ OPTIONS = (
 CASES = [
     pytest.param(("32-true", 1, 0), id="fp32"),
     pytest.param(("32-true", 1, 0, "optim=muon"), id="muon", marks=pytest.mark.slow),
+    pytest.param(("32-true", 1, 0, "optim=lamb"), id="lamb", marks=pytest.mark.slow),
+    pytest.param(("32-true", 3, 0, "optim.ema_decay=0.9"), id="average", marks=pytest.mark.slow),
     pytest.param(("bf16-mixed", 3, 0), id="bf16-accumulation", marks=pytest.mark.slow),
     pytest.param(("32-true", 3, 0), id="accumulation", marks=pytest.mark.slow),
     pytest.param(("32-true", 1, 2), id="workers", marks=pytest.mark.slow),
@@ -254,10 +256,14 @@ def logged(run: Path, logger: str) -> dict[str, list[tuple[int, float]]]:
     return {name: [(e.step, e.value) for e in events.Scalars(name)] for name in names}
 
 
+@pytest.mark.parametrize(
+    "options", [(), ("optim=muon", "optim.warmup_steps=2"), ("optim.ema_decay=0.9",)]
+)
 def test_a_checkpoint_takes_the_room_that_was_asked_for(
-    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
     asked: list[int] = []
     monkeypatch.setattr(run_module, "require_room", lambda _, size: asked.append(size))
-    result = fit(small_config(tmp_path, "model.hidden_size=256", "model.intermediate_size=512"))
+    sizes = ("model.hidden_size=256", "model.intermediate_size=512")
+    result = fit(small_config(tmp_path, *sizes, *options))
     assert asked == [pytest.approx(checkpoint(tmp_path, result.steps).stat().st_size, rel=0.02)]

@@ -20,6 +20,7 @@ from bert_lightning import cli
 from bert_lightning.batch import CHECKPOINT_FORMAT
 from bert_lightning.config import StrategyConfig, StrategyName, TrainConfig
 from bert_lightning.errors import UserError
+from bert_lightning.training.averaging import TRAINED
 from bert_lightning.training.devices import Devices
 from bert_lightning.training.replay import replay
 from bert_lightning.training.resume import newest_good
@@ -71,9 +72,9 @@ def last(run_dir: Path) -> dict[str, Any]:
 
 
 def assert_same_state(run: Path, other: Path) -> None:
-    """Weights, the optimiser's state and the losses agree, but for fp64's rounding."""
+    """Weights, their average, moments and losses agree, but for fp64's rounding."""
     one, two = last(run), last(other)
-    for part in ("state_dict", "optimizer_states"):
+    for part in one.keys() & {"state_dict", TRAINED, "optimizer_states"}:
         torch.testing.assert_close(two[part], one[part], rtol=0, atol=1e-9)
     assert curves(other).keys() == curves(run).keys()
     for name, values in curves(run).items():
@@ -131,6 +132,45 @@ def test_a_run_goes_on_under_another_strategy(
         (half / "checkpoints" / name).unlink()
     train(half, [*options, *after, f"resume={half}"], DOUBLE="1")
     assert_same_state(on_one_device, half)
+
+
+@pytest.mark.slow
+def test_lamb_and_the_average_of_a_divided_model_are_those_of_one_device(
+    options: list[str], tmp_path: Path
+) -> None:
+    # A validation gathers the average, and no save divides it again before the next step.
+    more = [*options, "optim=lamb", "optim.warmup_steps=2", "optim.ema_decay=0.5"]
+    more += ["trainer.val_check_interval=2", "callbacks.save_top_k=0"]
+    one = train(tmp_path / "one", more, DOUBLE="1")
+    for strategy in ("fsdp", "ddp"):
+        two = [*more, f"strategy={strategy}", "trainer.devices=2"]
+        assert_same_state(one, train(tmp_path / strategy, two, DOUBLE="1"))
+    half = tmp_path / "fsdp"
+    for name in ("last.ckpt", "step=000006.ckpt", "step=000006.ckpt.json"):
+        (half / "checkpoints" / name).unlink()
+    train(half, [*more, "strategy=auto", "trainer.devices=1", f"resume={half}"], DOUBLE="1")
+    assert TRAINED in last(half)
+    assert_same_state(one, half)
+
+
+@pytest.mark.slow
+def test_muon_makes_a_divided_matrix_orthogonal_as_a_whole(
+    options: list[str], tmp_path: Path
+) -> None:
+    """It does so in bf16, so the two differ; parts made orthogonal alone would by a third."""
+    more = [*options, "optim=muon", "trainer.max_steps=1", "optim.warmup_steps=0"]
+    one = train(tmp_path / "one", more, DOUBLE="1")
+    two = train(tmp_path / "two", [*more, *FSDP], DOUBLE="1")
+    assert curves(one)["train/gradient_norm"] == pytest.approx(curves(two)["train/gradient_norm"])
+    ours, theirs = (last(run)["state_dict"] for run in (one, two))
+    names = [name for name in ours if re.search(r"blocks.*(weight)$", name) and "norm" not in name]
+    assert len(names) >= 8
+    lr = last(one)["optimizer_states"][0]["optimizers"][0]["param_groups"][0]["initial_lr"]
+    for name in names:
+        rows, columns = ours[name].shape
+        update = lr * max(1, rows / columns) ** 0.5 * min(rows, columns) ** 0.5
+        difference = (ours[name] - theirs[name]).norm().item() / update
+        assert difference < 0.1, name
 
 
 @pytest.mark.slow
