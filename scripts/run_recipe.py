@@ -42,12 +42,15 @@ def main() -> None:
             (run / "train.log").write_text(printed, encoding="utf-8")
         keep = RESULTS / args.experiment / f"seed={args.seed}"
         keep.mkdir(parents=True, exist_ok=True)
-        for kept, name in (("train.log", "log.txt"), ("run.json", "config.json")):
-            text = (run / kept).read_text(encoding="utf-8")
-            shown = text.replace(str(args.wikitext.resolve()), "wikitext-2")
-            (keep / name).write_text(shown.replace(str(run), "run"), encoding="utf-8")
         made = {"command": f"python train.py {options}", "machine": about, **outcome(folder, run)}
-    (keep / "result.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+        kept = {
+            "log.txt": (run / "train.log").read_text(encoding="utf-8"),
+            "config.json": (run / "run.json").read_text(encoding="utf-8"),
+            "result.json": json.dumps(made, indent=2) + "\n",
+        }
+    for name, text in kept.items():
+        shown = text.replace(str(args.wikitext.resolve()), "wikitext-2").replace(str(run), "run")
+        (keep / name).write_text(shown, encoding="utf-8")
 
 
 def outcome(folder: Path, run: Path) -> dict[str, Any]:
