@@ -21,6 +21,7 @@ from bert_lightning.benchmark.machine import machine
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "recipes"
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
 CURVES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 
 
@@ -87,15 +88,10 @@ def validations(run: Path) -> list[dict[str, float]]:
 
 def python(folder: Path, *arguments: str | Path) -> str:
     """Runs a script of this project as a user would; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+    command, environment = [sys.executable, *map(str, arguments)], {**os.environ, **OFFLINE}
+    return subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ STEPS = {"steps": "steps.json", "steps-gpu": "steps-gpu.json"}
 
 COMMANDS = {
     "output": "python train.py model=tiny",
-    "wikitext2": "python train.py data.path=wikitext-2 trainer.max_steps=50",
+    "wikitext2": "python train.py data.path=wikitext-2 trainer.max_steps=300",
 }
 """By the marker in the README: `make train` where the hub is out of reach, and real WikiText-2."""
 

@@ -93,7 +93,9 @@ GOING_ON = [command for command in TRAINING if "init_from=" in command]
 def small(command: str) -> str:
     given = [option.split("=")[0] + "=" for option in shlex.split(command)]
     more = [option for option in SMALL if option.split("=")[0] + "=" not in given]
-    return " ".join([command, *more]).replace("trainer.max_steps=50", "trainer.max_steps=2")
+    if "8min" in command:
+        more += ["optim.budget=1s"]
+    return " ".join([command, *more]).replace("trainer.max_steps=300", "trainer.max_steps=2")
 
 
 @pytest.mark.slow
