@@ -29,10 +29,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a recipe and keep what came of it.")
     parser.add_argument("experiment", help="a file of conf/experiment")
     parser.add_argument("wikitext", type=Path, help="the folder with wiki.train.tokens")
+    parser.add_argument("overrides", nargs="*", help="further options, such as a shorter run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run", type=Path, help="a finished run to evaluate instead of training")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     options = f"experiment={args.experiment} data.path=wikitext-2 seed={args.seed} logger=csv"
+    options = " ".join([options, *args.overrides])
     about = machine()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
