@@ -10,23 +10,32 @@ import pytest
 
 from bert_lightning import cli
 from bert_lightning.benchmark.recipes import recipes_table, results
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import PhaseConfig, TrainConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.training.run import fit
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "benchmarks" / "recipes"
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+STEPS = 20
 SMALL = (
     *("model.num_hidden_layers=2", "model.num_attention_heads=2"),
-    *("model.max_position_embeddings=64", "data.max_length=32"),
+    *("model.max_position_embeddings=64", "data.max_length=64"),
     *("data.micro_batch_size=null", "trainer.devices=1", "strategy=auto"),
-    *("tokenizer=word", "tokenizer.min_frequency=1", "data.streaming=false"),
+    *("tokenizer=word", "tokenizer.vocab_size=null", "data.streaming=false"),
 )  # fmt: skip
 
 
 def composed(recipe: str) -> TrainConfig:
     return cli.compose(ROOT / "conf", ["run_dir=.", f"experiment={recipe}"])
+
+
+def small_phase(phase: PhaseConfig) -> str:
+    """The same phase with an eighth of the length."""
+    length, pairs = phase.max_length, phase.global_batch_size
+    own = [f"max_length:{length // 8}"] if length else []
+    own += ["global_batch_size:16"] if pairs else []
+    return "{" + ",".join([f"share:{phase.share}", *own]) + "}"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -35,14 +44,26 @@ def test_the_twin_of_a_recipe_trains(
 ) -> None:
     asked = composed(recipe)
     by_the_clock = asked.optim.budget is not None
-    ends = ["optim.budget=1s", "trainer.max_steps=-1"] if by_the_clock else ["trainer.max_steps=12"]
-    result = fit(small_config(tmp_path, f"experiment={recipe}", *SMALL, *ends))
+    ends = (
+        ["optim.budget=1s", "trainer.max_steps=-1"]
+        if by_the_clock
+        else [f"trainer.max_steps={STEPS}"]
+    )
+    options = [f"experiment={recipe}", f"optim={asked.optim.optimizer.value}", *SMALL, *ends]
+    if asked.optim.warmup_steps:
+        options.append("optim.warmup_steps=3")
+    if asked.data.phases:
+        options.append(f"data.phases=[{','.join(map(small_phase, asked.data.phases))}]")
+    result = fit(small_config(tmp_path, *options))
     assert isfinite(result.curves["val/mlm_loss"][-1][1])
-    assert result.steps == 12 or by_the_clock
+    assert result.steps == STEPS or by_the_clock
     ran = result.config
     assert ran.objective == asked.objective
     assert ran.data.masking == asked.data.masking
-    assert replace(ran.optim, budget=None) == replace(asked.optim, budget=None)
+    assert replace(ran.optim, budget=None, warmup_steps=0) == replace(
+        asked.optim, budget=None, warmup_steps=0
+    )
+    assert len(ran.data.phases or []) == len(asked.data.phases or [])
 
 
 @pytest.mark.parametrize("recipe", sorted({path.name for path in KEPT.iterdir()}))
