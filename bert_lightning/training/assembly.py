@@ -22,10 +22,10 @@ from bert_lightning.training.checkpoints import describe_run
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.devices import (
     Devices,
-    divide_global_batch,
     find_devices,
     with_precision,
 )
+from bert_lightning.training.micro_batches import divide_global_batch
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.resume import Earlier, require_same_run, same_share
 

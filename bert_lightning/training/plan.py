@@ -24,10 +24,10 @@ from bert_lightning.model.cost import (
 from bert_lightning.training.devices import (
     Devices,
     check_supported,
-    divide_global_batch,
     with_precision,
 )
 from bert_lightning.training.memory import USABLE, Memory, known_vocab_size, memory, widths
+from bert_lightning.training.micro_batches import divide_global_batch
 from bert_lightning.training.ways import (
     Way,
     at_other_lengths,

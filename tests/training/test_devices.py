@@ -20,11 +20,11 @@ from bert_lightning.data.phases import phase_options
 from bert_lightning.errors import UserError
 from bert_lightning.training.devices import (
     Devices,
-    divide_global_batch,
     find_devices,
     with_precision,
 )
 from bert_lightning.training.memory import memory
+from bert_lightning.training.micro_batches import divide_global_batch
 
 
 def config(devices: Any = "auto", **options: Any) -> TrainConfig:
@@ -200,7 +200,7 @@ def test_a_micro_batch_is_chosen_that_fits(
     wanted, one = config(1, accelerator="cpu"), Devices("cpu", 1, 1, 1)
     needs = memory(wanted, 30_522, 1, on_gpu=False)
     room = needs.state + needs.head + room_for * needs.sequence.total
-    monkeypatch.setattr("bert_lightning.training.devices._available", lambda _: room)
+    monkeypatch.setattr("bert_lightning.training.micro_batches._available", lambda _: room)
     share = divide_global_batch(wanted, one)
     assert (share.micro_batch_size(wanted.data.global_batch_size), share.accumulation) == expected
     assert divide_global_batch(wanted, one, available=room) == share
