@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from bert_lightning import cli
+from bert_lightning.cli import app as cli
 from bert_lightning.config import TrainConfig
-from bert_lightning.report import report
-from bert_lightning.training.run import fit
-from bert_lightning.training.run_folder import crash_report
+from bert_lightning.reports.run_report import report
+from bert_lightning.runs.folder import crash_report
+from bert_lightning.training.fit import fit
 
 
 def train(config: TrainConfig) -> None:

@@ -11,7 +11,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bert_lightning.inference.pretrained import PretrainedBert
+    from bert_lightning.inference.loaded import PretrainedBert
 
 __all__ = ["__version__", "load"]
 
@@ -22,12 +22,12 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 
 def load(path: str | PathLike[str]) -> "PretrainedBert":
-    """Loads a trained model; see :func:`bert_lightning.inference.pretrained.load`.
+    """Loads a trained model; see :func:`bert_lightning.inference.loaded.load`.
 
     Args:
         path: a run folder, a checkpoint file, a folder of runs, of which the newest is taken, a
             folder with a BERT in Hugging Face's format, or the name of one on its hub.
     """
-    from bert_lightning.inference.pretrained import load  # torch comes with it, in seconds
+    from bert_lightning.inference.loaded import load  # torch comes with it, in seconds
 
     return load(path)

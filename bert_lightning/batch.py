@@ -14,9 +14,6 @@ from torch import Tensor
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """The special tokens; a tokenizer built here gives them the ids 0 to 4, in this order."""
 
-CHECKPOINT_FORMAT = 1
-"""The layout of a checkpoint's entry `bert_lightning`, by which a model is used alone."""
-
 IS_NEXT, IS_RANDOM = 0, 1
 """The next-sentence classes, numbered as in Google's and Hugging Face's BERT."""
 

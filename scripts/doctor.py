@@ -12,7 +12,7 @@ from pathlib import Path
 from bert_lightning.errors import exit_on_user_error
 from bert_lightning.evaluation.diagnosis import diagnose
 from bert_lightning.evaluation.run_record import read_run
-from bert_lightning.evaluation.show import show_diagnosis
+from bert_lightning.reports.evaluation_report import show_diagnosis
 
 
 @exit_on_user_error()

@@ -10,12 +10,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from bert_lightning import cli
+from bert_lightning.cli import app as cli
 from bert_lightning.errors import exit_on_user_error
-from bert_lightning.evaluation.evaluate import evaluate
-from bert_lightning.evaluation.show import show_evaluation
+from bert_lightning.evaluation.evaluation import evaluate
 from bert_lightning.evaluation.subject import corpus_of, data_options
-from bert_lightning.pretrained.source import open_source
+from bert_lightning.pretrained.sources import open_source
+from bert_lightning.reports.evaluation_report import show_evaluation
 
 CONFIG = Path(__file__).parents[1] / "conf"
 

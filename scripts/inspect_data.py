@@ -8,9 +8,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from bert_lightning import cli
+from bert_lightning.cli import app as cli
 from bert_lightning.errors import exit_on_user_error
-from bert_lightning.inspection import show_data
+from bert_lightning.reports.data_report import show_data
 
 CONFIG = Path(__file__).parents[1] / "conf"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import bert_lightning
 from bert_lightning.errors import exit_on_user_error
 from bert_lightning.evaluation.minimal_pairs import judge, read_pairs, summarize
-from bert_lightning.evaluation.show import show_minimal_pairs
+from bert_lightning.reports.evaluation_report import show_minimal_pairs
 
 
 @exit_on_user_error()

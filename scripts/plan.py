@@ -9,10 +9,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bert_lightning import cli
+from bert_lightning.cli import app as cli
 from bert_lightning.errors import exit_on_user_error
-from bert_lightning.planning import show_plan
-from bert_lightning.training.plan import PlanOptions
+from bert_lightning.reports.plan_report import show_plan
+from bert_lightning.sizing.plan import PlanOptions
 
 CONFIG = Path(__file__).parents[1] / "conf"
 

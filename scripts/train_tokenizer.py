@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_lightning.config import Format, TokenizerConfig, TokenizerKind
-from bert_lightning.data.vocab import train_on_files
+from bert_lightning.corpus.vocabulary import train_on_files
 from bert_lightning.errors import UserError, exit_on_user_error
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
-from bert_lightning.data.prepare import prepare
-from bert_lightning.data.store import PreparedCorpus
+from bert_lightning.corpus.prepare import prepare
+from bert_lightning.corpus.store import PreparedCorpus
 
 WIKITEXT_2 = Path(__file__).parents[2] / "shared" / "wikitext-2"
 SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu")

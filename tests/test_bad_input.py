@@ -21,13 +21,12 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from bert_lightning import cli
-from bert_lightning.batch import CHECKPOINT_FORMAT
+from bert_lightning.cli import app as cli
 from bert_lightning.config import TrainConfig
-from bert_lightning.data.tokenizer import load_tokenizer_text
+from bert_lightning.corpus.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
-from bert_lightning.pretrained.checkpoints import manifest_path
-from bert_lightning.training import run_folder
+from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT, manifest_path
+from bert_lightning.runs import folder as run_folder
 from bert_lightning.training.module import PretrainingModule
 
 ROOT = Path(__file__).parents[1]
@@ -180,7 +179,7 @@ def arguments(overrides: str) -> list[str]:
 
 
 def train(config: TrainConfig) -> None:
-    from bert_lightning.training.run import fit
+    from bert_lightning.training.fit import fit
 
     fit(config)
 
@@ -608,7 +607,7 @@ def test_row_32_two_runs_in_one_folder(
 ) -> None:
     monkeypatch.setattr(run_folder, "_WAIT_SECONDS", 0.2)
     script = (
-        "import pathlib, sys; from bert_lightning.training.run_folder import held\n"
+        "import pathlib, sys; from bert_lightning.runs.folder import held\n"
         "with held(pathlib.Path('run')): print(flush=True), sys.stdin.read()"
     )
     with subprocess.Popen(

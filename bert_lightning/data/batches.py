@@ -19,6 +19,8 @@ from bert_lightning.batch import (
     lay_end_to_end,
 )
 from bert_lightning.config import DataConfig, MaskingConfig
+from bert_lightning.corpus.store import PreparedCorpus, Split
+from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.masking import (
     mask_probability_at,
     mask_tokens,
@@ -27,8 +29,6 @@ from bert_lightning.data.masking import (
 from bert_lightning.data.pairs import Pairs, pair_sampler
 from bert_lightning.data.phases import EPOCHS_A_PHASE, by_length, phases_of
 from bert_lightning.data.randomness import Stream, permuted, random_bits, with_key
-from bert_lightning.data.store import PreparedCorpus, Split
-from bert_lightning.data.tokenizer import Tokenizer, special_id
 from bert_lightning.errors import UserError
 
 _EVALUATION_SEED = 2**32

@@ -6,8 +6,8 @@ import numpy as np
 
 from bert_lightning.batch import IGNORE_INDEX, IS_NEXT, IS_RANDOM
 from bert_lightning.config import Overlong, PairKind, PairsConfig, PairTask
+from bert_lightning.corpus.store import Split
 from bert_lightning.data.randomness import Keys, Stream, integers_below, random_bits, uniform
-from bert_lightning.data.store import Split
 from bert_lightning.errors import UserError
 
 SPECIAL_TOKENS_IN_A_PAIR = 3

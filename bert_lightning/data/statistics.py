@@ -11,13 +11,13 @@ import numpy as np
 
 from bert_lightning.batch import UNK, PretrainBatch
 from bert_lightning.config import DataConfig
+from bert_lightning.corpus.store import PreparedCorpus, Split
+from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
+from bert_lightning.data.length_baseline import LabelStatistics, describe_labels
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import phase_options
 from bert_lightning.data.randomness import random_bits
-from bert_lightning.data.shallow import LabelStatistics, describe_labels
-from bert_lightning.data.store import PreparedCorpus, Split
-from bert_lightning.data.tokenizer import Tokenizer, special_id
 
 MOST_SENTENCES = 200_000
 """Sentences of a split that are read; of more, these stand evenly spread over it."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from bert_lightning.data.shallow import LabelStatistics
+from bert_lightning.data.length_baseline import LabelStatistics
 from bert_lightning.evaluation.run_record import Curve, RunRecord
 
 RISE = 0.5

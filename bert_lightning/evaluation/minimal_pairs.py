@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bert_lightning.batch import UNK
 from bert_lightning.errors import UserError
-from bert_lightning.inference.pretrained import PretrainedBert
+from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.pseudo_likelihood import PseudoLikelihood
 from bert_lightning.terminal import tracked
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from bert_lightning.config import DataConfig, TokenizerConfig
 from bert_lightning.config.plain import from_plain, to_plain
-from bert_lightning.data.cache import store_folder
-from bert_lightning.data.prepare import prepare
-from bert_lightning.data.store import PreparedCorpus, find_damage, open_corpus
+from bert_lightning.corpus.cache import store_folder
+from bert_lightning.corpus.prepare import prepare
+from bert_lightning.corpus.store import PreparedCorpus, find_damage, open_corpus
 from bert_lightning.errors import UserError
-from bert_lightning.pretrained.source import Source
+from bert_lightning.pretrained.sources import Source
 
 _PAIRS = ("pairs", "fewest_sentences")
 """Options that `pairs=…` sets."""

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from bert_lightning.batch import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK
 from bert_lightning.errors import UserError
+from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.model_card import model_card
-from bert_lightning.inference.pretrained import PretrainedBert
-from bert_lightning.inference.represent import Text, inference, max_length, run, tokenize
-from bert_lightning.model.hf import (
+from bert_lightning.inference.represent import Text, max_length, run, tokenize
+from bert_lightning.model.bert import inference_mode
+from bert_lightning.model.hf_names import (
     DECODER,
     has_counterpart,
     named,
@@ -28,7 +29,7 @@ from bert_lightning.model.hf import (
     to_hugging_face,
 )
 from bert_lightning.pretrained.hf_folder import CONFIG, SAFETENSORS, read_config
-from bert_lightning.pretrained.source import build, open_source
+from bert_lightning.pretrained.sources import build, open_source
 
 TOLERANCE = 1e-5
 """How far two outputs may lie apart: absolute up to 1, above that relative to the largest."""
@@ -180,7 +181,7 @@ def outputs(bert: PretrainedBert, texts: Sequence[Text]) -> Outputs:
     """What the model says of texts and pairs, both heads at every place."""
     encodings = tokenize(bert.tokenizer, texts, max_length(bert.model), truncate=False)
     encoded = run(bert.model, encodings)
-    with inference(bert.model):
+    with inference_mode(bert.model):
         mlm_logits = bert.model.mlm_head(encoded.hidden)
         return Outputs(encoded.hidden, mlm_logits, bert.model.nsp_head(encoded.pooled))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.hf import has_counterpart
-from bert_lightning.pretrained.source import Source
+from bert_lightning.model.hf_names import has_counterpart
+from bert_lightning.pretrained.sources import Source
 
 _SCORES = {
     "mlm_loss": "masked words, loss (nats)",

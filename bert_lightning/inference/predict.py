@@ -6,8 +6,8 @@ import torch
 
 from bert_lightning.batch import IS_NEXT, MASK, SPECIAL_TOKENS
 from bert_lightning.errors import UserError
-from bert_lightning.inference.represent import inference, max_length, run, tokenize
-from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.inference.represent import max_length, run, tokenize
+from bert_lightning.model.bert import BertForPreTraining, inference_mode
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -56,7 +56,7 @@ def fill_mask(
             "write words in place of the others"
         )
     hidden = run(model, encodings).hidden[positions]  # (1, hidden)
-    with inference(model):
+    with inference_mode(model):
         probabilities = model.mlm_head(hidden)[0].float().softmax(-1)  # (vocab,)
     words = torch.tensor(_word_ids(tokenizer), device=probabilities.device)
     best = probabilities[words].topk(min(top, len(words)))
@@ -83,7 +83,7 @@ def is_next(
     """
     encodings = tokenize(tokenizer, [(first, second)], max_length(model), truncate=truncate)
     pooled = run(model, encodings).pooled  # (1, hidden)
-    with inference(model):
+    with inference_mode(model):
         return float(model.nsp_head(pooled)[0].float().softmax(-1)[IS_NEXT])
 
 

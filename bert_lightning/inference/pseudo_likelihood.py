@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bert_lightning.batch import MASK, SPECIAL_TOKENS, UNK, Sequences, lay_end_to_end
 from bert_lightning.errors import UserError
-from bert_lightning.inference.represent import inference, max_length, tokenize
-from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.scores import label_scores
+from bert_lightning.inference.represent import max_length, tokenize
+from bert_lightning.model.bert import BertForPreTraining, inference_mode
+from bert_lightning.model.label_scores import label_scores
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -112,7 +112,7 @@ def _copies(encodings: Sequence["Encoding"], mask: int) -> Iterator[_Copies]:
 def _ask(model: BertForPreTraining, copies: _Copies) -> np.ndarray:
     """The log-probabilities `(copies,)` of what was masked."""
     device = model.nsp_head.weight.device
-    with inference(model):
+    with inference_mode(model):
         hidden = model(copies.sequences.on(device)).hidden[copies.positions.to(device)]
         scores = label_scores(model.mlm_head, hidden, copies.labels.to(device))
     return -scores.nll.double().cpu().numpy()

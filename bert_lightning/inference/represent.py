@@ -1,7 +1,6 @@
 """From text to vectors: one for each token, for a word in its context, for a whole sequence."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -14,7 +13,7 @@ from torch import Tensor
 from bert_lightning.batch import CLS, SEP, Sequences, lay_end_to_end
 from bert_lightning.data.pairs import cut_to_fit
 from bert_lightning.errors import UserError, did_you_mean
-from bert_lightning.model.bert import BertForPreTraining, Encoded
+from bert_lightning.model.bert import BertForPreTraining, Encoded, inference_mode
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -159,20 +158,8 @@ def _cut(lengths: list[int], room: int) -> list[int]:
 
 def run(model: BertForPreTraining, encodings: Sequence["Encoding"]) -> Encoded:
     """Runs the encoder, without dropout, on sequences laid end to end."""
-    with inference(model):
+    with inference_mode(model):
         return model(_flat_batch(encodings, model.nsp_head.weight.device))
-
-
-@contextmanager
-def inference(model: BertForPreTraining) -> Iterator[None]:
-    """Without dropout and gradients; afterwards the model is in the mode that it was in."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)
 
 
 def _flat_batch(encodings: Sequence["Encoding"], device: torch.device) -> Sequences:

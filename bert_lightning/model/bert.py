@@ -3,6 +3,8 @@
 Everything works on flat sequences, `(total, hidden)`; only attention knows where they end.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -239,3 +241,15 @@ class BertForPreTraining(nn.Module):
     def forward(self, sequences: Sequences) -> Encoded:
         hidden = self.encoder(sequences)
         return Encoded(hidden, self.pooler(hidden[sequences.cu_seqlens[:-1]]))
+
+
+@contextmanager
+def inference_mode(model: BertForPreTraining) -> Iterator[None]:
+    """Without dropout and gradients; afterwards the model is in the mode that it was in."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from bert_lightning.batch import CHECKPOINT_FORMAT
 from bert_lightning.errors import UserError
 
+CHECKPOINT_FORMAT = 2
+"""The layout of a checkpoint's entry `bert_lightning`, by which a model is used alone."""
 BEST, LAST = "best.ckpt", "last.ckpt"
 """Links in a run's `checkpoints` to the file of the lowest validation loss and to the newest."""
 

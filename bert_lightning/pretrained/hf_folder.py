@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bert_lightning.data.hub import WEIGHTS
 from bert_lightning.errors import UserError
+from bert_lightning.hub import WEIGHTS
 
 CONFIG = "config.json"
 SAFETENSORS, INDEX, PICKLED = WEIGHTS

@@ -6,28 +6,28 @@ from dataclasses import dataclass
 import torch
 
 from bert_lightning.config import TrainConfig
+from bert_lightning.corpus.prepare import prepare
+from bert_lightning.corpus.store import PreparedCorpus
+from bert_lightning.corpus.tokenizer import rows_needed
+from bert_lightning.data.baselines import unigram_log_probs
 from bert_lightning.data.batches import Share
-from bert_lightning.data.floors import unigram_log_probs
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
-from bert_lightning.data.prepare import prepare
-from bert_lightning.data.store import PreparedCorpus
-from bert_lightning.data.tokenizer import rows_needed
 from bert_lightning.errors import UserError
-from bert_lightning.pretrained.initial import open_initial, start_from
-from bert_lightning.pretrained.source import Source
-from bert_lightning.training.allocator import keep_freed_memory
-from bert_lightning.training.budget import UNKNOWN_STEPS
-from bert_lightning.training.checkpoints import describe_run
-from bert_lightning.training.datamodule import PretrainingData
-from bert_lightning.training.devices import (
+from bert_lightning.optim.time_budget import UNKNOWN_STEPS
+from bert_lightning.pretrained.initial_weights import open_initial, start_from
+from bert_lightning.pretrained.sources import Source
+from bert_lightning.runs.allocator import keep_freed_memory
+from bert_lightning.runs.checkpoint_io import describe_run
+from bert_lightning.runs.resume import Earlier, require_same_run, same_share
+from bert_lightning.sizing.devices import (
     Devices,
     find_devices,
     with_precision,
 )
-from bert_lightning.training.micro_batches import divide_global_batch
+from bert_lightning.sizing.micro_batches import divide_global_batch
+from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.module import PretrainingModule
-from bert_lightning.training.resume import Earlier, require_same_run, same_share
 
 
 @dataclass(frozen=True, eq=False)

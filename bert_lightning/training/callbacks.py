@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bert_lightning.data.floors import Floors
-from bert_lightning.training.budget import UNKNOWN_STEPS
+from bert_lightning.data.baselines import Floors
+from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.training.module import PretrainingModule
 
 _SECONDS_BETWEEN_LINES = 5.0

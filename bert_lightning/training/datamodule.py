@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import DataConfig
+from bert_lightning.corpus.store import PreparedCorpus
+from bert_lightning.corpus.tokenizer import rows_needed
+from bert_lightning.data.baselines import count_tokens
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
-from bert_lightning.data.floors import count_tokens
 from bert_lightning.data.phases import heaviest
-from bert_lightning.data.store import PreparedCorpus
-from bert_lightning.data.tokenizer import rows_needed
-from bert_lightning.evaluation.frequency import Vocabulary, describe
+from bert_lightning.evaluation.token_stats import Vocabulary, describe
 
 
 class PretrainingData(L.LightningDataModule):

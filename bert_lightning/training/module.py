@@ -15,15 +15,16 @@ from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.phases import passes, phases_of
 from bert_lightning.data.randomness import Stream, torch_seed
-from bert_lightning.evaluation.held_out import held_out_sums
+from bert_lightning.evaluation.scores import held_out_sums
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss, objective_sums
-from bert_lightning.training import averaging
-from bert_lightning.training.budget import Budget
-from bert_lightning.training.clock import Clock
-from bert_lightning.training.optim import build_optimizer, build_schedule, follow_config
-from bert_lightning.training.progress import Curves, loops_at, pack_curves, unpack_curves
-from bert_lightning.training.scores import HeldOutScores, Scores, take, with_joint
+from bert_lightning.optim import ema as averaging
+from bert_lightning.optim.optimizers import build_optimizer
+from bert_lightning.optim.schedules import build_schedule, follow_config
+from bert_lightning.optim.time_budget import Budget
+from bert_lightning.runs.clock import Clock
+from bert_lightning.runs.progress import Curves, loops_at, pack_curves, unpack_curves
+from bert_lightning.training.metrics import HeldOutScores, Scores, take, with_joint
 from bert_lightning.training.strategies import gradient_norm, shard
 
 

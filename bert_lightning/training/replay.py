@@ -7,14 +7,14 @@ import torch
 
 from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
 from bert_lightning.config import StrategyConfig, TrainConfig
+from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.data.batches import Share, TrainingBatches
-from bert_lightning.data.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.model.objective import objective_sums
+from bert_lightning.runs.folder import read_config
+from bert_lightning.runs.resume import newest_good
 from bert_lightning.training.assembly import assemble
 from bert_lightning.training.module import PretrainingModule
-from bert_lightning.training.resume import newest_good
-from bert_lightning.training.run_folder import read_config
 from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.trainer import build_trainer
 

@@ -18,9 +18,9 @@ from torch.optim import Optimizer
 
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
+from bert_lightning.runs.folder import shown
+from bert_lightning.runs.processes import is_first_process
 from bert_lightning.training.module import PretrainingModule
-from bert_lightning.training.processes import is_first_process
-from bert_lightning.training.run_folder import shown
 from bert_lightning.training.saving import SaveCheckpoints
 
 SIGNALS = [

@@ -29,8 +29,8 @@ from torch.utils._pytree import tree_map_only
 from bert_lightning.config import StrategyName, TrainConfig
 from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.training.devices import Devices
-from bert_lightning.training.optim import Together
+from bert_lightning.optim.optimizers import Together
+from bert_lightning.sizing.devices import Devices
 
 
 def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:

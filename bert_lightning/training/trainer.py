@@ -10,15 +10,15 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
 from bert_lightning.config import LoggerName, TrainConfig
+from bert_lightning.data.baselines import Floors
 from bert_lightning.data.batches import Share
-from bert_lightning.data.floors import Floors
+from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO
+from bert_lightning.runs.loggers import csv_logger, tensorboard_logger
+from bert_lightning.runs.processes import use_own_launcher
+from bert_lightning.runs.progress import unpack_curves
+from bert_lightning.runs.resume import Earlier
+from bert_lightning.sizing.devices import Devices
 from bert_lightning.training.callbacks import LossProgress, ValidateAtTheEnd
-from bert_lightning.training.checkpoints import VerifiedCheckpointIO
-from bert_lightning.training.devices import Devices
-from bert_lightning.training.logs import csv_logger, tensorboard_logger
-from bert_lightning.training.processes import use_own_launcher
-from bert_lightning.training.progress import unpack_curves
-from bert_lightning.training.resume import Earlier
 from bert_lightning.training.saving import SaveCheckpoints
 from bert_lightning.training.stops import Agreement, StopSignals
 from bert_lightning.training.strategies import build_strategy

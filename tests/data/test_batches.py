@@ -17,9 +17,9 @@ from bert_lightning.config import (
     TokenizerConfig,
     TokenizerKind,
 )
+from bert_lightning.corpus.prepare import prepare
+from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
-from bert_lightning.data.prepare import prepare
-from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.errors import UserError
 
 HELD_OUT = range(2, 40, 5)

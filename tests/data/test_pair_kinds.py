@@ -17,10 +17,10 @@ from bert_lightning.config import (
     PairTask,
     TokenizerConfig,
 )
+from bert_lightning.corpus.prepare import prepare
+from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
 from bert_lightning.data.pairs import SegmentPairs, SentencePairs, pair_sampler
-from bert_lightning.data.prepare import prepare
-from bert_lightning.data.store import PreparedCorpus, Split
 from bert_lightning.errors import UserError
 
 ALONE = Share(rank=0, world_size=1, accumulation=1)

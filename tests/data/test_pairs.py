@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_lightning.config import PairsConfig
+from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.data.pairs import Pairs, cut_to_fit, pair_sampler
-from bert_lightning.data.store import PreparedCorpus, Split
 
 Place = tuple[int, int, int]
 

@@ -19,10 +19,10 @@ from bert_lightning.config import (
     PhaseConfig,
     TokenizerConfig,
 )
+from bert_lightning.corpus.prepare import prepare
+from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
 from bert_lightning.data.phases import Phase, heaviest, passes, phases_of
-from bert_lightning.data.prepare import prepare
-from bert_lightning.data.store import PreparedCorpus
 from bert_lightning.errors import UserError
 
 WHOLE = Share(rank=0, world_size=1, accumulation=1)

@@ -14,8 +14,11 @@ import torch
 
 from bert_lightning.batch import IS_NEXT, IS_RANDOM, PretrainBatch, lay_end_to_end
 from bert_lightning.config import DataConfig, Format, PhaseConfig, TokenizerConfig
+from bert_lightning.corpus.store import PreparedCorpus, Split
+from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.corpus.vocabulary import build_word_tokenizer
 from bert_lightning.data import statistics as module
-from bert_lightning.data.shallow import describe_labels, logistic_accuracy
+from bert_lightning.data.length_baseline import describe_labels, logistic_accuracy
 from bert_lightning.data.statistics import (
     describe_examples,
     describe_split,
@@ -25,9 +28,6 @@ from bert_lightning.data.statistics import (
     statistics,
     training_sample,
 )
-from bert_lightning.data.store import PreparedCorpus, Split
-from bert_lightning.data.tokenizer import Tokenizer
-from bert_lightning.data.vocab import build_word_tokenizer
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "inspect_data.py"
 CapSys = pytest.CaptureFixture[str]

@@ -16,8 +16,8 @@ from bert_lightning.config import (
     TrainConfig,
     TrainerConfig,
 )
-from bert_lightning.report import report
-from bert_lightning.training.run import FitResult, fit
+from bert_lightning.reports.run_report import report
+from bert_lightning.training.fit import FitResult, fit
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

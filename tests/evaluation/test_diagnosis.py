@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.diagnosis import Check, diagnose
 from bert_lightning.evaluation.run_record import RunRecord, read_run
-from bert_lightning.training.run import FitResult
+from bert_lightning.training.fit import FitResult
 
 CapSys = pytest.CaptureFixture[str]
 HEALTHY: dict[str, Any] = {

@@ -20,8 +20,8 @@ from bert_lightning.evaluation.minimal_pairs import (
     read_pairs,
     summarize,
 )
-from bert_lightning.inference.pretrained import PretrainedBert
-from bert_lightning.training.run import FitResult
+from bert_lightning.inference.loaded import PretrainedBert
+from bert_lightning.training.fit import FitResult
 
 CapSys = pytest.CaptureFixture[str]
 Write = Callable[..., Path]

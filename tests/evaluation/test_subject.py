@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from bert_lightning import cli
+from bert_lightning.cli import app as cli
 from bert_lightning.config import DataConfig, Fallback, PairKind, PhaseConfig, TokenizerConfig
 from bert_lightning.config.plain import to_plain
-from bert_lightning.data import prepare as preparing
-from bert_lightning.data.cache import store_folder
-from bert_lightning.data.prepare import prepare
+from bert_lightning.corpus import prepare as preparing
+from bert_lightning.corpus.cache import store_folder
+from bert_lightning.corpus.prepare import prepare
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.subject import corpus_of, data_options
-from bert_lightning.pretrained.source import Source, open_source
-from bert_lightning.training.run import FitResult
+from bert_lightning.pretrained.sources import Source, open_source
+from bert_lightning.training.fit import FitResult
 
 CONF = Path(__file__).parents[2] / "conf"
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import ModelConfig
-from bert_lightning.inference.pretrained import PretrainedBert
+from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.model.bert import BertForPreTraining
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

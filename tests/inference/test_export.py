@@ -15,11 +15,11 @@ import bert_lightning
 from bert_lightning.batch import IS_NEXT
 from bert_lightning.config import Format, ModelConfig, TokenizerConfig
 from bert_lightning.config.plain import from_plain
-from bert_lightning.data.vocab import build_tokenizer
+from bert_lightning.corpus.vocabulary import build_tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.inference import export as exporting
 from bert_lightning.inference.export import FILES, Outputs, export, outputs
-from bert_lightning.inference.pretrained import PretrainedBert
+from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.represent import Text
 from bert_lightning.model.bert import BertForPreTraining
 

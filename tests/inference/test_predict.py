@@ -6,7 +6,7 @@ from tokenizers import Tokenizer
 
 from bert_lightning.batch import IS_NEXT, SPECIAL_TOKENS
 from bert_lightning.errors import UserError
-from bert_lightning.inference.pretrained import PretrainedBert
+from bert_lightning.inference.loaded import PretrainedBert
 
 MASKED = "the [MASK] is flying"
 

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models
 from bert_lightning.batch import lay_end_to_end
 from bert_lightning.errors import UserError
 from bert_lightning.inference import pseudo_likelihood
-from bert_lightning.inference.pretrained import PretrainedBert
+from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.pseudo_likelihood import pseudo_likelihoods
 
 TEXTS = ["a crane is flying", "the unloading driver came .", "he", "left left left", "a zebra left"]

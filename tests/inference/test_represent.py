@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from bert_lightning.errors import UserError
-from bert_lightning.inference.pretrained import PretrainedBert
+from bert_lightning.inference.loaded import PretrainedBert
 
 FLYING = "a crane is flying"
 PAIR = ("a crane driver came", "he just left")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from real_runs import Run
 
-from bert_lightning import cli
+from bert_lightning.cli import app as cli
 from bert_lightning.config import TrainConfig
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -15,7 +15,7 @@ _SERVER = """
 import json, os, runpy, sys, time
 sys.path.insert(0, sys.argv[1])
 import matplotlib.pyplot, tensorboard.compat.tensorflow_stub, train
-from bert_lightning.training import checkpoints
+from bert_lightning.runs import checkpoint_io as checkpoints
 from bert_lightning.training.module import PretrainingModule
 
 def slow(cls, name, seconds, then=lambda *_: None):

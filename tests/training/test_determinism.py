@@ -11,8 +11,8 @@ from real_runs import TRACED, Run, trace
 from test_resume import assert_same, checkpoint, state
 
 from bert_lightning.config import TrainConfig
-from bert_lightning.training.run import fit
-from bert_lightning.training.seed import with_seed
+from bert_lightning.runs.seed import with_seed
+from bert_lightning.training.fit import fit
 
 Start = Callable[..., Run]
 Overrides = Callable[..., list[str]]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from bert_lightning import cli
+from bert_lightning.cli import app as cli
 from bert_lightning.training.module import PretrainingModule
 
 ROOT = Path(__file__).parents[2]

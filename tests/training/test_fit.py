@@ -15,15 +15,15 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 import bert_lightning
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
+from bert_lightning.corpus.tokenizer import load_tokenizer_text
 from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.data.statistics import lines
-from bert_lightning.data.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
 from bert_lightning.model.objective import objective_sums
-from bert_lightning.report import report
+from bert_lightning.reports.run_report import report
 from bert_lightning.training.assembly import assemble
+from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.module import PretrainingModule
-from bert_lightning.training.run import FitResult, fit
 
 Config = Callable[..., TrainConfig]
 

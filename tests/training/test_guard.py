@@ -13,13 +13,13 @@ from torch import Tensor
 
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
+from bert_lightning.corpus.prepare import prepare
 from bert_lightning.data.batches import Share, TrainingBatches
-from bert_lightning.data.prepare import prepare
 from bert_lightning.errors import UserError
 from bert_lightning.model.objective import objective_sums
+from bert_lightning.training.fit import fit
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.replay import replay
-from bert_lightning.training.run import fit
 
 ROOT = Path(__file__).parents[2]
 Config = Callable[..., TrainConfig]

@@ -9,13 +9,13 @@ import torch
 
 import bert_lightning
 from bert_lightning.config import TrainConfig
-from bert_lightning.data.prepare import prepare
+from bert_lightning.corpus.prepare import prepare
 from bert_lightning.errors import UserError
 from bert_lightning.inference.export import export
-from bert_lightning.model.hf import DECODER, DECODER_BIAS, WORDS
-from bert_lightning.pretrained.initial import open_initial, start_from
+from bert_lightning.model.hf_names import DECODER, DECODER_BIAS, WORDS
+from bert_lightning.pretrained.initial_weights import open_initial, start_from
+from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.module import PretrainingModule
-from bert_lightning.training.run import FitResult, fit
 
 Config = Callable[..., TrainConfig]
 SAME = [

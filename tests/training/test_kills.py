@@ -25,7 +25,7 @@ from bert_lightning.pretrained.checkpoints import (
     read_checkpoint,
     step_of,
 )
-from bert_lightning.training.progress import unpack_curves
+from bert_lightning.runs.progress import unpack_curves
 
 Overrides = Callable[..., list[str]]
 pytestmark = pytest.mark.slow

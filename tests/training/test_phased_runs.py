@@ -15,14 +15,14 @@ from test_determinism import global_batches, stop_at
 from test_resume import Trace, assert_same, checkpoint, curves, state
 
 from bert_lightning.config import TrainConfig
+from bert_lightning.corpus.prepare import prepare
 from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
 from bert_lightning.data.pairs import pair_sampler
-from bert_lightning.data.prepare import prepare
 from bert_lightning.errors import UserError
 from bert_lightning.model.objective import objective_sums
 from bert_lightning.training import datamodule, saving
+from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.replay import replay
-from bert_lightning.training.run import FitResult, fit
 
 Config = Callable[..., TrainConfig]
 Start = Callable[..., Run]

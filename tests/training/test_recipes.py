@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bert_lightning import cli
-from bert_lightning.benchmark.recipes import recipes_table, results
+from benchmarks.recipes_table import recipes_table, results
+from bert_lightning.cli import app as cli
 from bert_lightning.config import PhaseConfig, TrainConfig
 from bert_lightning.config.plain import to_plain
-from bert_lightning.training.run import fit
+from bert_lightning.training.fit import fit
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "benchmarks" / "recipes"

@@ -17,11 +17,11 @@ from torch import Tensor
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded
-from bert_lightning.report import report
+from bert_lightning.reports.run_report import report
 from bert_lightning.training import run as run_module
 from bert_lightning.training import saving
+from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.module import PretrainingModule
-from bert_lightning.training.run import FitResult, fit
 
 Config = Callable[..., TrainConfig]
 STEPS = 30

@@ -9,7 +9,7 @@ import torch
 from test_resume import assert_same, checkpoint, state
 
 from bert_lightning.config import TrainConfig
-from bert_lightning.training.run import FitResult, fit
+from bert_lightning.training.fit import FitResult, fit
 
 pytestmark = [
     pytest.mark.slow,

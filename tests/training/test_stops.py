@@ -17,8 +17,8 @@ from test_resume import assert_same, checkpoint, state
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded
 from bert_lightning.training import stops
+from bert_lightning.training.fit import fit
 from bert_lightning.training.module import PretrainingModule
-from bert_lightning.training.run import fit
 
 Start = Callable[..., Run]
 Overrides = Callable[..., list[str]]

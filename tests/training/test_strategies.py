@@ -16,14 +16,14 @@ import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
-from bert_lightning import cli
-from bert_lightning.batch import CHECKPOINT_FORMAT
+from bert_lightning.cli import app as cli
 from bert_lightning.config import StrategyConfig, StrategyName, TrainConfig
 from bert_lightning.errors import UserError
-from bert_lightning.training.averaging import TRAINED
-from bert_lightning.training.devices import Devices
+from bert_lightning.optim.ema import TRAINED
+from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
+from bert_lightning.runs.resume import newest_good
+from bert_lightning.sizing.devices import Devices
 from bert_lightning.training.replay import replay
-from bert_lightning.training.resume import newest_good
 from bert_lightning.training.strategies import ShardedStrategy, build_strategy
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bert_lightning import cli
 from bert_lightning.batch import PretrainBatch
+from bert_lightning.cli import app as cli
 from bert_lightning.training.module import PretrainingModule
 from train import train
 

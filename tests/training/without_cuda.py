@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from bert_lightning import cli
+from bert_lightning.cli import app as cli
 from bert_lightning.config import TrainConfig
-from bert_lightning.report import report
-from bert_lightning.training import devices
-from bert_lightning.training.run import fit
+from bert_lightning.reports.run_report import report
+from bert_lightning.sizing import devices
+from bert_lightning.training.fit import fit
 
 
 def train(config: TrainConfig) -> None:

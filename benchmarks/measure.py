@@ -1,0 +1,219 @@
+"""Measures contestants in turn, round by round, so that what disturbs one disturbs all."""
+
+import resource
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import torch
+from torch._C._autograd import DeviceType
+from torch.profiler import profile
+
+from benchmarks.contestants import Contestant, contestants
+from bert_lightning.batch import PretrainBatch
+from bert_lightning.config import TrainConfig
+from bert_lightning.corpus.prepare import prepare
+from bert_lightning.data.batches import Share, TrainingBatches
+from bert_lightning.runs.allocator import keep_freed_memory
+from bert_lightning.sizing.flops import training_flops
+
+_SQUARE = {"cpu": 2048, "cuda": 8192}
+"""Rows of the matrices whose product is the machine's own rate."""
+
+_PAUSE = {"cpu": 5.0, "cuda": 0.2}
+"""Seconds before each turn: what the last one leaves to the kernel, such as gigabytes to give back,
+is not the next one's. On a GPU every process keeps its memory."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one contestant did; every list has an entry a round."""
+
+    name: str
+    losses: list[float]
+    """Joint loss of each step, in nats."""
+    seconds: list[float]
+    """Of each step."""
+    pairs_per_second: float
+    """By the median step, as all that follow."""
+    tokens_per_second: float
+    """Of real tokens."""
+    share_of_matrix_rate: float
+    """Useful FLOPs a second, over the rate of a large matrix product in the same precision, both
+    of the same round."""
+    parts: dict[str, float]
+    """Share of each part of a step."""
+    operations: dict[str, float]
+    """Share of each of torch's operations in one step of its own, those of 1 % and more."""
+    peak_memory_mib: int
+    """The most that its process held, less what it held before the first step."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """All contestants on the same steps."""
+
+    device: str
+    pairs: int
+    tokens: list[int]
+    """Real tokens of each step."""
+    useful_gflop: list[float]
+    """Of each step; padding is not useful."""
+    matrix_gflops: dict[str, float]
+    """Median rate of a large product, in GFLOP/s, by precision."""
+    measured: list[Measured]
+
+
+def steps_of(config: TrainConfig, count: int) -> tuple[list[PretrainBatch], int]:
+    """The first global batches of a run in one phase, whole, and the rows of its embedding."""
+    corpus = prepare(config.data, config.tokenizer)
+    share = Share(rank=0, world_size=1, accumulation=1)
+    data = replace(config.data, phases=None)
+    batches = TrainingBatches(corpus, data, config.drawn_seed, share, count)
+    return [batches[step] for step in range(count)], corpus.tokenizer.get_vocab_size()
+
+
+def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.device) -> Result:
+    """Takes `rounds` timed steps with each contestant, in turn, each after one that is not timed.
+
+    Each has a process of its own, which sleeps while the others work: they do not share memory
+    allocators, and the most memory of each can be told.
+    """
+    batches, vocab_size = steps_of(config, rounds)
+    context = get_context("spawn")
+    pipes: list[Connection] = []
+    for name in names:
+        ours, theirs = context.Pipe()
+        args = (theirs, config, name, rounds, device)
+        context.Process(target=_work, args=args, daemon=True).start()
+        pipes.append(ours)
+    for pipe in pipes:
+        assert pipe.recv() == "ready"
+    timed: list[list[tuple[float, float]]] = [[] for _ in names]
+    rates: dict[str, list[float]] = {"bf16": [], "fp32": []}
+    for number in range(rounds):
+        for precision, rate in _matrix_rates(device):
+            rates[precision].append(rate)
+        for pipe, steps in zip(pipes, timed, strict=True):
+            time.sleep(_PAUSE[device.type])
+            pipe.send(number)
+            steps.append(pipe.recv())
+    flops = [
+        training_flops(
+            config.model, vocab_size, batch.sequences.lengths, len(batch.masked_labels)
+        ).total
+        for batch in batches
+    ]
+    tokens = [len(batch.sequences.token_ids) for batch in batches]
+    pairs = config.data.global_batch_size
+    measured = []
+    for pipe, steps in zip(pipes, timed, strict=True):
+        pipe.send(None)
+        about: _About = pipe.recv()
+        beside = rates["bf16" if about.bf16 else "fp32"]
+        measured.append(_summary(about, steps, pairs, tokens, flops, beside))
+    return Result(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        pairs=pairs,
+        tokens=tokens,
+        useful_gflop=[round(value / 1e9, 2) for value in flops],
+        matrix_gflops={name: round(statistics.median(all_)) for name, all_ in rates.items()},
+        measured=measured,
+    )
+
+
+class _About(NamedTuple):
+    """What a contestant's process says at the end."""
+
+    name: str
+    bf16: bool
+    parts: dict[str, float]
+    operations: dict[str, float]
+    peak_memory_mib: float
+
+
+def _work(
+    pipe: Connection, config: TrainConfig, name: str, steps: int, device: torch.device
+) -> None:
+    """A contestant's process: takes the steps whose numbers arrive, and answers with each."""
+    batches, vocab_size = steps_of(config, steps)
+    contestant = contestants(config, vocab_size, device)[name]()
+    if contestant.keeps_freed_memory and device.type == "cpu":
+        keep_freed_memory()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    taken: dict[str, float] = {}
+    pipe.send("ready")
+    while (number := pipe.recv()) is not None:
+        parts = contestant.prepare(batches[number])
+        torch.manual_seed(number)
+        contestant.step(parts)  # in training a step follows a step, not a sleep
+        contestant.seconds.clear()
+        since = time.perf_counter()
+        loss = contestant.step(parts)
+        pipe.send((loss, time.perf_counter() - since))
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the others need it
+        for part, seconds in contestant.seconds.items():
+            taken[part] = taken.get(part, 0.0) + seconds
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) / 2**20
+    else:
+        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    operations = _operations(contestant, batches[0])
+    pipe.send(_About(contestant.name, contestant.bf16, taken, operations, peak))
+
+
+def _operations(contestant: Contestant, batch: PretrainBatch) -> dict[str, float]:
+    parts = contestant.prepare(batch)
+    with profile() as profiler:
+        contestant.step(parts)
+    on_gpu = contestant.device.type == "cuda"
+    times = {
+        event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        for event in profiler.key_averages()
+        if event.device_type is DeviceType.CPU  # a GPU's kernels are part of what started them
+    }
+    total = sum(times.values())
+    shares = {name: round(time / total, 3) for name, time in times.items() if time >= total / 100}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def _summary(
+    about: _About, steps: list[tuple[float, float]], pairs: int, tokens: list[int],
+    flops: list[float], rate: list[float],
+) -> Measured:  # fmt: skip
+    losses, seconds = zip(*steps, strict=True)
+    shares = [f / s / (r * 1e9) for f, s, r in zip(flops, seconds, rate, strict=True)]
+    total = sum(about.parts.values())
+    return Measured(
+        name=about.name,
+        losses=[round(loss, 4) for loss in losses],
+        seconds=[round(second, 4) for second in seconds],
+        pairs_per_second=round(statistics.median(pairs / second for second in seconds), 1),
+        tokens_per_second=round(
+            statistics.median(t / s for t, s in zip(tokens, seconds, strict=True))
+        ),
+        share_of_matrix_rate=round(statistics.median(shares), 3),
+        parts={name: round(part / total, 3) for name, part in about.parts.items()},
+        operations=about.operations,
+        peak_memory_mib=round(about.peak_memory_mib),
+    )
+
+
+def _matrix_rates(device: torch.device) -> Iterator[tuple[str, float]]:
+    """GFLOP/s of a large product in each precision, the best of a few."""
+    rows = _SQUARE[device.type]
+    for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        a, b = (torch.randn(rows, rows, device=device).to(dtype) for _ in range(2))
+        best = float("inf")
+        for _ in range(4):
+            since = time.perf_counter()
+            a @ b
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - since)
+        yield precision, 2 * rows**3 / best / 1e9

@@ -1,0 +1,99 @@
+"""Measures what guards, logging and checkpoints cost the training loop, and how fast it resumes.
+
+python -m benchmarks.overhead FOLDER  # the tiny model on CPU, into benchmarks/overhead.json
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import torch
+
+from benchmarks.machine import machine
+from bert_lightning.cli import app as cli
+from bert_lightning.errors import exit_on_user_error
+from bert_lightning.training.assembly import assemble
+from bert_lightning.training.stops import StopSignals
+from bert_lightning.training.trainer import build_trainer
+
+ROOT, NAME = Path(__file__).parents[1], "benchmarks/overhead.json"
+PARTS = {
+    "guard and agreement": "[Callback]Agreement.on_before_optimizer_step",
+    "logging": "[LightningModule]PretrainingModule.on_train_batch_end",
+    "progress bar": "[Callback]LossProgress.on_train_batch_start",
+}
+"""What Lightning's profiler calls them."""
+STEP, SAVE = "run_training_batch", "[Callback]SaveCheckpoints.on_train_batch_start"
+
+
+@exit_on_user_error()
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="WikiText-2's files")
+    parser.add_argument("--steps", type=int, default=21)
+    args = parser.parse_args(argv)
+    with TemporaryDirectory(dir=ROOT) as place:  # on a real disk
+        options = [f"data.path={args.folder.absolute()}", f"data.cache_dir={place}/cache"]
+        options += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.limit_val_batches=0"]
+        options += [f"trainer.max_steps={args.steps}", "callbacks.save_every_n_steps=5"]
+        found = {"machine": machine(), "steps": args.steps, **measure_loop(options, place)}
+        found["resume_to_first_step_seconds"] = measure_resume(options, place)
+    (ROOT / NAME).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print((ROOT / NAME).read_text(encoding="utf-8"))
+
+
+def measure_loop(options: list[str], place: str) -> dict[str, object]:
+    """Shares of a step, and what a checkpoint takes beside writing the same bare."""
+    options = [*options, f"run_dir={place}/run", "trainer.profiler=simple"]
+    run = assemble(cli.compose(ROOT / "conf", options), None)
+    steps = run.module.steps
+    trainer = build_trainer(run.config, run.devices, run.share, steps, None, StopSignals(), None)
+    trainer.fit(run.module, datamodule=run.data)
+    recorded = trainer.profiler.recorded_durations
+    step = sum(recorded[STEP][1:])  # the first one starts torch's threads
+    parts = {part: sum(recorded[name][1:]) for part, name in PARTS.items()}
+    newest = torch.load(Path(place) / "run/checkpoints/last.ckpt", weights_only=True)
+    bare = []
+    for _ in range(5):  # a new file each time, as checkpoints are
+        began = time.perf_counter()
+        with (Path(place) / f"bare{len(bare)}.ckpt").open("wb") as file:
+            torch.save(newest, file)
+            file.flush()
+            os.fsync(file.fileno())
+        bare.append(time.perf_counter() - began)
+    saves = [seconds for seconds in recorded[SAVE] if seconds > min(bare) / 4]
+    size = (Path(place) / "run/checkpoints/last.ckpt").stat().st_size
+    return {
+        "step_seconds": step / (steps - 1),
+        "shares": {part: seconds / step for part, seconds in parts.items()},
+        "checkpoint_seconds": median(saves),
+        "bare_write_seconds": median(bare),
+        "checkpoint_bytes": size,
+    }
+
+
+def measure_resume(options: list[str], place: str) -> float:
+    """From the start of the process to the end of its first step."""
+    run, train = f"{place}/resumed", [sys.executable, str(ROOT / "train.py")]
+    options = [*options, f"hydra.run.dir={run}", "trainer.log_every_n_steps=1"]
+    subprocess.run([*train, *options, "trainer.max_steps=5"], check=True, capture_output=True)
+    began = time.perf_counter()
+    resume = [*train, f"resume={run}", "trainer.max_steps=99", "allow_changes=true"]
+    with subprocess.Popen(resume, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("step 6/"):
+                seconds = time.perf_counter() - began
+                process.kill()
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

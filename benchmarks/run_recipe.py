@@ -1,0 +1,100 @@
+"""Trains a recipe on WikiText-2, evaluates it, and keeps what came of it.
+
+python -m benchmarks.run_recipe tiny_8min WIKITEXT_FOLDER --seed 0
+
+Writes `benchmarks/recipes/NAME/seed=N/`: the whole config, the log, and `result.json` with the
+command, the machine, the validation losses over the seconds of training, and both evaluations.
+`benchmarks/update_readme.py` makes the README's table of them.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "recipes"
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+CURVES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train a recipe and keep what came of it.")
+    parser.add_argument("experiment", help="a file of conf/experiment")
+    parser.add_argument("wikitext", type=Path, help="the folder with wiki.train.tokens")
+    parser.add_argument("overrides", nargs="*", help="further options, such as a shorter run")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--run", type=Path, help="a finished run to evaluate instead of training")
+    args = parser.parse_intermixed_args()
+    options = f"experiment={args.experiment} data.path=wikitext-2 seed={args.seed} logger=csv"
+    options = " ".join([options, *args.overrides])
+    about = machine()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "wikitext-2").symlink_to(args.wikitext.resolve())
+        run = args.run.resolve() if args.run else folder / "run"
+        if not args.run:
+            printed = python(folder, ROOT / "train.py", *options.split(), f"hydra.run.dir={run}")
+            (run / "train.log").write_text(printed, encoding="utf-8")
+        keep = RESULTS / args.experiment / f"seed={args.seed}"
+        keep.mkdir(parents=True, exist_ok=True)
+        made = {"command": f"python train.py {options}", "machine": about, **outcome(folder, run)}
+        kept = {
+            "log.txt": (run / "train.log").read_text(encoding="utf-8"),
+            "config.json": (run / "run.json").read_text(encoding="utf-8"),
+            "result.json": json.dumps(made, indent=2) + "\n",
+        }
+    for name, text in kept.items():
+        shown = text.replace(str(args.wikitext.resolve()), "wikitext-2").replace(str(run), "run")
+        (keep / name).write_text(shown, encoding="utf-8")
+
+
+def outcome(folder: Path, run: Path) -> dict[str, Any]:
+    """What the run came to: its size, its validations over time, and its evaluations."""
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    names = ("steps", "repeat", "epochs", "pairs", "real_tokens", "training_seconds", "parameters")
+    evaluate = ROOT / "scripts" / "evaluate.py"
+    return {
+        **{name: summary[name] for name in (*names, "pairs_per_second", "devices")},
+        "validations": validations(run),
+        **{
+            split: json.loads(python(folder, evaluate, str(run), "--split", split, "--json"))
+            for split in ("validation", "test")
+        },
+    }
+
+
+def validations(run: Path) -> list[dict[str, float]]:
+    """Each validation with the seconds of training that came before it, by the run's CSV file."""
+    with (run / "metrics.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    seconds = {
+        row["step"]: float(row["speed/training_seconds"])
+        for row in rows
+        if row["speed/training_seconds"]
+    }
+    return [
+        {"step": int(row["step"]), "seconds": round(seconds[row["step"]], 2)}
+        | {name: round(float(row[f"val/{name}"]), 4) for name in CURVES}
+        for row in rows
+        if row["val/mlm_loss"]
+    ]
+
+
+def python(folder: Path, *arguments: str | Path) -> str:
+    """Runs a script of this project as a user would; returns what it printed."""
+    command, environment = [sys.executable, *map(str, arguments)], {**os.environ, **OFFLINE}
+    return subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+
+if __name__ == "__main__":
+    main()

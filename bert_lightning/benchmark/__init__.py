@@ -1,1 +1,0 @@
-"""Training steps of this project and of others, side by side."""

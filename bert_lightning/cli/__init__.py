@@ -1,0 +1,1 @@
+"""The command line: Hydra's composition, its error messages, and the commands."""

@@ -1,0 +1,212 @@
+"""From the command line to a typed config: all that Hydra does is done here.
+
+Hydra composes `conf/`; the schema types every value; what a user gets wrong becomes one message
+and exit code 2.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bert_lightning.cli.allowlist import forget_the_environment, refuse_foreign_code
+from bert_lightning.cli.explain import explain, unknown_key
+from bert_lightning.cli.resume_options import completed
+from bert_lightning.config import TrainConfig
+from bert_lightning.errors import RunEnded, UserError
+from bert_lightning.runs.processes import is_first_process
+from bert_lightning.training.stops import SIGNALS
+
+_TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
+
+
+def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
+    """Composes the config of the command line and runs the task on it, or on each of a sweep.
+
+    A mistake of the user's ends the process with one message on standard error and exit code 2;
+    `debug=traceback` or the environment's HYDRA_FULL_ERROR=1 shows the traceback as well.
+    """
+    given = os.environ.get(_TRACEBACK_WANTED)
+    traceback_wanted = given == "1" or "debug=traceback" in sys.argv
+    register_schema()
+
+    exit_codes: list[int] = []
+    crashes: list[Exception] = []
+    try:
+        sys.argv[1:] = completed(sys.argv[1:])
+    except UserError as error:
+        if traceback_wanted:
+            raise
+        _tell(f"error: {error}")
+        raise SystemExit(2) from None
+
+    def job(config: DictConfig) -> None:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            with _environment(given):
+                exit_codes.append(_run_alone(HydraConfig.get()))
+            return
+        try:
+            with _environment(given):  # processes that the task starts inherit it
+                task(to_typed(config))
+        except RunEnded as ended:
+            _tell(str(ended) if ended.exit_code != 1 else f"error: {ended}")
+            exit_codes.append(ended.exit_code)
+        except KeyboardInterrupt:
+            _tell("interrupted")
+            exit_codes.append(128 + signal.SIGINT)
+        except Exception as error:
+            show = traceback_wanted or config.debug == "traceback"
+            if show or not isinstance(error, UserError):
+                crashes.append(error)
+                raise
+            _tell(f"error: {error}")
+            exit_codes.append(2)
+
+    main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")(job)
+    try:
+        with _environment("1"):  # otherwise Hydra prints a message of its own and exits with 1
+            _check_targets(config_dir)
+            main()
+    except Exception as error:
+        message = None if error in crashes else explain(error)
+        if message is None or traceback_wanted:
+            raise
+        _tell(f"error: {message}")
+        raise SystemExit(2) from None
+    if any(exit_codes):
+        raise SystemExit(max(exit_codes, key=abs))
+
+
+def _check_targets(config_dir: Path) -> None:
+    """Composes once without building anything: Hydra builds what a config names before a job."""
+    asked = get_args_parser().parse_args()
+    if asked.help or asked.hydra_help or asked.cfg or asked.info:
+        return
+    overrides = asked.overrides
+    if asked.config_dir:
+        overrides = [*overrides, f"hydra.searchpath=['file://{Path(asked.config_dir).absolute()}']"]
+    folder = Path(asked.config_path or config_dir).absolute()
+    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+        composer = GlobalHydra.instance().hydra
+        assert composer is not None
+        config = composer.compose_config(
+            asked.config_name or "train",
+            overrides,
+            run_mode=RunMode.MULTIRUN if asked.multirun else RunMode.RUN,
+            from_shell=True,
+            with_log_configuration=False,
+        )
+    refuse_foreign_code(config)
+
+
+def _run_alone(job: HydraConf) -> int:
+    """Runs one job of a sweep as a process of its own; returns its exit code.
+
+    The processes of several devices are started with the command line of their parent: a sweep's
+    would run the whole sweep in each. So every job is a plain run, and one that fails stops none;
+    one that a signal stops ends the sweep.
+    """
+    directory = f"hydra.run.dir='{job.runtime.output_dir}'"
+    command = [sys.executable, sys.argv[0], *job.overrides.task, directory]
+    process = subprocess.Popen(command)
+    stops: list[int] = []
+
+    def pass_on(number: int, _: Any) -> None:
+        stops.append(number)
+        if number != signal.SIGINT:  # the terminal sends that one to the job itself
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stops:
+        raise SystemExit(code if code > 0 else 128 + stops[0])
+    return code
+
+
+@contextmanager
+def _environment(traceback_wanted: str | None) -> Iterator[None]:
+    before = os.environ.pop(_TRACEBACK_WANTED, None)
+    if traceback_wanted is not None:
+        os.environ[_TRACEBACK_WANTED] = traceback_wanted
+    try:
+        yield
+    finally:
+        os.environ.pop(_TRACEBACK_WANTED, None)
+        if before is not None:
+            os.environ[_TRACEBACK_WANTED] = before
+
+
+def register_schema() -> None:
+    """Lets `conf/train.yaml` begin with the schema that types every key."""
+    ConfigStore.instance().store("schema", TrainConfig)
+    forget_the_environment()
+
+
+def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
+    """The typed config of these overrides, for scripts and tests that start no run."""
+    register_schema()
+    with hydra.initialize_config_dir(str(config_dir.absolute()), version_base="1.3"):
+        return to_typed(hydra.compose("train", list(overrides)))
+
+
+def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
+    """The typed config of a script's own command line; it writes to no run's folder.
+
+    Raises:
+        UserError: with the message that train.py would end with.
+    """
+    try:
+        return compose(config_dir, ["run_dir=.", *overrides])
+    except Exception as error:
+        if (message := explain(error)) is None:
+            raise
+        raise UserError(message) from error
+
+
+def to_typed(config: DictConfig) -> TrainConfig:
+    """Turns a composed config into dataclasses, which check themselves.
+
+    Raises:
+        UserError: where a value is not allowed, cannot be resolved, or belongs to no option.
+    """
+    try:
+        typed = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise UserError(explain(error)) from error
+    assert isinstance(typed, TrainConfig)
+    _refuse_added_keys(typed)
+    return typed
+
+
+def _refuse_added_keys(section: Any, path: str = "") -> None:
+    """`+key=value` gets past the schema; nothing would read it."""
+    known = {field.name for field in fields(section)}
+    for name, value in vars(section).items():
+        if name not in known:
+            raise UserError(unknown_key(f"{path}{name}"))
+        if is_dataclass(value):
+            _refuse_added_keys(value, f"{path}{name}.")
+
+
+def _tell(message: str) -> None:
+    if is_first_process():
+        sys.stderr.write(f"{message}\n")

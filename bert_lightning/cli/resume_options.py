@@ -1,0 +1,135 @@
+"""What a command line means beyond its words, where a run is resumed or has several processes.
+
+Hydra makes the run's folder before it composes a config; so what decides the folder is read here,
+from the arguments alone, and added to them.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bert_lightning.errors import UserError
+from bert_lightning.runs.folder import CONFIG_FILE
+from bert_lightning.runs.processes import is_first_process, launched_externally
+from bert_lightning.runs.resume import AUTO
+
+_RUN_DIR, _SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
+_OF_THE_COMMAND = ("run_dir", "resume", "allow_changes", "debug")
+"""Options that say something of a command and not of its run."""
+_SWEEP = ("-m", "--multirun")
+
+
+def completed(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with what they imply: the folder, and the options of the run it holds.
+
+    - `resume=RUN_DIR` goes on in that folder, with the options that the run has; those that are
+      given here count more.
+    - `resume=auto` takes a folder whose name follows from the other arguments, so that the same
+      command finds it again.
+    - Of several processes that torchrun or SLURM started, all but the first write nothing.
+
+    Raises:
+        UserError: `resume` names no run.
+    """
+    added: list[str] = []
+    given = _given(arguments)
+    resume = given.get("resume")
+    sweep = any(argument in _SWEEP for argument in arguments)
+    folder = _SWEEP_DIR if sweep else _RUN_DIR
+    if resume == AUTO and folder not in given:
+        added.append(f"{folder}=runs/{'sweep' if sweep else 'run'}_{_name(arguments)}")
+    elif resume not in (None, "", "null", AUTO):
+        if sweep:
+            raise UserError(f"resume={resume}: a sweep goes on with resume=auto")
+        added += _of_run(str(resume), given)
+    elif launched_externally() and _RUN_DIR not in given:
+        added.append(f"{_RUN_DIR}=runs/run_{_name([*arguments, *_launch()])}")
+    known = {**given, **_given(added)}
+    if _RUN_DIR in known and (Path(known[_RUN_DIR]) / CONFIG_FILE).is_file():
+        # What Hydra writes of a command would cover what it wrote of the run that is there.
+        added.append("hydra.output_subdir=null")
+    if launched_externally() and not is_first_process():
+        rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID"))
+        added += ["hydra.output_subdir=null", f"hydra.job.name=train_rank_{rank}"]
+    return [*arguments, *added]
+
+
+def _given(arguments: Sequence[str]) -> dict[str, str]:
+    pairs = (argument.lstrip("+").partition("=") for argument in arguments)
+    return {name: value.strip("'\"") for name, equals, value in pairs if equals}
+
+
+def _name(words: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()[:12]
+
+
+def _launch() -> list[str]:
+    """What all processes of one launch have in common, and other launches have not."""
+    names = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
+    return [os.environ.get(name, "") for name in names]
+
+
+def _of_run(resume: str, given: Mapping[str, str]) -> list[str]:
+    """The arguments that make up a run's config, as far as they are not given anew."""
+    if "://" in resume:
+        raise UserError(f"resume={resume} is a URL; give the folder of a run on this machine")
+    folder = Path(resume).expanduser()
+    if not folder.is_dir():
+        raise UserError(
+            f"resume={resume}: there is no folder {folder.absolute()}; give that of a run, or "
+            "resume=auto"
+        )
+    if Path(given.get(_RUN_DIR, folder)).absolute() != folder.absolute():
+        raise UserError(
+            f"resume={resume} goes on in its own folder; leave {_RUN_DIR}={given[_RUN_DIR]} away"
+        )
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"resume={resume}: {(folder / CONFIG_FILE).absolute()} cannot be read ({error}); give "
+            "the folder of a run"
+        ) from error
+    options = [
+        f"{name}={_written(value)}"
+        for name, value in _leaves(config)
+        if name not in _OF_THE_COMMAND and not _is_given(name, given)
+    ]
+    return [*options, f"{_RUN_DIR}={_written(str(folder))}"]
+
+
+def _is_given(name: str, given: Mapping[str, str]) -> bool:
+    """Whether an option is given, or a whole group that it belongs to."""
+    parts = name.split(".")
+    return any(".".join(parts[:count]) in given for count in range(1, len(parts) + 1))
+
+
+def _leaves(section: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in section.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{name}.")
+        elif name == "logger" and value is None:
+            yield name, "none"
+        else:
+            yield f"{path}{name}", value
+
+
+def _written(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{_written(item)}' for name, item in value.items())}}}"
+    if not isinstance(value, str):
+        return repr(value)
+    # Within quotes, only a backslash before a quote means anything.
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"

@@ -1,0 +1,1 @@
+"""Text to a prepared corpus: sources, sentences, splits, a tokenizer, and ids on disk."""

@@ -1,0 +1,173 @@
+"""Documents → flat ids, where words begin, and how long sentences, paragraphs and documents are."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count
+from typing import NamedTuple
+
+import numpy as np
+
+from bert_lightning.batch import SPECIAL_TOKENS, UNK
+from bert_lightning.corpus.splits import Document
+from bert_lightning.corpus.tokenizer import Tokenizer, special_id
+
+_CHARACTERS = 1_000_000
+"""Text that is encoded at a time: enough to keep all cores busy, little enough for any memory."""
+_CHUNK_CHARACTERS = 4_000_000
+"""Text of a split that is in memory before it is written."""
+_MOST_KNOWN = 500_000
+"""Distinct words that are kept with their ids."""
+
+_PART_AT_SPACES = {"WhitespaceSplit", "Whitespace", "BertPreTokenizer"}
+_PRE_TOKENIZERS = _PART_AT_SPACES | {"Punctuation", "Digits"}
+_NORMALIZERS = {
+    *("Lowercase", "StripAccents", "BertNormalizer", "Replace"),
+    *("NFC", "NFD", "NFKC", "NFKD"),
+}
+"""Parts of a tokenizer that do the same with a word whatever stands beyond the spaces around it."""
+
+
+class Encoded(NamedTuple):
+    """Some documents, one after the other."""
+
+    token_ids: np.ndarray
+    """`(tokens,)`"""
+    word_starts: np.ndarray
+    """`(tokens,)` bool: whether the token begins a word."""
+    sentence_lengths: np.ndarray
+    """`(sentences,)` in tokens, none of them 0."""
+    paragraph_lengths: np.ndarray
+    """`(paragraphs,)` in sentences, none of them 0."""
+    document_lengths: np.ndarray
+    """`(documents,)` in paragraphs, none of them 0."""
+
+
+class Encoder:
+    """Encodes without `[CLS]` and `[SEP]`; a "[SEP]" in the text is mere text.
+
+    Where the vocabulary would find it as a whole word all the same, it is an unknown word. If the
+    tokenizer never looks across a space, each distinct word is encoded once and then looked up.
+    """
+
+    _known_ids: np.ndarray
+    _known_starts: np.ndarray
+    _known_lengths: np.ndarray
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        unknown = special_id(tokenizer, UNK)
+        self._ids = np.arange(max(tokenizer.get_vocab().values()) + 1)
+        self._ids[[special_id(tokenizer, token) for token in SPECIAL_TOKENS]] = unknown
+        self._by_word = _never_looks_across_a_space(tokenizer)
+        self._forget()
+
+    def encode(self, documents: Sequence[Document]) -> Encoded:
+        """Encodes documents; a sentence, paragraph or document without any token is left out."""
+        paragraphs = list(chain.from_iterable(documents))
+        sentences = chain.from_iterable(paragraphs)
+        pieces = [text.split(" ") if self._by_word else [text] for text in sentences]
+        token_ids, word_starts, lengths = self._look_up(list(chain.from_iterable(pieces)))
+        number = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        sentence_lengths, paragraph_lengths = _without_empty(
+            np.add.reduceat(lengths, np.cumsum(number) - number), list(map(len, paragraphs))
+        )
+        paragraph_lengths, document_lengths = _without_empty(
+            paragraph_lengths, list(map(len, documents))
+        )
+        return Encoded(
+            token_ids,
+            word_starts,
+            sentence_lengths,
+            paragraph_lengths,
+            document_lengths[document_lengths > 0],
+        )
+
+    def _look_up(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The ids and word starts of the pieces, and how many tokens each has."""
+        if len(self._place) > _MOST_KNOWN or not self._by_word:
+            self._forget()
+        new = list(set(pieces).difference(self._place))
+        if new:
+            self._place.update(zip(new, count(len(self._place))))
+            known = zip(*map(self._tokens, _slices(new)), strict=True)
+            before = (self._known_ids, self._known_starts, self._known_lengths)
+            self._known_ids, self._known_starts, self._known_lengths = (
+                np.concatenate([old, *more]) for old, more in zip(before, known, strict=True)
+            )
+        place = np.fromiter(map(self._place.__getitem__, pieces), np.int64, len(pieces))
+        lengths = self._known_lengths[place]
+        start = (np.cumsum(self._known_lengths) - self._known_lengths)[place]
+        source = np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
+        source += np.arange(len(source))
+        return self._known_ids[source], self._known_starts[source], lengths
+
+    def _tokens(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self.tokenizer.encode_special_tokens = True
+        try:
+            encodings = self.tokenizer.encode_batch(pieces, add_special_tokens=False)
+        finally:
+            self.tokenizer.encode_special_tokens = False
+        lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
+        total = int(lengths.sum())
+        ids = chain.from_iterable(encoding.ids for encoding in encodings)
+        words = chain.from_iterable(encoding.word_ids for encoding in encodings)
+        word = np.fromiter((-1 if w is None else w for w in words), np.int64, total)
+        starts = (np.diff(word, prepend=-1) != 0) | (word == -1)
+        starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
+        return self._ids[np.fromiter(ids, np.int64, total)], starts, lengths
+
+    def _forget(self) -> None:
+        self._place: dict[str, int] = {}
+        self._known_ids = np.zeros(0, np.int64)
+        self._known_starts = np.zeros(0, bool)
+        self._known_lengths = np.zeros(0, np.int64)
+
+
+def _never_looks_across_a_space(tokenizer: Tokenizer) -> bool:
+    """Whether a text's tokens are those of the words between its spaces, one after the other."""
+    parts = json.loads(tokenizer.to_str())
+    normalizers, pre_tokenizers = (
+        part.get("normalizers", part.get("pretokenizers", [part])) if part else []
+        for part in (parts["normalizer"], parts["pre_tokenizer"])
+    )
+    return (
+        all(part["type"] in _NORMALIZERS for part in normalizers)
+        and all(" " not in part.get("pattern", {}).get("String", "") for part in normalizers)
+        and all("Regex" not in part.get("pattern", {}) for part in normalizers)
+        and all(part["type"] in _PRE_TOKENIZERS for part in pre_tokenizers)
+        and any(part["type"] in _PART_AT_SPACES for part in pre_tokenizers)
+        and all(token["special"] for token in parts["added_tokens"])
+    )
+
+
+def _without_empty(inner: np.ndarray, outer: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Drops the empty ones of `inner` and counts what is left in each of `outer`."""
+    kept = inner > 0
+    lengths = np.asarray(outer, dtype=np.int64)
+    if kept.all():
+        return inner, lengths
+    return inner[kept], np.add.reduceat(kept, np.cumsum(lengths) - lengths, dtype=np.int64)
+
+
+def _slices(sentences: list[str]) -> Iterator[list[str]]:
+    """Consecutive sentences of about `_CHARACTERS` each time."""
+    ends = np.cumsum(np.fromiter(map(len, sentences), np.int64, len(sentences)))
+    borders = np.flatnonzero(np.diff(ends // _CHARACTERS)) + 1
+    for start, end in zip([0, *borders.tolist()], [*borders.tolist(), len(sentences)], strict=True):
+        yield sentences[start:end]
+
+
+def in_chunks(
+    documents: Iterable[tuple[str, Document]],
+) -> Iterator[tuple[str, list[Document]]]:
+    """Consecutive documents of one split, as many as may be in memory."""
+    waiting: defaultdict[str, list[Document]] = defaultdict(list)
+    size: defaultdict[str, int] = defaultdict(int)
+    for split, document in documents:
+        waiting[split].append(document)
+        size[split] += sum(len(sentence) for paragraph in document for sentence in paragraph)
+        if size[split] >= _CHUNK_CHARACTERS:
+            del size[split]
+            yield split, waiting.pop(split)
+    yield from waiting.items()

@@ -1,0 +1,210 @@
+"""Paragraph → sentences: the exact rule of tokenised WikiText, rules for prose, and others.
+
+A splitter is a function from a paragraph to its sentences. `SPLITTERS` gives those that come with
+the package the names that `data.sentences` selects them by; they look up or download nothing, and
+take time proportional to the paragraph's length. One of your own is any function that is marked as
+a :func:`splitter`, and `data.sentences=module:function` selects it.
+"""
+
+import hashlib
+import re
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from bert_lightning.errors import UserError, did_you_mean
+
+Splitter = Callable[[str], list[str]]
+
+_OPENING = "\"'“‘„‚«‹([{「『【〈《〔（［｛¿¡"
+
+_END = re.compile(
+    r"""
+    (?P<marks>[.!?…。！？｡]++)
+    (?P<closing>(?:["'”’»›)\]}」』】〉》〕）］｝]|“(?!\S))*+)  # “ closes a quotation in German
+    (?P<space>\s*+)
+    """,
+    re.VERBOSE,
+)
+"""A possible end of a sentence. No part gives back what it took and nothing after the marks is
+required, so each character is read once, whatever the text."""
+
+_FULL_WIDTH = frozenset("。！？｡")
+
+_GOES_ON = frozenset("とっ、，")
+"""After a Japanese closing bracket these lead the sentence on: 「はい。」と言った。"""
+
+_NEVER_LAST = re.compile(
+    r"mrs?|ms|messrs|dr|prof|st|mt|gen|col|lt|sgt|capt|rev|hon|gov|sen|rep"
+    r"|e\.g|i\.e|vs|cf|viz|ca|approx|figs?|eqs?",
+    re.IGNORECASE,
+)
+_BEFORE_NUMBER = re.compile(
+    r"nos?|pp?|vols?|secs?|ch|art|op|al|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec",
+    re.IGNORECASE,
+)
+"""Abbreviations before a number or a bracket; elsewhere many of them are whole words ("No.")."""
+
+_INITIALS = re.compile(r"(?:[^\W\d_]\.-?)*[^\W\d_]")
+_STARTER = re.compile(
+    r"(?:The|This|These|That|Those|It|He|She|They|We|You|In|On|At|But|And|However|If|When)\b"
+)
+"""Words that begin a new sentence even after initials: "in the U.S. The"."""
+
+_LONGEST = 12
+"""More characters than any abbreviation has; how far back one is looked for."""
+
+
+def split_wikitext(paragraph: str) -> list[str]:
+    """Splits a line of tokenised WikiText, in which `` . `` stands between sentences.
+
+    The delimiter is exactly a space, a full stop and a space. It is no part of the sentences, so
+    only the last of them keeps its full stop. Empty sentences are dropped.
+    """
+    return [sentence for sentence in paragraph.strip().split(" . ") if sentence.strip()]
+
+
+def split_prose(paragraph: str) -> list[str]:
+    """Splits ordinary text into sentences, and makes each run of white space one space.
+
+    A sentence ends at ``. ! ? …``, with the quotes and brackets that close after it, where white
+    space and a possible beginning follow: a letter that is not lower-case, a digit, an opening
+    quote or bracket. Abbreviations and initials ("Dr.", "e.g.", "J. K.", "U.S.") do not end it,
+    nor does the number of a list item ("1."). The full-width ``。！？`` need no space after them.
+
+    No character is lost, added or moved but for white space.
+    """
+    sentences = []
+    start = 0
+    for end in _END.finditer(paragraph):
+        if _ends_sentence(paragraph, start, end):
+            sentences.append(paragraph[start : end.end()])
+            start = end.end()
+    sentences.append(paragraph[start:])
+    return [tidy for sentence in sentences if (tidy := " ".join(sentence.split()))]
+
+
+def _ends_sentence(text: str, start: int, end: re.Match[str]) -> bool:
+    following = text[end.end() : end.end() + 1]
+    if not following:
+        return True
+    if not _FULL_WIDTH.isdisjoint(end["marks"]):
+        return not (end["closing"] and following in _GOES_ON)
+    begins = (
+        (following.isalpha() and not following.islower())
+        or following.isdigit()
+        or following in _OPENING
+    )
+    if not end["space"] or not begins:
+        return False
+    return end["marks"] != "." or bool(end["closing"]) or not _is_abbreviation(text, start, end)
+
+
+def _is_abbreviation(text: str, start: int, end: re.Match[str]) -> bool:
+    """Whether the one full stop at `end` belongs to the word before it."""
+    dot = end.start()
+    near = text[max(start, dot - _LONGEST) : dot]
+    if not near or near[-1].isspace():
+        return False
+    if dot - start < _LONGEST and near.strip().isdigit():
+        return True
+    word = near.split()[-1].lstrip(_OPENING)
+    following = text[end.end()]
+    if _NEVER_LAST.fullmatch(word):
+        return True
+    if _BEFORE_NUMBER.fullmatch(word):
+        return following.isdigit() or following in "(["
+    initials = _INITIALS.fullmatch(word) is not None and word.isupper()
+    return initials and not _STARTER.match(text, end.end())
+
+
+def split_lines(paragraph: str) -> list[str]:
+    """Takes the paragraph, which is a line of the text, for one sentence."""
+    tidy = " ".join(paragraph.split())
+    return [tidy] if tidy else []
+
+
+def split_pysbd(paragraph: str) -> list[str]:
+    """Splits English with pySBD's rules (Sadvilkar and Neumann, 2020)."""
+    sentences = _pysbd_segmenter().segment(paragraph)
+    return [tidy for sentence in sentences if (tidy := " ".join(sentence.split()))]
+
+
+@cache
+def _pysbd_segmenter() -> Any:
+    try:
+        import pysbd
+    except ImportError as error:
+        raise UserError(
+            "data.sentences=pysbd needs the package pysbd, which is not installed: "
+            "pip install 'bert-lightning[pysbd]', or data.sentences=prose does without"
+        ) from error
+    return pysbd.Segmenter(language="en", clean=False)
+
+
+SPLITTERS: dict[str, Splitter] = {
+    "wikitext": split_wikitext,
+    "prose": split_prose,
+    "line": split_lines,
+    "pysbd": split_pysbd,
+}
+"""The splitters by their names in `data.sentences`."""
+
+_marked: list[Splitter] = []
+
+
+def splitter(function: Splitter) -> Splitter:
+    """Marks a function of your own as one that `data.sentences=module:function` may name.
+
+    An option cannot call any other function: a config of somebody else's runs no code unseen.
+    """
+    _marked.append(function)
+    return function
+
+
+def find_splitter(name: str) -> Splitter:
+    """The splitter of that name, ready to use.
+
+    Raises:
+        UserError: where there is none, or it needs a package that is not installed.
+    """
+    if ":" in name:
+        return _own_splitter(name)
+    if name not in SPLITTERS:
+        known = ", ".join(SPLITTERS)
+        raise UserError(
+            f"data.sentences={name} is not one of {known}{did_you_mean(name, SPLITTERS)}; "
+            "module:function names one of your own"
+        )
+    SPLITTERS[name]("")
+    return SPLITTERS[name]
+
+
+def splitter_version(name: str) -> str:
+    """What changes when this splitter does, as far as it is not code of this package."""
+    find_splitter(name)
+    if name == "pysbd":
+        return metadata.version("pysbd")
+    own = sys.modules[name.split(":")[0]].__file__ if ":" in name else None
+    return hashlib.sha256(Path(own).read_bytes()).hexdigest() if own else ""
+
+
+def _own_splitter(name: str) -> Splitter:
+    module, function = name.split(":", 1)
+    try:
+        found = getattr(import_module(module), function, None)
+    except (ImportError, ValueError, TypeError) as error:
+        raise UserError(
+            f"data.sentences={name}: the module {module} cannot be imported ({error}); it must be "
+            "installed, or lie in a folder that PYTHONPATH names"
+        ) from error
+    if found not in _marked:
+        what = "is not marked as a splitter" if found is not None else "is not there"
+        raise UserError(
+            f"data.sentences={name}: {function} {what}; a splitter is a function from a paragraph "
+            "to a list of sentences with @bert_lightning.corpus.sentences.splitter above it"
+        )
+    return found

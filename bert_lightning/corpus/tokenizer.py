@@ -1,0 +1,171 @@
+"""Tokenizers: read from a file or the hub, and what is asked of them.
+
+This module and `vocab` are the only importers of `tokenizers`.
+"""
+
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer as Tokenizer
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+
+from bert_lightning.batch import CLS, SEP, SPECIAL_TOKENS, UNK
+from bert_lightning.errors import UserError
+from bert_lightning.hub import is_hub_name, model_out_of_reach
+
+_SPACE_MARKS = ("Ġ", "▁")
+"""What stands for the space before a word, in the vocabularies of RoBERTa and of ALBERT."""
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Reads an existing `tokenizer.json`, or that of a name on the Hugging Face hub.
+
+    Raises:
+        UserError: where there is no such file, it is none, it lacks one of the special tokens, or
+            the hub cannot be reached; decided within seconds.
+    """
+    file = Path(path).expanduser()
+    if file.is_file():
+        tokenizer = _from_file(f"tokenizer.path={path}", file)
+    elif is_hub_name(str(path)) and not file.exists():
+        tokenizer = _from_hub(str(path))
+    else:
+        raise UserError(
+            f"tokenizer.path={path}: there is no file {file.absolute()} "
+            f"(the working directory is {Path.cwd()}); give a tokenizer.json, a name on the "
+            "Hugging Face hub, or tokenizer.path=null to build one from the corpus"
+        )
+    return made_ready(tokenizer, f"tokenizer.path={path}")
+
+
+def load_folder_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a folder in Hugging Face's format: its tokenizer.json, or its vocab.txt.
+
+    Raises:
+        UserError: where it has neither, they cannot be read, or a special token is missing.
+    """
+    file, words = folder / "tokenizer.json", folder / "vocab.txt"
+    if file.is_file():
+        tokenizer = _from_file(str(file), file)
+    elif words.is_file():
+        tokenizer = _from_vocab(words)
+    else:
+        raise UserError(f"{folder} has no tokenizer: neither a tokenizer.json nor a vocab.txt")
+    return made_ready(tokenizer, str(folder))
+
+
+def made_ready(tokenizer: Tokenizer, name: str) -> Tokenizer:
+    """Makes sure of the special tokens and of BERT's layout, without padding or truncation."""
+    missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
+    if missing:
+        raise UserError(
+            f"{name} has no token {', '.join(missing)}; "
+            f"pre-training needs {', '.join(SPECIAL_TOKENS)}"
+        )
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    add_template(tokenizer)
+    return tokenizer
+
+
+def load_tokenizer_text(text: str) -> Tokenizer:
+    """Makes a tokenizer of the text of a `tokenizer.json`.
+
+    Raises:
+        ValueError: where the text is no such thing.
+    """
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:  # tokenizers raises plain Exception
+        raise ValueError(str(error)) from error
+
+
+def special_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a special token, which every tokenizer used here has."""
+    number = tokenizer.token_to_id(token)
+    assert number is not None, token
+    return number
+
+
+def rows_needed(tokenizer: Tokenizer) -> int:
+    """Rows of an embedding with one for each id; more than there are entries, where ids skip."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def add_template(tokenizer: Tokenizer) -> None:
+    """Makes it lay texts out as `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`, as BERT does."""
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{CLS} $A {SEP}",
+        pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
+        special_tokens=[(token, special_id(tokenizer, token)) for token in (CLS, SEP)],
+    )
+
+
+def encode_plain(tokenizer: Tokenizer, sentences: list[str]) -> list[list[int]]:
+    """Turns sentences into ids without `[CLS]` and `[SEP]`; a "[SEP]" in the text is mere text.
+
+    Where the vocabulary would find it as a whole word all the same, it is an unknown word.
+    """
+    unknown = special_id(tokenizer, UNK)
+    special = {special_id(tokenizer, token) for token in SPECIAL_TOKENS} - {unknown}
+    tokenizer.encode_special_tokens = True
+    try:
+        encodings = tokenizer.encode_batch_fast(sentences, add_special_tokens=False)
+        sequences = [encoding.ids for encoding in encodings]
+    finally:
+        tokenizer.encode_special_tokens = False
+    return [
+        ids if special.isdisjoint(ids) else [unknown if i in special else i for i in ids]
+        for ids in sequences
+    ]
+
+
+def _from_file(name: str, file: Path) -> Tokenizer:
+    try:
+        return load_tokenizer_text(file.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{name} is not a tokenizer.json: {error}") from error
+
+
+def _from_vocab(file: Path) -> Tokenizer:
+    """BERT's WordPiece over the words of a vocab.txt, one a line; its options lie beside it."""
+    options = file.with_name("tokenizer_config.json")
+    try:
+        given = json.loads(options.read_text(encoding="utf-8")) if options.is_file() else {}
+        with file.open(encoding="utf-8") as lines:
+            vocabulary = {line.rstrip("\n"): number for number, line in enumerate(lines)}
+    except ValueError as error:
+        raise UserError(f"{file} and its tokenizer_config.json cannot be read: {error}") from error
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNK))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        lowercase=given.get("do_lower_case", True),
+        strip_accents=given.get("strip_accents"),  # None: where lower-cased
+        handle_chinese_chars=given.get("tokenize_chinese_chars", True),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens([token for token in SPECIAL_TOKENS if token in vocabulary])
+    return tokenizer
+
+
+def _from_hub(name: str) -> Tokenizer:
+    """The tokenizer of a model on the hub, from the local cache or the hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(name, "tokenizer.json")
+        if not isinstance(cached, str):
+            reason = model_out_of_reach(name)
+            if reason is None:
+                return Tokenizer.from_pretrained(name)
+    except Exception as error:  # tokenizers raises plain Exception
+        cached, reason = None, f"{error}".split("\n", 1)[0]
+    if isinstance(cached, str):
+        return _from_file(f"tokenizer.path={name}", Path(cached))
+    raise UserError(
+        f"tokenizer.path={name}: there is no file {Path(name).absolute()}, and the tokenizer of "
+        f"that name is neither in the cache nor to be had from the Hugging Face hub ({reason}); "
+        "tokenizer.path=FILE takes a local tokenizer.json, tokenizer.path=null builds one from "
+        "the corpus"
+    )

@@ -1,0 +1,172 @@
+"""Text → vocabulary → tokenizer: of words, or of words and pieces of words."""
+
+from collections.abc import Iterable, Sequence
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+)
+from tokenizers.trainers import WordLevelTrainer, WordPieceTrainer
+
+from bert_lightning.batch import SPECIAL_TOKENS, UNK
+from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig, TokenizerKind
+from bert_lightning.corpus.readers.text_files import find_text_files, raw_documents
+from bert_lightning.corpus.tokenizer import add_template
+from bert_lightning.errors import UserError
+
+_NO_LIMIT = 2**31
+MOST_PIECES = 8_000
+"""Entries at which the training of word pieces stops where no number is asked for."""
+_WIKITEXT_UNK = "<unk>"
+_PIECE = "##"
+
+
+def build_tokenizer(
+    sentences: Iterable[str], config: TokenizerConfig, text_format: Format
+) -> Tokenizer:
+    """Makes the vocabulary of a corpus; `config.kind` says of what.
+
+    Raises:
+        UserError: where the corpus has fewer words or pieces than `config.vocab_size`.
+    """
+    if config.kind is TokenizerKind.wordpiece:
+        return build_wordpiece_tokenizer(sentences, config, text_format)
+    return build_word_tokenizer(sentences, config, text_format)
+
+
+def build_word_tokenizer(
+    sentences: Iterable[str], config: TokenizerConfig, text_format: Format
+) -> Tokenizer:
+    """Makes a vocabulary of the words that occur at least `config.min_frequency` times.
+
+    In WikiText words already stand between spaces, and `<unk>` is `[UNK]`; in prose punctuation is
+    split off. The special tokens come first, then the words by falling frequency.
+    """
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
+    steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if config.lowercase else []
+    if config.strip_accents:
+        steps += [normalizers.NFD(), normalizers.StripAccents()]
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    if text_format is Format.wikitext:
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        sentences = without_unk(sentences)
+        if not config.lowercase:
+            sentences = map(_without_special_words, sentences)
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()]
+        )
+    trainer = WordLevelTrainer(
+        vocab_size=config.vocab_size or _NO_LIMIT,
+        min_frequency=config.min_frequency,
+        special_tokens=_special_tokens(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sentences, trainer)
+    _check_size(tokenizer, config, "words")
+    if text_format is Format.wikitext:
+        tokenizer.normalizer = normalizers.Sequence(
+            [*steps, normalizers.Replace(_WIKITEXT_UNK, UNK)]
+        )
+    add_template(tokenizer)
+    return tokenizer
+
+
+def build_wordpiece_tokenizer(
+    sentences: Iterable[str], config: TokenizerConfig, text_format: Format
+) -> Tokenizer:
+    """Trains words and pieces of words (`##ing`) as BERT has them.
+
+    There are `config.vocab_size` in all; if that is null, `MOST_PIECES` or as many as there are.
+    Punctuation is split off, and in WikiText `<unk>` is `[UNK]`. At most a quarter of the entries
+    are single characters (but 100 may be): rarer ones are unknown, where a script has thousands.
+    Training the same text again may give other pieces, so train once and keep the result.
+    """
+    size = config.vocab_size or MOST_PIECES
+    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK, continuing_subword_prefix=_PIECE))
+    normalizer = normalizers.BertNormalizer(
+        lowercase=config.lowercase, strip_accents=config.strip_accents
+    )
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    if text_format is Format.wikitext:
+        sentences = without_unk(sentences)
+    trainer = WordPieceTrainer(
+        vocab_size=size,
+        min_frequency=config.min_frequency,
+        limit_alphabet=max(100, size // 4),
+        special_tokens=_special_tokens(),
+        continuing_subword_prefix=_PIECE,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sentences, trainer)
+    _check_size(tokenizer, config, "words and pieces of words")
+    if text_format is Format.wikitext:
+        # BERT's own pre-tokenizer would take the brackets of [UNK] off.
+        parts = Regex(r"\[UNK\]|[!-/:-@\[-`{-~]|\p{P}")
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizer, normalizers.Replace(_WIKITEXT_UNK, UNK)]
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(parts, "isolated")]
+        )
+    tokenizer.decoder = decoders.WordPiece(prefix=_PIECE)
+    add_template(tokenizer)
+    return tokenizer
+
+
+def train_on_files(paths: Sequence[str], config: TokenizerConfig, text_format: Format) -> Tokenizer:
+    """Makes the vocabulary of local files, of folders, and of patterns such as `notes/*.txt`.
+
+    Raises:
+        UserError: where there is no such file, or no text in it.
+    """
+    sources = [DataConfig(source=Source.text, path=path, format=text_format) for path in paths]
+    files = [(file, source) for source in sources for file in find_text_files(source)]
+    paragraphs = (
+        paragraph
+        for file, source in files
+        for document in raw_documents(file, source)
+        for paragraph in document
+    )
+    return build_tokenizer(paragraphs, config, text_format)
+
+
+def _special_tokens() -> list[AddedToken]:
+    return [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
+
+
+def _check_size(tokenizer: Tokenizer, config: TokenizerConfig, what: str) -> None:
+    """Holds what the corpus gave against what was asked for."""
+    wanted, found = config.vocab_size, tokenizer.get_vocab_size()
+    if wanted is None or wanted == found:
+        return
+    if found < wanted:
+        raise UserError(
+            f"tokenizer.vocab_size={wanted} is more than the corpus can give: it has "
+            f"{found - len(SPECIAL_TOKENS)} {what} that occur {config.min_frequency} times or more "
+            f"(tokenizer.min_frequency), and {len(SPECIAL_TOKENS)} special tokens; use "
+            f"tokenizer.vocab_size={found} or less, or more text"
+        )
+    raise UserError(
+        f"tokenizer.vocab_size={wanted} is too small for the single characters of the corpus: "
+        f"with the {len(SPECIAL_TOKENS)} special tokens they are {found}; "
+        f"use tokenizer.vocab_size={2 * found} or more"
+    )
+
+
+def without_unk(sentences: Iterable[str]) -> Iterable[str]:
+    """WikiText's sentences without its mark for words that it left out."""
+    return (sentence.replace(_WIKITEXT_UNK, "") for sentence in sentences)
+
+
+def _without_special_words(sentence: str) -> str:
+    """Leaves out words such as "[SEP]", which would take the special token's own id."""
+    if not any(token in sentence for token in SPECIAL_TOKENS):
+        return sentence
+    return " ".join(word for word in sentence.split() if word not in SPECIAL_TOKENS)

@@ -1,0 +1,93 @@
+"""Optimizers and their parameter groups."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Adam, AdamW, Muon, Optimizer
+
+from bert_lightning.config import OptimConfig, OptimizerName
+from bert_lightning.optim.lamb import Lamb
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -> Optimizer:
+    """The optimiser, with decay on the matrices and none on biases, norms and small embeddings.
+
+    `fused` updates all parameters in one pass, but unscales 16-mixed's gradients only then: too
+    late to clip them.
+    """
+    betas = (config.beta1, config.beta2)
+    if config.optimizer is OptimizerName.adam:
+        return Adam(model.parameters(), lr=config.lr, betas=betas, eps=config.eps, fused=fused)
+    matrices: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if config.optimizer is OptimizerName.muon and is_hidden_matrix(name, parameter):
+            matrices.append(parameter)
+        elif parameter.ndim >= 2 and not name.endswith(("position.weight", "token_type.weight")):
+            decayed.append(parameter)
+        else:
+            kept.append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+    if config.optimizer is OptimizerName.lamb:
+        groups[1]["adapted"] = False
+        return Lamb(groups, lr=config.lr, betas=betas, eps=config.eps)
+    rest = AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=fused)
+    if config.optimizer is OptimizerName.adamw:
+        return rest
+    muon = Muon(
+        matrices,
+        lr=config.matrix_lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+    return Together([muon, rest])
+
+
+def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter maps vectors of the model's width to such: neither embedding nor head."""
+    return parameter.ndim == 2 and name.startswith(("encoder.blocks.", "pooler.", "mlm_head.dense"))
+
+
+def moments(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:
+    """How many numbers the optimiser keeps for each one of a parameter: its moving averages.
+
+    Muon keeps the momentum, the others Adam's two moments.
+    """
+    by_muon = config.optimizer is OptimizerName.muon and is_hidden_matrix(name, parameter)
+    return 1 if by_muon else 2
+
+
+class Together(Optimizer):
+    """Several optimisers that each update parameters of their own, as one."""
+
+    def __init__(self, optimizers: list[Optimizer]) -> None:
+        self.optimizers = optimizers
+        super().__init__([group for o in optimizers for group in o.param_groups], {})
+        self._share_groups()
+
+    def _share_groups(self) -> None:
+        """A schedule that sets a rate here sets it there."""
+        self.param_groups = [group for o in self.optimizers for group in o.param_groups]
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        result = None
+        if closure is not None:
+            with torch.enable_grad():
+                result = closure()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self._share_groups()

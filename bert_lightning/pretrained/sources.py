@@ -1,0 +1,186 @@
+"""Where a model comes from: a run, a checkpoint, or a folder or name in Hugging Face's format."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bert_lightning.config import ModelConfig
+from bert_lightning.config.plain import from_plain
+from bert_lightning.corpus.tokenizer import (
+    Tokenizer,
+    load_folder_tokenizer,
+    load_tokenizer_text,
+)
+from bert_lightning.errors import UserError
+from bert_lightning.hub import UnavailableError, is_hub_name, model_folder
+from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.model.hf_names import (
+    DECODER,
+    OWN_TYPE,
+    WORDS,
+    Translated,
+    from_config,
+    from_hugging_face,
+)
+from bert_lightning.pretrained.checkpoints import (
+    DamagedCheckpointError,
+    find_checkpoints,
+    read_checkpoint,
+)
+from bert_lightning.pretrained.hf_folder import CONFIG, read_config, read_weights
+
+_PREFIX = "model."
+_KINDS = (
+    "a run folder, a .ckpt file, a folder of runs, a folder in Hugging Face's format, or a name "
+    "on its hub"
+)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A model as it was found, not yet built."""
+
+    name: str
+    """The file or folder that it was read from, or its name on the hub."""
+    config: ModelConfig
+    vocab_size: int
+    """Rows of the embedding."""
+    state: dict[str, Tensor]
+    """The weights, under our names."""
+    tokenizer: Tokenizer
+    missing_heads: frozenset[str] = frozenset()
+    """Heads that it has no weights for, as a bare encoder has none."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What a checkpoint says of its run; empty for other sources."""
+
+
+def open_source(path: str | PathLike[str]) -> Source:
+    """Reads a model from this machine, or, where no such path exists, from the hub.
+
+    In a run folder the checkpoint with the lowest validation loss goes before the last one; in a
+    folder of runs, the newest run is taken. A damaged checkpoint of a folder is passed over, with
+    a warning.
+
+    Raises:
+        UserError: nothing is there, it is damaged, not safe to load, or no BERT that this package
+            can run.
+    """
+    if "://" in str(path):
+        raise UserError(
+            f"{path} is a URL, and models are read from this machine or by a name on the Hugging "
+            "Face hub: download it and give the path of the file"
+        )
+    local = Path(path).expanduser().absolute()
+    if (local / CONFIG).is_file():
+        return _read_folder(local, str(local))
+    if local.exists():
+        return _newest_good(local)
+    missing = f"{local} does not exist (the working directory is {Path.cwd()})"
+    if not is_hub_name(str(path)):
+        raise UserError(f"{missing}: give {_KINDS}")
+    try:
+        return _read_folder(model_folder(str(path)), str(path))
+    except UnavailableError as unavailable:
+        raise UserError(
+            f"{missing}, and a model named {path} is neither in the cache nor to be had from the "
+            f"Hugging Face hub ({unavailable}): give {_KINDS}; what was loaded once with the hub "
+            "in reach is there without it"
+        ) from unavailable
+
+
+def build(source: Source) -> BertForPreTraining:
+    """Makes the model, ready for use; missing heads have random weights."""
+    try:
+        with torch.random.fork_rng(devices=[]):  # initial weights, to be overwritten
+            model = BertForPreTraining(source.config, source.vocab_size)
+        load_into(model, source.state, source.missing_heads)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise _unfit(source.name, error) from error
+    return model.eval()
+
+
+def load_into(
+    model: BertForPreTraining, state: Mapping[str, Tensor], missing_heads: frozenset[str]
+) -> None:
+    """Overwrites the weights of a model, all but those of missing heads."""
+    kept = {
+        name: value
+        for name, value in model.state_dict().items()
+        if name.partition(".")[0] in missing_heads
+    }
+    model.load_state_dict({**kept, **state})
+
+
+def _newest_good(path: Path) -> Source:
+    candidates = find_checkpoints(path)
+    for candidate in candidates[:-1]:
+        try:
+            return _read_checkpoint(candidate)
+        except DamagedCheckpointError as error:
+            _log.warning("%s; trying an earlier one", error)
+    return _read_checkpoint(candidates[-1])
+
+
+def _read_checkpoint(path: Path) -> Source:
+    checkpoint = read_checkpoint(path)
+    described = dict(checkpoint["bert_lightning"])
+    try:
+        tokenizer = load_tokenizer_text(described.pop("tokenizer"))
+        config = from_plain(ModelConfig, described["model"])
+        vocab_size = described["vocab_size"]
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unfit(str(path), error) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return Source(
+        name=str(path),
+        config=config,
+        vocab_size=vocab_size,
+        state={
+            name.removeprefix(_PREFIX): value
+            for name, value in checkpoint["state_dict"].items()
+            if name.startswith(_PREFIX)
+        },
+        tokenizer=tokenizer,
+        about={**described, "step": checkpoint.get("global_step")},
+    )
+
+
+def _read_folder(folder: Path, name: str) -> Source:
+    values = read_config(folder)
+    try:
+        config, vocab_size = from_config(values)
+        if values.get("model_type") == OWN_TYPE:
+            weights = read_weights(folder)
+            tied = {DECODER: weights[WORDS]} if WORDS in weights else {}
+            translated = Translated({**weights, **tied}, frozenset(), ())
+        else:
+            translated = from_hugging_face(read_weights(folder), config.num_hidden_layers)
+    except UserError as error:
+        raise UserError(f"{name} cannot be loaded: {error}") from error
+    if translated.left_out:
+        _log.warning("%s: left out %s", name, ", ".join(translated.left_out))
+    return Source(
+        name=name,
+        config=config,
+        vocab_size=vocab_size,
+        state=translated.state,
+        tokenizer=load_folder_tokenizer(folder),
+        missing_heads=translated.missing_heads,
+    )
+
+
+def _unfit(name: str, error: Exception) -> UserError:
+    return UserError(
+        f"{name} does not fit this version of bert-lightning ({type(error).__name__}: {error})"
+        ": use the version that wrote it"
+    )

@@ -1,0 +1,1 @@
+"""What people look at: terminal lines, tables and pictures."""

@@ -1,0 +1,165 @@
+"""A look inside the data, on the terminal: statistics, lengths, floors and decoded examples."""
+
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.text import Text
+
+from bert_lightning.batch import (
+    CLS,
+    IGNORE_INDEX,
+    IS_NEXT,
+    IS_RANDOM,
+    MASK,
+    SEP,
+    UNK,
+    PretrainBatch,
+)
+from bert_lightning.config import TrainConfig
+from bert_lightning.corpus.prepare import prepare
+from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.data.baselines import Floors, floors
+from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.data.length_baseline import LabelStatistics
+from bert_lightning.data.phases import phase_options
+from bert_lightning.data.statistics import (
+    ExampleStatistics,
+    SplitStatistics,
+    statistics,
+    training_sample,
+)
+from bert_lightning.pretrained.initial_weights import open_initial
+from bert_lightning.terminal import figures
+
+_BAR = 40
+_ROWS = {
+    "documents": "documents",
+    "paragraphs": "paragraphs",
+    "sentences": "sentences",
+    "pairs": "sentence pairs",
+    "tokens": "tokens",
+    "types": "distinct tokens",
+    "unknown_share": "unknown tokens",
+    "unigram_entropy": "unigram entropy (nats)",
+    "mean_length": "tokens of a sentence: mean",
+    "median_length": "                      median",
+    "longest": "                      most",
+    "duplicate_share": "duplicate sentences",
+    "in_training_share": "sentences also in training",
+}
+"""What the fields of a split's statistics are called here."""
+_MASKED, _REPLACED, _KEPT, _SECOND = "bold red", "bold magenta", "bold cyan", "blue"
+_LABELS = {
+    IS_NEXT: ("is next:", "bold green"),
+    IS_RANDOM: ("random: ", "bold yellow"),  # in the sop task: swapped
+    IGNORE_INDEX: ("block:  ", "bold"),
+}
+
+
+def show_data(config: TrainConfig, examples: int) -> None:
+    """Prints the corpus of a config, its floors, and the first `examples` of its training.
+
+    Raises:
+        UserError: where the text cannot be had, or cannot be made into sentence pairs.
+    """
+    console = Console(highlight=False, markup=False)
+    data, source = config.data, open_initial(config)
+    corpus = prepare(data, config.tokenizer, source.tokenizer if source else None)
+    found = statistics(corpus, data, config.drawn_seed)
+    vocab_size = corpus.tokenizer.get_vocab_size()
+    console.print(f"{corpus.name}: {corpus.origin}")
+    console.print(f"{vocab_size:,} words in the vocabulary\n")
+    order = [name for name in ("train", "validation", "test") if name in found.splits]
+    _show_splits(console, {name: found.splits[name] for name in order})
+    phases = phase_options(data)
+    described = found.phases or [found.examples]
+    for number, (lengths, options) in enumerate(zip(described, phases, strict=True), 1):
+        where = f" in phase {number}" if found.phases else ""
+        _show_lengths(console, lengths, options.global_batch_size, where)
+    if "validation" in corpus.splits:
+        held_out = EvaluationBatches(corpus, "validation", data, data.global_batch_size)
+        floor = floors(corpus.splits["train"], held_out, vocab_size)
+        _show_floors(console, floor, found.labels)
+    first = training_sample(corpus, phases[0], config.drawn_seed)[0]
+    _show_examples(console, first, corpus.tokenizer, examples)
+
+
+def _show_splits(console: Console, splits: dict[str, SplitStatistics]) -> None:
+    columns = [asdict(split) for split in splits.values()]
+    rows = [[label, *(_shown(name, c[name]) for c in columns)] for name, label in _ROWS.items()]
+    if any(split.sentences_read < split.sentences for split in splits.values()):
+        rows.append(["shares from … sentences", *(f"{c['sentences_read']:,}" for c in columns)])
+    console.print(figures(["", *splits], rows))
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.1%}" if name.endswith("_share") else f"{value:.2f}"
+
+
+def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int, where: str) -> None:
+    """The histogram of the examples' lengths, and what it means for padding."""
+    console.print(f"\nTokens of {found.examples_read:,} training examples{where}", style="bold")
+    for place, count in enumerate(found.histogram):
+        first = place * found.bar_width + 1
+        last = min(first + found.bar_width - 1, found.max_length)
+        bar = "█" * round(_BAR * count / max(found.histogram)) or "▏" * (count > 0)
+        console.print(f"{first:5} – {last:<4}{count / found.examples_read:6.1%} {bar}")
+    console.print(
+        f"mean {found.mean_length:.1f}; {found.full_share:.1%} have all {found.max_length}; "
+        f"{found.predicted_share:.1%} of the tokens are predicted"
+    )
+    console.print(
+        f"padding saved: {found.saved_of_max_length:.1%} against {found.max_length} for all, "
+        f"{found.saved_of_longest:.1%} against the longest of {batch_size}"
+    )
+
+
+def _show_floors(console: Console, floor: Floors, labels: LabelStatistics | None) -> None:
+    """What a loss or an accuracy on the validation split has to beat."""
+    rows = [
+        ("masked words, by their frequency", f"{floor.mlm_loss:.3f}", f"{floor.mlm_accuracy:.3f}"),
+    ]
+    if floor.nsp_loss is not None:
+        rows.append(
+            ("pair labels, by their shares", f"{floor.nsp_loss:.3f}", f"{floor.nsp_accuracy:.3f}")
+        )
+    if labels:
+        rows.append(("pair labels, by the two lengths", "", f"{labels.shallow_accuracy:.3f}"))
+    console.print()
+    console.print(figures(["Floors on validation", "loss (nats)", "accuracy"], rows))
+    if labels and labels.leak:
+        console.print(
+            "The pair labels LEAK: the two lengths tell them without a word read.", style=_MASKED
+        )
+
+
+def _show_examples(
+    console: Console, batch: PretrainBatch, tokenizer: Tokenizer, count: int
+) -> None:
+    """Examples as the model sees them; in brackets behind each predicted token, the original."""
+    if count < 1:
+        return
+    console.print("\nExamples as the model sees them (and what it has to predict)", style="bold")
+    legend = [("[MASK](original)", _MASKED), ("replaced(original)", _REPLACED)]
+    legend += [("kept(kept)", _KEPT), ("second half", _SECOND)]
+    console.print(*(Text(text, style) for text, style in legend))
+    ids, segments = batch.sequences.token_ids.tolist(), batch.sequences.token_type_ids.tolist()
+    wanted = dict(zip(batch.masked_positions.tolist(), batch.masked_labels.tolist(), strict=True))
+    bounds = batch.sequences.cu_seqlens.tolist()
+    labels = batch.nsp_labels.tolist()
+    for start, end, label in list(zip(bounds, bounds[1:], labels, strict=False))[:count]:
+        line = Text("\n")
+        line.append(*_LABELS[label])
+        for place in range(start, end):
+            token = tokenizer.id_to_token(ids[place]) or UNK
+            style = "dim" if token in {CLS, SEP} else _SECOND if segments[place] else ""
+            if place in wanted:
+                hidden = _KEPT if wanted[place] == ids[place] else _REPLACED
+                style = _MASKED if token == MASK else hidden
+                token += f"({tokenizer.id_to_token(wanted[place]) or UNK})"
+            line.append(" ").append(token, style)
+        console.print(line)

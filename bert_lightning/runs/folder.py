@@ -1,0 +1,152 @@
+"""A run's folder: held by one run at a time, and what is written there beside checkpoints."""
+
+import errno
+import json
+import os
+import platform
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import lightning
+import torch
+from filelock import FileLock, Timeout
+
+from bert_lightning.config import TrainConfig
+from bert_lightning.config.plain import from_plain, to_plain
+from bert_lightning.errors import RunEnded, UserError, writing
+from bert_lightning.pretrained.checkpoints import checkpoints_by_step
+from bert_lightning.runs.checkpoint_io import write_whole
+from bert_lightning.runs.processes import is_first_process
+
+CONFIG_FILE = "run.json"
+"""The whole config of the run, as `resume=` takes it up again."""
+_LOCK, _HOLDER = ".lock", ".lock.json"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""On a disk, in a user's share of it or in a file; or the disk is read-only, as broken ones are."""
+_WAIT_SECONDS = 8.0
+"""Processes that load data for a run that was killed hold its lock until they notice."""
+
+
+def held(run_dir: Path) -> AbstractContextManager[None]:
+    """A context in which no other run works in this folder; only the first process takes it.
+
+    Raises:
+        UserError: the folder cannot be written to, or another run holds it.
+    """
+    return _held(run_dir) if is_first_process() else nullcontext()
+
+
+@contextmanager
+def _held(run_dir: Path) -> Iterator[None]:
+    with writing("the run", run_dir, "hydra.run.dir"):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=run_dir).close()
+        lock = FileLock(run_dir / _LOCK)
+        try:
+            lock.acquire(timeout=_WAIT_SECONDS)
+        except Timeout:
+            raise UserError(_held_by(run_dir)) from None
+        for stray in run_dir.glob(".*.tmp"):  # what a killed write left
+            stray.unlink(missing_ok=True)
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%c")}
+        (run_dir / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+    try:
+        yield
+    finally:
+        (run_dir / _HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _held_by(run_dir: Path) -> str:
+    try:
+        holder = json.loads((run_dir / _HOLDER).read_text(encoding="utf-8"))
+        who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+    except (OSError, ValueError, KeyError):
+        who = "another process"
+    return (
+        f"{shown(run_dir)} is in use by a run ({who}): wait for its end, or stop it; "
+        "hydra.run.dir=FOLDER starts another"
+    )
+
+
+def shown(folder: str | Path) -> str:
+    """A folder as its user would type it: relative to the working directory, if it lies below."""
+    path = Path(folder).absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def write_config(config: TrainConfig) -> None:
+    """Writes the config down for `resume=` and for people."""
+    text = json.dumps(to_plain(asdict(config)), indent=2) + "\n"
+    write_whole(Path(config.run_dir) / CONFIG_FILE, text)
+
+
+def read_config(run_dir: Path) -> TrainConfig:
+    """The config of the run in a folder.
+
+    Raises:
+        UserError: it holds none.
+    """
+    path = run_dir / CONFIG_FILE
+    try:
+        return from_plain(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path.absolute()} is not the config of a run ({error})") from error
+
+
+@contextmanager
+def crash_report(run_dir: Path) -> Iterator[None]:
+    """Has an error that nobody foresaw leave a report in the run's folder, and says where.
+
+    Raises:
+        UserError: the disk is full; there is no room for a report, and no need.
+    """
+    before = threading.excepthook
+
+    def say(thread: threading.ExceptHookArgs) -> None:
+        if _full_disk(thread.exc_value) is None:  # TensorBoard's next call raises that one again
+            before(thread)
+
+    threading.excepthook = say
+    try:
+        yield
+    except Exception as error:
+        found = checkpoints_by_step(run_dir)
+        good = shown(found[0]) if found else "none yet"
+        if cause := _full_disk(error):
+            raise UserError(
+                f"the run cannot write any more: {cause}; its checkpoints are untouched (newest: "
+                f"{good}): make room, and resume= goes on"
+            ) from error
+        if isinstance(error, UserError | RunEnded):
+            raise
+        path = run_dir / f"crash-{time.strftime('%Y-%m-%d_%H-%M-%S')}-{os.getpid()}.txt"
+        lines = [
+            f"torch {torch.__version__}, lightning {lightning.__version__}, "
+            f"Python {platform.python_version()}, {platform.platform()}",
+            f"process {os.getpid()} on {socket.gethostname()}",
+            f"newest checkpoint: {good}",
+            "",
+            *traceback.format_exception(error),
+        ]
+        path.write_text("\n".join(lines), encoding="utf-8")
+        error.add_note(f"This report is in {path}; newest checkpoint: {good}; resume= goes on.")
+        raise
+    finally:
+        threading.excepthook = before
+
+
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """What a full disk raised, where that is behind an error that no message was made of yet."""
+    while error is not None and not isinstance(error, UserError):
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return error
+        error = error.__cause__ or error.__context__
+    return None

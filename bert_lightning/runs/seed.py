@@ -1,0 +1,34 @@
+"""The seed of a run that names none: drawn once, and the same in all its processes."""
+
+import hashlib
+import os
+import secrets
+from dataclasses import replace
+
+from bert_lightning.config import TrainConfig
+from bert_lightning.runs.processes import launched_externally
+from bert_lightning.runs.resume import Earlier
+
+_DRAWN = "BERT_LIGHTNING_SEED"
+"""Processes that Lightning starts inherit it."""
+_SHARED = (
+    *("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID"),
+    *("SLURM_JOB_ID", "SLURM_RESTART_COUNT"),
+)
+"""What all processes of one launch by torchrun or SLURM have in common, and other launches not."""
+
+
+def with_seed(config: TrainConfig, earlier: Earlier | None) -> TrainConfig:
+    """The config with a seed: for `seed=null` that of the earlier part of the run, or a new one."""
+    if config.seed is not None:
+        return config
+    if earlier is not None:
+        return replace(config, seed=earlier.about["config"]["seed"])
+    if launched_externally():
+        shared = "\n".join(os.environ.get(name, "") for name in _SHARED)
+        return replace(config, seed=int(hashlib.sha256(shared.encode()).hexdigest()[:8], 16))
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        return replace(config, seed=int(os.environ[_DRAWN]))
+    drawn = secrets.randbits(32)
+    os.environ[_DRAWN] = str(drawn)
+    return replace(config, seed=drawn)

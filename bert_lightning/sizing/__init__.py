@@ -1,0 +1,1 @@
+"""What a run needs and costs: devices, FLOPs, memory, micro-batches, a plan. Knows no Lightning."""

@@ -1,0 +1,150 @@
+"""Every file of `conf/` makes a config, and every option is read by something."""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import lightning as L  # noqa: N812
+import pytest
+import torch
+
+from bert_lightning import config
+from bert_lightning.cli import app as cli
+from bert_lightning.config import DataConfig, TrainConfig, TrainerConfig
+from bert_lightning.model.bert import BertForPreTraining
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+PACKAGE = ROOT / "bert_lightning"
+FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
+SECTIONS = [
+    value
+    for value in vars(config).values()
+    if inspect.isclass(value)
+    and is_dataclass(value)
+    and value.__module__.startswith(config.__name__)
+]
+OWN_GROUPS = {"strategy", "logger", "callbacks"}
+"""Arguments of Lightning's Trainer that are config groups here."""
+
+
+def compose(*overrides: str) -> TrainConfig:
+    # Outside a run there is no hydra:runtime.output_dir.
+    return cli.compose(CONF, ["run_dir=/somewhere", *overrides])
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_file_composes(file: Path) -> None:
+    group = file.parent.as_posix()
+    composed = compose() if group == "." else compose(f"{group}={file.stem}")
+    assert isinstance(composed, TrainConfig)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.iterdir()), ids=lambda path: path.name)
+def test_every_folder_is_a_group_of_the_schema(path: Path) -> None:
+    groups = {field.name for field in [*fields(TrainConfig), *fields(DataConfig)]}
+    groups |= {"arch", "experiment", "hydra"}  # arch sets options of model
+    assert path.name == "train.yaml" or path.name in groups
+
+
+def test_the_textbooks_model() -> None:
+    model = compose("model=tiny").model
+    assert model.num_hidden_layers == 2
+    assert model.hidden_size == 128
+    assert model.num_attention_heads == 2
+    assert model.intermediate_size == 256
+    assert model.hidden_dropout_prob == model.attention_probs_dropout_prob == 0.2
+
+
+@pytest.mark.parametrize("arch", ["bert", "modern"])
+@pytest.mark.parametrize("size", ["tiny", "mini", "small", "medium", "base", "large"])
+def test_every_size_is_of_either_kind(size: str, arch: str) -> None:
+    model = compose(f"model={size}", f"arch={arch}").model
+    same_size = compose(f"model={size}").model
+    assert (model.norm.value, model.bias) == {"bert": ("post", True), "modern": ("pre", False)}[
+        arch
+    ]
+    assert (model.num_hidden_layers, model.hidden_size, model.hidden_dropout_prob) == (
+        same_size.num_hidden_layers,
+        same_size.hidden_size,
+        same_size.hidden_dropout_prob,
+    )
+    with torch.device("meta"):
+        BertForPreTraining(model, 100)
+
+
+def test_an_override_wins_over_an_experiment() -> None:
+    assert compose("experiment=textbook").optim.lr == 0.01
+    assert compose("experiment=textbook", "optim.lr=0.5").optim.lr == 0.5
+
+
+def test_an_experiment_is_the_run_of_no_other_defaults() -> None:
+    assert compose() == compose("model=tiny", "data=wikitext2", "optim=muon")
+
+
+def attributes_read() -> Iterator[str]:
+    """Names that the package reads as attributes, outside the room that declares the options."""
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent != PACKAGE / "config":
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                    yield node.attr
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_no_option_is_dead(section: type) -> None:
+    if section is TrainerConfig:
+        pytest.skip("its options are Lightning's, and go there as they are")
+    options = {field.name for field in fields(section)}
+    options.discard("keep_share")  # what the two other shares leave; the config checks the sum
+    assert options <= set(attributes_read())
+
+
+def test_the_trainers_options_are_lightnings() -> None:
+    arguments = set(inspect.signature(L.Trainer.__init__).parameters) - {"self"}
+    options = {field.name for field in fields(TrainerConfig)}
+    assert options == arguments - OWN_GROUPS - {"plugins"}
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_every_section_says_what_it_is(section: type) -> None:
+    assert section.__doc__
+    assert not section.__doc__.startswith(f"{section.__name__}(")  # dataclass writes that one
+    assert section.__doc__.split("\n", 1)[0].endswith(".")
+
+
+def test_options_without_a_docstring_are_those_whose_name_says_it_all() -> None:
+    trees = [
+        ast.parse(path.read_text(encoding="utf-8")) for path in (PACKAGE / "config").glob("*.py")
+    ]
+    bare = set()
+    for section in (node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)):
+        for option, after in zip(section.body, [*section.body[1:], None], strict=True):
+            documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            if isinstance(option, ast.AnnAssign) and not documented:
+                assert isinstance(option.target, ast.Name)
+                bare.add(f"{section.name}.{option.target.id}")
+    lightnings = {f"TrainerConfig.{field.name}" for field in fields(TrainerConfig)}
+    sections = {f"TrainConfig.{field.name}" for field in fields(TrainConfig)}
+    assert bare - lightnings - sections <= {
+        "DataConfig.masking",
+        "DataConfig.pairs",
+        *(
+            f"ModelConfig.{name}"
+            for name in (
+                "hidden_size",
+                "num_hidden_layers",
+                "num_attention_heads",
+                "hidden_act",
+                "hidden_dropout_prob",
+                "attention_probs_dropout_prob",
+                "type_vocab_size",
+                "layer_norm_eps",
+            )
+        ),
+        *(f"ObjectiveConfig.{name}" for name in ("mlm_weight", "nsp_weight")),
+        *(f"OptimConfig.{name}" for name in ("optimizer", "beta1", "beta2", "eps")),
+        "LoggerConfig.name",
+    }

@@ -1,0 +1,194 @@
+"""Whole evaluations: of a run, of its checkpoint, of a foreign model; and the script."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from bert_lightning.batch import UNK
+from bert_lightning.config import DataConfig, PairKind, PairsConfig
+from bert_lightning.data.baselines import floors
+from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.errors import UserError
+from bert_lightning.evaluation.evaluation import Evaluation, evaluate
+from bert_lightning.evaluation.subject import corpus_of
+from bert_lightning.inference.export import export
+from bert_lightning.pretrained.sources import Source, open_source
+from bert_lightning.training.fit import FitResult
+
+CapSys = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def source(run: FitResult) -> Source:
+    return open_source(Path(run.config.run_dir) / "checkpoints/last.ckpt")
+
+
+def evaluated(source: Source, data: DataConfig) -> Evaluation:
+    return evaluate(source, corpus_of(source, data), data, "validation")
+
+
+def test_a_checkpoint_has_the_scores_that_its_run_reported(run: FitResult, source: Source) -> None:
+    found = evaluated(source, run.config.data)
+    assert run.config.trainer.precision == "32-true"
+    last = {name: values[-1][1] for name, values in run.curves.items()}
+    assert found.step == 8
+    summary = json.loads((Path(run.config.run_dir) / "summary.json").read_text())
+    assert found.questions_sha256 == summary["validation_questions_sha256"]
+    assert found.mlm.all.loss == pytest.approx(last["val/mlm_loss"], rel=1e-6)
+    assert found.mlm.all.accuracy == pytest.approx(last["val/mlm_accuracy"], rel=1e-6)
+    assert found.mlm.all.accuracy_at_5 == pytest.approx(last["val/mlm_accuracy_at_5"], rel=1e-6)
+    assert found.mlm.bits_per_character == pytest.approx(last["val/bits_per_character"], rel=1e-6)
+    for name, scores in found.mlm.classes.items():
+        assert scores.loss == pytest.approx(last[f"val/mlm_loss_{name}"], rel=1e-6)
+    assert found.nsp is not None
+    assert found.nsp.loss == pytest.approx(last["val/nsp_loss"], rel=1e-6)
+    assert found.nsp.accuracy == pytest.approx(last["val/nsp_accuracy"], rel=1e-6)
+    assert run.floors is not None
+    assert found.mlm.all.loss_floor == pytest.approx(run.floors.mlm_loss, rel=1e-9)
+    assert found.mlm.all.accuracy_floor == pytest.approx(run.floors.mlm_accuracy)
+    assert found.nsp.loss_floor == run.floors.nsp_loss
+    assert found.nsp.accuracy_floor == run.floors.nsp_accuracy
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_no_number_depends_on_the_micro_batch(run: FitResult, source: Source, size: int) -> None:
+    def numbers(found: object) -> list[float]:
+        if isinstance(found, dict):
+            return [number for value in found.values() for number in numbers(value)]
+        return [found] if isinstance(found, int | float) else []
+
+    expected = evaluated(source, run.config.data)
+    found = evaluated(source, replace(run.config.data, micro_batch_size=size))
+    assert numbers(found.plain()) == pytest.approx(numbers(expected.plain()), rel=1e-6)
+    assert found.questions_sha256 == expected.questions_sha256
+
+
+def test_classes_bits_and_floors_are_those_of_counting(run: FitResult, source: Source) -> None:
+    found = evaluated(source, run.config.data)
+    corpus = run.corpus
+    held_out = EvaluationBatches(corpus, "validation", run.config.data, 7)
+    labels = [x for i in range(len(held_out)) for x in held_out[i].masked_labels.tolist()]
+    counts = np.bincount(corpus.splits["train"].token_ids, minlength=source.vocab_size)
+    unknown = corpus.tokenizer.token_to_id(UNK)
+    total = counts.sum()
+    nll = [-math.log((counts[x] + 1) / (total + source.vocab_size)) for x in labels]
+    common = [i for i, x in enumerate(labels) if counts[x] >= total / 1000 and x != unknown]
+    row = found.mlm.classes["common"]
+    assert (row.masked, row.share) == (len(common), len(common) / len(labels))
+    assert row.loss_floor == pytest.approx(sum(nll[i] for i in common) / len(common))
+    five = set(np.argsort(-counts, kind="stable")[:5].tolist())
+    in_five = [labels[i] in five for i in common]
+    assert row.accuracy_at_5_floor == pytest.approx(sum(in_five) / len(common))
+    assert found.mlm.classes["unknown"].masked == labels.count(unknown) > 0
+
+    characters = sum(len(corpus.tokenizer.id_to_token(x)) for x in labels if x != unknown)
+    assert found.mlm.characters == characters
+    bits = found.mlm.all.loss / math.log(2)
+    assert found.mlm.bits_per_character == pytest.approx(bits * len(labels) / characters)
+    assert found.mlm.bits_per_character_floor == pytest.approx(sum(nll) / math.log(2) / characters)
+    assert found.mlm.perplexity == pytest.approx(math.exp(found.mlm.all.loss))
+    of_all = sum(row.masked * row.loss for row in found.mlm.classes.values())
+    assert of_all / found.mlm.all.masked == pytest.approx(found.mlm.all.loss)
+
+
+def test_a_foreign_model_is_scored_in_its_own_words(
+    save_hf: Callable[..., Path], small_data: DataConfig, tmp_path: Path
+) -> None:
+    foreign = open_source(save_hf(tmp_path / "hf"))
+    found = evaluated(foreign, small_data)
+    assert (found.step, found.vocab_size) == (None, foreign.tokenizer.get_vocab_size())
+    assert found.mlm.piece_share > 0.3  # its vocabulary is letters, nearly
+    assert found.nsp is not None
+    corpus = corpus_of(foreign, small_data)
+    held_out = EvaluationBatches(corpus, "validation", small_data, 9)
+    expected = floors(corpus.splits["train"], held_out, foreign.vocab_size)
+    assert found.mlm.all.loss_floor == pytest.approx(expected.mlm_loss)
+    assert (found.corpus, found.text_sha256) == ("text", corpus.text_key)
+
+
+def test_an_export_is_asked_the_same_and_answers_the_same(
+    run: FitResult, source: Source, tmp_path: Path
+) -> None:
+    export(Path(run.config.run_dir) / "checkpoints/last.ckpt", tmp_path / "hf")
+    expected = evaluated(source, run.config.data).plain()
+    found = evaluated(open_source(tmp_path / "hf"), run.config.data).plain()
+    names = ("questions_sha256", "text_sha256", "parameters")
+    assert {name: found[name] for name in names} == {name: expected[name] for name in names}
+    assert found["mlm"]["all"] == pytest.approx(expected["mlm"]["all"], rel=1e-6)
+    assert found["nsp"] == pytest.approx(expected["nsp"], rel=1e-6)
+
+
+def test_a_model_without_the_pair_head_is_not_asked_for_pairs(
+    save_hf: Callable[..., Path], small_data: DataConfig, tmp_path: Path
+) -> None:
+    found = evaluated(open_source(save_hf(tmp_path / "hf", "BertForMaskedLM")), small_data)
+    assert found.nsp is None
+    with pytest.raises(UserError, match="no masked-language-model head"):
+        evaluated(open_source(save_hf(tmp_path / "bare", "BertModel")), small_data)
+
+
+def test_blocks_have_no_pairs(run: FitResult, source: Source) -> None:
+    blocks = replace(run.config.data, pairs=PairsConfig(PairKind.none))
+    assert evaluated(source, blocks).nsp is None
+
+
+def test_a_split_that_is_not_there_and_weights_that_are_no_numbers(
+    run: FitResult, source: Source
+) -> None:
+    with pytest.raises(UserError, match=r"no test split, only train, validation; data\.test_share"):
+        evaluate(source, corpus_of(source, run.config.data), run.config.data, "test")
+    state = {**source.state, "nsp_head.bias": source.state["nsp_head.bias"].clone()}
+    state["mlm_head.decoder.bias"] = torch.full_like(state["mlm_head.decoder.bias"], torch.nan)
+    with pytest.raises(UserError, match="loss is nan nats a masked token: it has diverged"):
+        evaluated(replace(source, state=state), run.config.data)
+
+
+def test_the_script_prints_every_score_beside_its_floor(
+    run: FitResult, script: Callable[[str], ModuleType], capsys: CapSys
+) -> None:
+    script("evaluate").main([run.config.run_dir])
+    shown = capsys.readouterr().out
+    found = evaluated(open_source(run.config.run_dir), run.config.data)
+    assert found.questions_sha256[:16] in shown
+    for row in (found.mlm.all, *found.mlm.classes.values()):
+        assert re.search(rf"{row.loss:.3f} +{row.loss_floor:.3f} +{row.accuracy:.1%}", shown)
+        assert re.search(rf"{row.accuracy_at_5:.1%} +{row.accuracy_at_5_floor:.1%}", shown)
+    assert f"{found.mlm.bits_per_character:.3f}" in shown
+    assert found.nsp is not None
+    assert f"nsp of {found.nsp.pairs}" in shown
+    assert max(map(len, shown.splitlines()[5:])) <= 80
+
+
+def test_the_script_writes_json_of_what_it_was_told_to_ask(
+    run: FitResult, script: Callable[[str], ModuleType], capsys: CapSys
+) -> None:
+    script("evaluate").main([run.config.run_dir, "--json", "data.max_length=20"])
+    found = json.loads(capsys.readouterr().out)
+    expected = evaluated(open_source(run.config.run_dir), replace(run.config.data, max_length=20))
+    assert found == expected.plain()
+    assert found["max_length"] == 20
+    assert set(found["mlm"]["all"]) == set(asdict(expected.mlm.all))
+
+
+def test_the_scripts_errors_are_one_message_and_exit_code_2(
+    script: Callable[[str], ModuleType], run: FitResult, capsys: CapSys
+) -> None:
+    for arguments, message in {
+        ("absent/folder/x",): "absent/folder/x does not exist",
+        (run.config.run_dir, "data.max_lenght=3"): "did you mean 'max_length'?",
+        (run.config.run_dir, "seed=3"): "seed=3 would change nothing",
+        (run.config.run_dir, "--split", "test"): "has no test split",
+    }.items():
+        with pytest.raises(SystemExit) as caught:
+            script("evaluate").main(list(arguments))
+        assert caught.value.code == 2
+        (error,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+        assert message in error

@@ -1,0 +1,111 @@
+"""A run that ends by the clock, is made again by its steps, and goes on after a stop."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bert_lightning.batch import PretrainBatch
+from bert_lightning.config import OptimConfig, ScheduleName, TrainConfig
+from bert_lightning.errors import RunEnded, UserError
+from bert_lightning.optim.schedules import schedule
+from bert_lightning.optim.time_budget import Budget
+from bert_lightning.reports.run_report import summarize
+from bert_lightning.training.fit import FitResult, fit
+from bert_lightning.training.module import PretrainingModule
+
+Config = Callable[..., TrainConfig]
+OPTIONS = ("optim.schedule=wsd", "optim.warmup_steps=2", "optim.decay_share=0.5")
+
+
+def test_the_steps_of_the_decay_follow_from_the_pace() -> None:
+    budget = Budget(seconds=100, decay_share=0.4)
+    budget.settle(10, 59)
+    assert (budget.end, budget.share(10)) == (None, 1.0)
+    budget.settle(20, 60)  # 3 s a step, and 40 s are left
+    assert (budget.decay, budget.end) == (13, 33)
+    budget.settle(25, 99)  # the clock is not asked again
+    assert budget.end == 33
+    by_steps = OptimConfig(schedule=ScheduleName.wsd, decay_share=13 / 33)
+    assert [budget.share(step) for step in range(34)] == [
+        schedule(by_steps, 33)(step) for step in range(34)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("8min", 480), ("1.5h", 5400), ("2 min", 120)]
+)
+def test_a_budget_is_a_time(text: str, seconds: float) -> None:
+    assert OptimConfig(schedule=ScheduleName.wsd, budget=text).budget_seconds == seconds
+
+
+@pytest.mark.parametrize("text", ["8", "min", "8 minutes", "-1s", "0s", "1e3s", ""])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="write it as 90s, 8min or"):
+        OptimConfig(schedule=ScheduleName.wsd, budget=text)
+
+
+def test_only_a_rate_that_stays_can_wait_for_the_clock() -> None:
+    with pytest.raises(UserError, match="to fall before the length of the run is known"):
+        OptimConfig(budget="8min")
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A clock of one second a step; a step in the list sends SIGTERM."""
+    stops: list[int] = []
+    original = PretrainingModule.training_step
+
+    def training_step(module: PretrainingModule, batch: PretrainBatch, batch_idx: int) -> Tensor:
+        if module.global_step + 1 in stops:
+            stops.remove(module.global_step + 1)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(module, batch, batch_idx)
+
+    monkeypatch.setattr(PretrainingModule, "training_step", training_step)
+    clock = property(lambda module: float(module.global_step))
+    monkeypatch.setattr(PretrainingModule, "elapsed", clock)
+    return stops
+
+
+def weights(result: FitResult) -> Tensor:
+    return torch.cat([parameter.flatten() for parameter in result.model.parameters()])
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_run_by_the_clock_is_repeated_by_its_steps(small_config: Config, tmp_path: Path) -> None:
+    by_clock = fit(small_config(tmp_path / "clock", *OPTIONS, "optim.budget=10s"))
+    assert by_clock.steps == 10
+    rates = [rate for _, rate in by_clock.curves["train/lr"]]
+    assert rates == pytest.approx([3e-3] * 5 + [3e-3 * left / 5 for left in (4, 3, 2, 1, 0)])
+    repeat = summarize(by_clock)["repeat"]
+    assert repeat == "optim.budget=null trainer.max_steps=10 optim.decay_share=0.5"
+    by_steps = fit(small_config(tmp_path / "steps", *OPTIONS, *repeat.split()))
+    assert torch.equal(weights(by_steps), weights(by_clock))
+
+
+@pytest.mark.parametrize("stop", [3, 7], ids=["before the end is known", "after"])
+def test_a_budget_goes_on_after_a_stop(
+    small_config: Config, tmp_path: Path, ticking: list[int], stop: int
+) -> None:
+    whole = fit(small_config(tmp_path / "whole", *OPTIONS, "optim.budget=10s"))
+    options = (*OPTIONS, "optim.budget=10s", "resume=auto")
+    ticking.append(stop)
+    with pytest.raises(RunEnded, match=f"step {stop}"):
+        fit(small_config(tmp_path / "run", *options))
+    again = fit(small_config(tmp_path / "run", *options))
+    assert again.steps == whole.steps
+    assert torch.equal(weights(again), weights(whole))
+    (tmp_path / "run" / "summary.json").touch()
+    with pytest.raises(RunEnded, match="already complete at step 10"):
+        fit(small_config(tmp_path / "run", *options))
+
+
+def test_a_real_clock_ends_a_run(small_config: Config, tmp_path: Path) -> None:
+    result = fit(small_config(tmp_path, *OPTIONS, "optim.budget=1s", "trainer.max_steps=-1"))
+    assert result.steps > 2
+    assert 0.3 < result.seconds < 10  # a loaded machine may stall in the decay

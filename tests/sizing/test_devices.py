@@ -1,0 +1,302 @@
+"""Which devices a run gets, and how the global batch is divided; GPUs are pretended."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from bert_lightning.config import (
+    DataConfig,
+    OptimConfig,
+    OptimizerName,
+    PhaseConfig,
+    StrategyConfig,
+    StrategyName,
+    TrainConfig,
+    TrainerConfig,
+)
+from bert_lightning.data.phases import phase_options
+from bert_lightning.errors import UserError
+from bert_lightning.sizing.devices import (
+    Devices,
+    find_devices,
+    with_precision,
+)
+from bert_lightning.sizing.memory import memory
+from bert_lightning.sizing.micro_batches import divide_global_batch
+
+
+def config(devices: Any = "auto", **options: Any) -> TrainConfig:
+    return TrainConfig(trainer=TrainerConfig(devices=devices, **options))
+
+
+def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "accelerator", "count"),
+    [
+        (0, "auto", "cpu", 1),
+        (0, -1, "cpu", 1),
+        (0, 2, "cpu", 2),
+        (0, "4", "cpu", 4),
+        (4, "auto", "gpu", 4),
+        (4, -1, "gpu", 4),
+        (4, 2, "gpu", 2),
+        (4, [1, 3], "gpu", 2),
+        (4, "0,2,3", "gpu", 3),
+    ],
+)
+def test_gpus_where_there_are_any_cpu_processes_otherwise(
+    monkeypatch: pytest.MonkeyPatch, found: int, asked: Any, accelerator: str, count: int
+) -> None:
+    gpus(monkeypatch, found)
+    devices = find_devices(config(asked))
+    assert (devices.accelerator, devices.count) == (accelerator, count)
+
+
+@pytest.mark.parametrize("asked", [3, [0, 2], "0,2"])
+def test_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch, asked: Any) -> None:
+    gpus(monkeypatch, 2)
+    with pytest.raises(UserError, match="more GPUs than the 2 that torch finds"):
+        find_devices(config(asked))
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "capable", "expected"),
+    [
+        ("cpu", {"avx512_bf16": True, "amx_bf16": False}, "bf16-mixed"),
+        ("cpu", {"avx512_bf16": False, "amx_bf16": True}, "bf16-mixed"),
+        ("cpu", {"avx2": True}, "32-true"),
+        ("mps", {"avx512_bf16": True}, "32-true"),
+        ("gpu", {}, "bf16-mixed"),
+    ],
+)
+def test_the_precision_follows_what_the_processor_multiplies(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, capable: dict[str, bool], expected: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capable, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: accelerator == "gpu")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda _: True)
+    chosen = with_precision(config(precision="auto"), accelerator)
+    assert chosen.trainer.precision == expected
+    assert with_precision(config(precision="64-true"), accelerator).trainer.precision == "64-true"
+
+
+def test_nodes_multiply() -> None:
+    devices = find_devices(config(2, accelerator="cpu", num_nodes=3))
+    assert devices.world_size == 6
+
+
+def divided(name: str, **options: Any) -> TrainConfig:
+    return replace(config(2, **options), strategy=StrategyConfig(StrategyName[name]))
+
+
+@pytest.mark.parametrize("name", ["fsdp", "deepspeed"])
+def test_dividing_a_model_on_cpu_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    gpus(monkeypatch, 0)
+    with pytest.raises(UserError, match=f"strategy={name} .* CUDA GPUs"):
+        find_devices(divided(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("fsdp", {"precision": "64-true"}, "precision=64-true does not go with strategy=fsdp"),
+        ("fsdp", {"precision": "16-mixed"}, "precision=16-mixed .* 32-true, bf16-mixed"),
+        ("deepspeed", {"precision": "bf16-true"}, "precision=bf16-true .* strategy=deepspeed"),
+        (
+            "deepspeed",
+            {"gradient_clip_val": 1.0, "gradient_clip_algorithm": "value"},
+            "gradient_clip_algorithm=value .* strategy=fsdp",
+        ),
+    ],
+)
+def test_what_goes_with_no_divided_model(
+    monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any], expected: str
+) -> None:
+    gpus(monkeypatch, 2)
+    with pytest.raises(UserError, match=expected):
+        find_devices(divided(name, **options))
+    assert find_devices(divided("fsdp", gradient_clip_algorithm="value")).count == 2
+
+
+@pytest.mark.parametrize("optimizer", [OptimizerName.muon, OptimizerName.lamb])
+def test_deepspeed_updates_no_matrix_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch, optimizer: OptimizerName
+) -> None:
+    gpus(monkeypatch, 2)
+    wanted = replace(divided("deepspeed"), optim=OptimConfig(optimizer, weight_decay=0.0))
+    with pytest.raises(UserError, match=rf"optimizer={optimizer.value} .* strategy=fsdp"):
+        find_devices(wanted)
+
+
+def test_deepspeed_keeps_no_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 2)
+    wanted = replace(divided("deepspeed"), optim=OptimConfig(ema_decay=0.99))
+    with pytest.raises(UserError, match=r"ema_decay=0.99 .* strategy=fsdp"):
+        find_devices(wanted)
+
+
+def test_deepspeed_has_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 2)
+    monkeypatch.setattr("bert_lightning.sizing.devices.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install 'bert-lightning\[deepspeed\]'"):
+        find_devices(divided("deepspeed"))
+    monkeypatch.setattr("bert_lightning.sizing.devices.find_spec", lambda name: name)
+    assert find_devices(divided("deepspeed")).world_size == 2
+
+
+@pytest.mark.parametrize(
+    ("total", "world", "micro", "accumulation", "expected"),
+    [
+        (512, 1, 512, None, (512, 1)),
+        (512, 2, 64, None, (64, 4)),
+        (512, 2, None, 4, (64, 4)),
+        (512, 4, 32, 4, (32, 4)),
+        (12, 3, None, None, (4, 1)),
+    ],
+)
+def test_sizes_follow_from_each_other(
+    total: int, world: int, micro: int | None, accumulation: int | None, expected: tuple[int, int]
+) -> None:
+    wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
+    wanted.data.global_batch_size, wanted.data.micro_batch_size = total, micro
+    share = divide_global_batch(wanted, Devices("cpu", world, world, 1))
+    assert (share.micro_batch_size(wanted.data.global_batch_size), share.accumulation) == expected
+
+
+@pytest.mark.parametrize(
+    ("world", "micro", "accumulation", "nearest"),
+    [
+        (3, None, None, ["510", "513"]),
+        (1, 100, None, ["500", "600"]),
+        (2, 100, 2, ["400"]),
+        (1, 1024, None, ["1024"]),
+    ],
+)
+def test_sizes_that_do_not_multiply_name_the_nearest(
+    world: int, micro: int | None, accumulation: int | None, nearest: list[str]
+) -> None:
+    wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
+    wanted.data.micro_batch_size = micro
+    with pytest.raises(UserError, match=r"data\.global_batch_size=512") as error:
+        divide_global_batch(wanted, Devices("cpu", world, world, 1))
+    for size in nearest:
+        assert f"data.global_batch_size={size}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("room_for", "expected"), [(100.5, (64, 8)), (512, (512, 1)), (1, (1, 512)), (0.5, (1, 512))]
+)
+def test_a_micro_batch_is_chosen_that_fits(
+    monkeypatch: pytest.MonkeyPatch, room_for: float, expected: tuple[int, int]
+) -> None:
+    wanted, one = config(1, accelerator="cpu"), Devices("cpu", 1, 1, 1)
+    needs = memory(wanted, 30_522, 1, on_gpu=False)
+    room = needs.state + needs.head + room_for * needs.sequence.total
+    monkeypatch.setattr("bert_lightning.sizing.micro_batches._available", lambda _: room)
+    share = divide_global_batch(wanted, one)
+    assert (share.micro_batch_size(wanted.data.global_batch_size), share.accumulation) == expected
+    assert divide_global_batch(wanted, one, available=room) == share
+
+
+RAMP = [PhaseConfig(0.5, global_batch_size=48), PhaseConfig(0.5)]
+LENGTHS = [PhaseConfig(0.9, max_length=32), PhaseConfig(0.1)]
+
+
+@pytest.mark.parametrize(
+    ("phases", "world", "micro", "accumulation", "expected"),
+    [
+        (RAMP, 1, 32, None, [12, 32]),  # of 128, the most tokens
+        (RAMP, 2, None, 4, [6, 16]),
+        (RAMP, 2, 16, 4, [6, 16]),
+        (LENGTHS, 1, 32, None, [32, 32]),
+        ([PhaseConfig(0.5, 32, 1024), PhaseConfig(0.5)], 1, 256, None, [256, 32]),
+    ],
+)
+def test_every_phase_has_the_same_number_of_micro_batches(
+    phases: list[PhaseConfig],
+    world: int,
+    micro: int | None,
+    accumulation: int | None,
+    expected: list[int],
+) -> None:
+    wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
+    wanted.data = DataConfig(
+        global_batch_size=128, micro_batch_size=micro, phases=phases, max_length=128
+    )
+    share = divide_global_batch(wanted, Devices("cpu", world, world, 1))
+    sizes = [options.global_batch_size for options in phase_options(wanted.data)]
+    assert [share.micro_batch_size(size) for size in sizes] == expected
+    for size, each in zip(sizes, expected, strict=True):
+        assert each * world * share.accumulation == size
+
+
+@pytest.mark.parametrize(
+    ("phases", "world", "micro", "accumulation", "says"),
+    [
+        (
+            [PhaseConfig(0.5, global_batch_size=50), PhaseConfig(0.5)],
+            *(1, 32, None),
+            r"data\.phases\[0\]\.global_batch_size=50 is not a multiple of 1 device × "
+            r"4 micro-batches \(4 pairs\); nearest: .*\]\.global_batch_size=48 or .*=52",
+        ),
+        (
+            RAMP,
+            *(5, None, None),
+            r"data\.phases\[0\]\.global_batch_size=48 is not a multiple of 5 devices",
+        ),
+        (
+            RAMP,
+            *(1, None, 32),
+            r"phases\[0\]\.global_batch_size=48 .*accumulate_grad_batches=32 .*=32 or .*=64",
+        ),
+        (
+            RAMP,
+            *(1, 30, None),
+            r"data\.global_batch_size=128 is not a multiple of 1 device × data\.micro_batch",
+        ),
+        (RAMP, 1, 32, 2, r"data\.global_batch_size=128 is not 1 device .*nearest: .*=64$"),
+    ],
+)
+def test_a_phase_that_does_not_divide_is_named_with_the_nearest_that_would(
+    phases: list[PhaseConfig], world: int, micro: int | None, accumulation: int | None, says: str
+) -> None:
+    wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
+    wanted.data = DataConfig(global_batch_size=128, micro_batch_size=micro, phases=phases)
+    with pytest.raises(UserError, match=says):
+        divide_global_batch(wanted, Devices("cpu", world, world, 1))
+
+
+@pytest.mark.parametrize(
+    ("room_for", "fits"), [(0.5, False), (1, False), (20, True), (100, True), (1000, True)]
+)
+def test_the_fewest_micro_batches_are_chosen_with_which_every_phase_fits(
+    room_for: float, fits: bool
+) -> None:
+    wanted, one = config(1, accelerator="cpu"), Devices("cpu", 1, 1, 1)
+    phases = [PhaseConfig(0.5, 32, 480), PhaseConfig(0.3, 128, 96), PhaseConfig(0.2, 512, 144)]
+    wanted.data = DataConfig(max_length=512, phases=phases)
+    needs = [
+        memory(replace(wanted, data=options), 30_522, 1, on_gpu=False)
+        for options in phase_options(wanted.data)
+    ]
+    room = needs[1].state + needs[1].head + room_for * needs[1].sequence.total
+    found = divide_global_batch(wanted, one, available=room).accumulation
+    fitting = [
+        count
+        for count in range(1, 97)
+        if all(phase.global_batch_size % count == 0 for phase in phases)
+        and all(
+            phase.global_batch_size // count <= need.largest_micro_batch(room)
+            for phase, need in zip(phases, needs, strict=True)
+        )
+    ]
+    assert found == min(fitting, default=48)  # no more than 48 divides all of them
+    assert bool(fitting) == fits
