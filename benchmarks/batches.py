@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.machine import machine
 from bert_lightning.batch import CLS, IS_NEXT, IS_RANDOM, MASK, SEP, SPECIAL_TOKENS, UNK
-from bert_lightning.config import DataConfig, TokenizerConfig
+from bert_lightning.config import BatchConfig, CorpusConfig, TokenizerConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.sentences import split_wikitext
-from bert_lightning.data.batches import Share, TrainingBatches
+from bert_lightning.data.batches import StepPartition, TrainingBatches
 from bert_lightning.errors import exit_on_user_error
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "batches.json"
@@ -51,9 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def measure_batches(path: Path, cache: str, repeat: int) -> dict[str, float]:
     """Real tokens a second of one core, in batches of 512 pairs: ours and a textbook's in turn."""
     torch.set_num_threads(1)
-    data = DataConfig(path=str(path), cache_dir=cache, max_length=LENGTH, global_batch_size=SIZE)
-    corpus = prepare(data, TokenizerConfig())
-    batches = TrainingBatches(corpus, data, 0, Share(rank=0, world_size=1, accumulation=1), 10**6)
+    data = CorpusConfig(path=str(path), cache_dir=cache)
+    batching = BatchConfig(max_length=LENGTH, global_batch_size=SIZE)
+    corpus = prepare(data, TokenizerConfig(), batching.pairs)
+    batches = TrainingBatches(
+        corpus, batching, 0, StepPartition(rank=0, world_size=1, accumulation=1), 10**6
+    )
     textbook = TextbookExamples(path / "wiki.train.tokens", LENGTH)
     ours, plain = [], []
     for n in range(repeat):

@@ -122,8 +122,8 @@ class HuggingFace(Contestant):
         name = "Hugging Face, " + ("helped" if helped else "best" if best else "as shipped")
         super().__init__(name, model.train(), best, device)
         self.keeps_freed_memory = self.by_length = helped
-        self.length = None if best else config.data.max_length
-        self.pairs = config.data.global_batch_size
+        self.length = None if best else config.batch.max_length
+        self.pairs = config.batch.global_batch_size
         self.optimizer = AdamW(model.parameters(), config.optim.lr, fused=best)
 
     def prepare(self, batch: PretrainBatch) -> list[Padded]:
@@ -148,8 +148,8 @@ class Textbook(Contestant):
     def __init__(self, config: TrainConfig, vocab_size: int, *, device: torch.device) -> None:
         self.bert = TextbookBert(config.model, vocab_size)
         super().__init__("textbook", self.bert, False, device)
-        self.length = config.data.max_length
-        self.pairs = config.data.global_batch_size
+        self.length = config.batch.max_length
+        self.pairs = config.batch.global_batch_size
         self.optimizer = Adam(self.bert.parameters(), config.optim.lr)
 
     def prepare(self, batch: PretrainBatch) -> list[Padded]:

@@ -48,8 +48,8 @@ def measure_waiting(
     """How long the training loop of the tiny model waits for a batch, and works with it."""
     options = [
         *(f"data.path={path}", f"data.cache_dir={cache}", f"run_dir={cache}/run"),
-        *(f"data.num_workers={workers}", f"data.micro_batch_size={micro_batch}"),
-        *("data.max_length=128", f"trainer.max_steps={steps}", "trainer.profiler=simple"),
+        *(f"batch.num_workers={workers}", f"batch.micro_batch_size={micro_batch}"),
+        *("batch.max_length=128", f"trainer.max_steps={steps}", "trainer.profiler=simple"),
         *("logger=none", "trainer.enable_checkpointing=false", "trainer.limit_val_batches=0"),
         *("trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "trainer.devices=1"),
     ]
@@ -66,7 +66,7 @@ def measure_waiting(
         "num_workers": workers,
         "micro_batch_size": micro_batch,
         "step_seconds": (waited + worked) / (steps - 1),
-        "waiting_share": waited / (waited + worked),
+        "waiting_fraction": waited / (waited + worked),
     }
 
 

@@ -17,7 +17,7 @@ from benchmarks.contestants import Contestant, contestants
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
-from bert_lightning.data.batches import Share, TrainingBatches
+from bert_lightning.data.batches import StepPartition, TrainingBatches
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.sizing.flops import training_flops
 
@@ -42,7 +42,7 @@ class Measured:
     """By the median step, as all that follow."""
     tokens_per_second: float
     """Of real tokens."""
-    share_of_matrix_rate: float
+    fraction_of_matrix_rate: float
     """Useful FLOPs a second, over the rate of a large matrix product in the same precision, both
     of the same round."""
     parts: dict[str, float]
@@ -70,10 +70,10 @@ class Result:
 
 def steps_of(config: TrainConfig, count: int) -> tuple[list[PretrainBatch], int]:
     """The first global batches of a run in one phase, whole, and the rows of its embedding."""
-    corpus = prepare(config.data, config.tokenizer)
-    share = Share(rank=0, world_size=1, accumulation=1)
-    data = replace(config.data, phases=None)
-    batches = TrainingBatches(corpus, data, config.drawn_seed, share, count)
+    corpus = prepare(config.data, config.tokenizer, config.batch.pairs)
+    share = StepPartition(rank=0, world_size=1, accumulation=1)
+    options = replace(config.batch, phases=None)
+    batches = TrainingBatches(corpus, options, config.drawn_seed, share, count)
     return [batches[step] for step in range(count)], corpus.tokenizer.get_vocab_size()
 
 
@@ -109,7 +109,7 @@ def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.de
         for batch in batches
     ]
     tokens = [len(batch.sequences.token_ids) for batch in batches]
-    pairs = config.data.global_batch_size
+    pairs = config.batch.global_batch_size
     measured = []
     for pipe, steps in zip(pipes, timed, strict=True):
         pipe.send(None)
@@ -197,7 +197,7 @@ def _summary(
         tokens_per_second=round(
             statistics.median(t / s for t, s in zip(tokens, seconds, strict=True))
         ),
-        share_of_matrix_rate=round(statistics.median(shares), 3),
+        fraction_of_matrix_rate=round(statistics.median(shares), 3),
         parts={name: round(part / total, 3) for name, part in about.parts.items()},
         operations=about.operations,
         peak_memory_mib=round(about.peak_memory_mib),

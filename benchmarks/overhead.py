@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with TemporaryDirectory(dir=ROOT) as place:  # on a real disk
         options = [f"data.path={args.folder.absolute()}", f"data.cache_dir={place}/cache"]
         options += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.limit_val_batches=0"]
-        options += [f"trainer.max_steps={args.steps}", "callbacks.save_every_n_steps=5"]
+        options += [f"trainer.max_steps={args.steps}", "callbacks.every_n_train_steps=5"]
         found = {"machine": machine(), "steps": args.steps, **measure_loop(options, place)}
         found["resume_to_first_step_seconds"] = measure_resume(options, place)
     (ROOT / NAME).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

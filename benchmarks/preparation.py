@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.machine import machine
-from bert_lightning.config import DataConfig, Source, TokenizerConfig
+from bert_lightning.config import CorpusConfig, CorpusSource, PairsConfig, TokenizerConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.errors import exit_on_user_error
 
@@ -67,9 +67,13 @@ def in_a_process(path: Path, cache: str) -> dict[str, float]:
 
 
 def measure_preparing(path: Path, cache: str) -> dict[str, float]:
-    source = Source.hub if path.is_dir() else Source.text
+    source = CorpusSource.hub if path.is_dir() else CorpusSource.text
     start = time.perf_counter()
-    prepare(DataConfig(source=source, path=str(path), cache_dir=cache), TokenizerConfig())
+    prepare(
+        CorpusConfig(source=source, path=str(path), cache_dir=cache),
+        TokenizerConfig(),
+        PairsConfig(),
+    )
     seconds = time.perf_counter() - start
     # resource's ru_maxrss would begin with that of the process that started this one
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())

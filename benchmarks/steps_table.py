@@ -34,7 +34,7 @@ def _row(one: Measured, first: Measured) -> list[str]:
         f"{one.pairs_per_second:,.1f}",
         f"{one.tokens_per_second:,.0f}",
         f"{ratio(one, first):.1f}",
-        f"{one.share_of_matrix_rate:.0%}",
+        f"{one.fraction_of_matrix_rate:.0%}",
         f"{one.peak_memory_mib:,}",
         f"{one.losses[-1]:.3f}",
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 from bert_lightning.cli import app as cli
 from bert_lightning.errors import exit_on_user_error
 from bert_lightning.evaluation.evaluation import evaluate
-from bert_lightning.evaluation.subject import corpus_of, data_options
+from bert_lightning.evaluation.subject import corpus_of, evaluation_options
 from bert_lightning.pretrained.sources import open_source
 from bert_lightning.reports.evaluation_report import show_evaluation
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
-        help="data=, pairs= and data.* as for train.py (default: the run's own, or data=wikitext2)",
+        help="data=, pairs=, data.* and batch.* as for train.py (default: the run's own, or data=wikitext2)",
     )
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--json", action="store_true", help="for machines")
@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     source = open_source(args.run)
-    given = cli.compose_for_script(CONFIG, args.overrides).data
-    data = data_options(source, given, args.overrides)
-    found = evaluate(source, corpus_of(source, data), data, args.split)
+    given = cli.compose_for_script(CONFIG, args.overrides)
+    data, batch = evaluation_options(source, given, args.overrides)
+    found = evaluate(source, corpus_of(source, data, batch), batch, args.split)
     if args.json:
         print(json.dumps(found.plain(), indent=2))
     else:

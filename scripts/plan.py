@@ -1,6 +1,6 @@
 """Prints what a run will cost, before it is started: parameters, FLOPs, memory and hours.
 
-python scripts/plan.py model=large data.max_length=512 trainer.devices=8 --tokens 3.3e9
+python scripts/plan.py model=large batch.max_length=512 trainer.devices=8 --tokens 3.3e9
 
 Needs neither a GPU nor a corpus.
 """
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--fill",
         type=float,
         default=PlanOptions.fill,
-        help="real tokens of an example, as a share of data.max_length (default: %(default)s)",
+        help="real tokens of an example, as a share of batch.max_length (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="for machines")
     args = parser.parse_intermixed_args(argv)

@@ -12,7 +12,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for tiny models threads are slo
 import pytest
 import torch
 
-from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
+from bert_lightning.config import (
+    BatchConfig,
+    CorpusConfig,
+    CorpusSource,
+    Format,
+    PairsConfig,
+    TokenizerConfig,
+)
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 
@@ -40,8 +47,8 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def wikitext2_corpus(wikitext2: Path, cache_dir: str) -> PreparedCorpus:
     """The real WikiText-2, prepared."""
-    data = DataConfig(name="wikitext2", path=str(wikitext2), cache_dir=cache_dir)
-    return prepare(data, TokenizerConfig())
+    data = CorpusConfig(name="wikitext2", path=str(wikitext2), cache_dir=cache_dir)
+    return prepare(data, TokenizerConfig(), PairsConfig())
 
 
 @pytest.fixture(scope="session")
@@ -64,27 +71,32 @@ def small_text() -> list[list[list[str]]]:
 @pytest.fixture(scope="session")
 def small_data(
     small_text: list[list[list[str]]], cache_dir: str, tmp_path_factory: pytest.TempPathFactory
-) -> DataConfig:
+) -> CorpusConfig:
     """The config of that text as two .txt files, with 20 % held out."""
     folder = tmp_path_factory.mktemp("small_text")
     documents = ["\n".join(map(" ".join, document)) for document in small_text]
     (folder / "a.txt").write_text("\n\n".join(documents[:15]), encoding="utf-8")
     (folder / "b.txt").write_text("\n\n\n".join(documents[15:]) + "\n", encoding="utf-8")
-    return DataConfig(
-        source=Source.text,
+    return CorpusConfig(
+        source=CorpusSource.text,
         path=str(folder),
         format=Format.prose,
         cache_dir=cache_dir,
-        validation_share=0.2,
-        max_length=24,
-        global_batch_size=24,
+        validation_fraction=0.2,
+        test_fraction=0.0,
     )
 
 
 @pytest.fixture(scope="session")
-def small_corpus(small_data: DataConfig) -> PreparedCorpus:
+def small_batch() -> BatchConfig:
+    """Batches of that text: 24 examples of up to 24 tokens."""
+    return BatchConfig(max_length=24, global_batch_size=24)
+
+
+@pytest.fixture(scope="session")
+def small_corpus(small_data: CorpusConfig) -> PreparedCorpus:
     """That text, prepared: every word is in the vocabulary."""
-    return prepare(small_data, TokenizerConfig(min_frequency=1))
+    return prepare(small_data, TokenizerConfig(min_frequency=1), PairsConfig())
 
 
 HF_VOCABULARY = (

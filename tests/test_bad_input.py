@@ -41,7 +41,7 @@ FILES = {
 }
 GPUS = "trainer.accelerator=gpu"
 TEXT = "data=text data.path="
-SHARES = "data.masking.mask_share=0.7"
+SHARES = "batch.masking.mask_replace_prob=0.7"
 ROWS = [
     (
         1,
@@ -80,7 +80,7 @@ ROWS = [
         "model.num_attention_heads=3",
         "model.hidden_size=128; model.num_attention_heads=3; such as model.hidden_size=126",
     ),
-    (8, "data.max_length=513", "data.max_length=513; model.max_position_embeddings=512"),
+    (8, "batch.max_length=513", "batch.max_length=513; model.max_position_embeddings=512"),
     (9, "model.vocab_size=100", "model.vocab_size=100 is smaller; or null"),
     (11, f"{TEXT}empty.txt", "{here}/empty.txt is empty; 0 words"),
     (11, f"{TEXT}one.txt", "one.txt; 1 document; 4 are needed, 2 for each split"),
@@ -93,16 +93,20 @@ ROWS = [
         "{here}/absent/wiki.train.tokens; directory is {here}; wiki.valid.tokens",
     ),
     (15, f"{TEXT}table.csv", "{here}/table.csv; no column 'text'; title, body"),
-    (16, "data.masking.mask_probability=0", "mask_probability=0; between 0 and 1; 0.15"),
-    (16, "data.masking.mask_probability=1", "mask_probability=1; between 0 and 1; 0.15"),
-    (16, SHARES, "mask_share=0.7; random_share=0.1; keep_share=0.1; up to 0.9; up to 1"),
-    (16, "data.masking.mask_share=1.2", "mask_share=1.2; between 0 and 1"),
+    (16, "batch.masking.mlm_probability=0", "mlm_probability=0; between 0 and 1; 0.15"),
+    (16, "batch.masking.mlm_probability=1", "mlm_probability=1; between 0 and 1; 0.15"),
     (
         16,
-        "data.masking.mask_probability_end=1",
-        "mask_probability_end=1; between 0 and 1; 0.15",
+        SHARES,
+        "mask_replace_prob=0.7; random_replace_prob=0.1; keep_prob=0.1; up to 0.9; up to 1",
     ),
-    (16, "data.masking.unit=wrd", "expects token or word or span; did you mean 'word'?"),
+    (16, "batch.masking.mask_replace_prob=1.2", "mask_replace_prob=1.2; between 0 and 1"),
+    (
+        16,
+        "batch.masking.mlm_probability_end=1",
+        "mlm_probability_end=1; between 0 and 1; 0.15",
+    ),
+    (16, "batch.masking.unit=wrd", "expects token or word or span; did you mean 'word'?"),
     (17, "optim.warmup_steps=7", "optim.warmup_steps=7; trainer.max_steps=1"),
     (
         17,
@@ -116,21 +120,21 @@ ROWS = [
     (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; on cpu with 0 GPUs found; strategy=ddp"),
     (28, "strategy=deepspeed", "strategy=deepspeed; CUDA GPUs; on cpu with 0 GPUs; strategy=ddp"),
     (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be 1 or more"),
-    (29, "data.global_batch_size=0", "data.global_batch_size=0 must be 1 or more"),
-    (29, "data.micro_batch_size=-1", "data.micro_batch_size=-1 must be 1 or more"),
+    (29, "batch.global_batch_size=0", "batch.global_batch_size=0 must be 1 or more"),
+    (29, "batch.micro_batch_size=-1", "batch.micro_batch_size=-1 must be 1 or more"),
     (30, "trainer.precision=16-mixed", "precision=16-mixed; CPU; trainer.precision=bf16-mixed"),
     (
         31,
-        "data.global_batch_size=10 data.micro_batch_size=3",
-        "data.global_batch_size=10; a multiple of 1 device × data.micro_batch_size=3; nearest; "
-        "data.global_batch_size=9 or data.global_batch_size=12",
+        "batch.global_batch_size=10 batch.micro_batch_size=3",
+        "batch.global_batch_size=10; a multiple of 1 device × batch.micro_batch_size=3; nearest; "
+        "batch.global_batch_size=9 or batch.global_batch_size=12",
     ),
     (
         31,
-        "data.global_batch_size=10 data.micro_batch_size=2 trainer.accumulate_grad_batches=2 "
+        "batch.global_batch_size=10 batch.micro_batch_size=2 trainer.accumulate_grad_batches=2 "
         "trainer.devices=2",
-        "global_batch_size=10 is not 2 devices × data.micro_batch_size=2 × "
-        "trainer.accumulate_grad_batches=2 (8 pairs); nearest: data.global_batch_size=8",
+        "global_batch_size=10 is not 2 devices × batch.micro_batch_size=2 × "
+        "trainer.accumulate_grad_batches=2 (8 pairs); nearest: batch.global_batch_size=8",
     ),
     (33, "seed=-1", "seed=-1; between 0 and 4294967295"),
     (33, "seed=4294967296", "seed=4294967296; between 0 and 4294967295"),
@@ -281,12 +285,12 @@ def test_row_27_more_gpus_than_there_are(
         ("modell=tiny", "the config has no key 'modell'; did you mean 'model'?"),
         ("sed=1", "the config has no key 'sed'; did you mean 'seed'?"),
         ("data.max_len=9", "data has no key 'max_len'; did you mean 'max_length'?"),
-        ("data.masking.maskprobability=0.1", "did you mean 'mask_probability'?"),
+        ("batch.masking.maskprobability=0.1", "did you mean 'mlm_probability'?"),
         ("tokenizer.min_freq=2", "did you mean 'min_frequency'?"),
         ("model.hiden_size=8", "model has no key 'hiden_size'; did you mean 'hidden_size'?"),
         (
             "objective.mlm=1",
-            "objective has no key 'mlm'; it has mlm_weight, nsp_weight, unigram_start",
+            "objective has no key 'mlm'; it has mlm_weight, nsp_weight, unigram_bias_init",
         ),
         ("optim.lrr=1", "optim has no key 'lrr'; did you mean 'lr'?"),
         ("trainer.max_step=1", "trainer has no key 'max_step'; did you mean 'max_steps'?"),
@@ -295,7 +299,7 @@ def test_row_27_more_gpus_than_there_are(
         ("callbacks.topk=2", "callbacks has no key 'topk'; did you mean 'save_top_k'?"),
         ("+sed=1", "the config has no key 'sed'; did you mean 'seed'?"),
         ("++optim.lrr=1", "optim has no key 'lrr'; did you mean 'lr'?"),
-        ("data.phases=[{shar:1}]", "data.phases[…] has no key 'shar'; did you mean 'share'?"),
+        ("batch.phases=[{shar:1}]", "batch.phases[…] has no key 'shar'; did you mean 'share'?"),
         ("data.phase=[{share:1}]", "data has no key 'phase'; did you mean 'phases'?"),
     ],
 )
@@ -310,7 +314,7 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
         ("optim.lr=[1,2", "optim.lr=[1,2: this is not an override of the form key=value"),
         ("trainer.max_steps=", "trainer.max_steps=: expects an integer"),
         ("optim.lr=null", "optim.lr=null: expects a number"),
-        ("data.micro_batch_size=x", "data.micro_batch_size=x: expects an integer or null"),
+        ("batch.micro_batch_size=x", "batch.micro_batch_size=x: expects an integer or null"),
         ("data.hard_wrapped=maybe", "data.hard_wrapped=maybe: expects true or false"),
         ("optim.optimizer=adm", "expects adam or adamw or lamb or muon; did you mean 'adam'?"),
         ("optim.lr=${foo}", "optim.lr: Interpolation key 'foo' not found"),
@@ -318,32 +322,44 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
         ("logger=null", "logger=null: expects the name of a file in conf/logger or logger=none"),
         ("logger.name=csv", "null, as logger is with logger=none, has no keys to set"),
         ("~optim.lr", "~optim.lr: no key can be taken out; give it another value"),
-        ("data.phases=[{max_length:9}]", "data.phases[0].share is missing, and has no default"),
-        ("data.phases=[{share:x}]", "data.phases[…].share=x: expects a number"),
-        ("data.phases=[{share:1,max_length:x}]", "max_length=x: expects an integer or null"),
-        ("data.phases=[9]", "data.phases[0]=9: expects a phase such as {share: 0.9, max_length: "),
-        ("data.phases=9", "data.phases=9: expects a list such as [{share: 0.9, max_length: 128}, "),
-        ("data.phases={share:1}", "data.phases={share:1}: expects a list such as [{share: 0.9, "),
-        ("data.phases=[{share:0.9}]", "the shares of data.phases, 0.9, add up to 0.9; they must "),
+        ("batch.phases=[{max_length:9}]", "batch.phases[0].share is missing, and has no default"),
+        ("batch.phases=[{share:x}]", "batch.phases[…].share=x: expects a number"),
+        ("batch.phases=[{share:1,max_length:x}]", "max_length=x: expects an integer or null"),
         (
-            "data.phases=[{share:0.9,max_length:512},{share:0.1}]",
-            "data.phases[0].max_length=512 is more than data.max_length=128",
+            "batch.phases=[9]",
+            "batch.phases[0]=9: expects a phase such as {fraction: 0.9, max_length: ",
         ),
         (
-            "data.phases=[{share:1}] trainer.max_epochs=2",
-            "trainer.max_epochs=2.0 with data.phases",
+            "batch.phases=9",
+            "batch.phases=9: expects a list such as [{fraction: 0.9, max_length: 128}, ",
         ),
         (
-            "data.phases=[{share:1}] optim.schedule=wsd optim.budget=8min",
-            "optim.budget=8min with data.phases",
+            "batch.phases={share:1}",
+            "batch.phases={share:1}: expects a list such as [{fraction: 0.9, ",
         ),
         (
-            "data.phases=[{share:0.99},{share:0.01}] trainer.max_steps=40",
-            "data.phases[1].share=0.01 of 40 steps is no step: raise trainer.max_steps or the ",
+            "batch.phases=[{share:0.9}]",
+            "the shares of batch.phases, 0.9, add up to 0.9; they must ",
         ),
         (
-            "data.phases=[{share:0.5,global_batch_size:102},{share:0.5}] data.micro_batch_size=32",
-            "data.phases[0].global_batch_size=102 is not a multiple of 1 device × 4 micro-batches",
+            "batch.phases=[{share:0.9,max_length:512},{share:0.1}]",
+            "batch.phases[0].max_length=512 is more than batch.max_length=128",
+        ),
+        (
+            "batch.phases=[{share:1}] trainer.max_epochs=2",
+            "trainer.max_epochs=2.0 with batch.phases",
+        ),
+        (
+            "batch.phases=[{share:1}] optim.schedule=wsd optim.time_budget=8min",
+            "optim.time_budget=8min with batch.phases",
+        ),
+        (
+            "batch.phases=[{share:0.99},{share:0.01}] trainer.max_steps=40",
+            "batch.phases[1].share=0.01 of 40 steps is no step: raise trainer.max_steps or the ",
+        ),
+        (
+            "batch.phases=[{share:0.5,global_batch_size:102},{share:0.5}] batch.micro_batch_size=32",
+            "batch.phases[0].global_batch_size=102 is not a multiple of 1 device × 4 micro-batches",
         ),
         ("model@foo=tiny", "there is no 'model@foo' to override; did you mean 'model'?"),
     ],
@@ -431,21 +447,21 @@ def test_the_whole_process(
 
 SMALL = (
     *("hydra.run.dir=run", "data=builtin", "data.cache_dir=cache", "logger=csv"),
-    *("model.hidden_size=32", "model.intermediate_size=64", "data.global_batch_size=8"),
+    *("model.hidden_size=32", "model.intermediate_size=64", "batch.global_batch_size=8"),
     *("trainer.accelerator=cpu", "trainer.max_steps=4", "trainer.limit_val_batches=1"),
-    *("callbacks.save_every_n_steps=2", "callbacks.save_top_k=0", "optim.lr=0.001"),
+    *("callbacks.every_n_train_steps=2", "callbacks.save_top_k=0", "optim.lr=0.001"),
 )
-CHANGED = "trainer.accumulate_grad_batches=2 seed=3 optim.lr=0.5 data.masking.mask_probability=0.2"
+CHANGED = "trainer.accumulate_grad_batches=2 seed=3 optim.lr=0.5 batch.masking.mlm_probability=0.2"
 RESUMED = [
     (10, "tokenizer.min_frequency=9", "the tokenizer of builtin (; is another than that of the ch"),
     (18, "", "run is already complete at step 4; trainer.max_steps"),
     (18, "trainer.max_steps=3", "run is already complete at step 4; trainer.max_steps"),
     (
         19,
-        f"data.global_batch_size=16 {CHANGED}",
-        "data.global_batch_size=16, and it was 8; trainer.accumulate_grad_batches=2, and it was "
+        f"batch.global_batch_size=16 {CHANGED}",
+        "batch.global_batch_size=16, and it was 8; trainer.accumulate_grad_batches=2, and it was "
         "None; seed=3, and it was 0; optim.lr=0.5, and it was 0.001; "
-        "data.masking.mask_probability=0.2, and it was 0.15; allow_changes=true",
+        "batch.masking.mlm_probability=0.2, and it was 0.15; allow_changes=true",
     ),
     (
         19,

@@ -22,8 +22,8 @@ PYTHON = [block for language, block in BLOCKS if language == "python"]
 SMALL = [
     "trainer.max_steps=2",
     "trainer.val_check_interval=2",
-    "data.global_batch_size=8",
-    "data.max_length=32",
+    "batch.global_batch_size=8",
+    "batch.max_length=32",
 ]
 """Added to each training command, so that it ends within seconds."""
 
@@ -94,7 +94,7 @@ def small(command: str) -> str:
     given = [option.split("=")[0] + "=" for option in shlex.split(command)]
     more = [option for option in SMALL if option.split("=")[0] + "=" not in given]
     if "8min" in command:
-        more += ["optim.budget=1s"]
+        more += ["optim.time_budget=1s"]
     return " ".join([command, *more]).replace("trainer.max_steps=300", "trainer.max_steps=2")
 
 
@@ -125,7 +125,7 @@ def test_what_a_trained_model_is_used_for(checkout: Path, environment: dict[str,
     run(small("python train.py data=builtin"), checkout, environment)
     for command in COMMANDS:
         if command.startswith("python scripts/"):
-            quick = " data.global_batch_size=16 --rounds 1 --only ours-bf16 hf-best"
+            quick = " batch.global_batch_size=16 --rounds 1 --only ours-bf16 hf-best"
             quick = quick if "benchmark.py" in command else ""
             assert run(command + quick, checkout, environment).strip()
     for command in GOING_ON:

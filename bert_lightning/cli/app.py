@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
             return
         try:
             with _environment(given):  # processes that the task starts inherit it
-                task(to_typed(config))
+                task(_in_folder(to_typed(config), HydraConfig.get().runtime.output_dir))
         except RunEnded as ended:
             _tell(str(ended) if ended.exit_code != 1 else f"error: {ended}")
             exit_codes.append(ended.exit_code)
@@ -195,6 +195,11 @@ def to_typed(config: DictConfig) -> TrainConfig:
     assert isinstance(typed, TrainConfig)
     _refuse_added_keys(typed)
     return typed
+
+
+def _in_folder(config: TrainConfig, folder: str) -> TrainConfig:
+    """The config with the folder that Hydra made for the run, unless it names another."""
+    return config if config.run_dir is not None else replace(config, run_dir=folder)
 
 
 def _refuse_added_keys(section: Any, path: str = "") -> None:

@@ -25,10 +25,10 @@ _EXPECTED = {
     float: "a number",
     bool: "true or false",
     str: "a text",
-    PhaseConfig: "a phase such as {share: 0.9, max_length: 128}",
-    list[PhaseConfig]: "a list such as [{share: 0.9, max_length: 128}, {share: 0.1}]",
+    PhaseConfig: "a phase such as {fraction: 0.9, max_length: 128}",
+    list[PhaseConfig]: "a list such as [{fraction: 0.9, max_length: 128}, {fraction: 0.1}]",
 }
-_LISTED: dict[Any, str] = {PhaseConfig: "data.phases"}
+_LISTED: dict[Any, str] = {PhaseConfig: "batch.phases"}
 """Where a section stands that is an entry of a list, which OmegaConf forgets."""
 _GROUPS = (*get_type_hints(TrainConfig), "arch", "experiment")
 

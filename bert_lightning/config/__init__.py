@@ -1,24 +1,26 @@
 """Every option of the project: one dataclass for each config group, and the checks across them.
 
-The values live in `conf/*.yaml`; these classes say which keys exist, what type each has, and what
-is allowed. A check fails with a :class:`UserError` that states the value, the limit and the way
-out. Nothing here knows Hydra.
+These classes are the single truth: they say which options exist, what type and default each has,
+what it affects, and which values are allowed; `conf/*.yaml` holds only what differs from the
+defaults. A check fails with a :class:`UserError` that states the value, the limit and the way out.
+Nothing here knows Hydra.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from bert_lightning.config.data import (
-    DataConfig,
-    Fallback,
-    Format,
+from bert_lightning.config.affects import COMMAND, EXECUTION, LEARNING, PLACE, option
+from bert_lightning.config.batch import (
+    BatchConfig,
     MaskingConfig,
     MaskingUnit,
     Overlong,
     PairKind,
     PairsConfig,
     PairTask,
-    Source,
+    PhaseConfig,
 )
+from bert_lightning.config.corpus import CorpusConfig, CorpusSource, Fallback, Format
 from bert_lightning.config.model import (
     FeedForwardKind,
     HiddenAct,
@@ -26,16 +28,17 @@ from bert_lightning.config.model import (
     NormPlacement,
     PositionEmbedding,
 )
-from bert_lightning.config.phases import PhaseConfig
-from bert_lightning.config.tokenizer import TokenizerConfig, TokenizerKind
-from bert_lightning.config.training import (
-    CallbacksConfig,
-    LoggerConfig,
-    LoggerName,
+from bert_lightning.config.optim import (
     ObjectiveConfig,
     OptimConfig,
     OptimizerName,
     ScheduleName,
+)
+from bert_lightning.config.tokenizer import TokenizerConfig, TokenizerKind
+from bert_lightning.config.trainer import (
+    CallbacksConfig,
+    LoggerConfig,
+    LoggerName,
     StrategyConfig,
     StrategyName,
     TrainerConfig,
@@ -43,8 +46,10 @@ from bert_lightning.config.training import (
 from bert_lightning.errors import UserError
 
 __all__ = [
+    "BatchConfig",
     "CallbacksConfig",
-    "DataConfig",
+    "CorpusConfig",
+    "CorpusSource",
     "Fallback",
     "FeedForwardKind",
     "Format",
@@ -65,7 +70,6 @@ __all__ = [
     "PhaseConfig",
     "PositionEmbedding",
     "ScheduleName",
-    "Source",
     "StrategyConfig",
     "StrategyName",
     "TokenizerConfig",
@@ -77,9 +81,10 @@ __all__ = [
 
 @dataclass
 class TrainConfig:
-    """One run, whole."""
+    """One whole run; `TrainConfig()` is what `python train.py` trains."""
 
-    data: DataConfig = field(default_factory=DataConfig)
+    data: CorpusConfig = field(default_factory=CorpusConfig)
+    batch: BatchConfig = field(default_factory=BatchConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
@@ -88,22 +93,22 @@ class TrainConfig:
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     logger: LoggerConfig | None = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
-    init_from: str | None = None
+    init_from: str | None = option(None, LEARNING | PLACE)
     """Weights to start from, and with them the tokenizer: a run, a checkpoint, a folder in Hugging
     Face's format or a name on its hub; null starts from random weights."""
-    resume: str | None = None
-    """The folder of a run to go on with, as if it had never stopped; `auto` goes on with this very
-    command's own run, and begins it where there is none yet."""
-    allow_changes: bool = False
-    """Whether a run may go on with options, or with a corpus, that change what it learns."""
-    seed: int | None = 0
+    resume: str | None = option(None, COMMAND)
+    """The folder of a run to resume, bit-exact; `auto` resumes this very command's own run, and
+    starts it where there is none yet."""
+    allow_changes: bool = option(False, COMMAND)
+    """Whether a run may resume with options, or with a corpus, that change what it learns."""
+    seed: int | None = option(0, LEARNING)
     """Decides the initial weights, the order, the pairs, the masks and the dropout; null draws one,
     which the log and the checkpoints name."""
-    test: bool = False
+    test: bool = option(False, EXECUTION)
     """Whether the test split is evaluated at the end."""
-    run_dir: str = "runs/run"
-    """The folder of this run; `hydra.run.dir` moves it."""
-    debug: str | None = None
+    run_dir: str | None = option(None, COMMAND | PLACE)
+    """The folder of this run; null makes a new one below `runs`."""
+    debug: str | None = option(None, COMMAND)
     """`traceback` shows where an error arose instead of its message alone."""
 
     def __post_init__(self) -> None:
@@ -113,9 +118,9 @@ class TrainConfig:
             )
         if self.debug not in (None, "traceback"):
             raise UserError(f"debug={self.debug} is not known; the one value is debug=traceback")
-        if self.data.max_length > self.model.max_position_embeddings:
+        if self.batch.max_length > self.model.max_position_embeddings:
             raise UserError(
-                f"data.max_length={self.data.max_length} is more than "
+                f"batch.max_length={self.batch.max_length} is more than "
                 f"model.max_position_embeddings={self.model.max_position_embeddings}: "
                 "shorten the one or raise the other"
             )
@@ -130,21 +135,22 @@ class TrainConfig:
                 f"optim.warmup_steps={self.optim.warmup_steps} is longer than the run of "
                 f"trainer.max_steps={self.trainer.max_steps}: warm up for fewer steps"
             )
-        if self.optim.budget is not None and self.data.masking.mask_probability_end is not None:
+        end = self.batch.masking.mlm_probability_end
+        if self.optim.time_budget is not None and end is not None:
             raise UserError(
-                f"data.masking.mask_probability_end={self.data.masking.mask_probability_end:g} "
-                f"changes over the steps of a run, and with optim.budget={self.optim.budget} they "
-                "are not known: leave one of them away"
+                f"batch.masking.mlm_probability_end={end:g} changes over the steps of a run, whose "
+                f"number is not known with optim.time_budget={self.optim.time_budget}: omit one of "
+                "them"
             )
-        if self.data.phases is not None:
+        if self.batch.phases is not None:
             self._check_phases()
         if self.optim.ema_decay is not None and self.trainer.precision in ("bf16-true", "16-true"):
             raise UserError(
                 f"optim.ema_decay={self.optim.ema_decay:g} with trainer.precision="
-                f"{self.trainer.precision}: an average of 16 bits would round its small steps "
-                "away; use trainer.precision=bf16-mixed"
+                f"{self.trainer.precision}: a 16-bit average would round its small steps "
+                "to nothing; use trainer.precision=bf16-mixed"
             )
-        ends = self.trainer.max_epochs is not None or self.optim.budget is not None
+        ends = self.trainer.max_epochs is not None or self.optim.time_budget is not None
         if self.trainer.max_steps == -1 and not ends:
             raise UserError(
                 "trainer.max_steps=-1 leaves the run without an end: "
@@ -152,15 +158,24 @@ class TrainConfig:
             )
 
     def _check_phases(self) -> None:
-        unknown = {"optim.budget": self.optim.budget, "trainer.max_epochs": self.trainer.max_epochs}
+        unknown = {
+            "optim.time_budget": self.optim.time_budget,
+            "trainer.max_epochs": self.trainer.max_epochs,
+        }
         for name, value in unknown.items():
             if value is not None:
                 raise UserError(
-                    f"{name}={value} with data.phases: their shares are shares of the run's steps, "
-                    f"which are not known then; set {name}=null, and trainer.max_steps"
+                    f"{name}={value} with batch.phases: their fractions are fractions of the run's "
+                    f"steps, which are not known then; set {name}=null, and trainer.max_steps"
                 )
 
     @property
     def drawn_seed(self) -> int:
         """The seed, once it is known: a run draws one at its start where none is given."""
         return 0 if self.seed is None else self.seed
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, once it is known."""
+        assert self.run_dir is not None, "a run has no folder before it starts"
+        return Path(self.run_dir)

@@ -1,41 +1,42 @@
-"""The words, or pieces of words, that the model knows."""
+"""The vocabulary: words, or wordpieces."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bert_lightning.config.affects import PLACE, TOKENS, option
 from bert_lightning.errors import UserError
 
 
 class TokenizerKind(StrEnum):
-    """How the corpus's own vocabulary is made."""
+    """How the corpus's own vocabulary is built."""
 
     word = "word"
     """Whole words; a rare one is `[UNK]`."""
     wordpiece = "wordpiece"
-    """Words and pieces of words, as BERT's; a rare word is several pieces."""
+    """Words and wordpieces, as BERT's; a rare word is several pieces."""
 
 
 @dataclass
 class TokenizerConfig:
-    """The words, or pieces of words, that the model knows."""
+    """The vocabulary: words, or wordpieces."""
 
-    kind: TokenizerKind = TokenizerKind.word
-    """What the corpus is taken apart into, where `path` names no tokenizer."""
-    path: str | None = None
+    kind: TokenizerKind = option(TokenizerKind.word, TOKENS)
+    """The tokens of the corpus's own vocabulary, where `path` names no tokenizer."""
+    path: str | None = option(None, TOKENS | PLACE)
     """An existing tokenizer to use: a `tokenizer.json`, or a name on the Hugging Face hub such as
-    `bert-base-uncased`; null builds one from the corpus, and the other options say how."""
-    extend: int = 0
+    `bert-base-uncased`; null builds one from the corpus, with the other options."""
+    extend: int = option(0, TOKENS)
     """How many of the corpus's words to add to an existing tokenizer, that of `path` or of
-    `init_from`: the most frequent that it has only in pieces, or not at all."""
-    vocab_size: int | None = None
-    """Entries of the vocabulary, special tokens included: so many, or an error. Null is as many as
-    `min_frequency` lets in, of word pieces 8,000 at most."""
-    min_frequency: int = 5
+    `init_from`: the most frequent that it splits into pieces, or does not know at all."""
+    vocab_size: int | None = option(None, TOKENS)
+    """Tokens of the vocabulary, special tokens included: exactly so many, or an error. Null is as
+    many as `min_frequency` lets in, of wordpieces 8,000 at most."""
+    min_frequency: int = option(5, TOKENS)
     """How often a word, or two pieces side by side, must occur in the training split to be in the
     vocabulary."""
-    lowercase: bool = True
+    lowercase: bool = option(True, TOKENS)
     """Whether "Crane" and "crane" are one word."""
-    strip_accents: bool = False
+    strip_accents: bool = option(False, TOKENS)
     """Whether "café" and "cafe" are one word."""
 
     def __post_init__(self) -> None:

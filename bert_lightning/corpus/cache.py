@@ -11,7 +11,7 @@ from typing import Any
 
 from platformdirs import user_cache_dir
 
-from bert_lightning.config import DataConfig
+from bert_lightning.config import CorpusConfig
 
 ALWAYS_HASHED = 64 * 2**20
 """Bytes of files up to which they are hashed each time; more are hashed where they may differ."""
@@ -20,13 +20,13 @@ _SETTLED_NS = 3 * 10**9
 """Longer than any file system's clock tick: two changes within one leave the same times."""
 
 
-def cache_folder(data: DataConfig) -> Path:
+def cache_folder(data: CorpusConfig) -> Path:
     """The folder that holds prepared corpora."""
     chosen = data.cache_dir or user_cache_dir("bert-lightning")
     return Path(chosen).expanduser().absolute()
 
 
-def store_folder(data: DataConfig, name: str, key: str) -> Path:
+def store_folder(data: CorpusConfig, name: str, key: str) -> Path:
     """Where the prepared corpus of this name and key lies, if it is there."""
     return cache_folder(data) / f"{name}-{key[:16]}"
 
@@ -37,7 +37,7 @@ def hash_file(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def hash_text_files(files: Sequence[Path], data: DataConfig) -> list[str]:
+def hash_text_files(files: Sequence[Path], data: CorpusConfig) -> list[str]:
     """The SHA-256 of each file, from memory where large files are as they were.
 
     A file is as it was if its path, size, inode and times of modification and of status change are.

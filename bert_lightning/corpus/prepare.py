@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bert_lightning.config import (
-    DataConfig,
+    CorpusConfig,
     Fallback,
     Format,
     PairKind,
@@ -62,23 +62,27 @@ _ASIDE = ".tmp"
 
 
 def prepare(
-    data: DataConfig, tokenizer_config: TokenizerConfig, base: Tokenizer | None = None
+    data: CorpusConfig,
+    tokenizer_config: TokenizerConfig,
+    pairs: PairsConfig,
+    base: Tokenizer | None = None,
 ) -> PreparedCorpus:
     """Opens the prepared corpus, building it first where it is not in the cache.
 
     Args:
         data: the text.
-        tokenizer_config: how its tokenizer is made, found or extended.
+        tokenizer_config: how its tokenizer is built, found or extended.
+        pairs: what the examples of each split need.
         base: the tokenizer of a model to go on from, in place of the config's.
 
     Raises:
         UserError: where the text cannot be had, or cannot be made into sentence pairs.
     """
-    source = sources.find_source(data)
+    source = sources.find_source(data, pairs.min_documents)
     if base is None and tokenizer_config.path is not None:
         base = tokenizer.load_tokenizer(tokenizer_config.path)
     try:
-        return _open_or_build(source, data, tokenizer_config, base)
+        return _open_or_build(source, data, tokenizer_config, pairs, base)
     except UnavailableError as unavailable:
         advice = (
             "one run with the hub in reach keeps it for runs without; "
@@ -97,15 +101,17 @@ def prepare(
             unavailable,
             advice,
         )
+        builtin_source = sources.builtin_source(data, pairs.min_documents)
         return _open_or_build(
-            sources.builtin_source(data), data, tokenizer_config, base, reason=str(unavailable)
+            builtin_source, data, tokenizer_config, pairs, base, reason=str(unavailable)
         )
 
 
 def _open_or_build(
     source: TextSource,
-    data: DataConfig,
+    data: CorpusConfig,
     tokenizer_config: TokenizerConfig,
+    pairs: PairsConfig,
     base: Tokenizer | None,
     reason: str | None = None,
 ) -> PreparedCorpus:
@@ -129,7 +135,7 @@ def _open_or_build(
             lock.release()
     opened = store.open_corpus(folder, key, reason)
     for name, split in opened.splits.items():
-        _check_pairs(source.origin, name, split, data.pairs)
+        _check_pairs(source.origin, name, split, pairs)
     return replace(opened, origin=source.origin)  # where the same text lies now
 
 
@@ -146,12 +152,12 @@ def _identity(source: TextSource, words: TokenizerConfig, base: Tokenizer | None
 
 def _check_pairs(origin: str, name: str, split: Split, config: PairsConfig) -> None:
     """Makes sure that such pairs can be drawn from a split."""
-    if split.documents < config.fewest_documents:
+    if split.documents < config.min_documents:
         raise UserError(
             f"{origin}: the {name} split has {split.documents} documents, and next-sentence "
-            f"prediction needs {config.fewest_documents} or more, as a random second half comes "
+            f"prediction needs {config.min_documents} or more, as a random second half comes "
             "from another document; separate documents by blank lines, give more files, or use "
-            "data.pairs.task=sop or pairs=none"
+            "batch.pairs.task=sop or pairs=none"
         )
     if split.pairs == 0 and config.kind is PairKind.sentence:
         raise UserError(

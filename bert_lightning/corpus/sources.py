@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bert_lightning.config import DataConfig, Format, Source
+from bert_lightning.config import CorpusConfig, CorpusSource, Format
 from bert_lightning.corpus.cache import hash_text_files
 from bert_lightning.corpus.readers.builtin import builtin_documents
 from bert_lightning.corpus.readers.tables import hub_rows
@@ -43,42 +43,44 @@ class TextSource:
     are separate; raises UnavailableError where the text is out of reach."""
 
 
-def find_source(data: DataConfig) -> TextSource:
+def find_source(data: CorpusConfig, min_documents: int) -> TextSource:
     """The source that the config asks for.
 
     Raises:
         UserError: where a file is missing, or there is no such splitter.
     """
     match data.source:
-        case Source.builtin:
-            return builtin_source(data)
-        case Source.text:
-            return _text_source(data)
-        case Source.hub:
-            return _hub_source(data) if data.path is None else _wikitext_folder(data, data.path)
+        case CorpusSource.builtin:
+            return builtin_source(data, min_documents)
+        case CorpusSource.text:
+            return _text_source(data, min_documents)
+        case CorpusSource.hub:
+            if data.path is not None:
+                return _wikitext_folder(data, data.path)
+            return _hub_source(data, min_documents)
 
 
-def builtin_source(data: DataConfig) -> TextSource:
+def builtin_source(data: CorpusConfig, min_documents: int) -> TextSource:
     """The prose that every CPython carries: its documentation."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     # Where this stands in for another corpus, that one's splitter and name are not meant.
-    sentences = (data.sentences if data.source is Source.builtin else None) or "prose"
-    name = (data.name if data.source is Source.builtin else None) or "builtin"
+    sentences = (data.sentences if data.source is CorpusSource.builtin else None) or "prose"
+    name = (data.name if data.source is CorpusSource.builtin else None) or "builtin"
 
     def read() -> Iterator[tuple[str, Document]]:
         raw = builtin_documents()
-        return hold_out(_documents(raw, sentences, data), data, "the built-in text")
+        return hold_out(_documents(raw, sentences, data), data, min_documents, "the built-in text")
 
     return TextSource(
         name=name,
         origin=f"pydoc_data.topics of Python {version}",
-        fingerprint={"builtin": version, **_options(data, sentences)},
+        fingerprint={"builtin": version, **_options(data, sentences, min_documents)},
         text_format=Format.prose,
         read=read,
     )
 
 
-def _wikitext_folder(data: DataConfig, folder: str) -> TextSource:
+def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
     path = Path(folder).expanduser()
     ending = "raw" if (path / f"{_WIKITEXT_FILES[0]}.raw").is_file() else "tokens"
     files = dict(zip(SPLITS, (path / f"{name}.{ending}" for name in _WIKITEXT_FILES), strict=True))
@@ -97,9 +99,12 @@ def _wikitext_folder(data: DataConfig, folder: str) -> TextSource:
             documents = _documents(part_at_headings(read_lines(file)), sentences, data)
             yield from some(split, documents, data, str(file.absolute()))
 
-    options = {key: value for key, value in _options(data, sentences).items() if "share" not in key}
+    given = {"validation_fraction", "test_fraction", "min_documents"}  # of splits that are there
+    options = {
+        name: value for name, value in _options(data, sentences, 0).items() if name not in given
+    }
     return TextSource(
-        name=data.name or data.source.value,
+        name=data.shown_name,
         origin=str(path.resolve()),
         fingerprint={"wikitext": hash_text_files(list(files.values()), data), **options},
         text_format=Format.wikitext,
@@ -107,7 +112,7 @@ def _wikitext_folder(data: DataConfig, folder: str) -> TextSource:
     )
 
 
-def _hub_source(data: DataConfig) -> TextSource:
+def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
     commit = f"{data.hub_repository}/{data.hub_name}@{data.hub_revision}"
     sentences = data.sentences or data.format.value
     rows = cache(lambda: hub_rows(data))
@@ -127,25 +132,25 @@ def _hub_source(data: DataConfig) -> TextSource:
                 f"{commit} has no split 'train'; it has {', '.join(rows())}: "
                 "choose another data.hub_name"
             )
-        yield from hold_out(documents("train"), data, commit, given)
+        yield from hold_out(documents("train"), data, min_documents, commit, given)
         for split in given[1:]:
             yield from some(split, documents(split), data, commit)
 
     return TextSource(
-        name=data.name or data.source.value,
+        name=data.shown_name,
         origin=commit,
         fingerprint={
             "hub": commit,
             "text_column": data.text_column,
             "format": data.format.value,
-            **_options(data, sentences),
+            **_options(data, sentences, min_documents),
         },
         text_format=data.format,
         read=read,
     )
 
 
-def _text_source(data: DataConfig) -> TextSource:
+def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
     files = find_text_files(data)
     sentences = data.sentences or data.format.value
 
@@ -161,17 +166,19 @@ def _text_source(data: DataConfig) -> TextSource:
                 f"{seen['paragraphs']} paragraphs, none of them {usable(data)}{ways_out(data)}"
                 + ("" if data.hard_wrapped or data.format is Format.wikitext else wrapped)
             )
-        yield from hold_out(chain([first], documents), data, f"data.path={data.path}")
+        yield from hold_out(
+            chain([first], documents), data, min_documents, f"data.path={data.path}"
+        )
 
     return TextSource(
-        name=data.name or data.source.value,
+        name=data.shown_name,
         origin=f"{data.path} ({len(files)} files)",
         fingerprint={
             "text": hash_text_files(files, data),
             "format": data.format.value,
             "hard_wrapped": data.hard_wrapped,
             "text_column": data.text_column,
-            **_options(data, sentences),
+            **_options(data, sentences, min_documents),
         },
         text_format=data.format,
         read=read,
@@ -185,7 +192,7 @@ def _counted(raw: Iterable[list[str]], seen: Counter[str]) -> Iterator[list[str]
         yield paragraphs
 
 
-def _documents(raw: Iterable[list[str]], sentences: str, data: DataConfig) -> Iterator[Document]:
+def _documents(raw: Iterable[list[str]], sentences: str, data: CorpusConfig) -> Iterator[Document]:
     """Splits paragraphs into sentences and keeps those that have enough.
 
     With WikiText's splitter, as in the textbook, what counts is how often the delimiter ` . `
@@ -193,8 +200,8 @@ def _documents(raw: Iterable[list[str]], sentences: str, data: DataConfig) -> It
     words are in the vocabulary.
     """
     split = find_splitter(sentences)
-    delimiters = data.fewest_sentences - 1 if sentences == Format.wikitext.value else 0
-    fewest = data.fewest_sentences - delimiters
+    delimiters = data.min_sentences - 1 if sentences == Format.wikitext.value else 0
+    fewest = data.min_sentences - delimiters
     for paragraphs in raw:
         enough = (text for text in paragraphs if text.count(" . ") >= delimiters)
         document = [found for text in enough if len(found := split(text)) >= fewest]
@@ -202,12 +209,12 @@ def _documents(raw: Iterable[list[str]], sentences: str, data: DataConfig) -> It
             yield document
 
 
-def _options(data: DataConfig, sentences: str) -> dict[str, Any]:
+def _options(data: CorpusConfig, sentences: str, min_documents: int) -> dict[str, Any]:
     return {
         "sentences": sentences,
         "splitter_version": splitter_version(sentences),
-        "fewest_sentences": data.fewest_sentences,
-        "fewest_documents": data.pairs.fewest_documents,
-        "validation_share": data.validation_share,
-        "test_share": data.test_share,
+        "min_sentences": data.min_sentences,
+        "min_documents": min_documents,
+        "validation_fraction": data.validation_fraction,
+        "test_fraction": data.test_fraction,
     }

@@ -5,31 +5,31 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from math import ceil
 
-from bert_lightning.config import DataConfig
+from bert_lightning.config import CorpusConfig
 from bert_lightning.errors import UserError
 
 Document = list[list[str]]
 """Paragraphs, each a list of sentences."""
 
 
-def usable(data: DataConfig) -> str:
+def usable(data: CorpusConfig) -> str:
     """What a paragraph must be to be kept, as a message says it."""
-    fewest = data.fewest_sentences
+    fewest = data.min_sentences
     return f"with {fewest} sentences or more" if fewest > 1 else "with a sentence"
 
 
-def ways_out(data: DataConfig) -> str:
+def ways_out(data: CorpusConfig) -> str:
     """What else helps where no paragraph has the sentences that are asked for."""
-    if data.fewest_sentences == 1:
+    if data.min_sentences == 1:
         return ""
     return (
-        " (data.fewest_sentences); pairs=segment takes paragraphs of one sentence too, "
+        " (data.min_sentences); pairs=segment takes paragraphs of one sentence too, "
         "pairs=none pre-trains without pairs"
     )
 
 
 def some(
-    split: str, documents: Iterable[Document], data: DataConfig, origin: str
+    split: str, documents: Iterable[Document], data: CorpusConfig, origin: str
 ) -> Iterator[tuple[str, Document]]:
     """The documents of a split that is given, of which there must be one."""
     document = None
@@ -43,33 +43,40 @@ def some(
 
 
 def hold_out(
-    documents: Iterator[Document], data: DataConfig, origin: str, given: Iterable[str] = ()
+    documents: Iterator[Document],
+    data: CorpusConfig,
+    min_documents: int,
+    origin: str,
+    given: Iterable[str] = (),
 ) -> Iterator[tuple[str, Document]]:
     """Gives whole documents, evenly spread over the corpus, to the splits that are not given.
 
     A document's split follows from its number, the shares, and, in a corpus so small that a share
     of it is less than a split needs, from the number of all documents.
     """
-    wished = {"test": data.test_share, "validation": data.validation_share}
+    wished = {"test": data.test_fraction, "validation": data.validation_fraction}
     shares = {name: share for name, share in wished.items() if share > 0 and name not in given}
-    fewest = data.pairs.fewest_documents
-    needed = fewest * (1 + len(shares))
-    enough = [ceil(fewest / share) for share in shares.values()]
+    needed = min_documents * (1 + len(shares))
+    enough = [ceil(min_documents / share) for share in shares.values()]
     ahead = list(islice(documents, max(needed, *enough))) if shares else []
     if shares and len(ahead) < needed:
         raise UserError(
             f"{origin} has {len(ahead)} documents that have a paragraph {usable(data)}, and "
-            f"{needed} are needed, {fewest} for each split"
-            + (", as a random second sentence comes from another document" if fewest > 1 else "")
+            f"{needed} are needed, {min_documents} for each split"
+            + (
+                ", as a random second sentence comes from another document"
+                if min_documents > 1
+                else ""
+            )
             + "; separate documents by blank lines, give more files, or hold out nothing: "
-            + " ".join(f"data.{name}_share=0" for name in shares)
+            + " ".join(f"data.{name}_fraction=0" for name in shares)
         )
     if not shares:
         yield from some("train", documents, data, origin)
         return
     passed: Counter[str] = Counter()
     for document in chain(ahead, documents):
-        yield _split_of_next(passed, shares, fewest / len(ahead)), document
+        yield _split_of_next(passed, shares, min_documents / len(ahead)), document
 
 
 def _split_of_next(passed: Counter[str], shares: dict[str, float], at_least: float) -> str:

@@ -14,7 +14,7 @@ from tokenizers import (
 from tokenizers.trainers import WordLevelTrainer, WordPieceTrainer
 
 from bert_lightning.batch import SPECIAL_TOKENS, UNK
-from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig, TokenizerKind
+from bert_lightning.config import CorpusConfig, CorpusSource, Format, TokenizerConfig, TokenizerKind
 from bert_lightning.corpus.readers.text_files import find_text_files, raw_documents
 from bert_lightning.corpus.tokenizer import add_template
 from bert_lightning.errors import UserError
@@ -126,7 +126,9 @@ def train_on_files(paths: Sequence[str], config: TokenizerConfig, text_format: F
     Raises:
         UserError: where there is no such file, or no text in it.
     """
-    sources = [DataConfig(source=Source.text, path=path, format=text_format) for path in paths]
+    sources = [
+        CorpusConfig(source=CorpusSource.text, path=path, format=text_format) for path in paths
+    ]
     files = [(file, source) for source in sources for file in find_text_files(source)]
     paragraphs = (
         paragraph

@@ -12,7 +12,7 @@ _CHUNK = 1 << 24
 """Tokens that are counted at a time."""
 
 
-class Floors(NamedTuple):
+class Baselines(NamedTuple):
     """Losses in nats and accuracies of predictors that see no context; None without pairs."""
 
     mlm_loss: float
@@ -25,13 +25,13 @@ class Floors(NamedTuple):
     """The more frequent label predicted everywhere."""
 
 
-def floors(train: Split, held_out: EvaluationBatches, vocab_size: int) -> Floors:
+def baselines(train: Split, held_out: EvaluationBatches, vocab_size: int) -> Baselines:
     """Scores those predictors on the held-out pairs and masks; every word counts once more."""
     counts = count_tokens(train, vocab_size)
     batches = [held_out[i] for i in range(len(held_out))]
     labels = np.concatenate([batch.masked_labels.numpy() for batch in batches])
-    pairs = pair_floors(np.concatenate([batch.nsp_labels.numpy() for batch in batches]))
-    return Floors(
+    pairs = pair_baselines(np.concatenate([batch.nsp_labels.numpy() for batch in batches]))
+    return Baselines(
         mlm_loss=float(unigram_nll(counts)[labels].mean()),
         mlm_accuracy=float((labels == counts.argmax()).mean()),
         nsp_loss=None if pairs is None else pairs[0],
@@ -58,7 +58,7 @@ def unigram_nll(counts: np.ndarray) -> np.ndarray:
     return np.log(counts.sum() + len(counts)) - np.log(counts + 1)
 
 
-def pair_floors(labels: np.ndarray) -> tuple[float, float] | None:
+def pair_baselines(labels: np.ndarray) -> tuple[float, float] | None:
     """Loss and accuracy of predicting every pair by the labels' shares; None without pairs."""
     labelled = labels[labels != IGNORE_INDEX]
     if not len(labelled):

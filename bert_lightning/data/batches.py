@@ -18,12 +18,12 @@ from bert_lightning.batch import (
     PretrainBatch,
     lay_end_to_end,
 )
-from bert_lightning.config import DataConfig, MaskingConfig
+from bert_lightning.config import BatchConfig, MaskingConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.masking import (
-    mask_probability_at,
     mask_tokens,
+    mlm_probability_at,
     number_of_predictions,
 )
 from bert_lightning.data.pairs import Pairs, pair_sampler
@@ -36,7 +36,7 @@ _EVALUATION_SEED = 2**32
 
 
 @dataclass(frozen=True)
-class Share:
+class StepPartition:
     """The part of each optimiser step that one device works on."""
 
     rank: int
@@ -52,10 +52,10 @@ class Share:
 class ExampleBuilder:
     """Makes batches of named examples of one split."""
 
-    def __init__(self, split: Split, tokenizer: Tokenizer, data: DataConfig, seed: int) -> None:
+    def __init__(self, split: Split, tokenizer: Tokenizer, config: BatchConfig, seed: int) -> None:
         self.split = split
-        self.sampler = pair_sampler(split, data.pairs, data.max_length)
-        self.data = data
+        self.sampler = pair_sampler(split, config.pairs, config.max_length)
+        self.config = config
         self.seed = seed
         self.cls_id = special_id(tokenizer, CLS)
         self.sep_id = special_id(tokenizer, SEP)
@@ -73,7 +73,7 @@ class ExampleBuilder:
 
     def predictions(self, pairs: Pairs, progress: float) -> np.ndarray:
         """How many tokens of each example are predicted, `(pairs,)`, at this part of the run."""
-        probability = mask_probability_at(self.data.masking, progress)
+        probability = mlm_probability_at(self.config.masking, progress)
         return number_of_predictions(pairs.lengths, pairs.special, probability)
 
     def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> tuple[int, int]:
@@ -105,7 +105,7 @@ class ExampleBuilder:
             lengths,
             self.predictions(pairs, progress),
             with_key(np.repeat(names, lengths), place),
-            self.data.masking,
+            self.config.masking,
             self.mask_id,
             self.ordinary_ids,
             word_starts,
@@ -147,17 +147,22 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
 
     The examples come in a new random order each epoch; a step that crosses the end of an epoch
     goes on with the next one, so every sentence pair is seen once an epoch and none is dropped.
-    Each phase (`data.phases`) has epochs of its own.
+    Each phase (`batch.phases`) has epochs of its own.
     """
 
     def __init__(
-        self, corpus: PreparedCorpus, data: DataConfig, seed: int, share: Share, steps: int
+        self,
+        corpus: PreparedCorpus,
+        config: BatchConfig,
+        seed: int,
+        share: StepPartition,
+        steps: int,
     ) -> None:
-        self.phases = phases_of(data, steps)
+        self.phases = phases_of(config, steps)
         train, tokenizer = corpus.splits["train"], corpus.tokenizer
         builders = {
             length: ExampleBuilder(train, tokenizer, options, seed)
-            for length, options in by_length(data).items()
+            for length, options in by_length(config).items()
         }
         self.examples = [builders[phase.max_length] for phase in self.phases]
         self.share = share
@@ -220,14 +225,14 @@ class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
         self,
         corpus: PreparedCorpus,
         split: str,
-        data: DataConfig,
+        config: BatchConfig,
         batch_size: int,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        data = replace(data, masking=MaskingConfig())
+        config = replace(config, masking=MaskingConfig())
         self.examples = ExampleBuilder(
-            corpus.splits[split], corpus.tokenizer, data, _EVALUATION_SEED
+            corpus.splits[split], corpus.tokenizer, config, _EVALUATION_SEED
         )
         everything = np.arange(len(self.examples))
         epoch = np.zeros_like(everything)

@@ -24,14 +24,14 @@ class LabelStatistics:
     pairs_read: int
     majority: float
     """Accuracy of the more frequent label."""
-    shallow_accuracy: float
+    length_only_accuracy: float
     """Accuracy of a logistic regression on the two lengths, fitted to training pairs."""
 
     @property
     def leak(self) -> bool:
         """Whether the lengths tell more than chance (three standard errors) and `LEAK` allow."""
         error = np.sqrt(self.majority * (1 - self.majority) / self.pairs_read)
-        return bool(self.shallow_accuracy - self.majority > max(LEAK, 3 * error))
+        return bool(self.length_only_accuracy - self.majority > max(LEAK, 3 * error))
 
 
 def describe_labels(
@@ -50,7 +50,7 @@ def describe_labels(
     return LabelStatistics(
         pairs_read=len(held_labels),
         majority=max(share, 1 - share),
-        shallow_accuracy=logistic_accuracy(features, labels, held_features, held_labels),
+        length_only_accuracy=logistic_accuracy(features, labels, held_features, held_labels),
     )
 
 

@@ -40,13 +40,13 @@ class _Units(NamedTuple):
     """`(units,)` the unit that decides what stands in its place; a span's is the span's first."""
 
 
-def mask_probability_at(config: MaskingConfig, progress: float) -> float:
+def mlm_probability_at(config: MaskingConfig, progress: float) -> float:
     """The share of predicted tokens when `progress` (0 to 1) of the run's steps are done."""
-    end = config.mask_probability_end
+    end = config.mlm_probability_end
     if end is None:
-        return config.mask_probability
+        return config.mlm_probability
     done = min(max(progress, 0.0), 1.0)
-    return (1 - done) * config.mask_probability + done * end
+    return (1 - done) * config.mlm_probability + done * end
 
 
 def number_of_predictions(
@@ -113,11 +113,11 @@ def mask_tokens(
     words = random_bits(keys[positions], Stream.random_word)
     labels = token_ids[positions]
     replacement = np.where(
-        decision < config.mask_share,
+        decision < config.mask_replace_prob,
         mask_id,
         ordinary_ids[integers_below(words, len(ordinary_ids))],
     )
-    kept = decision >= config.mask_share + config.random_share
+    kept = decision >= config.mask_replace_prob + config.random_replace_prob
     masked = token_ids.copy()
     masked[positions] = np.where(kept, labels, replacement)
     return Masked(masked, positions, labels)

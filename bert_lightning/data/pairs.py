@@ -146,7 +146,7 @@ class SegmentPairs:
     def __init__(self, split: Split, config: PairsConfig, max_length: int) -> None:
         self.split = split
         self.task = config.task
-        self.short_probability = config.short_probability
+        self.short_seq_prob = config.short_seq_prob
         self.budget = max_length - SPECIAL_TOKENS_IN_A_PAIR
         self.starts, self.ends = _parts(split, self.budget)
         tokens = split.sentence_starts[self.ends] - split.sentence_starts[self.starts]
@@ -184,7 +184,7 @@ class SegmentPairs:
         return Pairs(first, first_length, second, second_length, labels)
 
     def _target_length(self, index: np.ndarray, *keys: Keys) -> np.ndarray:
-        short = uniform(random_bits(*keys, Stream.short, index)) < self.short_probability
+        short = uniform(random_bits(*keys, Stream.short, index)) < self.short_seq_prob
         length = 2 + integers_below(random_bits(*keys, Stream.short_length, index), self.budget - 1)
         return np.where(short, length, self.budget)
 

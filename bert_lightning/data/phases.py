@@ -1,4 +1,4 @@
-"""Which options hold in which steps: a run divided into phases, by `data.phases`.
+"""Which options hold in which steps: a run divided into phases, by `batch.phases`.
 
 A run without phases is a run in one. Within a phase the options are plain ones, with the length and
 the batch size of that phase, and everything that makes batches of options works as it always does.
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
-from bert_lightning.config import DataConfig, PhaseConfig
+from bert_lightning.config import BatchConfig, PhaseConfig
 from bert_lightning.errors import UserError
 
 EPOCHS_A_PHASE = 2**32
@@ -37,55 +37,55 @@ class Phase:
         return self.steps * self.global_batch_size
 
 
-def entries(data: DataConfig) -> list[PhaseConfig]:
+def entries(config: BatchConfig) -> list[PhaseConfig]:
     """The phases as they are asked for."""
-    return data.phases or [PhaseConfig(share=1.0)]
+    return config.phases or [PhaseConfig(fraction=1.0)]
 
 
-def phase_options(data: DataConfig) -> list[DataConfig]:
+def phase_options(config: BatchConfig) -> list[BatchConfig]:
     """The options within each phase, which have no phases themselves."""
     return [
         replace(
-            data,
+            config,
             phases=None,
-            max_length=entry.max_length or data.max_length,
-            global_batch_size=entry.global_batch_size or data.global_batch_size,
+            max_length=entry.max_length or config.max_length,
+            global_batch_size=entry.global_batch_size or config.global_batch_size,
         )
-        for entry in entries(data)
+        for entry in entries(config)
     ]
 
 
-def phases_of(data: DataConfig, steps: int) -> list[Phase]:
+def phases_of(config: BatchConfig, steps: int) -> list[Phase]:
     """The phases of a run of so many steps; each ends where the shares up to it, rounded, do.
 
     Raises:
         UserError: a phase would have no step.
     """
-    shares = [entry.share for entry in entries(data)]
-    bounds = [0, *(round(share * steps) for share in accumulate(shares[:-1])), steps]
+    fractions = [entry.fraction for entry in entries(config)]
+    bounds = [0, *(round(fraction * steps) for fraction in accumulate(fractions[:-1])), steps]
     for number, (start, end) in enumerate(pairwise(bounds)):
         if start >= end:
             raise UserError(
-                f"data.phases[{number}].share={shares[number]:g} of {steps:,} steps is no step: "
-                "raise trainer.max_steps or the share, or leave the phase out"
+                f"batch.phases[{number}].fraction={fractions[number]:g} of {steps:,} steps is no step: "
+                "raise trainer.max_steps or the fraction, or omit the phase"
             )
     return [
         Phase(options.max_length, options.global_batch_size, start, end)
-        for options, (start, end) in zip(phase_options(data), pairwise(bounds), strict=True)
+        for options, (start, end) in zip(phase_options(config), pairwise(bounds), strict=True)
     ]
 
 
-def heaviest(data: DataConfig) -> DataConfig:
+def heaviest(config: BatchConfig) -> BatchConfig:
     """The options of the phase with the most tokens a step; of equals, the longest examples."""
     return max(
-        phase_options(data),
+        phase_options(config),
         key=lambda options: (options.global_batch_size * options.max_length, options.max_length),
     )
 
 
-def by_length(data: DataConfig) -> dict[int, DataConfig]:
+def by_length(config: BatchConfig) -> dict[int, BatchConfig]:
     """The options of a phase for each length that occurs: phases of one length share examples."""
-    return {options.max_length: options for options in phase_options(data)}
+    return {options.max_length: options for options in phase_options(config)}
 
 
 def passes(pairs: int, phases: Sequence[Phase], epoch_sizes: Sequence[int]) -> float:

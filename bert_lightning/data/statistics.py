@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bert_lightning.batch import UNK, PretrainBatch
-from bert_lightning.config import DataConfig
+from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
-from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
+from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
 from bert_lightning.data.length_baseline import LabelStatistics, describe_labels
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import phase_options
@@ -37,16 +37,16 @@ class SplitStatistics:
     tokens: int
     types: int
     """Distinct tokens that occur, `[UNK]` not counted."""
-    unknown_share: float
+    unknown_fraction: float
     """Of the tokens."""
     unigram_entropy: float
     """Of the tokens' own frequencies, in nats."""
     mean_length: float
     median_length: float
     longest: int
-    duplicate_share: float
+    duplicate_fraction: float
     """Sentences whose ids all stand in another one before; unknown words are all alike."""
-    in_training_share: float | None
+    in_training_fraction: float | None
     """Sentences that stand in the training split as well; None for that split itself."""
     sentences_read: int
 
@@ -58,7 +58,7 @@ class ExampleStatistics:
     examples_read: int
     max_length: int
     mean_length: float
-    full_share: float
+    full_fraction: float
     """Examples of `max_length` tokens: cut, but for those that just fit."""
     histogram: list[int]
     """Examples of 1 to `bar_width` tokens, then as many lengths more with each entry."""
@@ -67,7 +67,7 @@ class ExampleStatistics:
     """Share that would be padding if every example were padded to `max_length`."""
     saved_of_longest: float
     """The same, if each global batch were padded to its longest example."""
-    predicted_share: float
+    predicted_fraction: float
     """Tokens that are predicted."""
 
 
@@ -77,21 +77,21 @@ class DataStatistics:
 
     splits: dict[str, SplitStatistics]
     examples: ExampleStatistics
-    """Of `data.max_length`, as held-out ones are."""
+    """Of `batch.max_length`, as held-out ones are."""
     phases: list[ExampleStatistics]
     """Of the length of each phase; empty where the run is not divided."""
     labels: LabelStatistics | None
     """None where there is no validation split, or the pairs have no labels."""
 
 
-def statistics(corpus: PreparedCorpus, data: DataConfig, seed: int) -> DataStatistics:
+def statistics(corpus: PreparedCorpus, config: BatchConfig, seed: int) -> DataStatistics:
     """Counts a corpus and the examples that a run with this seed begins with."""
     train = corpus.splits["train"]
     known = sentence_hashes(*read_sentences(train))
-    batches = training_sample(corpus, data, seed)
+    batches = training_sample(corpus, config, seed)
     labels = None
     if "validation" in corpus.splits:
-        held_out = EvaluationBatches(corpus, "validation", data, data.global_batch_size)
+        held_out = EvaluationBatches(corpus, "validation", config, config.global_batch_size)
         step = -(-len(held_out.examples) // MOST_EXAMPLES)
         labels = describe_labels(batches, [held_out[i] for i in range(0, len(held_out), step)])
     return DataStatistics(
@@ -99,10 +99,10 @@ def statistics(corpus: PreparedCorpus, data: DataConfig, seed: int) -> DataStati
             name: describe_split(split, corpus.tokenizer, None if split is train else known)
             for name, split in corpus.splits.items()
         },
-        examples=describe_examples(batches, data.max_length),
+        examples=describe_examples(batches, config.max_length),
         phases=[
             describe_examples(training_sample(corpus, options, seed), options.max_length)
-            for options in (phase_options(data) if data.phases else [])
+            for options in (phase_options(config) if config.phases else [])
         ],
         labels=labels,
     )
@@ -112,28 +112,28 @@ def lines(found: DataStatistics) -> list[str]:
     """The statistics in short, for the log of a run."""
     train, examples, labels = found.splits["train"], found.examples, found.labels
     repeated = "".join(
-        f", {split.in_training_share:.1%} of {name}'s stand in training too"
+        f", {split.in_training_fraction:.1%} of {name}'s stand in training too"
         for name, split in found.splits.items()
-        if split.in_training_share is not None
+        if split.in_training_fraction is not None
     )
     told = ""
     if labels:
         told = (
             f"; pair labels: majority {labels.majority:.1%}, "
-            f"by lengths alone {labels.shallow_accuracy:.1%}{' (they LEAK)' * labels.leak}"
+            f"by lengths alone {labels.length_only_accuracy:.1%}{' (they LEAK)' * labels.leak}"
         )
     phases = [
         f"examples of phase {number}: {phase.mean_length:.0f} tokens of at most "
-        f"{phase.max_length}, {phase.full_share:.1%} full; padding saved "
+        f"{phase.max_length}, {phase.full_fraction:.1%} full; padding saved "
         f"{phase.saved_of_max_length:.0%}"
         for number, phase in enumerate(found.phases, 1)
     ]
     return [
         f"text: {train.documents:,} documents, {train.sentences:,} sentences, {train.tokens:,} "
-        f"tokens, {train.unknown_share:.1%} unknown; sentences: {train.duplicate_share:.1%} "
+        f"tokens, {train.unknown_fraction:.1%} unknown; sentences: {train.duplicate_fraction:.1%} "
         f"duplicates{repeated}",
         f"examples: {examples.mean_length:.0f} tokens of at most {examples.max_length}, "
-        f"{examples.full_share:.1%} full; padding saved {examples.saved_of_max_length:.0%}{told}",
+        f"{examples.full_fraction:.1%} full; padding saved {examples.saved_of_max_length:.0%}{told}",
         *phases,
     ]
 
@@ -172,25 +172,25 @@ def describe_split(
         pairs=split.pairs,
         tokens=len(split.token_ids),
         types=int((counts > 0).sum() - (unknown > 0)),
-        unknown_share=float(unknown / counts.sum()),
+        unknown_fraction=float(unknown / counts.sum()),
         unigram_entropy=float(-(shares * np.log(shares)).sum()),
         mean_length=float(lengths.mean()),
         median_length=float(np.median(lengths)),
         longest=int(lengths.max()),
-        duplicate_share=1 - len(np.unique(hashes)) / len(hashes),
-        in_training_share=None if training is None else float(np.isin(hashes, training).mean()),
+        duplicate_fraction=1 - len(np.unique(hashes)) / len(hashes),
+        in_training_fraction=None if training is None else float(np.isin(hashes, training).mean()),
         sentences_read=len(lengths),
     )
 
 
-def training_sample(corpus: PreparedCorpus, data: DataConfig, seed: int) -> list[PretrainBatch]:
+def training_sample(corpus: PreparedCorpus, config: BatchConfig, seed: int) -> list[PretrainBatch]:
     """The global batches that a run in one phase begins with, at most one epoch of them."""
-    examples = len(pair_sampler(corpus.splits["train"], data.pairs, data.max_length))
-    size = min(data.global_batch_size, examples)
+    examples = len(pair_sampler(corpus.splits["train"], config.pairs, config.max_length))
+    size = min(config.global_batch_size, examples)
     steps = max(1, min(examples, MOST_EXAMPLES) // size)
-    share = Share(rank=0, world_size=1, accumulation=1)
-    data = replace(data, phases=None, global_batch_size=size)
-    batches = TrainingBatches(corpus, data, seed, share, steps)
+    share = StepPartition(rank=0, world_size=1, accumulation=1)
+    config = replace(config, phases=None, global_batch_size=size)
+    batches = TrainingBatches(corpus, config, seed, share, steps)
     return [batches[i] for i in range(steps)]
 
 
@@ -203,12 +203,12 @@ def describe_examples(batches: Sequence[PretrainBatch], max_length: int) -> Exam
         examples_read=len(lengths),
         max_length=max_length,
         mean_length=float(lengths.mean()),
-        full_share=float((lengths == max_length).mean()),
+        full_fraction=float((lengths == max_length).mean()),
         histogram=np.bincount((lengths - 1) // width, minlength=-(-max_length // width)).tolist(),
         bar_width=width,
         saved_of_max_length=float(1 - lengths.mean() / max_length),
         saved_of_longest=float(1 - lengths.sum() / to_longest),
-        predicted_share=float(sum(len(b.masked_labels) for b in batches) / lengths.sum()),
+        predicted_fraction=float(sum(len(b.masked_labels) for b in batches) / lengths.sum()),
     )
 
 

@@ -109,7 +109,10 @@ def _diverged(record: RunRecord) -> Check | None:
 
 
 def _plateau(record: RunRecord) -> Check | None:
-    curve, floor = record.curves.get("val/mlm_loss"), record.number("validation_floors", "mlm_loss")
+    curve, floor = (
+        record.curves.get("val/mlm_loss"),
+        record.number("validation_baselines", "mlm_loss"),
+    )
     if not curve or floor is None:
         return None
     step, best = min(curve, key=lambda point: point[1])
@@ -117,7 +120,7 @@ def _plateau(record: RunRecord) -> Check | None:
     tries = [
         "another optim.lr, 3 times as high or as low, with optim.warmup_steps",
         "arch=modern, whose norms stand before the layers",
-        "more steps for the same text: a smaller data.global_batch_size",
+        "more steps for the same text: a smaller batch.global_batch_size",
     ]
     epochs = record.number("epochs")
     if fall is None or fall > STILL_FALLING or (epochs is not None and epochs < 1):
@@ -152,7 +155,7 @@ def _pair_head(record: RunRecord) -> Check | None:
     if accuracy is None or labels is None:
         return None
     error = STANDARD_ERRORS * math.sqrt(labels.majority * (1 - labels.majority) / labels.pairs_read)
-    chance, by_lengths = labels.majority + error, labels.shallow_accuracy + error
+    chance, by_lengths = labels.majority + error, labels.length_only_accuracy + error
     finding = None
     if accuracy <= chance:
         finding = "the next-sentence head is at chance"
@@ -162,7 +165,7 @@ def _pair_head(record: RunRecord) -> Check | None:
         "pair head",
         f"validation accuracy {accuracy:.3f}",
         f"{max(chance, by_lengths):.3f}: the majority {labels.majority:.3f} or the lengths "
-        f"{labels.shallow_accuracy:.3f}, and {STANDARD_ERRORS} standard errors",
+        f"{labels.length_only_accuracy:.3f}, and {STANDARD_ERRORS} standard errors",
         finding,
         (
             "more steps, if the words are still being learned",
@@ -172,14 +175,14 @@ def _pair_head(record: RunRecord) -> Check | None:
         {
             "accuracy": accuracy,
             "majority": labels.majority,
-            "by_lengths": labels.shallow_accuracy,
+            "by_lengths": labels.length_only_accuracy,
             "allowed": error,
         },
     )
 
 
 def _labels(record: RunRecord) -> LabelStatistics | None:
-    names = ("pairs_read", "majority", "shallow_accuracy")
+    names = ("pairs_read", "majority", "length_only_accuracy")
     values = [record.number("data", "labels", name) for name in names]
     pairs, majority, shallow = values
     if pairs is None or majority is None or shallow is None:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from bert_lightning.config import DataConfig
+from bert_lightning.config import BatchConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.baselines import count_tokens, pair_floors
+from bert_lightning.data.baselines import count_tokens, pair_baselines
 from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.data.length_baseline import describe_labels
 from bert_lightning.data.statistics import MOST_EXAMPLES, training_sample
@@ -18,7 +18,7 @@ from bert_lightning.errors import UserError
 from bert_lightning.evaluation.scores import HeldOutSums, Questions, answer, questions
 from bert_lightning.evaluation.token_stats import CLASSES, Vocabulary, describe
 from bert_lightning.inference.loaded import PretrainedBert
-from bert_lightning.pretrained.sources import Source, build
+from bert_lightning.pretrained.sources import PretrainedSource, build
 from bert_lightning.terminal import tracked
 
 MICRO_BATCH = 64
@@ -36,13 +36,13 @@ class MaskedScores:
     masked: int
     share: float
     loss: float
-    loss_floor: float
+    loss_baseline: float
     """Each predicted by its frequency in the training split."""
     accuracy: float
-    accuracy_floor: float
+    accuracy_baseline: float
     """The training split's most frequent entry predicted everywhere."""
     accuracy_at_5: float
-    accuracy_at_5_floor: float
+    accuracy_at_5_baseline: float
     """Its five most frequent entries predicted everywhere."""
 
 
@@ -59,13 +59,13 @@ class MaskedResult:
     """The same of `middle`; what is rarer is `rare`, and `[UNK]` is `unknown`."""
     perplexity: float
     """exp(loss): only of models with the same vocabulary."""
-    perplexity_floor: float
+    perplexity_baseline: float
     bits_per_character: float | None
     """Bits that all masked tokens cost, over the characters of their texts; `[UNK]` costs, and has
     no characters. None where all are unknown."""
-    bits_per_character_floor: float | None
+    bits_per_character_baseline: float | None
     characters: int
-    piece_share: float
+    piece_fraction: float
     """Masked tokens that go on within a word, whose other pieces the model may see."""
 
 
@@ -75,12 +75,12 @@ class PairResult:
 
     pairs: int
     loss: float
-    loss_floor: float
+    loss_baseline: float
     """Every pair predicted by the share of the labels."""
     accuracy: float
-    accuracy_floor: float
+    accuracy_baseline: float
     """The more frequent label predicted everywhere."""
-    accuracy_by_lengths: float
+    length_only_accuracy: float
     """A logistic regression on the two lengths, fitted to training pairs."""
 
 
@@ -117,7 +117,9 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(source: Source, corpus: PreparedCorpus, data: DataConfig, split: str) -> Evaluation:
+def evaluate(
+    source: PretrainedSource, corpus: PreparedCorpus, config: BatchConfig, split: str
+) -> Evaluation:
     """Asks a model the questions of a split, in fp32, on a GPU where there is one.
 
     Raises:
@@ -127,11 +129,11 @@ def evaluate(source: Source, corpus: PreparedCorpus, data: DataConfig, split: st
     if split not in corpus.splits:
         raise UserError(
             f"{corpus.origin} has no {split} split, only {', '.join(corpus.splits)}; "
-            f"data.{split}_share=0.1 holds one out of text that comes without"
+            f"data.{split}_fraction=0.1 holds one out of text that comes without"
         )
     bert = PretrainedBert(build(source), source.tokenizer, source.missing_heads)
     bert.require("mlm_head")
-    held_out = EvaluationBatches(corpus, split, data, data.micro_batch_size or MICRO_BATCH)
+    held_out = EvaluationBatches(corpus, split, config, config.micro_batch_size or MICRO_BATCH)
     asked = questions(held_out[i] for i in range(len(held_out)))
     counts = count_tokens(corpus.splits["train"], source.vocab_size)
     vocabulary = describe(corpus.tokenizer, counts)
@@ -152,10 +154,10 @@ def evaluate(source: Source, corpus: PreparedCorpus, data: DataConfig, split: st
         split=split,
         examples=asked.examples,
         tokens=asked.tokens,
-        max_length=data.max_length,
-        pairs=to_plain(asdict(data.pairs)),
+        max_length=config.max_length,
+        pairs=to_plain(asdict(config.pairs)),
         mlm=masked_result(sums, asked, vocabulary),
-        nsp=pair_result(sums, asked, corpus, data, split) if heads else None,
+        nsp=pair_result(sums, asked, corpus, config, split) if heads else None,
     )
 
 
@@ -194,11 +196,11 @@ def masked_result(sums: HeldOutSums, asked: Questions, vocabulary: Vocabulary) -
         common_from=vocabulary.limits[0],
         middle_from=vocabulary.limits[1],
         perplexity=math.exp(everything.loss),
-        perplexity_floor=math.exp(everything.loss_floor),
+        perplexity_baseline=math.exp(everything.loss_baseline),
         bits_per_character=bits and everything.loss * bits,
-        bits_per_character_floor=bits and everything.loss_floor * bits,
+        bits_per_character_baseline=bits and everything.loss_baseline * bits,
         characters=characters,
-        piece_share=float(vocabulary.is_piece[asked.labels].mean()),
+        piece_fraction=float(vocabulary.is_piece[asked.labels].mean()),
     )
 
 
@@ -206,25 +208,25 @@ def pair_result(
     sums: HeldOutSums,
     asked: Questions,
     corpus: PreparedCorpus,
-    data: DataConfig,
+    config: BatchConfig,
     split: str,
 ) -> PairResult | None:
     """The scores of pair labels, and their floors; None where there are no labels."""
-    floors = pair_floors(asked.pair_labels)
-    if floors is None:
+    baselines = pair_baselines(asked.pair_labels)
+    if baselines is None:
         return None
-    data = replace(data, global_batch_size=_READ_TOGETHER)  # nothing depends on a run's
-    held_out = EvaluationBatches(corpus, split, data, _READ_TOGETHER)
+    config = replace(config, global_batch_size=_READ_TOGETHER)  # nothing depends on a run's
+    held_out = EvaluationBatches(corpus, split, config, _READ_TOGETHER)
     step = -(-asked.examples // MOST_EXAMPLES)
     sample = [held_out[i] for i in range(0, len(held_out), step)]
-    told = describe_labels(training_sample(corpus, data, seed=0), sample)
+    told = describe_labels(training_sample(corpus, config, seed=0), sample)
     assert told is not None
     pairs = int(sums.labelled)
     return PairResult(
         pairs=pairs,
         loss=float(sums.nsp_nll) / pairs,
-        loss_floor=floors[0],
+        loss_baseline=baselines[0],
         accuracy=float(sums.nsp_correct) / pairs,
-        accuracy_floor=floors[1],
-        accuracy_by_lengths=told.shallow_accuracy,
+        accuracy_baseline=baselines[1],
+        length_only_accuracy=told.length_only_accuracy,
     )

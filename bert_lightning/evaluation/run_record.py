@@ -29,7 +29,7 @@ class RunRecord:
     """The first step at which a value was none, if any."""
 
     def number(self, *names: str) -> float | None:
-        """A number of the summary, such as `number("validation_floors", "mlm_loss")`."""
+        """A number of the summary, such as `number("validation_baselines", "mlm_loss")`."""
         value: Any = self.summary
         for name in names:
             value = value.get(name) if isinstance(value, dict) else None

@@ -7,7 +7,7 @@ from typing import Any
 
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.hf_names import has_counterpart
-from bert_lightning.pretrained.sources import Source
+from bert_lightning.pretrained.sources import PretrainedSource
 
 _SCORES = {
     "mlm_loss": "masked words, loss (nats)",
@@ -41,7 +41,7 @@ bert.is_next("the crane is new", "it was built last year")
 """
 
 
-def model_card(name: str, source: Source, model: BertForPreTraining) -> str:
+def model_card(name: str, source: PretrainedSource, model: BertForPreTraining) -> str:
     """The README.md of an exported model, in Markdown.
 
     Args:
@@ -55,7 +55,7 @@ def model_card(name: str, source: Source, model: BertForPreTraining) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _head(name: str, source: Source, model: BertForPreTraining) -> str:
+def _head(name: str, source: PretrainedSource, model: BertForPreTraining) -> str:
     counterpart = has_counterpart(model.config)
     kind = "BERT" if counterpart else "A BERT of a newer architecture"
     config = model.config
@@ -83,7 +83,7 @@ def _use(name: str, model: BertForPreTraining) -> str:
     return "## Use\n\n" + first.format(name=name) + _WITH_BERT_LIGHTNING.format(name=name)
 
 
-def _training(source: Source) -> str:
+def _training(source: PretrainedSource) -> str:
     about = source.about
     origin = str(about.get("corpus_origin"))
     reason = about.get("fallback_reason")
@@ -110,14 +110,14 @@ def _public(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _scores(source: Source) -> str:
+def _scores(source: PretrainedSource) -> str:
     """Validation scores beside the floors of a model without context; from the run's folder."""
     summary = _summary(source)
     if "validation" not in summary:
         return ""
-    scores, floors = summary["validation"], summary.get("validation_floors", {})
+    scores, baselines = summary["validation"], summary.get("validation_baselines", {})
     rows = [
-        f"| {title} | {scores[name]:.3f} | {_shown(floors.get(name))} |"
+        f"| {title} | {scores[name]:.3f} | {_shown(baselines.get(name))} |"
         for name, title in _SCORES.items()
         if name in scores
     ]
@@ -132,7 +132,7 @@ without context, by the frequencies of words and labels alone:
 """
 
 
-def _summary(source: Source) -> Mapping[str, Any]:
+def _summary(source: PretrainedSource) -> Mapping[str, Any]:
     checkpoints = Path(source.name).parent
     if checkpoints.name != "checkpoints":
         return {}

@@ -223,7 +223,7 @@ class BertForPreTraining(nn.Module):
         self.nsp_head = nn.Linear(config.hidden_size, 2)
         self.apply(self._initialize)
         position = self.encoder.embeddings.position
-        if config.sinusoidal_start and position is not None:
+        if config.sinusoidal_init and position is not None:
             scale = 2 * config.initializer_range * 2**0.5  # the mean square of a sine is 1/2
             position.weight.data.copy_(scale * sinusoids(*position.weight.shape))
 

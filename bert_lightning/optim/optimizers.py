@@ -46,7 +46,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -
         momentum=config.momentum,
         weight_decay=config.weight_decay,
     )
-    return Together([muon, rest])
+    return CombinedOptimizer([muon, rest])
 
 
 def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
@@ -54,7 +54,7 @@ def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim == 2 and name.startswith(("encoder.blocks.", "pooler.", "mlm_head.dense"))
 
 
-def moments(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:
+def state_numbers(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:
     """How many numbers the optimiser keeps for each one of a parameter: its moving averages.
 
     Muon keeps the momentum, the others Adam's two moments.
@@ -63,7 +63,7 @@ def moments(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:
     return 1 if by_muon else 2
 
 
-class Together(Optimizer):
+class CombinedOptimizer(Optimizer):
     """Several optimisers that each update parameters of their own, as one."""
 
     def __init__(self, optimizers: list[Optimizer]) -> None:

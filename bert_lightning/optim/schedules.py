@@ -40,7 +40,7 @@ def schedule(
             case ScheduleName.cosine:
                 return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
             case ScheduleName.wsd:
-                decay = max(1, round(config.decay_share * steps))
+                decay = max(1, round(config.decay_fraction * steps))
                 return min(1.0, max(0.0, (steps - step) / decay))
 
     return share

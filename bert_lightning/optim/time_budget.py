@@ -16,7 +16,7 @@ class Budget:
     """
 
     seconds: float
-    decay_share: float
+    decay_fraction: float
     end: int | None = None
     """The run's last step, once it is known."""
     decay: int | None = None
@@ -24,7 +24,7 @@ class Budget:
 
     def settle(self, step: int, elapsed: float) -> None:
         """Sets the end if it is time to, after `step` steps that took `elapsed` seconds."""
-        if self.end is None and step and elapsed >= self.seconds * (1 - self.decay_share):
+        if self.end is None and step and elapsed >= self.seconds * (1 - self.decay_fraction):
             self.decay = max(1, round((self.seconds - elapsed) / (elapsed / step)))
             self.end = step + self.decay
 
@@ -33,7 +33,7 @@ class Budget:
         if self.end is None or self.decay is None:
             return None
         share = self.decay / self.end
-        return f"optim.budget=null trainer.max_steps={self.end} optim.decay_share={share}"
+        return f"optim.time_budget=null trainer.max_steps={self.end} optim.decay_fraction={share}"
 
     def share(self, step: int) -> float:
         """The share of the peak rate that a step runs at."""

@@ -14,18 +14,18 @@ from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.hf_names import DECODER, DECODER_BIAS, WORDS, named
-from bert_lightning.pretrained.sources import Source, load_into, open_source
+from bert_lightning.pretrained.sources import PretrainedSource, load_into, open_source
 
 _FREE = {
     *("vocab_size", "hidden_dropout_prob", "attention_probs_dropout_prob"),
-    *("initializer_range", "sinusoidal_start"),
+    *("initializer_range", "sinusoidal_init"),
     *("activation_checkpointing", "compile"),
 }
 """Options of the model that weights of any value go with."""
 _log = logging.getLogger(__name__)
 
 
-def open_initial(config: TrainConfig) -> Source | None:
+def open_initial(config: TrainConfig) -> PretrainedSource | None:
     """Reads what `init_from` names, and makes sure that it is the model of the config.
 
     Raises:
@@ -40,7 +40,7 @@ def open_initial(config: TrainConfig) -> Source | None:
     return source
 
 
-def start_from(model: BertForPreTraining, source: Source, tokenizer: Tokenizer) -> None:
+def start_from(model: BertForPreTraining, source: PretrainedSource, tokenizer: Tokenizer) -> None:
     """Overwrites a new model's weights with those of the source.
 
     The row of a token that the source did not have is the mean of the rows of its pieces there;
@@ -104,7 +104,7 @@ def _typed(value: object) -> str:
     return str(plain).lower() if isinstance(plain, bool) else str(plain)
 
 
-def _check_tokenizer(config: TrainConfig, source: Source) -> None:
+def _check_tokenizer(config: TrainConfig, source: PretrainedSource) -> None:
     assert config.tokenizer.path is not None
     given, own = (
         hashlib.sha256(tokenizer.to_str().encode()).hexdigest()[:12]

@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class PretrainedSource:
     """A model as it was found, not yet built."""
 
     name: str
@@ -61,7 +61,7 @@ class Source:
     """What a checkpoint says of its run; empty for other sources."""
 
 
-def open_source(path: str | PathLike[str]) -> Source:
+def open_source(path: str | PathLike[str]) -> PretrainedSource:
     """Reads a model from this machine, or, where no such path exists, from the hub.
 
     In a run folder the checkpoint with the lowest validation loss goes before the last one; in a
@@ -95,7 +95,7 @@ def open_source(path: str | PathLike[str]) -> Source:
         ) from unavailable
 
 
-def build(source: Source) -> BertForPreTraining:
+def build(source: PretrainedSource) -> BertForPreTraining:
     """Makes the model, ready for use; missing heads have random weights."""
     try:
         with torch.random.fork_rng(devices=[]):  # initial weights, to be overwritten
@@ -118,7 +118,7 @@ def load_into(
     model.load_state_dict({**kept, **state})
 
 
-def _newest_good(path: Path) -> Source:
+def _newest_good(path: Path) -> PretrainedSource:
     candidates = find_checkpoints(path)
     for candidate in candidates[:-1]:
         try:
@@ -128,7 +128,7 @@ def _newest_good(path: Path) -> Source:
     return _read_checkpoint(candidates[-1])
 
 
-def _read_checkpoint(path: Path) -> Source:
+def _read_checkpoint(path: Path) -> PretrainedSource:
     checkpoint = read_checkpoint(path)
     described = dict(checkpoint["bert_lightning"])
     try:
@@ -141,7 +141,7 @@ def _read_checkpoint(path: Path) -> Source:
         raise _unfit(str(path), error) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return Source(
+    return PretrainedSource(
         name=str(path),
         config=config,
         vocab_size=vocab_size,
@@ -155,7 +155,7 @@ def _read_checkpoint(path: Path) -> Source:
     )
 
 
-def _read_folder(folder: Path, name: str) -> Source:
+def _read_folder(folder: Path, name: str) -> PretrainedSource:
     values = read_config(folder)
     try:
         config, vocab_size = from_config(values)
@@ -169,7 +169,7 @@ def _read_folder(folder: Path, name: str) -> Source:
         raise UserError(f"{name} cannot be loaded: {error}") from error
     if translated.left_out:
         _log.warning("%s: left out %s", name, ", ".join(translated.left_out))
-    return Source(
+    return PretrainedSource(
         name=name,
         config=config,
         vocab_size=vocab_size,

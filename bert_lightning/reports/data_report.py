@@ -18,7 +18,7 @@ from bert_lightning.batch import (
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.tokenizer import Tokenizer
-from bert_lightning.data.baselines import Floors, floors
+from bert_lightning.data.baselines import Baselines, baselines
 from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.data.length_baseline import LabelStatistics
 from bert_lightning.data.phases import phase_options
@@ -39,13 +39,13 @@ _ROWS = {
     "pairs": "sentence pairs",
     "tokens": "tokens",
     "types": "distinct tokens",
-    "unknown_share": "unknown tokens",
+    "unknown_fraction": "unknown tokens",
     "unigram_entropy": "unigram entropy (nats)",
     "mean_length": "tokens of a sentence: mean",
     "median_length": "                      median",
     "longest": "                      most",
-    "duplicate_share": "duplicate sentences",
-    "in_training_share": "sentences also in training",
+    "duplicate_fraction": "duplicate sentences",
+    "in_training_fraction": "sentences also in training",
 }
 """What the fields of a split's statistics are called here."""
 _MASKED, _REPLACED, _KEPT, _SECOND = "bold red", "bold magenta", "bold cyan", "blue"
@@ -63,23 +63,25 @@ def show_data(config: TrainConfig, examples: int) -> None:
         UserError: where the text cannot be had, or cannot be made into sentence pairs.
     """
     console = Console(highlight=False, markup=False)
-    data, source = config.data, open_initial(config)
-    corpus = prepare(data, config.tokenizer, source.tokenizer if source else None)
-    found = statistics(corpus, data, config.drawn_seed)
+    batch, source = config.batch, open_initial(config)
+    corpus = prepare(
+        config.data, config.tokenizer, batch.pairs, source.tokenizer if source else None
+    )
+    found = statistics(corpus, batch, config.drawn_seed)
     vocab_size = corpus.tokenizer.get_vocab_size()
     console.print(f"{corpus.name}: {corpus.origin}")
     console.print(f"{vocab_size:,} words in the vocabulary\n")
     order = [name for name in ("train", "validation", "test") if name in found.splits]
     _show_splits(console, {name: found.splits[name] for name in order})
-    phases = phase_options(data)
+    phases = phase_options(batch)
     described = found.phases or [found.examples]
     for number, (lengths, options) in enumerate(zip(described, phases, strict=True), 1):
         where = f" in phase {number}" if found.phases else ""
         _show_lengths(console, lengths, options.global_batch_size, where)
     if "validation" in corpus.splits:
-        held_out = EvaluationBatches(corpus, "validation", data, data.global_batch_size)
-        floor = floors(corpus.splits["train"], held_out, vocab_size)
-        _show_floors(console, floor, found.labels)
+        held_out = EvaluationBatches(corpus, "validation", batch, batch.global_batch_size)
+        floor = baselines(corpus.splits["train"], held_out, vocab_size)
+        _show_baselines(console, floor, found.labels)
     first = training_sample(corpus, phases[0], config.drawn_seed)[0]
     _show_examples(console, first, corpus.tokenizer, examples)
 
@@ -109,8 +111,8 @@ def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int, w
         bar = "█" * round(_BAR * count / max(found.histogram)) or "▏" * (count > 0)
         console.print(f"{first:5} – {last:<4}{count / found.examples_read:6.1%} {bar}")
     console.print(
-        f"mean {found.mean_length:.1f}; {found.full_share:.1%} have all {found.max_length}; "
-        f"{found.predicted_share:.1%} of the tokens are predicted"
+        f"mean {found.mean_length:.1f}; {found.full_fraction:.1%} have all {found.max_length}; "
+        f"{found.predicted_fraction:.1%} of the tokens are predicted"
     )
     console.print(
         f"padding saved: {found.saved_of_max_length:.1%} against {found.max_length} for all, "
@@ -118,7 +120,7 @@ def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int, w
     )
 
 
-def _show_floors(console: Console, floor: Floors, labels: LabelStatistics | None) -> None:
+def _show_baselines(console: Console, floor: Baselines, labels: LabelStatistics | None) -> None:
     """What a loss or an accuracy on the validation split has to beat."""
     rows = [
         ("masked words, by their frequency", f"{floor.mlm_loss:.3f}", f"{floor.mlm_accuracy:.3f}"),
@@ -128,9 +130,9 @@ def _show_floors(console: Console, floor: Floors, labels: LabelStatistics | None
             ("pair labels, by their shares", f"{floor.nsp_loss:.3f}", f"{floor.nsp_accuracy:.3f}")
         )
     if labels:
-        rows.append(("pair labels, by the two lengths", "", f"{labels.shallow_accuracy:.3f}"))
+        rows.append(("pair labels, by the two lengths", "", f"{labels.length_only_accuracy:.3f}"))
     console.print()
-    console.print(figures(["Floors on validation", "loss (nats)", "accuracy"], rows))
+    console.print(figures(["Baselines on validation", "loss (nats)", "accuracy"], rows))
     if labels and labels.leak:
         console.print(
             "The pair labels LEAK: the two lengths tell them without a word read.", style=_MASKED

@@ -55,9 +55,9 @@ def _masked_tokens(found: MaskedResult) -> Table:
             [
                 label,
                 f"{row.share:.1%}",
-                *(f"{value:.3f}" for value in (row.loss, row.loss_floor)),
-                *(f"{value:.1%}" for value in (row.accuracy, row.accuracy_floor)),
-                *(f"{value:.1%}" for value in (row.accuracy_at_5, row.accuracy_at_5_floor)),
+                *(f"{value:.3f}" for value in (row.loss, row.loss_baseline)),
+                *(f"{value:.1%}" for value in (row.accuracy, row.accuracy_baseline)),
+                *(f"{value:.1%}" for value in (row.accuracy_at_5, row.accuracy_at_5_baseline)),
             ]
             for label, row in rows.items()
         ],
@@ -65,20 +65,20 @@ def _masked_tokens(found: MaskedResult) -> Table:
 
 
 def _over_the_text(found: MaskedResult) -> Table:
-    rows = [["perplexity", f"{found.perplexity:,.1f}", f"{found.perplexity_floor:,.1f}", ""]]
+    rows = [["perplexity", f"{found.perplexity:,.1f}", f"{found.perplexity_baseline:,.1f}", ""]]
     if found.bits_per_character is not None:
         unknown = found.classes["unknown"].share if "unknown" in found.classes else 0.0
-        shares = f"{unknown:.1%} [UNK], {found.piece_share:.1%} go on within a word"
-        bits = (found.bits_per_character, found.bits_per_character_floor)
+        shares = f"{unknown:.1%} [UNK], {found.piece_fraction:.1%} go on within a word"
+        bits = (found.bits_per_character, found.bits_per_character_baseline)
         rows.append(["bits per character", *(f"{value:.3f}" for value in bits), shares])
     return figures(["all together", "", "floor", ""], rows)
 
 
 def _pairs(found: PairResult, task: str) -> Table:
     row = [
-        *(f"{task} of {found.pairs:,}", f"{found.loss:.3f}", f"{found.loss_floor:.3f}"),
-        *(f"{found.accuracy:.1%}", f"{found.accuracy_floor:.1%}"),
-        f"{found.accuracy_by_lengths:.1%}",
+        *(f"{task} of {found.pairs:,}", f"{found.loss:.3f}", f"{found.loss_baseline:.3f}"),
+        *(f"{found.accuracy:.1%}", f"{found.accuracy_baseline:.1%}"),
+        f"{found.length_only_accuracy:.1%}",
     ]
     return figures(["pairs", "nats", "floor", "right", "floor", "by lengths"], [row])
 

@@ -152,7 +152,7 @@ def _what_helps(made: Plan) -> list[str]:
     if made.memory.state > made.usable:
         said = "What does not depend on the batch is too much by itself, so no shorter length helps"
     elif made.largest_micro_batch:
-        return ["A smaller data.micro_batch_size helps; left away, it is chosen to fit."]
+        return ["A smaller batch.micro_batch_size helps; left away, it is chosen to fit."]
     else:
         said = "The activations of a single sequence are too much"
     shorter = [way for way in made.lengths if way.largest_micro_batch]

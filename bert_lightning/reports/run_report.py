@@ -27,7 +27,7 @@ _EXAMPLE_LENGTHS = range(8, 21)
 
 def report(result: FitResult) -> str:
     """Writes `loss.png` and `summary.json` into the run's folder and returns what to print."""
-    folder = Path(result.config.run_dir)
+    folder = result.config.folder
     plotted = "train/mlm_loss" in result.curves
     if plotted:
         plot_losses(result, folder / "loss.png")
@@ -42,7 +42,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
     config = to_plain(asdict(result.config))
     identity = {name: value for name, value in config.items() if name != "run_dir"}
     last = {name: values[-1][1] for name, values in result.curves.items()}
-    largest = heaviest(result.config.data)
+    largest = heaviest(result.config.batch)
     summary: dict[str, Any] = {
         "corpus": result.corpus.name,
         "corpus_origin": result.corpus.origin,
@@ -69,14 +69,14 @@ def summarize(result: FitResult) -> dict[str, Any]:
             scores = {name: last[f"{split}/{name}"] for name in known}
             summary[{"val": "validation"}.get(split, split)] = scores
     if "validation" in result.corpus.splits:
-        data = result.config.data
-        held_out = EvaluationBatches(result.corpus, "validation", data, data.global_batch_size)
+        batch = result.config.batch
+        held_out = EvaluationBatches(result.corpus, "validation", batch, batch.global_batch_size)
         asked = questions(held_out[i] for i in range(len(held_out)))
         summary["validation_questions_sha256"] = asked.sha256
     if result.statistics is not None:
         summary["data"] = asdict(result.statistics)
-    if result.floors is not None:
-        summary["validation_floors"] = result.floors._asdict()
+    if result.baselines is not None:
+        summary["validation_baselines"] = result.baselines._asdict()
     return summary
 
 
@@ -91,7 +91,7 @@ def plot_losses(result: FitResult, path: Path) -> None:
             if f"{split}/{name}" in result.curves:
                 steps, values = zip(*result.curves[f"{split}/{name}"], strict=True)
                 axes.plot(steps, values, style, label=label, linewidth=1.4, markersize=3.5)
-        floor = result.floors._asdict()[name] if result.floors is not None else None
+        floor = result.baselines._asdict()[name] if result.baselines is not None else None
         if floor is not None:
             axes.axhline(floor, color="gray", linestyle=":", label=f"without context: {floor:.2f}")
         axes.set(title=title, xlabel="optimiser step", ylabel="nats")
@@ -102,7 +102,7 @@ def plot_losses(result: FitResult, path: Path) -> None:
 
 
 def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[str]:
-    run = shown(result.config.run_dir)
+    run = shown(result.config.folder)
     lines = [
         "",
         f"run         {run}",
@@ -130,10 +130,13 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
 
 
 def _score_lines(split: str, summary: dict[str, Any]) -> list[str]:
-    scores, floors = summary[split], summary["validation_floors"] if split == "validation" else {}
+    scores, baselines = (
+        summary[split],
+        summary["validation_baselines"] if split == "validation" else {},
+    )
 
     def score(name: str) -> str:
-        floor = f" (without context {floors[name]:.3f})" if floors else ""
+        floor = f" (without context {baselines[name]:.3f})" if baselines else ""
         return f"{scores[name]:.3f}{floor}"
 
     return [

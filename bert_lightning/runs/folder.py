@@ -85,7 +85,7 @@ def shown(folder: str | Path) -> str:
 def write_config(config: TrainConfig) -> None:
     """Writes the config down for `resume=` and for people."""
     text = json.dumps(to_plain(asdict(config)), indent=2) + "\n"
-    write_whole(Path(config.run_dir) / CONFIG_FILE, text)
+    write_whole(config.folder / CONFIG_FILE, text)
 
 
 def read_config(run_dir: Path) -> TrainConfig:

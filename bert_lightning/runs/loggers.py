@@ -1,6 +1,7 @@
 """Loggers whose curves go on where a resumed run does."""
 
 import warnings
+from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
@@ -9,7 +10,7 @@ from bert_lightning.runs.processes import is_first_process
 from bert_lightning.runs.progress import Curves
 
 
-def tensorboard_logger(run_dir: str, done: int) -> TensorBoardLogger:
+def tensorboard_logger(run_dir: Path, done: int) -> TensorBoardLogger:
     """A TensorBoard logger; what was logged after step `done` is taken back, and logged again."""
     logger = TensorBoardLogger(
         run_dir, name="", version="", default_hp_metric=False, purge_step=done + 1
@@ -19,7 +20,7 @@ def tensorboard_logger(run_dir: str, done: int) -> TensorBoardLogger:
     return logger
 
 
-def csv_logger(run_dir: str, curves: Curves) -> CSVLogger:
+def csv_logger(run_dir: Path, curves: Curves) -> CSVLogger:
     """A CSV logger; the file begins with the run's curves so far, as Lightning's own deletes it."""
     logger = CSVLogger(run_dir, name="", version="")
     if not is_first_process():

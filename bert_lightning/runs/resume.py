@@ -10,7 +10,7 @@ from typing import Any
 
 from bert_lightning.config import ModelConfig, TrainConfig
 from bert_lightning.config.plain import from_plain, to_plain
-from bert_lightning.data.batches import Share
+from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.phases import phase_options
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.errors import RunEnded, UserError
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 AUTO = "auto"
 _FREE = {
     *("run_dir", "resume", "allow_changes", "debug", "test", "logger", "callbacks", "strategy"),
-    *("tokenizer", "data.path", "data.cache_dir", "data.num_workers", "data.fallback"),
+    *("tokenizer", "data.path", "data.cache_dir", "batch.num_workers", "data.fallback"),
     *("model.compile", "model.activation_checkpointing"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.max_time"),
     *("trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
@@ -41,7 +41,7 @@ _FIXED = {"optim.optimizer": "the optimiser's state is of another kind"}
 
 
 @dataclass(frozen=True, eq=False)
-class Earlier:
+class ResumePoint:
     """The checkpoint that a run goes on from."""
 
     path: Path
@@ -57,13 +57,13 @@ class Earlier:
         return progress
 
 
-def find_earlier(config: TrainConfig) -> Earlier | None:
+def find_earlier(config: TrainConfig) -> ResumePoint | None:
     """The newest good checkpoint of the run's folder, if the run is to go on from one.
 
     Raises:
         UserError: there is none to go on from, or there is one and nothing was said of resuming.
     """
-    folder = Path(config.run_dir)
+    folder = config.folder
     if config.resume is None:
         if found := checkpoints_by_step(folder):
             raise UserError(
@@ -81,7 +81,7 @@ def find_earlier(config: TrainConfig) -> Earlier | None:
     return earlier
 
 
-def newest_good(run_dir: Path, before: float = math.inf) -> Earlier | None:
+def newest_good(run_dir: Path, before: float = math.inf) -> ResumePoint | None:
     """The newest checkpoint of a run that is not damaged, before a step; None if there is none.
 
     Raises:
@@ -99,13 +99,7 @@ def newest_good(run_dir: Path, before: float = math.inf) -> Earlier | None:
         about = checkpoint["bert_lightning"]
         if "progress" not in about:
             raise UserError(f"{path} holds a model but not how far its run has come")
-        if "optimizer_states" not in checkpoint:
-            raise UserError(
-                f"{path} has no state of an optimiser, which strategy=deepspeed keeps in a form of "
-                f"its own: it cannot be gone on from; init_from={path} starts a new run from its "
-                "weights"
-            )
-        return Earlier(path, checkpoint["global_step"], about, tuple(damaged))
+        return ResumePoint(path, checkpoint["global_step"], about, tuple(damaged))
     if damaged:
         raise UserError(
             f"all {len(damaged)} checkpoints in {shown(run_dir)} are corrupt; hydra.run.dir=FOLDER "
@@ -115,7 +109,7 @@ def newest_good(run_dir: Path, before: float = math.inf) -> Earlier | None:
 
 
 def require_same_run(
-    earlier: Earlier, config: TrainConfig, corpus: PreparedCorpus, vocab_size: int
+    earlier: ResumePoint, config: TrainConfig, corpus: PreparedCorpus, vocab_size: int
 ) -> None:
     """Makes sure that what goes on is the run that the checkpoint belongs to.
 
@@ -131,7 +125,7 @@ def require_same_run(
         raise UserError(
             f"the tokenizer of {corpus.name} ({ours}) is another than that of {where} ({theirs}), "
             "whose weights go with its own: "
-            f"tokenizer.path={shown(config.run_dir)}/tokenizer.json allow_changes=true uses "
+            f"tokenizer.path={shown(config.folder)}/tokenizer.json allow_changes=true uses "
             "that one"
         )
     if vocab_size != earlier.about["vocab_size"]:
@@ -152,28 +146,28 @@ def require_same_run(
         _log.warning("changed at step %s: %s", earlier.step, change)
 
 
-def require_more(earlier: Earlier, config: TrainConfig, steps: int) -> None:
+def require_more(earlier: ResumePoint, config: TrainConfig, steps: int) -> None:
     """Makes sure that a run of `steps` steps is not complete.
 
     Raises:
         UserError: it is.
         RunEnded: it is, and `resume=auto` asked whether there is more to do.
     """
-    same_end = config.optim.budget is not None or earlier.progress["steps"] == steps
+    same_end = config.optim.time_budget is not None or earlier.progress["steps"] == steps
     finished = earlier.progress["finished"] and same_end
     if earlier.step < steps and not finished:
         return
-    message = f"{shown(config.run_dir)} is already complete at step {earlier.step}"
+    message = f"{shown(config.folder)} is already complete at step {earlier.step}"
     if config.resume != AUTO:
         raise UserError(
             f"{message}, and the run is to have {steps}: raise trainer.max_steps with "
             "allow_changes=true, or start another run"
         )
-    if (Path(config.run_dir) / "summary.json").is_file():
+    if (config.folder / "summary.json").is_file():
         raise RunEnded(message, 0)
 
 
-def _changes(earlier: Earlier, config: TrainConfig, corpus: PreparedCorpus) -> list[str]:
+def _changes(earlier: ResumePoint, config: TrainConfig, corpus: PreparedCorpus) -> list[str]:
     before = dict(_leaves(earlier.about["config"]))
     now = dict(_leaves(to_plain(asdict(config))))
     free = set(_FREE)
@@ -208,16 +202,16 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def same_share(earlier: Earlier, config: TrainConfig, share: Share) -> Share:
+def same_share(earlier: ResumePoint, config: TrainConfig, share: StepPartition) -> StepPartition:
     """The micro-batches of the checkpoint's run, where they were chosen for it and still can be.
 
     The automatic choice depends on what memory is free; another one would round differently.
     """
     accumulation = earlier.progress["accumulation"]
-    chosen = config.data.micro_batch_size is None and config.trainer.accumulate_grad_batches is None
+    chosen = config.batch.micro_batch_size is None and config.trainer.accumulate_grad_batches is None
     if not chosen or earlier.progress["world_size"] != share.world_size:
         return share
     unit = share.world_size * accumulation
-    if any(options.global_batch_size % unit for options in phase_options(config.data)):
+    if any(options.global_batch_size % unit for options in phase_options(config.batch)):
         return share
     return replace(share, accumulation=accumulation)

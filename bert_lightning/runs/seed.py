@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.runs.processes import launched_externally
-from bert_lightning.runs.resume import Earlier
+from bert_lightning.runs.resume import ResumePoint
 
 _DRAWN = "BERT_LIGHTNING_SEED"
 """Processes that Lightning starts inherit it."""
@@ -18,7 +18,7 @@ _SHARED = (
 """What all processes of one launch by torchrun or SLURM have in common, and other launches not."""
 
 
-def with_seed(config: TrainConfig, earlier: Earlier | None) -> TrainConfig:
+def with_seed(config: TrainConfig, earlier: ResumePoint | None) -> TrainConfig:
     """The config with a seed: for `seed=null` that of the earlier part of the run, or a new one."""
     if config.seed is not None:
         return config

@@ -1,12 +1,11 @@
 """Which devices a run has, and in which precision they compute."""
 
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 
-from bert_lightning.config import OptimizerName, StrategyName, TrainConfig
+from bert_lightning.config import StrategyName, TrainConfig
 from bert_lightning.errors import UserError, did_you_mean
 
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
@@ -23,11 +22,8 @@ _PRECISIONS = (
     "bf16",
     "64",
 )
-_DIVIDING = {
-    StrategyName.fsdp: ("auto", "32-true", "bf16-mixed", "bf16-true", "16-true", "32", "bf16"),
-    StrategyName.deepspeed: ("auto", "32-true", "bf16-mixed", "32", "bf16"),
-}
-"""The strategies that divide a model's state, all of them on CUDA, and the precisions they have."""
+_SHARDED_PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-true", "32", "bf16")
+"""The precisions of fsdp."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +76,6 @@ def find_devices(config: TrainConfig) -> Devices:
     if wanted == "cpu" and devices in ("auto", -1):
         devices = 1
     check_supported(config, wanted)
-    if config.strategy.name is StrategyName.deepspeed and not find_spec("deepspeed"):
-        raise UserError(
-            "strategy=deepspeed needs DeepSpeed, which is not installed: "
-            "pip install 'bert-lightning[deepspeed]'; strategy=fsdp needs nothing more"
-        )
     return Devices(wanted, devices, count, config.trainer.num_nodes)
 
 
@@ -123,39 +114,22 @@ def check_supported(config: TrainConfig, accelerator: str) -> None:
             f"trainer.precision={precision} needs a GPU, and this run is on the CPU; "
             "use trainer.precision=bf16-mixed"
         )
-    if config.strategy.name in _DIVIDING:
-        _check_dividing(config, accelerator)
+    if config.strategy.name is StrategyName.fsdp:
+        _check_sharding(config, accelerator)
 
 
-def _check_dividing(config: TrainConfig, accelerator: str) -> None:
-    name, precision = config.strategy.name, config.trainer.precision
+def _check_sharding(config: TrainConfig, accelerator: str) -> None:
+    precision = config.trainer.precision
     if accelerator not in ("gpu", "cuda"):
         raise UserError(
-            f"strategy={name.value} divides a model's state among CUDA GPUs, and this run is on "
-            f"{accelerator} with {torch.cuda.device_count()} GPUs found; strategy=ddp shares the "
+            "strategy=fsdp shards a model's state over CUDA GPUs, and this run is on "
+            f"{accelerator} with {torch.cuda.device_count()} GPUs found; strategy=ddp divides the "
             "work among CPU processes"
         )
-    if precision not in _DIVIDING[name]:
+    if precision not in _SHARDED_PRECISIONS:
         raise UserError(
-            f"trainer.precision={precision} does not go with strategy={name.value}, which has "
-            f"{', '.join(_DIVIDING[name])}; use trainer.precision=bf16-mixed, or strategy=ddp"
-        )
-    optimizer = config.optim.optimizer
-    if name is StrategyName.deepspeed and optimizer in (OptimizerName.lamb, OptimizerName.muon):
-        raise UserError(
-            f"optim.optimizer={optimizer.value} does not go with strategy=deepspeed, which lays "
-            "all matrices end to end and cuts them anywhere; use optim=adamw, or strategy=fsdp"
-        )
-    if name is StrategyName.deepspeed and config.optim.ema_decay is not None:
-        raise UserError(
-            f"optim.ema_decay={config.optim.ema_decay:g} does not go with strategy=deepspeed, "
-            "which is there for comparison and keeps none; use strategy=fsdp or strategy=ddp"
-        )
-    by_value = config.trainer.gradient_clip_algorithm == "value"
-    if name is StrategyName.deepspeed and by_value and config.trainer.gradient_clip_val:
-        raise UserError(
-            "trainer.gradient_clip_algorithm=value does not go with strategy=deepspeed, which "
-            "clips gradients by their norm alone; use norm, or strategy=fsdp"
+            f"trainer.precision={precision} does not work with strategy=fsdp, which has "
+            f"{', '.join(_SHARDED_PRECISIONS)}; use trainer.precision=bf16-mixed, or strategy=ddp"
         )
 
 

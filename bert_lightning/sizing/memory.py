@@ -32,14 +32,12 @@ from bert_lightning.config import (
 )
 from bert_lightning.model.attention import BUCKET_STEP
 from bert_lightning.model.objective import CHUNK
-from bert_lightning.optim.optimizers import moments
+from bert_lightning.optim.optimizers import state_numbers
 from bert_lightning.sizing.flops import count_parameters, without_memory
 
 USABLE = 0.9
 """The share of a GPU's memory that is planned with; the rest is for the CUDA context, libraries'
 workspaces and gaps between allocations."""
-ZERO_BUCKET = 200_000_000
-"""Gradients in one of DeepSpeed's two buffers, by Lightning's default."""
 UNKNOWN_VOCAB_SIZE = 30_522
 """Words, where neither the model's nor the tokenizer's options say how many: as in BERT."""
 
@@ -96,7 +94,7 @@ class Activations:
 
 
 def activations(
-    config: ModelConfig, length: int, mask_probability: float, precision: str, on_gpu: bool
+    config: ModelConfig, length: int, mlm_probability: float, precision: str, on_gpu: bool
 ) -> Activations:
     """Those of one sequence of this `length` in training."""
     h, layers = config.hidden_size, config.num_hidden_layers
@@ -126,7 +124,7 @@ def activations(
         attention_weights=length * kept * weights,
         feed_forward=length * kept * feed_forward,
         checkpoints=length * (layers - kept) * h * stream,
-        heads=length * last_norm + h * product * (4 * length * mask_probability + 3),
+        heads=length * last_norm + h * product * (4 * length * mlm_probability + 3),
         backward=length * (gradients + checkpointing * block),
     )
 
@@ -140,12 +138,11 @@ class Memory:
     optimizer: float
     """Its moments: two of each number, or one where Muon updates it."""
     copies: float
-    """Weights in the type of the products; with fsdp, the parts that are gathered for use; with
-    deepspeed also the share of the weights that the optimiser works on."""
+    """Weights in the type of the products; with fsdp, the parts that are gathered for use."""
     average: float
     """Of the weights; 0 where none is kept."""
     communication: float
-    """The buckets in which ddp and deepspeed add gradients up."""
+    """The buckets in which ddp sums gradients."""
     head: float
     """While the MLM head is at work: the vocabulary's gradients, and chunks of logits."""
     sequence: Activations
@@ -175,14 +172,13 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
 
     With fsdp (Zhao et al., 2023, https://arxiv.org/abs/2304.11277) a device has its part of
     weights, gradients and moments, and gathers in whole: all that is outside the blocks, and of
-    the blocks the one at work and the next, each with its gradients. With deepspeed, at ZeRO's
-    stage 2, it has all weights, and its part of the rest.
+    the blocks the one at work and the next, each with its gradients.
     """
     model, precision = config.model, config.trainer.precision
     empty = without_memory(model, vocab_size)
     counted = count_parameters(empty)
     kept = sum(
-        moments(config.optim, *named) * named[1].numel() for named in empty.named_parameters()
+        state_numbers(config.optim, *named) * named[1].numel() for named in empty.named_parameters()
     )
     parameter, _, product = widths(precision)
     in_blocks = counted.attention + counted.feed_forward
@@ -194,13 +190,9 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
         outside = counted.total - in_blocks
         copies = 2 * parameter * outside + 4 * product * in_blocks / model.num_hidden_layers
         communication = 0.0
-    elif config.strategy.name is StrategyName.deepspeed:
-        gradients /= world_size
-        copies += gradients
-        communication = 2 * parameter * ZERO_BUCKET
     vocabulary = vocab_size * model.hidden_size
     probability = max(
-        config.data.masking.mask_probability, config.data.masking.mask_probability_end or 0
+        config.batch.masking.mlm_probability, config.batch.masking.mlm_probability_end or 0
     )
     return Memory(
         weights=weights,
@@ -211,7 +203,7 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
         communication=communication,
         head=2 * vocabulary * (parameter + product * (product != parameter))
         + 2 * CHUNK * vocab_size * product,
-        sequence=activations(model, config.data.max_length, probability, precision, on_gpu),
+        sequence=activations(model, config.batch.max_length, probability, precision, on_gpu),
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from bert_lightning.config import DataConfig, TrainConfig
-from bert_lightning.data.batches import Share
+from bert_lightning.config import BatchConfig, TrainConfig
+from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.phases import entries, heaviest, phase_options
 from bert_lightning.errors import UserError
 from bert_lightning.sizing.devices import Devices
@@ -19,7 +19,7 @@ _SHARE_OF_HOST = 0.5
 
 def divide_global_batch(
     config: TrainConfig, devices: Devices, available: float | None = None
-) -> Share:
+) -> StepPartition:
     """In how many micro-batches each device sees its part of a step, the same in every phase.
 
     The rank is 0: the process learns its own only when the group exists. `available` is the memory
@@ -28,16 +28,16 @@ def divide_global_batch(
     Raises:
         UserError: where the sizes do not multiply to the global batch size of every phase.
     """
-    data, world = config.data, devices.world_size
-    micro, accumulation = data.micro_batch_size, config.trainer.accumulate_grad_batches
-    phases, names = phase_options(data), _size_names(data)
+    batch, world = config.batch, devices.world_size
+    micro, accumulation = batch.micro_batch_size, config.trainer.accumulate_grad_batches
+    phases, names = phase_options(batch), _size_names(batch)
     shared = {f"{world} device{'s' if world > 1 else ''}": world}
     batches: dict[str, int] = {}
     if accumulation is not None:
         batches[f"trainer.accumulate_grad_batches={accumulation}"] = accumulation
     if micro is not None:
-        most = phases.index(heaviest(data))
-        parts = {**shared, f"data.micro_batch_size={micro}": micro, **batches}
+        most = phases.index(heaviest(batch))
+        parts = {**shared, f"batch.micro_batch_size={micro}": micro, **batches}
         total = phases[most].global_batch_size
         _require_product(names[most], total, parts, exactly=accumulation is not None)
         accumulation = total // (world * micro)
@@ -47,16 +47,16 @@ def divide_global_batch(
     if accumulation is None:
         room = _available(devices) if available is None else available
         accumulation = _fewest_micro_batches(config, devices, room)
-    return Share(0, world, accumulation)
+    return StepPartition(0, world, accumulation)
 
 
-def _size_names(data: DataConfig) -> list[str]:
+def _size_names(batch: BatchConfig) -> list[str]:
     """The option that says the batch size of each phase."""
     return [
-        "data.global_batch_size"
+        "batch.global_batch_size"
         if entry.global_batch_size is None
-        else f"data.phases[{number}].global_batch_size"
-        for number, entry in enumerate(entries(data))
+        else f"batch.phases[{number}].global_batch_size"
+        for number, entry in enumerate(entries(batch))
     ]
 
 
@@ -76,8 +76,8 @@ def _fewest_micro_batches(config: TrainConfig, devices: Devices, available: floa
     """With which each phase fits into the available bytes; where none do, the most there can be."""
     world, vocab_size = devices.world_size, known_vocab_size(config)
     sizes, fitting = [], []
-    for options in phase_options(config.data):
-        needs = memory(replace(config, data=options), vocab_size, world, devices.on_gpu)
+    for options in phase_options(config.batch):
+        needs = memory(replace(config, batch=options), vocab_size, world, devices.on_gpu)
         fitting.append(needs.largest_micro_batch(available))
         sizes.append(options.global_batch_size // world)
     most = math.gcd(*sizes)

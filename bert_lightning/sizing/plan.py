@@ -8,8 +8,8 @@ from functools import reduce
 import numpy as np
 
 from bert_lightning.config import ModelConfig, TrainConfig
-from bert_lightning.data.batches import Share
-from bert_lightning.data.masking import mask_probability_at
+from bert_lightning.data.batches import StepPartition
+from bert_lightning.data.masking import mlm_probability_at
 from bert_lightning.data.phases import Phase, entries, phase_options, phases_of
 from bert_lightning.errors import UserError
 from bert_lightning.sizing.devices import (
@@ -90,7 +90,7 @@ class Plan:
     memory: Memory
     """In that phase."""
     device_memory: float
-    share: Share
+    share: StepPartition
     """How the global batch is divided: as asked for, or so that it fits, if it can."""
     steps: int
     tokens: float
@@ -149,8 +149,8 @@ def plan(config: TrainConfig, options: PlanOptions) -> Plan:
     usable = USABLE * device_memory
     share = divide_global_batch(config, devices, usable)
     steps = _steps(config, options)
-    phases = phases_of(config.data, steps)
-    alone = [replace(config, data=within) for within in phase_options(config.data)]
+    phases = phases_of(config.batch, steps)
+    alone = [replace(config, batch=within) for within in phase_options(config.batch)]
     needs = [memory(one, vocab_size, devices.world_size, devices.on_gpu) for one in alone]
     peaks = [
         need.needed(share.micro_batch_size(phase.global_batch_size))
@@ -190,9 +190,10 @@ def plan(config: TrainConfig, options: PlanOptions) -> Plan:
 
 def _steps(config: TrainConfig, options: PlanOptions) -> int:
     if options.tokens is not None:
-        phases = zip(entries(config.data), phase_options(config.data), strict=True)
+        phases = zip(entries(config.batch), phase_options(config.batch), strict=True)
         a_step = sum(
-            entry.share * within.global_batch_size * within.max_length for entry, within in phases
+            entry.fraction * within.global_batch_size * within.max_length
+            for entry, within in phases
         )
         return math.ceil(options.tokens / (a_step * options.fill))
     if config.trainer.max_steps == -1:
@@ -214,7 +215,7 @@ def _add_up(
     for phase in phases:
         length = phase.max_length * fill
         middle = (phase.start + phase.end) / 2 / phases[-1].end
-        masked = length * mask_probability_at(config.data.masking, middle)
+        masked = length * mlm_probability_at(config.batch.masking, middle)
         one = flops(config.model, vocab_size, np.array([length]), masked)
         parts.append(one.times(phase.pairs))
     return reduce(Flops.plus, parts)

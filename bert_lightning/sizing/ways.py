@@ -34,12 +34,12 @@ def planned_devices(config: TrainConfig) -> Devices:
 
 def at_other_lengths(config: TrainConfig) -> dict[str, TrainConfig]:
     """A quarter, half and twice the length, as far as there are positions, by their overrides."""
-    asked, most = config.data.max_length, config.model.max_position_embeddings
+    asked, most = config.batch.max_length, config.model.max_position_embeddings
     lengths = [n for n in (asked // 4, asked // 2, asked, 2 * asked) if 16 <= n <= most]
-    one_phase = "" if config.data.phases is None else " data.phases=null"
+    one_phase = "" if config.batch.phases is None else " batch.phases=null"
     return {
-        f"data.max_length={length}{one_phase}": replace(
-            config, data=replace(config.data, max_length=length, phases=None)
+        f"batch.max_length={length}{one_phase}": replace(
+            config, batch=replace(config.batch, max_length=length, phases=None)
         )
         for length in lengths
     }

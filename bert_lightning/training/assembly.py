@@ -10,16 +10,16 @@ from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import rows_needed
 from bert_lightning.data.baselines import unigram_log_probs
-from bert_lightning.data.batches import Share
+from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
 from bert_lightning.errors import UserError
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.pretrained.initial_weights import open_initial, start_from
-from bert_lightning.pretrained.sources import Source
+from bert_lightning.pretrained.sources import PretrainedSource
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
-from bert_lightning.runs.resume import Earlier, require_same_run, same_share
+from bert_lightning.runs.resume import ResumePoint, require_same_run, same_share
 from bert_lightning.sizing.devices import (
     Devices,
     find_devices,
@@ -37,7 +37,7 @@ class Assembly:
     config: TrainConfig
     """With the precision that is used."""
     devices: Devices
-    share: Share
+    share: StepPartition
     corpus: PreparedCorpus
     vocab_size: int
     """Rows of the embedding."""
@@ -48,7 +48,7 @@ class Assembly:
     """Examples of an epoch that are too long, in each phase."""
 
 
-def assemble(config: TrainConfig, earlier: Earlier | None) -> Assembly:
+def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
     """Puts the parts together; with `earlier`, those of the run that it is a checkpoint of.
 
     Raises:
@@ -62,16 +62,18 @@ def assemble(config: TrainConfig, earlier: Earlier | None) -> Assembly:
     if earlier is not None:
         share = same_share(earlier, config, share)
     source = open_initial(config)
-    corpus = prepare(config.data, config.tokenizer, source.tokenizer if source else None)
+    corpus = prepare(
+        config.data, config.tokenizer, config.batch.pairs, source.tokenizer if source else None
+    )
     vocab_size = _vocab_size(config, corpus, source)
     samplers = {
         length: pair_sampler(corpus.splits["train"], options.pairs, length)
-        for length, options in by_length(config.data).items()
+        for length, options in by_length(config.batch).items()
     }
-    of_phases = [samplers[options.max_length] for options in phase_options(config.data)]
+    of_phases = [samplers[options.max_length] for options in phase_options(config.batch)]
     epoch_sizes = [len(sampler) for sampler in of_phases]
     steps = _steps(config, epoch_sizes[0])
-    phases = phases_of(config.data, steps)
+    phases = phases_of(config.batch, steps)
     if earlier is not None:
         require_same_run(earlier, config, corpus, vocab_size)
     description = describe_run(config, corpus, vocab_size)
@@ -85,22 +87,26 @@ def assemble(config: TrainConfig, earlier: Earlier | None) -> Assembly:
         corpus=corpus,
         vocab_size=vocab_size,
         module=module,
-        data=PretrainingData(corpus, config.data, config.drawn_seed, share, steps),
+        data=PretrainingData(corpus, config.batch, config.drawn_seed, share, steps),
         phases=phases,
         overlong=[sampler.overlong for sampler in of_phases],
     )
 
 
-def _initialize(module: PretrainingModule, source: Source | None, corpus: PreparedCorpus) -> None:
+def _initialize(
+    module: PretrainingModule, source: PretrainedSource | None, corpus: PreparedCorpus
+) -> None:
     if source is not None:
         start_from(module.model, source, corpus.tokenizer)
-    elif module.config.objective.unigram_start:
+    elif module.config.objective.unigram_bias_init:
         bias = module.model.mlm_head.decoder.bias
         frequencies = unigram_log_probs(corpus.splits["train"], len(bias))
         bias.data.copy_(torch.from_numpy(frequencies))
 
 
-def _vocab_size(config: TrainConfig, corpus: PreparedCorpus, source: Source | None) -> int:
+def _vocab_size(
+    config: TrainConfig, corpus: PreparedCorpus, source: PretrainedSource | None
+) -> int:
     words, wanted = rows_needed(corpus.tokenizer), config.model.vocab_size
     if wanted is not None and wanted < words:
         raise UserError(
@@ -112,12 +118,12 @@ def _vocab_size(config: TrainConfig, corpus: PreparedCorpus, source: Source | No
 
 def _steps(config: TrainConfig, epoch_size: int) -> int:
     """Optimiser steps of the run: the first limit of `max_steps` and `max_epochs`, or unknown."""
-    if config.optim.budget is not None:
+    if config.optim.time_budget is not None:
         return UNKNOWN_STEPS
     limits = [config.trainer.max_steps] if config.trainer.max_steps != -1 else []
     if config.trainer.max_epochs is not None:
         examples = config.trainer.max_epochs * epoch_size
-        limits.append(math.ceil(examples / config.data.global_batch_size))
+        limits.append(math.ceil(examples / config.batch.global_batch_size))
     if config.optim.warmup_steps > min(limits):
         raise UserError(
             f"optim.warmup_steps={config.optim.warmup_steps} is longer than the run of "

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bert_lightning.data.baselines import Floors
+from bert_lightning.data.baselines import Baselines
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.training.module import PretrainingModule
 
@@ -35,9 +35,9 @@ class ValidateAtTheEnd(Callback):
 class LossProgress(ProgressBar):
     """A bar with both losses on a terminal, plain lines elsewhere."""
 
-    def __init__(self, floors: Floors | None) -> None:
+    def __init__(self, baselines: Baselines | None) -> None:
         super().__init__()
-        self.floors = floors
+        self.baselines = baselines
         self.console = Console()
         self.bar: Progress | None = None
         self.enabled = True
@@ -90,16 +90,16 @@ class LossProgress(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, PretrainingModule)
-        if not self.enabled or self.floors is None or trainer.sanity_checking:
+        if not self.enabled or self.baselines is None or trainer.sanity_checking:
             return
         self._show_step(trainer.global_step, pl_module)
         last = {name: values[-1][1] for name, values in pl_module.curves.items()}
         scores = [
             f"{objective.upper()} {last[f'val/{objective}_loss']:.3f} (floor {floor:.3f}), "
-            f"accuracy {last[f'val/{objective}_accuracy']:.3f} ({accuracy_floor:.3f})"
-            for objective, floor, accuracy_floor in (
-                ("mlm", self.floors.mlm_loss, self.floors.mlm_accuracy),
-                ("nsp", self.floors.nsp_loss, self.floors.nsp_accuracy),
+            f"accuracy {last[f'val/{objective}_accuracy']:.3f} ({accuracy_baseline:.3f})"
+            for objective, floor, accuracy_baseline in (
+                ("mlm", self.baselines.mlm_loss, self.baselines.mlm_accuracy),
+                ("nsp", self.baselines.nsp_loss, self.baselines.nsp_accuracy),
             )
             if floor is not None
         ]

@@ -9,11 +9,11 @@ import lightning as L  # noqa: N812
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bert_lightning.batch import PretrainBatch
-from bert_lightning.config import DataConfig
+from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import rows_needed
 from bert_lightning.data.baselines import count_tokens
-from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
+from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
 from bert_lightning.data.phases import heaviest
 from bert_lightning.evaluation.token_stats import Vocabulary, describe
 
@@ -30,7 +30,12 @@ class PretrainingData(L.LightningDataModule):
     """
 
     def __init__(
-        self, corpus: PreparedCorpus, config: DataConfig, seed: int, share: Share, steps: int
+        self,
+        corpus: PreparedCorpus,
+        config: BatchConfig,
+        seed: int,
+        share: StepPartition,
+        steps: int,
     ) -> None:
         super().__init__()
         self.corpus = corpus
@@ -44,7 +49,7 @@ class PretrainingData(L.LightningDataModule):
         share = replace(self.share, rank=self.trainer.global_rank)
         batches = TrainingBatches(self.corpus, self.config, self.seed, share, self.steps)
         done = self.trainer.global_step * share.accumulation
-        return self._loader(batches, From(done, len(batches)))
+        return self._loader(batches, ResumableSampler(done, len(batches)))
 
     def val_dataloader(self) -> DataLoader[PretrainBatch] | list[DataLoader[PretrainBatch]]:
         return self._held_out("validation")
@@ -76,7 +81,7 @@ class PretrainingData(L.LightningDataModule):
         )
 
     def _loader(
-        self, batches: Dataset[PretrainBatch], sampler: "From | None" = None
+        self, batches: Dataset[PretrainBatch], sampler: "ResumableSampler | None" = None
     ) -> DataLoader[PretrainBatch]:
         workers = self.config.num_workers
         return DataLoader(
@@ -91,7 +96,7 @@ class PretrainingData(L.LightningDataModule):
         )
 
 
-class From(Sampler[int]):
+class ResumableSampler(Sampler[int]):
     """The indices that are left of a run: nothing before them is made again.
 
     Its length is that of the whole run, as Lightning adds to it what it knows to be done.

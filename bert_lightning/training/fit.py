@@ -3,7 +3,6 @@
 import json
 import logging
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import lightning as L  # noqa: N812
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -11,8 +10,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from bert_lightning.config import Overlong, TrainConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.baselines import Floors, floors
-from bert_lightning.data.batches import EvaluationBatches, Share
+from bert_lightning.data.baselines import Baselines, baselines
+from bert_lightning.data.batches import EvaluationBatches, StepPartition
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
@@ -23,7 +22,7 @@ from bert_lightning.runs.processes import (
     ending_with_the_first,
     is_first_process,
 )
-from bert_lightning.runs.resume import Earlier, find_earlier, require_more
+from bert_lightning.runs.resume import ResumePoint, find_earlier, require_more
 from bert_lightning.runs.seed import with_seed
 from bert_lightning.training.assembly import Assembly, assemble
 from bert_lightning.training.saving import require_room
@@ -56,7 +55,7 @@ class FitResult:
     config: TrainConfig
     corpus: PreparedCorpus
     model: BertForPreTraining
-    floors: Floors | None
+    baselines: Baselines | None
     """Of the validation split; None where there is none."""
     statistics: DataStatistics | None
     """Of the corpus and the examples; None where this process does not speak for the run."""
@@ -70,7 +69,7 @@ class FitResult:
     tokens: int
     seconds: float
     """Of training, validation excluded."""
-    share: Share
+    share: StepPartition
     accelerator: str
     is_main: bool
     """Whether this process speaks for the run."""
@@ -84,7 +83,7 @@ def fit(config: TrainConfig) -> FitResult:
             not finite or a checkpoint cannot be written, with the earlier checkpoints untouched.
         RunEnded: a signal stopped it, another process died, or it was complete already.
     """
-    run_dir = Path(config.run_dir)
+    run_dir = config.folder
     if not is_first_process():
         logging.getLogger("bert_lightning").setLevel(
             logging.ERROR
@@ -94,27 +93,27 @@ def fit(config: TrainConfig) -> FitResult:
         return _fit(with_seed(config, earlier), earlier)
 
 
-def _fit(config: TrainConfig, earlier: Earlier | None) -> FitResult:
+def _fit(config: TrainConfig, earlier: ResumePoint | None) -> FitResult:
     run = assemble(config, earlier)
     config, corpus, module = run.config, run.corpus, run.module
     if config.test and "test" not in corpus.splits:
         raise UserError(
-            f"test=true, and {corpus.origin} has no test split; data.test_share=0.05 holds one out"
+            f"test=true, and {corpus.origin} has no test split; data.test_fraction=0.05 holds one out"
         )
     if earlier is not None:
         require_more(earlier, config, module.steps)
-    validation_floors = _validation_floors(run)
+    validation_baselines = _validation_baselines(run)
     counted = None
     if is_first_process():
-        counted = statistics(corpus, config.data, config.drawn_seed)
+        counted = statistics(corpus, config.batch, config.drawn_seed)
         if config.trainer.enable_checkpointing:
             size = expected_size(module.model, config.optim, module.description)
-            require_room(Path(config.run_dir), size)
+            require_room(config.folder, size)
         _write_down(config, corpus)
         _announce(run, counted, earlier)
     with StopSignals() as signals:
         trainer = build_trainer(
-            config, run.devices, run.share, module.steps, validation_floors, signals, earlier
+            config, run.devices, run.share, module.steps, validation_baselines, signals, earlier
         )
         if counted is not None:
             _log_texts(trainer, config, corpus)
@@ -132,7 +131,7 @@ def _fit(config: TrainConfig, earlier: Earlier | None) -> FitResult:
         config=config,
         corpus=corpus,
         model=model,
-        floors=validation_floors,
+        baselines=validation_baselines,
         statistics=counted,
         curves=module.curves,
         steps=trainer.global_step,
@@ -147,21 +146,21 @@ def _fit(config: TrainConfig, earlier: Earlier | None) -> FitResult:
     )
 
 
-def _validation_floors(run: Assembly) -> Floors | None:
-    splits, data = run.corpus.splits, run.config.data
+def _validation_baselines(run: Assembly) -> Baselines | None:
+    splits, batch = run.corpus.splits, run.config.batch
     if "validation" not in splits:
         return None
-    held_out = EvaluationBatches(run.corpus, "validation", data, data.global_batch_size)
-    return floors(splits["train"], held_out, run.vocab_size)
+    held_out = EvaluationBatches(run.corpus, "validation", batch, batch.global_batch_size)
+    return baselines(splits["train"], held_out, run.vocab_size)
 
 
 def _write_down(config: TrainConfig, corpus: PreparedCorpus) -> None:
     write_config(config)
     tokenizer = corpus.tokenizer.to_str(pretty=True)
-    (Path(config.run_dir) / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    (config.folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
 
 
-def _announce(run: Assembly, counted: DataStatistics, earlier: Earlier | None) -> None:
+def _announce(run: Assembly, counted: DataStatistics, earlier: ResumePoint | None) -> None:
     config, corpus, module = run.config, run.corpus, run.module
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
     epochs, sizes = _epochs(run), _sizes(run)
@@ -187,13 +186,13 @@ def _announce(run: Assembly, counted: DataStatistics, earlier: Earlier | None) -
             share = f"{phase.steps / module.steps:.1%}"
             steps = f"{phase.start + 1:,} to {phase.end:,}"
             log.info("steps %s (%s): %s; %s", steps, share, size, epoch)
-    log.info("run: %s", shown(config.run_dir))
+    log.info("run: %s", shown(config.folder))
     if earlier is not None:
         log.info("goes on from step %s: %s", earlier.step, shown(str(earlier.path)))
 
 
 def _epochs(run: Assembly) -> list[str]:
-    fate = "left out" if run.config.data.pairs.overlong is Overlong.drop else "cut"
+    fate = "left out" if run.config.batch.pairs.overlong is Overlong.drop else "cut"
     return [
         f"{size:,} examples an epoch ({overlong:,} too long for {phase.max_length} tokens, "
         f"and {fate})"

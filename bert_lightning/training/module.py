@@ -58,8 +58,8 @@ class PretrainingModule(L.LightningModule):
         if config.model.compile:
             self.model.compile_blocks()
         self.average: BertForPreTraining | None = None
-        seconds = config.optim.budget_seconds
-        self.budget = Budget(seconds, config.optim.decay_share) if seconds is not None else None
+        seconds = config.optim.time_budget_seconds
+        self.budget = Budget(seconds, config.optim.decay_fraction) if seconds is not None else None
         self.train_scores, self.held_out_scores = Scores(), HeldOutScores()
         self.curves: Curves = {}
         self.clock = Clock()
@@ -104,7 +104,7 @@ class PretrainingModule(L.LightningModule):
     @property
     def epochs(self) -> float:
         """Passes over the sentence pairs, up to the last log."""
-        phases = phases_of(self.config.data, self.steps)
+        phases = phases_of(self.config.batch, self.steps)
         return passes(self.pairs_seen, phases, self.epoch_sizes)
 
     def gradient_norm(self) -> Tensor:
@@ -113,7 +113,7 @@ class PretrainingModule(L.LightningModule):
         It is taken once a step: the guard, the clipping and the curve ask for it.
         """
         if self._gradient_norm is None:
-            self._gradient_norm = gradient_norm(self.model, self.trainer.strategy)
+            self._gradient_norm = gradient_norm(self.model)
         return self._gradient_norm
 
     def configure_gradient_clipping(

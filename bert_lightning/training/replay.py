@@ -8,7 +8,7 @@ import torch
 from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
 from bert_lightning.config import StrategyConfig, TrainConfig
 from bert_lightning.corpus.tokenizer import Tokenizer
-from bert_lightning.data.batches import Share, TrainingBatches
+from bert_lightning.data.batches import StepPartition, TrainingBatches
 from bert_lightning.errors import UserError
 from bert_lightning.model.objective import objective_sums
 from bert_lightning.runs.folder import read_config
@@ -68,8 +68,8 @@ def replay(run: Path, step: int) -> Replay:
         ckpt_path=earlier.path if earlier is not None else None,
         weights_only=True,
     )
-    whole = Share(rank=0, world_size=1, accumulation=1)
-    batches = TrainingBatches(corpus, config.data, config.drawn_seed, whole, module.steps)
+    whole = StepPartition(rank=0, world_size=1, accumulation=1)
+    batches = TrainingBatches(corpus, config.batch, config.drawn_seed, whole, module.steps)
     batch = batches[step - 1]
     with torch.no_grad(), trainer.strategy.precision_plugin.forward_context():
         examples = [

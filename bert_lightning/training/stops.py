@@ -88,7 +88,7 @@ class StopSignals:
         return Agreed(int(signal_number), int(rank) - 1 if rank else None, elapsed)
 
 
-class Agreement(Callback):
+class StopConsensus(Callback):
     """Has all devices agree, before each update, that the loss is finite and whether to go on.
 
     A run that was asked to stop ends between two steps, or within a validation. Before the first

@@ -14,7 +14,6 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.strategies import (
     DDPStrategy,
-    DeepSpeedStrategy,
     ModelParallelStrategy,
     Strategy,
 )
@@ -29,7 +28,7 @@ from torch.utils._pytree import tree_map_only
 from bert_lightning.config import StrategyName, TrainConfig
 from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.optim.optimizers import Together
+from bert_lightning.optim.optimizers import CombinedOptimizer
 from bert_lightning.sizing.devices import Devices
 
 
@@ -44,8 +43,6 @@ def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
     match config.strategy.name:
         case StrategyName.fsdp:
             return ShardedStrategy(devices.world_size, backend)
-        case StrategyName.deepspeed:
-            return ZeroStrategy(config.trainer.precision)
         case StrategyName.auto if devices.world_size == 1:
             return "auto"
         case _:
@@ -129,7 +126,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
 def _divided(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
     """An optimiser's whole state, with this device's shares of the tensors that have one."""
-    if isinstance(optimizer, Together):
+    if isinstance(optimizer, CombinedOptimizer):
         parts = zip(state["optimizers"], optimizer.optimizers, strict=True)
         return {"optimizers": [_divided(*part) for part in parts]}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -163,13 +160,11 @@ def shard(model: BertForPreTraining, mesh: DeviceMesh, precision: str) -> None:
     fully_shard(model, mesh=devices)
 
 
-def gradient_norm(model: nn.Module, strategy: Strategy) -> Tensor:
+def gradient_norm(model: nn.Module) -> Tensor:
     """The norm of the gradient of all parameters, of which this device may have a part only.
 
     All ranks call it together, between the backward pass and the update.
     """
-    if isinstance(strategy, ZeroStrategy):
-        return strategy.gradient_norm()
     norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
@@ -186,57 +181,3 @@ def gathered(model: BertForPreTraining) -> BertForPreTraining:
     whole = BertForPreTraining(model.config, word.num_embeddings).to(word.weight.dtype)
     whole.load_state_dict(weights)
     return whole
-
-
-class ZeroStrategy(DeepSpeedStrategy):
-    """DeepSpeed's ZeRO stage 2 (Rajbhandari et al., 2020, https://arxiv.org/abs/1910.02054).
-
-    Every device keeps all weights, and its share of gradients and moments. DeepSpeed keeps the
-    moments in a form of its own, so its checkpoints have the weights alone.
-
-    Args:
-        precision: `32-true`, or `bf16-mixed` as autocast. DeepSpeed's own bf16 would cast the
-            parameters, and with them the sums over a batch's losses.
-    """
-
-    def __init__(self, precision: str) -> None:
-        # DeepSpeed shows speeds by the batch size, and batches of no fixed size have none.
-        super().__init__(stage=2, logging_batch_size_per_gpu=1)
-        assert isinstance(self.config, dict)
-        self.config["bf16"] = {"enabled": False}
-        self.config["torch_autocast"] = {
-            "enabled": precision.startswith("bf16"),
-            "dtype": "bfloat16",
-            "lower_precision_safe_modules": [],  # those whose gradients would be added up in bf16
-        }
-
-    def backward(
-        self, closure_loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        # Both Lightning and DeepSpeed would divide by the accumulation.
-        return super().backward(closure_loss, optimizer, *args, scale_wrt_gas=False, **kwargs)
-
-    def gradient_norm(self) -> Tensor:
-        """That of the step, and 0 as long as it is not its last micro-batch."""
-        if not self.deepspeed_engine.is_gradient_accumulation_boundary():
-            return torch.zeros((), device=self.root_device)
-        norm: Tensor = self.optimizers[0].scaled_global_norm()  # type: ignore[attr-defined]
-        return torch.where(norm < 0, torch.nan, norm)  # DeepSpeed says -1 of one that is not finite
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], filepath: _PATH, storage_options: Any | None = None
-    ) -> None:
-        del checkpoint["optimizer_states"]
-        Strategy.save_checkpoint(self, checkpoint, filepath, storage_options)
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        return {}
-
-    def load_checkpoint(
-        self, checkpoint_path: _PATH, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        raise UserError(
-            f"{checkpoint_path}: strategy=deepspeed cannot go on from a checkpoint; strategy=fsdp "
-            f"and strategy=ddp can, and init_from={checkpoint_path} starts a new run from its "
-            "weights"
-        )

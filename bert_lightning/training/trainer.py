@@ -3,24 +3,23 @@
 import logging
 import warnings
 from dataclasses import asdict
-from pathlib import Path
 
 import lightning as L  # noqa: N812
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
 from bert_lightning.config import LoggerName, TrainConfig
-from bert_lightning.data.baselines import Floors
-from bert_lightning.data.batches import Share
+from bert_lightning.data.baselines import Baselines
+from bert_lightning.data.batches import StepPartition
 from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO
 from bert_lightning.runs.loggers import csv_logger, tensorboard_logger
 from bert_lightning.runs.processes import use_own_launcher
 from bert_lightning.runs.progress import unpack_curves
-from bert_lightning.runs.resume import Earlier
+from bert_lightning.runs.resume import ResumePoint
 from bert_lightning.sizing.devices import Devices
 from bert_lightning.training.callbacks import LossProgress, ValidateAtTheEnd
 from bert_lightning.training.saving import SaveCheckpoints
-from bert_lightning.training.stops import Agreement, StopSignals
+from bert_lightning.training.stops import StopConsensus, StopSignals
 from bert_lightning.training.strategies import build_strategy
 
 for name in ("lightning.pytorch", "lightning.fabric"):
@@ -36,11 +35,11 @@ _OWN_OPTIONS = ("accelerator", "devices", "max_steps", "max_epochs", "accumulate
 def build_trainer(
     config: TrainConfig,
     devices: Devices,
-    share: Share,
+    share: StepPartition,
     steps: int,
-    floors: Floors | None,
+    baselines: Baselines | None,
     signals: StopSignals,
-    earlier: Earlier | None,
+    earlier: ResumePoint | None,
 ) -> L.Trainer:
     """The Trainer of a run.
 
@@ -70,7 +69,7 @@ def build_trainer(
         max_epochs=-1,
         accumulate_grad_batches=share.accumulation,
         logger=_logger(config, earlier),
-        callbacks=_callbacks(config, floors, signals, earlier),
+        callbacks=_callbacks(config, baselines, signals, earlier),
         plugins=[VerifiedCheckpointIO()],
     )
     use_own_launcher(trainer)
@@ -85,30 +84,33 @@ def _nothing() -> None:
     pass
 
 
-def _logger(config: TrainConfig, earlier: Earlier | None) -> Logger | bool:
+def _logger(config: TrainConfig, earlier: ResumePoint | None) -> Logger | bool:
     if config.logger is None:
         return False
     if config.logger.name is LoggerName.csv:
         curves = unpack_curves(earlier.progress["curves"]) if earlier is not None else {}
-        return csv_logger(config.run_dir, curves)
-    return tensorboard_logger(config.run_dir, earlier.step if earlier is not None else 0)
+        return csv_logger(config.folder, curves)
+    return tensorboard_logger(config.folder, earlier.step if earlier is not None else 0)
 
 
 def _callbacks(
-    config: TrainConfig, floors: Floors | None, signals: StopSignals, earlier: Earlier | None
+    config: TrainConfig,
+    baselines: Baselines | None,
+    signals: StopSignals,
+    earlier: ResumePoint | None,
 ) -> list[Callback]:
-    run_dir = Path(config.run_dir)
+    run_dir = config.folder
     checkpoints = None
     if config.trainer.enable_checkpointing and not config.trainer.fast_dev_run:
         checkpoints = SaveCheckpoints(
             run_dir,
-            config.callbacks.save_every_n_steps,
+            config.callbacks.every_n_train_steps,
             config.callbacks.save_top_k,
             earlier.damaged if earlier is not None else (),
         )
-    callbacks: list[Callback] = [ValidateAtTheEnd(), Agreement(signals, checkpoints, run_dir)]
+    callbacks: list[Callback] = [ValidateAtTheEnd(), StopConsensus(signals, checkpoints, run_dir)]
     if config.trainer.enable_progress_bar:
-        callbacks.append(LossProgress(floors))
+        callbacks.append(LossProgress(baselines))
     if config.callbacks.early_stopping_patience is not None:
         callbacks.append(
             EarlyStopping("val/loss", patience=config.callbacks.early_stopping_patience)

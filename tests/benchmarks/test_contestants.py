@@ -42,7 +42,7 @@ def batch(pairs: int) -> PretrainBatch:
 
 
 def config(pairs: int) -> TrainConfig:
-    made = cli.compose(ROOT / "conf", ["run_dir=.", f"data.global_batch_size={pairs}"])
+    made = cli.compose(ROOT / "conf", ["run_dir=.", f"batch.global_batch_size={pairs}"])
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     return replace(made, model=replace(made.model, **no_dropout))
 
@@ -109,7 +109,7 @@ def test_a_useful_flop_is_one_that_padding_does_not_add() -> None:
 @pytest.mark.slow
 def test_the_script_measures_in_turn_and_writes_what_it_shows(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
-    options = ["data=builtin", "data.global_batch_size=16", f"data.cache_dir={tmp_path}"]
+    options = ["data=builtin", "batch.global_batch_size=16", f"data.cache_dir={tmp_path}"]
     command = [sys.executable, "benchmarks/steps.py", *options, "--rounds", "2"]
     command += ["--only", "ours-bf16", "textbook", "--device", "cpu", "--json", str(result)]
     done = subprocess.run(

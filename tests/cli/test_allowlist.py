@@ -23,7 +23,7 @@ FOREIGN = [
     "hydra.job_logging.handlers.console.stream=ext://os.environ",
     "hydra.hydra_logging.formatters.x.()=os.system",
     "model._target_=os.system",
-    "data.masking._target_=builtins.eval",
+    "batch.masking._target_=builtins.eval",
 ]
 
 

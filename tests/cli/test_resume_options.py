@@ -46,7 +46,7 @@ def composed(arguments: list[str]) -> TrainConfig:
         ["model=small", "data=text", 'data.path=it\'s/a "path".txt', "seed=null"],
         ["experiment=textbook", "logger=none", "arch=modern", "trainer.devices=[0,1]"],
         ["pairs=none", "tokenizer=wordpiece", "logger=csv", "trainer.max_epochs=1.5"],
-        ["data.phases=[{share: 0.9, max_length: 64}, {share: 0.1, global_batch_size: 8}]"],
+        ["batch.phases=[{fraction: 0.9, max_length: 64}, {fraction: 0.1, global_batch_size: 8}]"],
     ],
 )
 def test_a_resumed_run_has_the_config_of_the_run(tmp_path: Path, options: list[str]) -> None:

@@ -98,7 +98,7 @@ def test_no_option_is_dead(section: type) -> None:
     if section is TrainerConfig:
         pytest.skip("its options are Lightning's, and go there as they are")
     options = {field.name for field in fields(section)}
-    options.discard("keep_share")  # what the two other shares leave; the config checks the sum
+    options.discard("keep_prob")  # what the two other shares leave; the config checks the sum
     assert options <= set(attributes_read())
 
 

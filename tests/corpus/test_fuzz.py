@@ -67,8 +67,8 @@ def store_or_error(folder: Path, content: bytes, sentences: str = "prose") -> st
         path=str(folder / "text.txt"),
         format=Format.prose,
         sentences=sentences,
-        fewest_sentences=1,
-        validation_share=0.0,
+        min_sentences=1,
+        validation_fraction=0.0,
         cache_dir=str(folder / "cache"),
     )
     try:

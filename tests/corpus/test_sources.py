@@ -52,7 +52,7 @@ def text(tmp_path: Path) -> Maker:
             (folder / name).write_bytes(data)
         base = {
             "format": Format.prose,
-            "validation_share": 0.0,
+            "validation_fraction": 0.0,
             "cache_dir": str(tmp_path / "cache"),
         }
         return DataConfig(source=Source.text, path=str(tmp_path / path), **(base | options))
@@ -150,12 +150,12 @@ def test_a_damaged_compressed_file_is_named(text: Maker) -> None:
 
 
 def test_cells_of_text_are_text_whatever_they_look_like(text: Maker) -> None:
-    data = text({"a.csv": "text\n1984\nnull\nNA\n"}, sentences="line", fewest_sentences=1)
+    data = text({"a.csv": "text\n1984\nnull\nNA\n"}, sentences="line", min_sentences=1)
     assert train(data) == [[["1984"]], [["null"]], [["NA"]]]
 
 
 def test_a_line_may_be_a_sentence(text: Maker) -> None:
-    data = text({"a.txt": "A b. C  d.\nE\n\nF\n"}, sentences="line", fewest_sentences=1)
+    data = text({"a.txt": "A b. C  d.\nE\n\nF\n"}, sentences="line", min_sentences=1)
     assert train(data) == [[["A b. C d."], ["E"]], [["F"]]]
 
 
@@ -188,7 +188,7 @@ def test_a_column_of_numbers_is_refused_by_its_type(text: Maker) -> None:
 @pytest.mark.parametrize("count", [6, 10, 41, 100])
 def test_held_out_splits_share_no_document_and_are_spread_evenly(text: Maker, count: int) -> None:
     body = "\n\n".join(prose(n) for n in range(count))
-    data = text({"a.txt": body}, validation_share=0.2, test_share=0.1)
+    data = text({"a.txt": body}, validation_fraction=0.2, test_fraction=0.1)
     splits = read(data)
     numbers = {
         name: [int(d[0][0].split()[-1][:-1]) for d in documents]
@@ -272,13 +272,13 @@ def test_nothing_is_said_of_pairs_where_none_are_made(
     text: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SPLITTERS, "nothing", lambda _: [])
-    alone = {"fewest_sentences": 1, "pairs": PairsConfig(kind=PairKind.none)}
+    alone = {"min_sentences": 1, "pairs": PairsConfig(kind=PairKind.none)}
     hub = {"source": Source.hub, "path": str(tmp_path)}
     for name in ("train", "valid", "test"):
         (tmp_path / f"wiki.{name}.tokens").write_text(" = A = \n" if name == "valid" else " a . \n")
     messages = [
         failure(text({"a.txt": "( )\n\n;"}, sentences="nothing", **alone)),
-        failure(text({"a.txt": "A b."}, validation_share=0.1, **alone)),
+        failure(text({"a.txt": "A b."}, validation_fraction=0.1, **alone)),
         failure(DataConfig(cache_dir=str(tmp_path / "cache"), **(hub | alone))),
     ]
     assert "2 paragraphs, none of them with a sentence" in messages[0]
@@ -312,7 +312,7 @@ class TestLongDocuments:
         assert train(data) == [[one] * 3, [one], [["g", "h ."]]]
 
     def test_a_line_is_parted_at_a_space(self, text: Maker) -> None:
-        data = text({"a.txt": "Word one is. " * 30}, sentences="line", fewest_sentences=1)
+        data = text({"a.txt": "Word one is. " * 30}, sentences="line", min_sentences=1)
         lines = [line for document in train(data) for (line,) in document]
         assert " ".join(lines) == ("Word one is. " * 30).strip()
         assert max(map(len, lines)) < 60
@@ -320,7 +320,7 @@ class TestLongDocuments:
     @pytest.mark.parametrize("ending", ["", "\n"])
     @pytest.mark.parametrize("word", ["é", "。", "𝔘", "aé。𝔘"])
     def test_without_a_space_no_character_is_cut(self, text: Maker, word: str, ending: str) -> None:
-        data = text({"a.txt": word * 100 + ending}, sentences="line", fewest_sentences=1)
+        data = text({"a.txt": word * 100 + ending}, sentences="line", min_sentences=1)
         lines = [line for document in train(data) for (line,) in document]
         assert "".join(lines) == word * 100
         assert max(len(line.encode()) for line in lines) <= 60
@@ -411,7 +411,7 @@ class TestHubTable:
             hub_name="20231101.en",
             text_column="body",
             streaming=True,
-            validation_share=0.2,
+            validation_fraction=0.2,
             fallback=None,
         )
 

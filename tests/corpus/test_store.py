@@ -105,7 +105,7 @@ def test_the_texts_key_is_that_of_the_text_whatever_the_tokenizer(
     other_words = prepare(data, TokenizerConfig(min_frequency=20))
     assert other_words.key != first.key
     assert other_words.text_key == first.text_key
-    assert prepare(replace(data, validation_share=0.2), WORDS).text_key != first.text_key
+    assert prepare(replace(data, validation_fraction=0.2), WORDS).text_key != first.text_key
     moved = tmp_path / "moved.txt"
     Path(str(data.path)).rename(moved)
     again = prepare(replace(data, path=str(moved)), WORDS)
@@ -154,7 +154,7 @@ def test_changed_text_options_or_words_make_a_new_key(data: DataConfig) -> None:
     variants = {
         "frequency": prepare(data, TokenizerConfig(min_frequency=2)),
         "case": prepare(data, TokenizerConfig(min_frequency=1, lowercase=False)),
-        "split": prepare(replace(data, validation_share=0.3), WORDS),
+        "split": prepare(replace(data, validation_fraction=0.3), WORDS),
         "wrapping": prepare(replace(data, hard_wrapped=True), WORDS),
     }
     file = Path(data.path)

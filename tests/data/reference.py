@@ -142,12 +142,12 @@ def segment_pair(
     seed: int,
     epoch: int,
     task: str,
-    short_probability: float,
+    short_seq_prob: float,
 ) -> tuple[Sentence, Sentence, int]:
     budget = max_length - 3
     d, part = parts(documents, budget)[index]
     target = budget
-    if uniform(bits(seed, epoch, SHORT, index)) < short_probability:
+    if uniform(bits(seed, epoch, SHORT, index)) < short_seq_prob:
         target = 2 + below(bits(seed, epoch, SHORT_LENGTH, index), budget - 1)
     middle = 1 + below(bits(seed, epoch, CUT, index), len(part) - 1)
     first = [token for sentence in part[:middle] for token in sentence]
@@ -206,7 +206,7 @@ def masked_example(
 
     name = bits(seed, epoch, index)
     maskable = [place for place, token in enumerate(tokens) if token not in (CLS, SEP)]
-    wanted = min(max(1, round(config.mask_probability * len(tokens))), len(maskable))
+    wanted = min(max(1, round(config.mlm_probability * len(tokens))), len(maskable))
     by_draw = sorted(maskable, key=lambda place: (bits(bits(name, place), MASKED) >> 33, place))
     positions = sorted(by_draw[:wanted])
     labels = [tokens[place] for place in positions]
@@ -214,9 +214,9 @@ def masked_example(
     for place in positions:
         key = bits(name, place)
         draw = uniform(bits(key, REPLACEMENT))
-        if draw < config.mask_share:
+        if draw < config.mask_replace_prob:
             tokens[place] = MASK
-        elif draw < config.mask_share + config.random_share:
+        elif draw < config.mask_replace_prob + config.random_replace_prob:
             tokens[place] = ordinary[below(bits(key, RANDOM_WORD), len(ordinary))]
     return Example(tokens, types, positions, labels, label)
 
@@ -311,9 +311,9 @@ def mask(
                     continue
                 chosen.add(place)
                 left -= 1
-                if draw < config.mask_share:
+                if draw < config.mask_replace_prob:
                     shown[place] = MASK
-                elif draw < config.mask_share + config.random_share:
+                elif draw < config.mask_replace_prob + config.random_replace_prob:
                     number = bits(keys[place], RANDOM_WORD)
                     shown[place] = ordinary[below(number, len(ordinary))]
     positions = sorted(chosen)

@@ -9,7 +9,7 @@ import pytest
 from bert_lightning.config import DataConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data import baselines as module
-from bert_lightning.data.baselines import count_tokens, floors, unigram_nll
+from bert_lightning.data.baselines import baselines, count_tokens, unigram_nll
 from bert_lightning.data.batches import EvaluationBatches
 
 
@@ -29,7 +29,7 @@ def test_floors_are_those_of_slow_counting(
     (commonest, _), *_ = counts.most_common(1)
     share = sum(nsp) / len(nsp)
 
-    result = floors(train, held_out, size)
+    result = baselines(train, held_out, size)
     assert result.mlm_loss == pytest.approx(mlm_loss, rel=1e-12)
     assert result.mlm_accuracy == pytest.approx(labels.count(commonest) / len(labels))
     assert result.nsp_loss == pytest.approx(
@@ -54,7 +54,7 @@ def test_what_words_cost_by_their_frequency_is_a_distribution() -> None:
 
 def test_wikitext2_has_its_known_floors(wikitext2_corpus: PreparedCorpus) -> None:
     held_out = EvaluationBatches(wikitext2_corpus, "validation", DataConfig(), 512)
-    result = floors(wikitext2_corpus.splits["train"], held_out, 20_256)
+    result = baselines(wikitext2_corpus.splits["train"], held_out, 20_256)
     assert result.mlm_loss == pytest.approx(6.69, abs=0.02)
     assert result.nsp_accuracy == pytest.approx(0.503, abs=0.0005)
     assert result.nsp_loss == pytest.approx(math.log(2), abs=1e-4)

@@ -19,13 +19,13 @@ from bert_lightning.config import (
 )
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
+from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
 from bert_lightning.errors import UserError
 
 HELD_OUT = range(2, 40, 5)
 """The documents of the small text in its validation split: every fifth."""
-WHOLE = Share(rank=0, world_size=1, accumulation=1)
-FEW_AND_MANY = MaskingConfig(0.4, mask_share=0.5, random_share=0.3, keep_share=0.2)
+WHOLE = StepPartition(rank=0, world_size=1, accumulation=1)
+FEW_AND_MANY = MaskingConfig(0.4, mask_replace_prob=0.5, random_replace_prob=0.3, keep_prob=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,9 @@ def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
     whole = TrainingBatches(small_corpus, small_data, 5, WHOLE, steps)
     micro = 24 // world_size // accumulation
     ranks = [
-        TrainingBatches(small_corpus, small_data, 5, Share(rank, world_size, accumulation), steps)
+        TrainingBatches(
+            small_corpus, small_data, 5, StepPartition(rank, world_size, accumulation), steps
+        )
         for rank in range(world_size)
     ]
     assert {len(rank) for rank in ranks} == {steps * accumulation}
@@ -231,7 +233,7 @@ def test_masks_of_the_same_pair_differ_between_epochs(
 def test_any_number_of_workers_gives_the_same_batches(
     small_corpus: PreparedCorpus, small_data: DataConfig, workers: int
 ) -> None:
-    share = Share(rank=1, world_size=2, accumulation=3)
+    share = StepPartition(rank=1, world_size=2, accumulation=3)
     batches = TrainingBatches(small_corpus, small_data, 2, share, 4)
     loader = DataLoader(batches, batch_size=None, collate_fn=as_it_is, num_workers=workers)
     torch.manual_seed(workers)
@@ -241,7 +243,7 @@ def test_any_number_of_workers_gives_the_same_batches(
 def test_starting_at_a_step_is_the_rest_of_the_run(
     small_corpus: PreparedCorpus, small_data: DataConfig
 ) -> None:
-    share = Share(rank=0, world_size=2, accumulation=3)
+    share = StepPartition(rank=0, world_size=2, accumulation=3)
     run = TrainingBatches(small_corpus, small_data, 2, share, 20)
     whole = [run[i] for i in range(len(run))]
     longer = TrainingBatches(small_corpus, small_data, 2, share, 99)
@@ -256,7 +258,7 @@ def test_starting_at_a_step_is_the_rest_of_the_run(
 def test_micro_batches_in_any_order_and_changed_in_place_stay_what_they_are(
     small_corpus: PreparedCorpus, small_data: DataConfig
 ) -> None:
-    share = Share(rank=0, world_size=2, accumulation=3)
+    share = StepPartition(rank=0, world_size=2, accumulation=3)
     run = TrainingBatches(small_corpus, small_data, 2, share, 5)
     whole = examples_of([run[i] for i in range(15)])
     order = [3, 14, 4, 4, 0, 13, 5]
@@ -292,7 +294,7 @@ def test_only_words_are_predicted_and_no_random_word_is_special(
 def test_the_share_of_predicted_tokens_follows_its_schedule_over_the_run(
     small_corpus: PreparedCorpus, small_data: DataConfig
 ) -> None:
-    masking = MaskingConfig(0.4, mask_probability_end=0.1)
+    masking = MaskingConfig(0.4, mlm_probability_end=0.1)
     data = replace(small_data, max_length=64, global_batch_size=64, masking=masking)
     batches = TrainingBatches(small_corpus, data, 0, WHOLE, steps=30)
     for step in (0, 15, 29):

@@ -12,8 +12,8 @@ from bert_lightning.config import MaskingConfig, MaskingUnit
 from bert_lightning.data.masking import (
     LONGEST_SPAN,
     Masked,
-    mask_probability_at,
     mask_tokens,
+    mlm_probability_at,
     number_of_predictions,
 )
 from bert_lightning.data.randomness import random_bits
@@ -46,7 +46,7 @@ def text_of(lengths: list[int], share_of_starts: float, key: int) -> Text:
 
 def masked(text: Text, config: MaskingConfig) -> Masked:
     before = [array.copy() for array in text]
-    predictions = number_of_predictions(text.lengths, 3, config.mask_probability)
+    predictions = number_of_predictions(text.lengths, 3, config.mlm_probability)
     result = mask_tokens(
         text.tokens,
         text.maskable,
@@ -250,16 +250,16 @@ def test_without_word_starts_every_token_is_a_word() -> None:
 def test_the_share_moves_evenly_to_its_end(
     end: float | None, progress: float, share: float
 ) -> None:
-    config = MaskingConfig(0.3, mask_probability_end=end)
-    assert mask_probability_at(config, progress) == pytest.approx(share, rel=1e-12)
+    config = MaskingConfig(0.3, mlm_probability_end=end)
+    assert mlm_probability_at(config, progress) == pytest.approx(share, rel=1e-12)
 
 
 def test_beyond_the_run_the_share_stays_at_its_ends() -> None:
-    config = MaskingConfig(0.3, mask_probability_end=0.15)
-    assert [mask_probability_at(config, at) for at in (-1, 0, 1, 2)] == [0.3, 0.3, 0.15, 0.15]
+    config = MaskingConfig(0.3, mlm_probability_end=0.15)
+    assert [mlm_probability_at(config, at) for at in (-1, 0, 1, 2)] == [0.3, 0.3, 0.15, 0.15]
 
 
 @pytest.mark.parametrize("end", [0.0, 1.0, -0.1, 1.5])
 def test_a_share_at_the_end_outside_0_to_1_is_refused(end: float) -> None:
-    with pytest.raises(UserError, match=r"mask_probability_end=.*between 0 and 1.*0\.15"):
-        MaskingConfig(mask_probability_end=end)
+    with pytest.raises(UserError, match=r"mlm_probability_end=.*between 0 and 1.*0\.15"):
+        MaskingConfig(mlm_probability_end=end)

@@ -26,7 +26,7 @@ def mask(
     special = np.concatenate([ends - sizes, ends - sizes // 2 - 1, ends - 1])
     tokens[special] = np.repeat([2, 3, 3], len(sizes))
     maskable = tokens >= FIRST_WORD
-    predictions = number_of_predictions(sizes, 3, config.mask_probability)
+    predictions = number_of_predictions(sizes, 3, config.mlm_probability)
     keys = random_bits(key, np.arange(len(tokens)))
     before = tokens.copy()
     masked = mask_tokens(tokens, maskable, sizes, predictions, keys, config, MASK_ID, ORDINARY)

@@ -19,11 +19,11 @@ from bert_lightning.config import (
 )
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus, Split
-from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
+from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
 from bert_lightning.data.pairs import SegmentPairs, SentencePairs, pair_sampler
 from bert_lightning.errors import UserError
 
-ALONE = Share(rank=0, world_size=1, accumulation=1)
+ALONE = StepPartition(rank=0, world_size=1, accumulation=1)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def expected(
                 drawn = reference.swapped_pair(documents, index, length, seed, epoch)
             case PairKind.segment:
                 drawn = reference.segment_pair(
-                    documents, index, length, seed, epoch, pairs.task.value, pairs.short_probability
+                    documents, index, length, seed, epoch, pairs.task.value, pairs.short_seq_prob
                 )
             case PairKind.none:
                 drawn = (reference.blocks(documents, length)[index], [], IGNORE_INDEX)
@@ -70,7 +70,7 @@ def expected(
     [
         PairsConfig(task=PairTask.sop),
         PairsConfig(PairKind.segment),
-        PairsConfig(PairKind.segment, PairTask.sop, short_probability=0.5),
+        PairsConfig(PairKind.segment, PairTask.sop, short_seq_prob=0.5),
         PairsConfig(PairKind.none),
     ],
     ids=lambda pairs: f"{pairs.kind.value}-{pairs.task.value}",
@@ -95,7 +95,7 @@ def test_the_counts_that_travel_are_those_of_the_whole_step(
 ) -> None:
     data = replace(small_data, max_length=40, global_batch_size=16, pairs=PairsConfig(kind))
     for rank in range(2):
-        share = Share(rank, world_size=2, accumulation=2)
+        share = StepPartition(rank, world_size=2, accumulation=2)
         batches = TrainingBatches(small_corpus, data, 11, share, steps=1)
         whole = TrainingBatches(small_corpus, data, 11, ALONE, steps=1)[0]
         for i in range(2):
@@ -189,7 +189,7 @@ def test_two_documents_and_lone_sentences_are_enough_where_no_random_half_is_dra
 ) -> None:
     text = tmp_path / "two.txt"
     text.write_text("One alone here.\nAnother alone.\n\nThe third stands alone.\nAnd the last one.")
-    everything = replace(small_data, path=str(text), validation_share=0.5, fewest_sentences=1)
+    everything = replace(small_data, path=str(text), validation_fraction=0.5, min_sentences=1)
     words = TokenizerConfig(min_frequency=1)
     for pairs in (
         PairsConfig(PairKind.none),

@@ -21,11 +21,11 @@ from bert_lightning.config import (
 )
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
+from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
 from bert_lightning.data.phases import Phase, heaviest, passes, phases_of
 from bert_lightning.errors import UserError
 
-WHOLE = Share(rank=0, world_size=1, accumulation=1)
+WHOLE = StepPartition(rank=0, world_size=1, accumulation=1)
 PHASES = [
     PhaseConfig(0.35, max_length=9, global_batch_size=12),
     PhaseConfig(0.4),
@@ -68,7 +68,7 @@ def example(
             drawn = reference.pair(documents, index, length, SEED, epoch)
         case PairKind.segment:
             drawn = reference.segment_pair(
-                documents, index, length, SEED, epoch, "nsp", data.pairs.short_probability
+                documents, index, length, SEED, epoch, "nsp", data.pairs.short_seq_prob
             )
         case PairKind.none:
             drawn = (reference.blocks(documents, length)[index], [], IGNORE_INDEX)
@@ -82,7 +82,7 @@ def test_each_step_has_the_examples_of_plain_python(
     documents: reference.Documents,
     kind: PairKind,
 ) -> None:
-    masking = MaskingConfig(0.4, mask_probability_end=0.1)
+    masking = MaskingConfig(0.4, mlm_probability_end=0.1)
     data = replace(small_data, masking=masking, pairs=PairsConfig(kind), phases=PHASES)
     lengths, sizes = [9, 24, 16], [12, 24, 36]
     epoch_sizes = [epoch_size(documents, kind, length) for length in lengths]
@@ -148,7 +148,9 @@ def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
     data = replace(small_data, phases=PHASES)
     whole = TrainingBatches(small_corpus, data, SEED, WHOLE, STEPS)
     ranks = [
-        TrainingBatches(small_corpus, data, SEED, Share(rank, world_size, accumulation), STEPS)
+        TrainingBatches(
+            small_corpus, data, SEED, StepPartition(rank, world_size, accumulation), STEPS
+        )
         for rank in range(world_size)
     ]
     assert {len(rank) for rank in ranks} == {STEPS * accumulation}
@@ -163,7 +165,10 @@ def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
 def test_any_order_of_asking_gives_the_same_batches(
     small_corpus: PreparedCorpus, small_data: DataConfig
 ) -> None:
-    data, share = replace(small_data, phases=PHASES), Share(rank=1, world_size=2, accumulation=3)
+    data, share = (
+        replace(small_data, phases=PHASES),
+        StepPartition(rank=1, world_size=2, accumulation=3),
+    )
     run = TrainingBatches(small_corpus, data, SEED, share, STEPS)
     in_order = [examples_of([run[i]]) for i in range(len(run))]
     order = list(range(len(run)))

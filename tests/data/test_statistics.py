@@ -87,13 +87,13 @@ def test_a_split_is_as_counted_by_hand(three_words: Tokenizer) -> None:
         "pairs": 2,
         "tokens": 11,
         "types": 3,
-        "unknown_share": pytest.approx(1 / 11),
+        "unknown_fraction": pytest.approx(1 / 11),
         "unigram_entropy": pytest.approx(-sum(p * math.log(p) for p in shares)),
         "mean_length": pytest.approx(11 / 5),
         "median_length": 2.0,
         "longest": 3,
-        "duplicate_share": pytest.approx(1 / 5),
-        "in_training_share": None,
+        "duplicate_fraction": pytest.approx(1 / 5),
+        "in_training_fraction": None,
         "sentences_read": 5,
     }
 
@@ -101,8 +101,8 @@ def test_a_split_is_as_counted_by_hand(three_words: Tokenizer) -> None:
 def test_held_out_sentences_are_looked_up_in_training(three_words: Tokenizer) -> None:
     known = sentence_hashes(*read_sentences(split_of(TRAIN)))
     found = describe_split(split_of(HELD_OUT), three_words, known)
-    assert found.in_training_share == 0.5  # a b, c a; not b a, c c
-    assert found.duplicate_share == 0
+    assert found.in_training_fraction == 0.5  # a b, c a; not b a, c c
+    assert found.duplicate_fraction == 0
 
 
 def test_a_hash_knows_order_length_and_empty_sentences() -> None:
@@ -135,12 +135,12 @@ def test_examples_are_as_counted_by_hand() -> None:
         "examples_read": 4,
         "max_length": 20,
         "mean_length": 10.0,
-        "full_share": 0.25,
+        "full_fraction": 0.25,
         "histogram": [0, 0, 1, 2, 0, 0, 0, 0, 0, 1],  # 1–2, 3–4, …, 19–20
         "bar_width": 2,
         "saved_of_max_length": pytest.approx(1 - 40 / 80),
         "saved_of_longest": pytest.approx(1 - 40 / (2 * 7 + 2 * 20)),
-        "predicted_share": pytest.approx(4 / 40),
+        "predicted_fraction": pytest.approx(4 / 40),
     }
 
 
@@ -160,7 +160,7 @@ def test_labels_without_regard_to_length_cannot_be_told() -> None:
     assert found is not None
     assert found.majority == 0.5
     assert found.pairs_read == 4000
-    assert found.shallow_accuracy == pytest.approx(0.5, abs=0.03)
+    assert found.length_only_accuracy == pytest.approx(0.5, abs=0.03)
     assert not found.leak
 
 
@@ -179,7 +179,7 @@ def test_labels_that_lengths_decide_leak(
 ) -> None:
     found = describe_labels([random_batch(1, rule)], [random_batch(2, rule)])
     assert found is not None
-    assert found.shallow_accuracy > 0.95
+    assert found.length_only_accuracy > 0.95
     assert found.leak
 
 
@@ -189,7 +189,7 @@ def test_a_slightly_better_guess_on_few_pairs_is_no_leak() -> None:
         [batch_of([1, 1, 9, 9], [1, 1, 9, 9], [IS_NEXT, IS_RANDOM, IS_RANDOM, IS_RANDOM])],
     )
     assert few is not None
-    assert (few.majority, few.shallow_accuracy, few.leak) == (0.75, 0.75, False)
+    assert (few.majority, few.length_only_accuracy, few.leak) == (0.75, 0.75, False)
 
 
 def test_pairs_without_labels_have_no_baseline() -> None:
@@ -216,13 +216,13 @@ def test_a_whole_corpus_against_slow_counting(
     for name, split in found.splits.items():
         everything = sentences(name)
         assert split.sentences == len(everything)
-        assert split.duplicate_share == pytest.approx(1 - len(set(everything)) / len(everything))
+        assert split.duplicate_fraction == pytest.approx(1 - len(set(everything)) / len(everything))
         ids = [token for sentence in everything for token in sentence]
         assert split.types == len(set(ids) - {UNK})
-        assert split.unknown_share == pytest.approx(ids.count(UNK) / len(ids))
+        assert split.unknown_fraction == pytest.approx(ids.count(UNK) / len(ids))
     known, held_out = set(sentences("train")), sentences("validation")
     share = sum(sentence in known for sentence in held_out) / len(held_out)
-    assert found.splits["validation"].in_training_share == share
+    assert found.splits["validation"].in_training_fraction == share
     assert found.examples.examples_read == sum(
         len(batch.nsp_labels) for batch in training_sample(small_corpus, small_data, 3)
     )
@@ -247,7 +247,7 @@ def test_each_phase_has_examples_of_its_own_length(
     assert replace(found, phases=[]) == plain
     assert [line for line in lines(found) if line not in lines(plain)] == [
         f"examples of phase {number}: {each.mean_length:.0f} tokens of at most {most}, "
-        f"{each.full_share:.1%} full; padding saved {each.saved_of_max_length:.0%}"
+        f"{each.full_fraction:.1%} full; padding saved {each.saved_of_max_length:.0%}"
         for number, (each, most) in enumerate(zip(found.phases, (9, 24), strict=True), 1)
     ]
 
@@ -259,7 +259,7 @@ def test_wikitext2_is_counted_within_a_second(wikitext2_corpus: PreparedCorpus) 
     assert found.splits["train"].documents == 612
     assert found.examples.saved_of_max_length == pytest.approx(0.575, abs=0.01)
     assert found.labels is not None
-    assert 0.5 < found.labels.shallow_accuracy < 0.56
+    assert 0.5 < found.labels.length_only_accuracy < 0.56
     assert not found.labels.leak
 
 
@@ -277,7 +277,7 @@ def inspect(*arguments: str) -> None:
 
 
 def test_the_script_shows_all_of_it(notes: str, cache_dir: str, capsys: CapSys) -> None:
-    options = ["data=text", notes, f"data.cache_dir={cache_dir}", "data.max_length=16"]
+    options = ["data=text", notes, f"data.cache_dir={cache_dir}", "batch.max_length=16"]
     inspect(*options, "--examples", "2", "tokenizer.min_frequency=1")
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines()]
@@ -299,10 +299,10 @@ def test_the_script_shows_all_of_it(notes: str, cache_dir: str, capsys: CapSys) 
 
 
 def test_the_script_without_a_validation_split(notes: str, cache_dir: str, capsys: CapSys) -> None:
-    options = ["data=text", notes, f"data.cache_dir={cache_dir}", "data.validation_share=0"]
+    options = ["data=text", notes, f"data.cache_dir={cache_dir}", "data.validation_fraction=0"]
     inspect(*options, "--examples=0")
     out = capsys.readouterr().out
-    assert "Floors" not in out
+    assert "Baselines" not in out
     assert "[CLS]" not in out
 
 
@@ -310,7 +310,7 @@ def test_the_script_without_a_validation_split(notes: str, cache_dir: str, capsy
     ("overrides", "message"),
     [
         (["data=txt"], "there is no such data"),
-        (["data=text", "data.max_length=many"], "expects an integer"),
+        (["data=text", "batch.max_length=many"], "expects an integer"),
         (["data=text"], "data=text needs the text"),
         (["dta=text"], "did you mean 'data'?"),
     ],
@@ -329,8 +329,10 @@ def test_a_mistake_is_one_message_and_exit_code_2(
 def test_the_script_shows_the_lengths_of_each_phase(
     notes: str, cache_dir: str, capsys: CapSys
 ) -> None:
-    options = ["data=text", notes, f"data.cache_dir={cache_dir}", "data.max_length=16"]
-    inspect(*options, "data.phases=[{share: 0.9, max_length: 8}, {share: 0.1}]", "--examples=9")
+    options = ["data=text", notes, f"data.cache_dir={cache_dir}", "batch.max_length=16"]
+    inspect(
+        *options, "batch.phases=[{fraction: 0.9, max_length: 8}, {fraction: 0.1}]", "--examples=9"
+    )
     out = capsys.readouterr().out
     assert "Tokens of 48 training examples in phase 1" in out
     assert "all 8;" in out

@@ -33,7 +33,7 @@ def run(
 ) -> FitResult:
     """Eight steps, after which the folder is as `train.py` leaves it."""
     config = TrainConfig(
-        data=replace(small_data, validation_share=0.2),
+        data=replace(small_data, validation_fraction=0.2),
         tokenizer=TokenizerConfig(min_frequency=1),
         model=small_model,
         optim=OptimConfig(lr=1e-2),

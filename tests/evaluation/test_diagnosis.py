@@ -27,9 +27,9 @@ HEALTHY: dict[str, Any] = {
     "real_tokens": 25_000_000,
     "data": {
         "splits": {"train": {"tokens": 6_000_000}},
-        "labels": {"pairs_read": 10_000, "majority": 0.5, "shallow_accuracy": 0.52},
+        "labels": {"pairs_read": 10_000, "majority": 0.5, "length_only_accuracy": 0.52},
     },
-    "validation_floors": {"mlm_loss": 6.7, "nsp_loss": 0.693},
+    "validation_baselines": {"mlm_loss": 6.7, "nsp_loss": 0.693},
 }
 STEPS = range(10, 501, 10)
 
@@ -245,12 +245,12 @@ def test_a_real_run_is_diagnosed(
             [value for _, value in curve], rel=1e-5
         )
     findings = found(read)
-    assert run.floors is not None
+    assert run.baselines is not None
     numbers = {check.name: check.numbers for check in diagnose(read)}
-    assert numbers["plateau"]["floor"] == run.floors.mlm_loss
+    assert numbers["plateau"]["floor"] == run.baselines.mlm_loss
     lowest = min(value for _, value in run.curves["val/mlm_loss"])
     assert numbers["plateau"]["best"] == pytest.approx(lowest, rel=1e-5)
-    assert ("plateau" in findings) == (lowest > run.floors.mlm_loss - 0.1)
+    assert ("plateau" in findings) == (lowest > run.baselines.mlm_loss - 0.1)
     assert "tokens a parameter" in findings
 
     script("doctor").main([run.config.run_dir])

@@ -14,7 +14,7 @@ import torch
 
 from bert_lightning.batch import UNK
 from bert_lightning.config import DataConfig, PairKind, PairsConfig
-from bert_lightning.data.baselines import floors
+from bert_lightning.data.baselines import baselines
 from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.evaluation import Evaluation, evaluate
@@ -51,11 +51,11 @@ def test_a_checkpoint_has_the_scores_that_its_run_reported(run: FitResult, sourc
     assert found.nsp is not None
     assert found.nsp.loss == pytest.approx(last["val/nsp_loss"], rel=1e-6)
     assert found.nsp.accuracy == pytest.approx(last["val/nsp_accuracy"], rel=1e-6)
-    assert run.floors is not None
-    assert found.mlm.all.loss_floor == pytest.approx(run.floors.mlm_loss, rel=1e-9)
-    assert found.mlm.all.accuracy_floor == pytest.approx(run.floors.mlm_accuracy)
-    assert found.nsp.loss_floor == run.floors.nsp_loss
-    assert found.nsp.accuracy_floor == run.floors.nsp_accuracy
+    assert run.baselines is not None
+    assert found.mlm.all.loss_baseline == pytest.approx(run.baselines.mlm_loss, rel=1e-9)
+    assert found.mlm.all.accuracy_baseline == pytest.approx(run.baselines.mlm_accuracy)
+    assert found.nsp.loss_baseline == run.baselines.nsp_loss
+    assert found.nsp.accuracy_baseline == run.baselines.nsp_accuracy
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
@@ -83,17 +83,19 @@ def test_classes_bits_and_floors_are_those_of_counting(run: FitResult, source: S
     common = [i for i, x in enumerate(labels) if counts[x] >= total / 1000 and x != unknown]
     row = found.mlm.classes["common"]
     assert (row.masked, row.share) == (len(common), len(common) / len(labels))
-    assert row.loss_floor == pytest.approx(sum(nll[i] for i in common) / len(common))
+    assert row.loss_baseline == pytest.approx(sum(nll[i] for i in common) / len(common))
     five = set(np.argsort(-counts, kind="stable")[:5].tolist())
     in_five = [labels[i] in five for i in common]
-    assert row.accuracy_at_5_floor == pytest.approx(sum(in_five) / len(common))
+    assert row.accuracy_at_5_baseline == pytest.approx(sum(in_five) / len(common))
     assert found.mlm.classes["unknown"].masked == labels.count(unknown) > 0
 
     characters = sum(len(corpus.tokenizer.id_to_token(x)) for x in labels if x != unknown)
     assert found.mlm.characters == characters
     bits = found.mlm.all.loss / math.log(2)
     assert found.mlm.bits_per_character == pytest.approx(bits * len(labels) / characters)
-    assert found.mlm.bits_per_character_floor == pytest.approx(sum(nll) / math.log(2) / characters)
+    assert found.mlm.bits_per_character_baseline == pytest.approx(
+        sum(nll) / math.log(2) / characters
+    )
     assert found.mlm.perplexity == pytest.approx(math.exp(found.mlm.all.loss))
     of_all = sum(row.masked * row.loss for row in found.mlm.classes.values())
     assert of_all / found.mlm.all.masked == pytest.approx(found.mlm.all.loss)
@@ -105,12 +107,12 @@ def test_a_foreign_model_is_scored_in_its_own_words(
     foreign = open_source(save_hf(tmp_path / "hf"))
     found = evaluated(foreign, small_data)
     assert (found.step, found.vocab_size) == (None, foreign.tokenizer.get_vocab_size())
-    assert found.mlm.piece_share > 0.3  # its vocabulary is letters, nearly
+    assert found.mlm.piece_fraction > 0.3  # its vocabulary is letters, nearly
     assert found.nsp is not None
     corpus = corpus_of(foreign, small_data)
     held_out = EvaluationBatches(corpus, "validation", small_data, 9)
-    expected = floors(corpus.splits["train"], held_out, foreign.vocab_size)
-    assert found.mlm.all.loss_floor == pytest.approx(expected.mlm_loss)
+    expected = baselines(corpus.splits["train"], held_out, foreign.vocab_size)
+    assert found.mlm.all.loss_baseline == pytest.approx(expected.mlm_loss)
     assert (found.corpus, found.text_sha256) == ("text", corpus.text_key)
 
 
@@ -143,7 +145,9 @@ def test_blocks_have_no_pairs(run: FitResult, source: Source) -> None:
 def test_a_split_that_is_not_there_and_weights_that_are_no_numbers(
     run: FitResult, source: Source
 ) -> None:
-    with pytest.raises(UserError, match=r"no test split, only train, validation; data\.test_share"):
+    with pytest.raises(
+        UserError, match=r"no test split, only train, validation; data\.test_fraction"
+    ):
         evaluate(source, corpus_of(source, run.config.data), run.config.data, "test")
     state = {**source.state, "nsp_head.bias": source.state["nsp_head.bias"].clone()}
     state["mlm_head.decoder.bias"] = torch.full_like(state["mlm_head.decoder.bias"], torch.nan)
@@ -159,8 +163,8 @@ def test_the_script_prints_every_score_beside_its_floor(
     found = evaluated(open_source(run.config.run_dir), run.config.data)
     assert found.questions_sha256[:16] in shown
     for row in (found.mlm.all, *found.mlm.classes.values()):
-        assert re.search(rf"{row.loss:.3f} +{row.loss_floor:.3f} +{row.accuracy:.1%}", shown)
-        assert re.search(rf"{row.accuracy_at_5:.1%} +{row.accuracy_at_5_floor:.1%}", shown)
+        assert re.search(rf"{row.loss:.3f} +{row.loss_baseline:.3f} +{row.accuracy:.1%}", shown)
+        assert re.search(rf"{row.accuracy_at_5:.1%} +{row.accuracy_at_5_baseline:.1%}", shown)
     assert f"{found.mlm.bits_per_character:.3f}" in shown
     assert found.nsp is not None
     assert f"nsp of {found.nsp.pairs}" in shown
@@ -170,7 +174,7 @@ def test_the_script_prints_every_score_beside_its_floor(
 def test_the_script_writes_json_of_what_it_was_told_to_ask(
     run: FitResult, script: Callable[[str], ModuleType], capsys: CapSys
 ) -> None:
-    script("evaluate").main([run.config.run_dir, "--json", "data.max_length=20"])
+    script("evaluate").main([run.config.run_dir, "--json", "batch.max_length=20"])
     found = json.loads(capsys.readouterr().out)
     expected = evaluated(open_source(run.config.run_dir), replace(run.config.data, max_length=20))
     assert found == expected.plain()

@@ -51,8 +51,10 @@ def test_a_runs_own_data_is_the_default(run: FitResult, source: Source) -> None:
 
 
 def test_one_option_is_changed_and_the_others_stay(run: FitResult, source: Source) -> None:
-    found = options(source, "data.max_length=17", "data.pairs.task=sop", "+data.micro_batch_size=3")
-    pairs = replace(run.config.data.pairs, task=found.pairs.task)
+    found = options(
+        source, "batch.max_length=17", "batch.pairs.task=sop", "+batch.micro_batch_size=3"
+    )
+    pairs = replace(run.config.batch.pairs, task=found.pairs.task)
     assert found.pairs.task.value == "sop"
     assert found == replace(run.config.data, max_length=17, micro_batch_size=3, pairs=pairs)
 
@@ -60,16 +62,16 @@ def test_one_option_is_changed_and_the_others_stay(run: FitResult, source: Sourc
 def test_another_text_is_read_in_the_form_of_the_runs_examples(
     run: FitResult, source: Source
 ) -> None:
-    found = options(source, "data=builtin", "data.test_share=0.2")
-    expected = cli.compose_for_script(CONF, ["data=builtin", "data.test_share=0.2"]).data
-    assert found == replace(expected, max_length=run.config.data.max_length)
-    assert options(source, "data=builtin", "data.max_length=9").max_length == 9
+    found = options(source, "data=builtin", "data.test_fraction=0.2")
+    expected = cli.compose_for_script(CONF, ["data=builtin", "data.test_fraction=0.2"]).data
+    assert found == replace(expected, max_length=run.config.batch.max_length)
+    assert options(source, "data=builtin", "batch.max_length=9").max_length == 9
 
 
 def test_another_form_of_the_same_text(run: FitResult, source: Source) -> None:
     found = options(source, "pairs=none")
     assert found.pairs.kind is PairKind.none
-    assert found == replace(run.config.data, pairs=found.pairs, fewest_sentences=1)
+    assert found == replace(run.config.data, pairs=found.pairs, min_sentences=1)
 
 
 def test_a_run_in_phases_is_asked_in_one(run: FitResult, source: Source) -> None:
@@ -77,16 +79,16 @@ def test_a_run_in_phases_is_asked_in_one(run: FitResult, source: Source) -> None
     divided = to_plain(asdict(replace(run.config.data, phases=phases)))
     trained = replace(source, about={**source.about, "config": {"data": divided}})
     assert options(trained) == run.config.data
-    found = options(trained, "data.max_length=9")
+    found = options(trained, "batch.max_length=9")
     assert found == replace(run.config.data, max_length=9)
     assert corpus_of(trained, found).key == run.corpus.key
 
 
 def test_other_models_are_asked_what_the_command_line_says(source: Source) -> None:
     foreign = replace(source, about={})
-    assert options(foreign, "data.max_length=32").name == "wikitext2"
-    assert options(foreign, "data.max_length=32").fallback is Fallback.builtin
-    assert options(foreign, "data=builtin", "data.max_length=32").name is None
+    assert options(foreign, "batch.max_length=32").name == "wikitext2"
+    assert options(foreign, "batch.max_length=32").fallback is Fallback.builtin
+    assert options(foreign, "data=builtin", "batch.max_length=32").name is None
 
 
 @pytest.mark.parametrize(
@@ -95,9 +97,12 @@ def test_other_models_are_asked_what_the_command_line_says(source: Source) -> No
         ("optim.lr=1", "optim.lr=1 would change nothing: an evaluation takes data="),
         ("model=tiny", "model=tiny would change nothing"),
         ("tokenizer=wordpiece", "tokenizer=wordpiece would change nothing"),
-        ("data.masking.unit=word", "held out are 15 % of single tokens"),
-        ("data.phases=[{share: 1}]", "only training has phases"),
-        ("data.max_length=33", r"data.max_length=33 is more than the 32 positions of .*last\.ckpt"),
+        ("batch.masking.unit=word", "held out are 15 % of single tokens"),
+        ("batch.phases=[{fraction: 1}]", "only training has phases"),
+        (
+            "batch.max_length=33",
+            r"batch.max_length=33 is more than the 32 positions of .*last\.ckpt",
+        ),
     ],
 )
 def test_what_would_change_nothing_or_cannot_be_read_is_refused(
@@ -117,7 +122,7 @@ def test_data_options_of_another_version_are_refused(source: Source) -> None:
 def test_the_corpus_that_the_run_saw_is_opened_again(
     run: FitResult, source: Source, builds: list[str]
 ) -> None:
-    found = corpus_of(source, options(source, "data.max_length=20", "data.micro_batch_size=2"))
+    found = corpus_of(source, options(source, "batch.max_length=20", "batch.micro_batch_size=2"))
     assert found.key == run.corpus.key
     assert not builds
 

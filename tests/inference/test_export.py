@@ -37,7 +37,7 @@ MODERN = {
 SUMMARY = {
     "steps": 40,
     "validation": {"mlm_loss": 3.25, "mlm_accuracy": 0.5, "nsp_loss": 0.5, "nsp_accuracy": 0.75},
-    "validation_floors": {"mlm_loss": 4.75, "mlm_accuracy": 0.125, "nsp_loss": 0.6875},
+    "validation_baselines": {"mlm_loss": 4.75, "mlm_accuracy": 0.125, "nsp_loss": 0.6875},
 }
 
 

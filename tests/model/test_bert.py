@@ -188,7 +188,7 @@ def test_the_decoder_is_tied_to_the_embedding_and_the_start_is_normal() -> None:
 
 
 def test_positions_start_as_sines_of_the_size_asked_for() -> None:
-    model = small_model(sinusoidal_start=True, initializer_range=0.05)
+    model = small_model(sinusoidal_init=True, initializer_range=0.05)
     assert model.encoder.embeddings.position is not None
     table = model.encoder.embeddings.position.weight
     for position, index in ((0, 0), (0, 1), (7, 4), (7, 5), (39, 30)):

@@ -27,8 +27,8 @@ from bert_lightning.training.replay import replay
 Config = Callable[..., TrainConfig]
 EMA = "optim.ema_decay=0.5"
 OPTIONS = (
-    *("trainer.max_steps=8", "trainer.val_check_interval=3", "callbacks.save_every_n_steps=1"),
-    *("optim.lr=0.01", "model.hidden_dropout_prob=0.2", "data.test_share=0.1", "test=true"),
+    *("trainer.max_steps=8", "trainer.val_check_interval=3", "callbacks.every_n_train_steps=1"),
+    *("optim.lr=0.01", "model.hidden_dropout_prob=0.2", "data.test_fraction=0.1", "test=true"),
 )
 
 
@@ -190,7 +190,7 @@ def test_it_ends_and_begins_in_the_middle_where_changes_are_allowed(
 def test_a_step_is_replayed_with_the_weights_that_learn(
     small_config: Config, tmp_path: Path
 ) -> None:
-    options = ("model.hidden_dropout_prob=0", "callbacks.save_every_n_steps=3", EMA)
+    options = ("model.hidden_dropout_prob=0", "callbacks.every_n_train_steps=3", EMA)
     result = fit(small_config(tmp_path, *options))
     examples = replay(tmp_path, 5).examples
     masked = sum(example.masked for example in examples)

@@ -19,18 +19,18 @@ from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.module import PretrainingModule
 
 Config = Callable[..., TrainConfig]
-OPTIONS = ("optim.schedule=wsd", "optim.warmup_steps=2", "optim.decay_share=0.5")
+OPTIONS = ("optim.schedule=wsd", "optim.warmup_steps=2", "optim.decay_fraction=0.5")
 
 
 def test_the_steps_of_the_decay_follow_from_the_pace() -> None:
-    budget = Budget(seconds=100, decay_share=0.4)
+    budget = Budget(seconds=100, decay_fraction=0.4)
     budget.settle(10, 59)
     assert (budget.end, budget.share(10)) == (None, 1.0)
     budget.settle(20, 60)  # 3 s a step, and 40 s are left
     assert (budget.decay, budget.end) == (13, 33)
     budget.settle(25, 99)  # the clock is not asked again
     assert budget.end == 33
-    by_steps = OptimConfig(schedule=ScheduleName.wsd, decay_share=13 / 33)
+    by_steps = OptimConfig(schedule=ScheduleName.wsd, decay_fraction=13 / 33)
     assert [budget.share(step) for step in range(34)] == [
         schedule(by_steps, 33)(step) for step in range(34)
     ]
@@ -40,7 +40,7 @@ def test_the_steps_of_the_decay_follow_from_the_pace() -> None:
     ("text", "seconds"), [("90s", 90), ("8min", 480), ("1.5h", 5400), ("2 min", 120)]
 )
 def test_a_budget_is_a_time(text: str, seconds: float) -> None:
-    assert OptimConfig(schedule=ScheduleName.wsd, budget=text).budget_seconds == seconds
+    assert OptimConfig(schedule=ScheduleName.wsd, budget=text).time_budget_seconds == seconds
 
 
 @pytest.mark.parametrize("text", ["8", "min", "8 minutes", "-1s", "0s", "1e3s", ""])
@@ -78,12 +78,12 @@ def weights(result: FitResult) -> Tensor:
 
 @pytest.mark.usefixtures("ticking")
 def test_a_run_by_the_clock_is_repeated_by_its_steps(small_config: Config, tmp_path: Path) -> None:
-    by_clock = fit(small_config(tmp_path / "clock", *OPTIONS, "optim.budget=10s"))
+    by_clock = fit(small_config(tmp_path / "clock", *OPTIONS, "optim.time_budget=10s"))
     assert by_clock.steps == 10
     rates = [rate for _, rate in by_clock.curves["train/lr"]]
     assert rates == pytest.approx([3e-3] * 5 + [3e-3 * left / 5 for left in (4, 3, 2, 1, 0)])
     repeat = summarize(by_clock)["repeat"]
-    assert repeat == "optim.budget=null trainer.max_steps=10 optim.decay_share=0.5"
+    assert repeat == "optim.time_budget=null trainer.max_steps=10 optim.decay_fraction=0.5"
     by_steps = fit(small_config(tmp_path / "steps", *OPTIONS, *repeat.split()))
     assert torch.equal(weights(by_steps), weights(by_clock))
 
@@ -92,8 +92,8 @@ def test_a_run_by_the_clock_is_repeated_by_its_steps(small_config: Config, tmp_p
 def test_a_budget_goes_on_after_a_stop(
     small_config: Config, tmp_path: Path, ticking: list[int], stop: int
 ) -> None:
-    whole = fit(small_config(tmp_path / "whole", *OPTIONS, "optim.budget=10s"))
-    options = (*OPTIONS, "optim.budget=10s", "resume=auto")
+    whole = fit(small_config(tmp_path / "whole", *OPTIONS, "optim.time_budget=10s"))
+    options = (*OPTIONS, "optim.time_budget=10s", "resume=auto")
     ticking.append(stop)
     with pytest.raises(RunEnded, match=f"step {stop}"):
         fit(small_config(tmp_path / "run", *options))
@@ -106,6 +106,6 @@ def test_a_budget_goes_on_after_a_stop(
 
 
 def test_a_real_clock_ends_a_run(small_config: Config, tmp_path: Path) -> None:
-    result = fit(small_config(tmp_path, *OPTIONS, "optim.budget=1s", "trainer.max_steps=-1"))
+    result = fit(small_config(tmp_path, *OPTIONS, "optim.time_budget=1s", "trainer.max_steps=-1"))
     assert result.steps > 2
     assert 0.3 < result.seconds < 10  # a loaded machine may stall in the decay

@@ -38,7 +38,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_readmes_example_is_what_the_script_prints() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"<!-- plan:begin -->\n```text\n(.*?)```", readme, re.DOTALL)
-    done = run("model=large", "data.max_length=512", "--memory", "16")
+    done = run("model=large", "batch.max_length=512", "--memory", "16")
     assert done.returncode == 0, done.stderr
     printed = [line.rstrip() for line in done.stdout.splitlines()]
     assert shown.splitlines() == printed, "put the output of the command into README.md again"
@@ -61,9 +61,9 @@ def test_json_holds_the_same_plan(capsys: pytest.CaptureFixture[str]) -> None:
         (large(), 16, "It fits: the same step in 128 micro-batches of 4"),
         (large(512), 2000, "It fits: a micro-batch of all 512 sequences of a device"),
         (large(512), 80, "It does not fit: micro-batches of 512 take"),
-        (large(512), 80, "A smaller data.micro_batch_size helps"),
+        (large(512), 80, "A smaller batch.micro_batch_size helps"),
         (large(), 7, "It does not fit: even one sequence at a time takes"),
-        (large(), 7, "With any of these it fits: data.max_length=256; model.activation"),
+        (large(), 7, "With any of these it fits: batch.max_length=256; model.activation"),
         (large(), 4, "no shorter length helps. With any of these it fits: strategy=fsdp"),
         (large(), 0.5, "None of the options above is enough"),
         (large(), 16, "the attention weights, grows with the square of the length"),
@@ -87,7 +87,7 @@ def test_it_says_which_phase_needs_most_and_how_long_each_is() -> None:
 
 
 def test_a_mistake_in_an_option_is_one_message() -> None:
-    done = run("model=large", "data.max_length=1024")
+    done = run("model=large", "batch.max_length=1024")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: data.max_length=1024 is more than")
+    assert done.stderr.startswith("error: batch.max_length=1024 is more than")
     assert not done.stdout

@@ -17,7 +17,7 @@ from bert_lightning.training.fit import FitResult, fit
 Config = Callable[..., TrainConfig]
 Damage = Callable[[Path], None]
 OPTIONS = (
-    "callbacks.save_every_n_steps=2",
+    "callbacks.every_n_train_steps=2",
     "callbacks.save_top_k=0",
     "model.hidden_dropout_prob=0.2",
 )

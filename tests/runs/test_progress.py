@@ -28,7 +28,7 @@ def test_plain_lines_with_both_losses_where_there_is_no_terminal(
     assert [line.split()[1] for line in training] == [f"{step}/6" for step in range(1, 7)]
     assert [line.split()[1] for line in validation] == ["3/6", "6/6"]
     assert f"MLM {result.curves['train/mlm_loss'][0][1]:.3f}  NSP" in training[0]
-    assert result.floors is not None
+    assert result.baselines is not None
     assert f"(floor {result.floors.mlm_loss:.3f})" in validation[0]
 
 

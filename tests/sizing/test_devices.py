@@ -188,7 +188,7 @@ def test_sizes_that_do_not_multiply_name_the_nearest(
     with pytest.raises(UserError, match=r"data\.global_batch_size=512") as error:
         divide_global_batch(wanted, Devices("cpu", world, world, 1))
     for size in nearest:
-        assert f"data.global_batch_size={size}" in str(error.value)
+        assert f"batch.global_batch_size={size}" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def in_phases(*phases: PhaseConfig, **data: Any) -> TrainConfig:
 
 
 def test_a_run_in_phases_costs_what_its_phases_do_one_after_the_other() -> None:
-    masking = MaskingConfig(0.3, mask_probability_end=0.1)
+    masking = MaskingConfig(0.3, mlm_probability_end=0.1)
     phases = [PhaseConfig(0.9, 128, 1024), PhaseConfig(0.1)]
     made = plan(in_phases(*phases, masking=masking), PlanOptions(tflops=100, fill=0.5))
     flops = tokens = 0.0
@@ -111,7 +111,7 @@ def test_memory_is_that_of_the_phase_that_needs_most() -> None:
         Phase(512, 512, 900, 1000)
     )
     names = [way.overrides for way in made.lengths]
-    assert names == [f"data.max_length={n} data.phases=null" for n in (128, 256, 512)]
+    assert names == [f"batch.max_length={n} batch.phases=null" for n in (128, 256, 512)]
 
 
 def test_what_does_not_fit_is_a_result() -> None:
@@ -154,9 +154,9 @@ def test_each_way_is_what_its_overrides_give() -> None:
         assert ways[overrides].largest_micro_batch == itself.largest_micro_batch
         assert ways[overrides].state == itself.memory.state
     lengths = {way.overrides: way.largest_micro_batch for way in made.lengths}
-    assert list(lengths) == ["data.max_length=128", "data.max_length=256", "data.max_length=512"]
+    assert list(lengths) == ["batch.max_length=128", "batch.max_length=256", "batch.max_length=512"]
     shorter = plan(large(128, devices=4), PlanOptions())
-    assert lengths["data.max_length=128"] == shorter.largest_micro_batch
+    assert lengths["batch.max_length=128"] == shorter.largest_micro_batch
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_each_way_is_what_its_overrides_give() -> None:
         ({"accelerator": "gpuu"}, {}, "did you mean 'gpu'"),
         ({"precision": "fp8"}, {}, "trainer.precision=fp8"),
         ({"accelerator": "cpu", "strategy": "fsdp"}, {}, "strategy=fsdp"),
-        ({"devices": 3}, {}, "nearest: data.global_batch_size=510"),
+        ({"devices": 3}, {}, "nearest: batch.global_batch_size=510"),
         ({}, {"fill": 0}, "--fill 0"),
         ({}, {"tokens": -1}, "--tokens -1"),
         ({}, {"tflops": float("inf")}, "--tflops inf"),

@@ -55,7 +55,7 @@ def small_run(
             "data=text",
             f"data.path={corpus_file}",
             f"data.cache_dir={cache}",
-            "data.global_batch_size=32",
+            "batch.global_batch_size=32",
             "tokenizer.min_frequency=1",
             "model.hidden_size=32",
             "model.intermediate_size=64",

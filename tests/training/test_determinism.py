@@ -46,7 +46,7 @@ def test_the_same_run_has_the_same_bits_with_any_number_of_workers(
     runs = []
     for number, count in enumerate(workers):
         folder = tmp_path / str(number)
-        more = [f"data.num_workers={count}", f"hydra.run.dir={folder}"]
+        more = [f"batch.num_workers={count}", f"hydra.run.dir={folder}"]
         runs.append(start(folder, *options, *more, script=TRACED))
     for run in runs:
         assert run.end() == 0, run.stderr
@@ -64,7 +64,7 @@ def test_one_device_then_two_then_one_see_what_one_would(
 ) -> None:
     steps, folder, whole = 15, tmp_path / "run", tmp_path / "whole"
     options = small_run(
-        f"trainer.max_steps={steps}", "trainer.val_check_interval=4", "data.micro_batch_size=4"
+        f"trainer.max_steps={steps}", "trainer.val_check_interval=4", "batch.micro_batch_size=4"
     )
     other = start(whole, *options, f"hydra.run.dir={whole}", script=TRACED)
     parts = [
@@ -183,7 +183,7 @@ def test_the_losses_are_those_that_were_committed(
         ["optim.beta2=0.99"],  # 1e-3
         ["model.hidden_dropout_prob=0.11"],  # 6e-3
         ["objective.nsp_weight=0.9"],  # 3e-4
-        ["data.masking.mask_share=0.79", "data.masking.random_share=0.11"],  # 7e-3
+        ["batch.masking.mask_replace_prob=0.79", "batch.masking.random_replace_prob=0.11"],  # 7e-3
     ],
     ids=" ".join,
 )

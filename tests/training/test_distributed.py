@@ -76,7 +76,7 @@ def test_two_devices_with_four_micro_batches_of_four_have_the_gradient_of_one_ba
         "optim.weight_decay=0", "optim.lr=1e6", "optim.schedule=constant",
     )  # fmt: skip
     train(tmp_path / "one", options)
-    divided = ["trainer.devices=2", "data.micro_batch_size=4"]
+    divided = ["trainer.devices=2", "batch.micro_batch_size=4"]
     assert train(tmp_path / "two", [*options, *divided])["micro_batch_size"] == 4
     config = cli.compose(ROOT / "conf", ["run_dir=.", *options])
     last = torch.load(tmp_path / "one" / "checkpoints" / "last.ckpt", weights_only=True)

@@ -30,7 +30,9 @@ Config = Callable[..., TrainConfig]
 
 @pytest.fixture(scope="module")
 def run(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
-    result = fit(small_config(tmp_path_factory.mktemp("run"), "test=true", "data.test_share=0.1"))
+    result = fit(
+        small_config(tmp_path_factory.mktemp("run"), "test=true", "data.test_fraction=0.1")
+    )
     print(report(result))
     return result
 
@@ -78,7 +80,7 @@ def test_the_learning_rate_falls_to_nothing_over_the_run(run: FitResult) -> None
 
 
 def test_training_learns(small_config: Config, tmp_path: Path) -> None:
-    run = fit(small_config(tmp_path, "objective.unigram_start=false"))
+    run = fit(small_config(tmp_path, "objective.unigram_bias_init=false"))
     losses = [value for _, value in run.curves["train/mlm_loss"]]
     assert losses[-1] < losses[0] - 0.1
 
@@ -93,7 +95,7 @@ def test_the_summary_says_what_was_done(run: FitResult) -> None:
     last = {name: curve[-1][1] for name, curve in run.curves.items()}
     assert summary["validation"]["mlm_loss"] == last["val/mlm_loss"]
     assert summary["test"]["nsp_accuracy"] == last["test/nsp_accuracy"]
-    assert set(summary["validation_floors"]) == {
+    assert set(summary["validation_baselines"]) == {
         "mlm_loss",
         "mlm_accuracy",
         "nsp_loss",
@@ -101,7 +103,7 @@ def test_the_summary_says_what_was_done(run: FitResult) -> None:
     }
     train = run.corpus.splits["train"]
     assert summary["data"]["splits"]["train"]["pairs"] == train.pairs
-    majority = pytest.approx(summary["validation_floors"]["nsp_accuracy"])
+    majority = pytest.approx(summary["validation_baselines"]["nsp_accuracy"])
     assert summary["data"]["labels"]["majority"] == majority
     # 32 pairs a step, of which each has at least five tokens and at most max_length
     assert 6 * 32 * 5 < summary["real_tokens"] < 6 * 32 * 128
@@ -120,7 +122,7 @@ def test_the_report_names_the_run_the_losses_their_floors_and_the_next_command(
     run: FitResult,
 ) -> None:
     lines = report(run)
-    assert run.floors is not None
+    assert run.baselines is not None
     assert run.config.run_dir in lines
     assert f"{run.curves['val/mlm_loss'][-1][1]:.3f}" in lines
     assert f"without context {run.floors.mlm_loss:.3f}" in lines
@@ -158,7 +160,7 @@ def test_the_validation_curve_is_the_loss_over_all_held_out_pairs(run: FitResult
     )
 
 
-@pytest.mark.parametrize("more", ["data.micro_batch_size=8", "data.num_workers=2"])
+@pytest.mark.parametrize("more", ["batch.micro_batch_size=8", "batch.num_workers=2"])
 def test_accumulation_and_workers_change_nothing(
     small_config: Config, tmp_path: Path, more: str
 ) -> None:
@@ -193,7 +195,7 @@ def test_gradients_are_clipped(
     options = [
         f"trainer.precision={precision}",
         f"trainer.gradient_clip_algorithm={algorithm}",
-        "objective.unigram_start=false",
+        "objective.unigram_bias_init=false",
         "optim.eps=1.0",  # an update is then about as large as its gradient
         "optim.weight_decay=0",
     ]
@@ -243,7 +245,7 @@ def test_either_kind_trains_in_bf16_and_is_used_alone(
 
 def test_a_run_by_epochs_ends_after_as_many_pairs(small_config: Config, tmp_path: Path) -> None:
     config = small_config(
-        tmp_path, "trainer.max_steps=-1", "trainer.max_epochs=0.25", "data.micro_batch_size=4"
+        tmp_path, "trainer.max_steps=-1", "trainer.max_epochs=0.25", "batch.micro_batch_size=4"
     )
     result = fit(config)
     expected = -(-result.corpus.splits["train"].pairs // 4 // 32)
@@ -269,8 +271,8 @@ def test_without_a_validation_split_or_a_logger(
     small_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    result = fit(small_config(tmp_path, "data.validation_share=0", "logger=none"))
-    assert result.floors is None
+    result = fit(small_config(tmp_path, "data.validation_fraction=0", "logger=none"))
+    assert result.baselines is None
     assert result.statistics is not None
     assert set(lines(result.statistics)) <= set(caplog.messages)
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
@@ -311,7 +313,7 @@ def test_other_kinds_of_pairs_train_and_report(
     assert ("NSP" in lines) is (pairs != "none")
     assert ("nsp_loss" in summary["validation"]) is (pairs != "none")
     assert ("train/nsp_loss" in result.curves) is (pairs != "none")
-    assert (summary["validation_floors"]["nsp_loss"] is None) is (pairs == "none")
+    assert (summary["validation_baselines"]["nsp_loss"] is None) is (pairs == "none")
     assert (tmp_path / "loss.png").is_file()
 
 
@@ -319,7 +321,7 @@ def test_training_begins_at_the_floor(small_config: Config, tmp_path: Path) -> N
     """And without that start, where every word is as likely as any."""
     losses = []
     for start in ("true", "false"):
-        run = assemble(small_config(tmp_path, f"objective.unigram_start={start}"), None)
+        run = assemble(small_config(tmp_path, f"objective.unigram_bias_init={start}"), None)
         held_out = EvaluationBatches(run.corpus, "validation", run.config.data, batch_size=1000)
         with torch.no_grad():
             sums = objective_sums(run.module.model.eval(), held_out[0])

@@ -14,7 +14,7 @@ from torch import Tensor
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
-from bert_lightning.data.batches import Share, TrainingBatches
+from bert_lightning.data.batches import StepPartition, TrainingBatches
 from bert_lightning.errors import UserError
 from bert_lightning.model.objective import objective_sums
 from bert_lightning.training.fit import fit
@@ -23,7 +23,7 @@ from bert_lightning.training.replay import replay
 
 ROOT = Path(__file__).parents[2]
 Config = Callable[..., TrainConfig]
-EVERY_2 = "callbacks.save_every_n_steps=2"
+EVERY_2 = "callbacks.every_n_train_steps=2"
 
 
 def state(run: Path, step: int) -> dict[str, Tensor]:
@@ -75,11 +75,11 @@ def test_a_step_that_is_not_finite_is_not_made(
 
 def test_a_replay_is_the_step_as_it_was(small_config: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    config = small_config(run, "callbacks.save_every_n_steps=4", "model.hidden_dropout_prob=0.2")
+    config = small_config(run, "callbacks.every_n_train_steps=4", "model.hidden_dropout_prob=0.2")
     result = fit(config)
     corpus = prepare(config.data, config.tokenizer)
     steps = config.trainer.max_steps
-    batches = TrainingBatches(corpus, config.data, 0, Share(0, 1, 1), steps)
+    batches = TrainingBatches(corpus, config.data, 0, StepPartition(0, 1, 1), steps)
     # Step 4's update was made before its checkpoint; step 5 reads the weights that it holds.
     result.model.load_state_dict(
         {name.removeprefix("model."): value for name, value in state(run, 4).items()}
@@ -101,8 +101,8 @@ def test_a_replay_is_the_step_as_it_was(small_config: Config, tmp_path: Path) ->
 def test_a_replay_makes_the_steps_between_again(small_config: Config, tmp_path: Path) -> None:
     options = ("model.hidden_dropout_prob=0.2", "callbacks.save_top_k=0")
     often, seldom = tmp_path / "often", tmp_path / "seldom"
-    fit(small_config(often, "callbacks.save_every_n_steps=5", *options))
-    fit(small_config(seldom, "callbacks.save_every_n_steps=99", *options))
+    fit(small_config(often, "callbacks.every_n_train_steps=5", *options))
+    fit(small_config(seldom, "callbacks.every_n_train_steps=99", *options))
     assert [path.name for path in (seldom / "checkpoints").glob("step*.ckpt")] == [
         "step=000006.ckpt"
     ]

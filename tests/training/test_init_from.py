@@ -25,7 +25,7 @@ SAME = [
     "model.intermediate_size=40",
     "model.max_position_embeddings=32",
     "model.type_vocab_size=3",
-    "data.max_length=32",
+    "batch.max_length=32",
 ]
 """The options that make the model that of the folders that transformers saves in these tests."""
 SHORT = ["trainer.max_steps=1", "logger=none"]

@@ -49,10 +49,10 @@ def options(small_run: Overrides) -> Overrides:
         return small_run(
             f"hydra.run.dir={run_dir}",
             f"trainer.max_steps={steps}",
-            f"callbacks.save_every_n_steps={EVERY}",
+            f"callbacks.every_n_train_steps={EVERY}",
             "trainer.val_check_interval=50",
             "model.hidden_dropout_prob=0.1",
-            "data.test_share=0.1",
+            "data.test_fraction=0.1",
             "test=true",
             "resume=auto",
             *more,
@@ -117,7 +117,7 @@ def test_twenty_kills(options: Overrides, tmp_path: Path, fork: Forks) -> None:
     killed_in_a_write = 0
     for number in range(20):
         before = newest(killed)
-        workers = "data.num_workers=2" if number % 5 == 4 else "data.num_workers=0"
+        workers = "batch.num_workers=2" if number % 5 == 4 else "batch.num_workers=0"
         run = fork(*options(killed, steps, workers), step_seconds=0.01, write_seconds=0.0003)
         until(lambda run=run: works_in(killed, run))  # the lock of the killed one is in no way
         if number % 2:

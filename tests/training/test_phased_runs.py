@@ -16,7 +16,7 @@ from test_resume import Trace, assert_same, checkpoint, curves, state
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
-from bert_lightning.data.batches import EvaluationBatches, Share, TrainingBatches
+from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.errors import UserError
 from bert_lightning.model.objective import objective_sums
@@ -29,20 +29,20 @@ Start = Callable[..., Run]
 Overrides = Callable[..., list[str]]
 STEPS, BOUNDARIES = 12, (5, 9)
 PHASES = (
-    "data.phases=[{share: 0.42, max_length: 12}, {share: 0.33, global_batch_size: 60},"
-    " {share: 0.25, max_length: 20, global_batch_size: 12}]"
+    "batch.phases=[{fraction: 0.42, max_length: 12}, {fraction: 0.33, global_batch_size: 60},"
+    " {fraction: 0.25, max_length: 20, global_batch_size: 12}]"
 )
 OPTIONS = (
     PHASES,
-    "data.global_batch_size=30",
+    "batch.global_batch_size=30",
     "pairs=segment",  # epochs of another size at another length
     f"trainer.max_steps={STEPS}",
     "trainer.log_every_n_steps=4",  # a log on either side of each boundary, and none at one
     "trainer.val_check_interval=5",
-    "callbacks.save_every_n_steps=1",
+    "callbacks.every_n_train_steps=1",
     "callbacks.save_top_k=99",
     "model.hidden_dropout_prob=0.2",
-    "data.max_length=64",
+    "batch.max_length=64",
 )
 
 
@@ -68,7 +68,7 @@ def test_a_resume_before_at_and_after_a_boundary_is_exact(
     options = (
         *OPTIONS,
         f"trainer.accumulate_grad_batches={accumulation}",
-        f"data.num_workers={workers}",
+        f"batch.num_workers={workers}",
     )
     whole = tmp_path / "whole"
     result = fit(small_config(whole, *options))
@@ -90,8 +90,8 @@ def test_a_run_in_one_phase_is_a_run_without_to_the_bit(
     small_config: Config, tmp_path: Path
 ) -> None:
     results = {}
-    for name, phases in {"plain": "null", "phase": "[{share: 1}]"}.items():
-        options = ("model.hidden_dropout_prob=0.2", f"data.phases={phases}")
+    for name, phases in {"plain": "null", "phase": "[{fraction: 1}]"}.items():
+        options = ("model.hidden_dropout_prob=0.2", f"batch.phases={phases}")
         results[name] = fit(small_config(tmp_path / name, *options))
     assert curves(results["phase"]) == curves(results["plain"])
     assert results["phase"].epochs == results["plain"].pairs / 432
@@ -106,7 +106,7 @@ def run(small_config: Config, tmp_path_factory: pytest.TempPathFactory) -> FitRe
 
 def test_pairs_and_epochs_are_counted_over_the_phases(run: FitResult) -> None:
     sizes = [
-        len(pair_sampler(run.corpus.splits["train"], run.config.data.pairs, length))
+        len(pair_sampler(run.corpus.splits["train"], run.config.batch.pairs, length))
         for length in (12, 64, 20)
     ]
     assert len(set(sizes)) == 3
@@ -125,7 +125,7 @@ def test_held_out_losses_are_of_the_same_questions(small_config: Config, tmp_pat
     still = ("optim.lr=1e-12", "trainer.max_steps=3", "trainer.log_every_n_steps=1")
     one, other = (
         fit(small_config(tmp_path / str(n), *OPTIONS, *still, *more))
-        for n, more in enumerate([(), ("data.phases=null",)])
+        for n, more in enumerate([(), ("batch.phases=null",)])
     )
     for name in ("val/mlm_loss", "val/nsp_loss", "val/mlm_accuracy"):
         assert one.curves[name][0][1] == pytest.approx(other.curves[name][0][1], rel=1e-6)
@@ -142,9 +142,11 @@ def test_held_out_examples_are_no_more_tokens_at_a_time_than_training_has(
             super().__init__(*args)
 
     monkeypatch.setattr(datamodule, "EvaluationBatches", Recorded)
-    phases = "data.phases=[{share: 0.5, max_length: 16, global_batch_size: 120}, {share: 0.5}]"
-    more = (phases, "data.max_length=64", "data.global_batch_size=24")
-    fit(small_config(tmp_path, *more, "trainer.max_steps=2", "data.micro_batch_size=40"))
+    phases = (
+        "batch.phases=[{fraction: 0.5, max_length: 16, global_batch_size: 120}, {fraction: 0.5}]"
+    )
+    more = (phases, "batch.max_length=64", "batch.global_batch_size=24")
+    fit(small_config(tmp_path, *more, "trainer.max_steps=2", "batch.micro_batch_size=40"))
     assert asked == [40 * 16 // 64]
 
 
@@ -152,7 +154,7 @@ def test_the_log_says_what_each_phase_is(
     small_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "bert_lightning"):
-        fit(small_config(tmp_path, *OPTIONS, "data.micro_batch_size=20", "seed=3"))
+        fit(small_config(tmp_path, *OPTIONS, "batch.micro_batch_size=20", "seed=3"))
     text = "\n".join(record.getMessage() for record in caplog.records)
     assert "; 12 steps in 3 phases; seed 3" in text
     found = re.findall(r"^steps (\S+) to (\S+) \((\S+)\): (\d+) pairs = (.*?); \d+ ex", text, re.M)
@@ -170,7 +172,7 @@ def test_the_log_says_what_each_phase_is(
 def test_a_replay_is_the_step_as_it_was_in_every_phase(run: FitResult, step: int) -> None:
     config = run.config
     corpus = prepare(config.data, config.tokenizer)
-    batches = TrainingBatches(corpus, config.data, 0, Share(0, 1, 1), STEPS)
+    batches = TrainingBatches(corpus, config.data, 0, StepPartition(0, 1, 1), STEPS)
     before = torch.load(checkpoint(Path(config.run_dir), step - 1), weights_only=True)
     model = deepcopy(run.model).eval()
     model.load_state_dict(
@@ -187,7 +189,7 @@ def test_a_replay_is_the_step_as_it_was_in_every_phase(run: FitResult, step: int
 def test_a_replay_makes_the_steps_over_a_boundary_again(
     run: FitResult, small_config: Config, tmp_path: Path
 ) -> None:
-    seldom = ("callbacks.save_every_n_steps=99", "callbacks.save_top_k=0")
+    seldom = ("callbacks.every_n_train_steps=99", "callbacks.save_top_k=0")
     fit(small_config(tmp_path / "seldom", *OPTIONS, "trainer.log_every_n_steps=1", *seldom))
     one, other = replay(Path(run.config.run_dir), 11), replay(tmp_path / "seldom", 11)
     assert one.checkpoint is not None

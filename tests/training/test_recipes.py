@@ -20,8 +20,8 @@ RECIPES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.ya
 STEPS = 20
 SMALL = (
     *("model.num_hidden_layers=2", "model.num_attention_heads=2"),
-    *("model.max_position_embeddings=64", "data.max_length=64"),
-    *("data.micro_batch_size=null", "trainer.devices=1", "strategy=auto"),
+    *("model.max_position_embeddings=64", "batch.max_length=64"),
+    *("batch.micro_batch_size=null", "trainer.devices=1", "strategy=auto"),
     *("tokenizer=word", "tokenizer.vocab_size=null", "data.streaming=false"),
 )  # fmt: skip
 
@@ -43,9 +43,9 @@ def test_the_twin_of_a_recipe_trains(
     small_config: Callable[..., TrainConfig], tmp_path: Path, recipe: str
 ) -> None:
     asked = composed(recipe)
-    by_the_clock = asked.optim.budget is not None
+    by_the_clock = asked.optim.time_budget is not None
     ends = (
-        ["optim.budget=1s", "trainer.max_steps=-1"]
+        ["optim.time_budget=1s", "trainer.max_steps=-1"]
         if by_the_clock
         else [f"trainer.max_steps={STEPS}"]
     )
@@ -53,7 +53,7 @@ def test_the_twin_of_a_recipe_trains(
     if asked.optim.warmup_steps:
         options.append("optim.warmup_steps=3")
     if asked.data.phases:
-        options.append(f"data.phases=[{','.join(map(small_phase, asked.data.phases))}]")
+        options.append(f"batch.phases=[{','.join(map(small_phase, asked.batch.phases))}]")
     result = fit(small_config(tmp_path, *options))
     assert isfinite(result.curves["val/mlm_loss"][-1][1])
     assert result.steps == STEPS or by_the_clock

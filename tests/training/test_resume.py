@@ -26,11 +26,11 @@ from bert_lightning.training.module import PretrainingModule
 Config = Callable[..., TrainConfig]
 STEPS = 30
 OPTIONS = (
-    "data.global_batch_size=30",  # an epoch ends within a step
+    "batch.global_batch_size=30",  # an epoch ends within a step
     f"trainer.max_steps={STEPS}",
     "trainer.log_every_n_steps=4",
     "trainer.val_check_interval=7",
-    "callbacks.save_every_n_steps=1",
+    "callbacks.every_n_train_steps=1",
     "callbacks.save_top_k=99",
     "optim.warmup_steps=5",
     "trainer.gradient_clip_val=1.0",
@@ -137,7 +137,7 @@ def test_a_resume_from_any_step_is_exact(
         *OPTIONS,
         f"trainer.precision={precision}",
         f"trainer.accumulate_grad_batches={accumulation}",
-        f"data.num_workers={workers}",
+        f"batch.num_workers={workers}",
         *more,
     )
     whole = tmp_path / "whole"
@@ -179,7 +179,7 @@ def test_a_resume_from_any_step_is_exact(
 def test_a_run_that_was_killed_before_its_report_is_finished(
     small_config: Config, tmp_path: Path, trace: Trace
 ) -> None:
-    options = ("data.test_share=0.1", "test=true")
+    options = ("data.test_fraction=0.1", "test=true")
     first = fit(small_config(tmp_path / "run", *options))
     report(first)
     with pytest.raises(RunEnded, match="already complete at step 6") as ended:
@@ -211,7 +211,7 @@ def test_early_stopping_goes_on_with_its_patience(
 ) -> None:
     options = (
         *("callbacks.early_stopping_patience=3", "trainer.val_check_interval=1"),
-        *("optim.lr=10", "trainer.max_steps=30", "callbacks.save_every_n_steps=1"),
+        *("optim.lr=10", "trainer.max_steps=30", "callbacks.every_n_train_steps=1"),
     )  # a rate that makes it worse at once
     whole = fit(small_config(tmp_path / "whole", *options))
     assert whole.steps < 30
@@ -229,9 +229,9 @@ def test_early_stopping_goes_on_with_its_patience(
 def test_logged_curves_go_on_without_gaps_or_repetitions(
     small_config: Config, tmp_path: Path, logger: str
 ) -> None:
-    options = (f"logger={logger}", "callbacks.save_top_k=0", "test=true", "data.test_share=0.1")
+    options = (f"logger={logger}", "callbacks.save_top_k=0", "test=true", "data.test_fraction=0.1")
     for name in ("whole", "run"):
-        fit(small_config(tmp_path / name, *options, "callbacks.save_every_n_steps=4"))
+        fit(small_config(tmp_path / name, *options, "callbacks.every_n_train_steps=4"))
     checkpoint(tmp_path / "run", 6).unlink()  # as if it had been killed in its last steps
     fit(small_config(tmp_path / "run", *options, "resume=auto"))
     whole, again = (logged(tmp_path / name, logger) for name in ("whole", "run"))

@@ -50,7 +50,7 @@ def test_a_resumed_run_is_the_one_that_never_stopped(
 ) -> None:
     options = on("gpu", "bf16-mixed", f"strategy={strategy}", "trainer.devices=1")
     options += ["trainer.deterministic=true", "model.hidden_dropout_prob=0.2"]
-    options += ["callbacks.save_every_n_steps=3"]
+    options += ["callbacks.every_n_train_steps=3"]
     whole, part = tmp_path / "whole", tmp_path / "part"
     fit(small_config(whole, *options))
     shutil.copytree(whole, part)

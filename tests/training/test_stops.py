@@ -70,7 +70,7 @@ def test_a_run_that_signals_stop_three_times_is_the_run_that_none_stopped(
     assert (run.stderr.count("\n"), more) == (1, "")
 
     environment, calls = fake_scontrol(tmp_path)
-    workers = "data.num_workers=2"
+    workers = "batch.num_workers=2"
     run = start(folder, f"resume={folder}", workers, SLURM_JOB_ID="4711", **environment)
     run.until_it_trains()
     assert f"goes on from step {step}: {checkpoint(Path('run'), step)}" in run.stdout
@@ -99,7 +99,7 @@ def test_a_run_that_signals_stop_three_times_is_the_run_that_none_stopped(
 def test_a_signal_stops_within_a_validation_which_comes_first_when_the_run_goes_on(
     start: Start, small_run: Overrides, small_config: Config, tmp_path: Path
 ) -> None:
-    options = ["data.global_batch_size=2", "data.validation_share=0.5"]
+    options = ["batch.global_batch_size=2", "data.validation_fraction=0.5"]
     folder, whole = tmp_path / "run", tmp_path / "whole"
     run = start(folder, *small_run(*options, f"hydra.run.dir={folder}"), script=TRACED)
     run.until(lambda: len(run.trace("validation")) > 20)
@@ -183,7 +183,7 @@ def test_a_second_ctrl_c_ends_all_processes_at_once(
     start: Start, small_run: Overrides, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    options = ["trainer.devices=2", "data.num_workers=1", f"hydra.run.dir={folder}"]
+    options = ["trainer.devices=2", "batch.num_workers=1", f"hydra.run.dir={folder}"]
     asleep = {"ACT": '{"do": "sleep", "step": 3}'}
     run = start(folder, *small_run(*options), script=TRACED, **asleep)
     run.until(lambda: len(run.trace()) == 6)
@@ -245,7 +245,7 @@ def test_an_error_that_nobody_foresaw_ends_the_run_with_a_report(
     folder = tmp_path / "run"
     options = [
         f"trainer.devices={devices}",
-        "callbacks.save_every_n_steps=2",
+        "callbacks.every_n_train_steps=2",
         "trainer.val_check_interval=6",
     ]
     act = {"ACT": f'{{"do": "raise", "rank": {rank}, "step": 4}}'}

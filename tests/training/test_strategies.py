@@ -89,8 +89,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def options(small_run: Callable[..., list[str]]) -> list[str]:
     return small_run(
-        "logger=csv", "data.micro_batch_size=4", "trainer.gradient_clip_val=0.05",
-        "trainer.val_check_interval=6", "callbacks.save_every_n_steps=3", "arch=modern",
+        "logger=csv", "batch.micro_batch_size=4", "trainer.gradient_clip_val=0.05",
+        "trainer.val_check_interval=6", "callbacks.every_n_train_steps=3", "arch=modern",
     )  # fmt: skip
 
 

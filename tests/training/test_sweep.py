@@ -24,9 +24,9 @@ def test_each_job_has_its_own_processes_config_and_folder_and_one_that_fails_sto
             "-m",
             *small_run("trainer.devices=2", f"hydra.sweep.dir='{sweep}'"),
             "optim.lr=1e-3,3e-3",
-            "data.global_batch_size=32",
+            "batch.global_batch_size=32",
             "seed=7",
-            "data.micro_batch_size=16,5",
+            "batch.micro_batch_size=16,5",
         ],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -37,7 +37,7 @@ def test_each_job_has_its_own_processes_config_and_folder_and_one_that_fails_sto
     )
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.count("error: ") == 2
-    assert "data.micro_batch_size=5" in done.stderr
+    assert "batch.micro_batch_size=5" in done.stderr
     assert "Traceback" not in done.stderr
     rates = []
     for job in range(4):

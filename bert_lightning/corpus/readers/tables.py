@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bert_lightning.config import DataConfig
+from bert_lightning.config import CorpusConfig
 from bert_lightning.errors import UserError
 from bert_lightning.hub import UnavailableError, dataset_out_of_reach
 
@@ -15,7 +15,7 @@ TABLES = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
 """The endings of table files, and what `datasets` calls their formats."""
 
 
-def hub_rows(data: DataConfig) -> dict[str, Iterable[str]]:
+def hub_rows(data: CorpusConfig) -> dict[str, Iterable[str]]:
     """The texts of each split of the hub's data set, from its local cache or the hub.
 
     They can be read more than once; where `data.streaming` is set, each time from the hub.

@@ -12,7 +12,7 @@ from glob import glob
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from bert_lightning.config import DataConfig, Format
+from bert_lightning.config import CorpusConfig, Format
 from bert_lightning.corpus.readers.tables import TABLES, file_rows
 from bert_lightning.errors import UserError
 
@@ -25,7 +25,7 @@ LONGEST_LINE = 4_000_000
 """Bytes at which a line ends, at a space, and the next begins."""
 
 
-def find_text_files(data: DataConfig) -> list[Path]:
+def find_text_files(data: CorpusConfig) -> list[Path]:
     """The files that `data.path` names: itself, all in a folder, or those of a pattern."""
     if data.path is None:
         raise UserError(
@@ -53,7 +53,7 @@ def kind_of(file: Path) -> str:
     return Path(file.stem).suffix if file.suffix == COMPRESSED else file.suffix
 
 
-def raw_documents(file: Path, data: DataConfig) -> Iterator[list[str]]:
+def raw_documents(file: Path, data: CorpusConfig) -> Iterator[list[str]]:
     """Documents as lists of paragraphs; in a table each row is a document.
 
     Raises:
@@ -124,7 +124,7 @@ def _decode(line: bytes, offset: int, file: Path) -> str:
         ) from error
 
 
-def _some_text(file: Path, data: DataConfig) -> Iterator[str]:
+def _some_text(file: Path, data: CorpusConfig) -> Iterator[str]:
     empty = True
     for line in read_lines(file):
         empty = empty and not line.strip()

@@ -1,0 +1,120 @@
+"""The joint loss, and how it is minimized."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from bert_lightning.config.affects import LEARNING, OPTIMIZER_STATE, option
+from bert_lightning.errors import UserError
+
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+
+
+class OptimizerName(Enum):
+    adam = "adam"
+    adamw = "adamw"
+    lamb = "lamb"
+    muon = "muon"
+
+
+class ScheduleName(Enum):
+    constant = "constant"
+    linear = "linear"
+    cosine = "cosine"
+    wsd = "wsd"
+
+
+@dataclass
+class ObjectiveConfig:
+    """The joint loss: `mlm_weight` · MLM + `nsp_weight` · NSP."""
+
+    mlm_weight: float = option(1.0, LEARNING)
+    nsp_weight: float = option(1.0, LEARNING)
+    unigram_bias_init: bool = option(True, LEARNING)
+    """Whether the MLM head's bias is initialized to the log frequency of each word: training then
+    starts at the unigram baseline, instead of taking its first steps to reach it. Not for weights
+    of `init_from`."""
+
+    def __post_init__(self) -> None:
+        if self.mlm_weight < 0 or self.nsp_weight < 0 or self.mlm_weight + self.nsp_weight == 0:
+            raise UserError(
+                f"objective.mlm_weight={self.mlm_weight:g}, "
+                f"objective.nsp_weight={self.nsp_weight:g}: weights must be 0 or more, "
+                "and not both 0"
+            )
+
+
+@dataclass
+class OptimConfig:
+    """The optimizer and its learning-rate schedule."""
+
+    optimizer: OptimizerName = option(OptimizerName.muon, LEARNING | OPTIMIZER_STATE)
+    """`lamb` is for large batches (You et al., 2020, arXiv:1904.00962): its `lr` is the fraction
+    of its length that a matrix moves by in a step. `muon` updates the matrices between layers
+    (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon), and AdamW all the rest."""
+    lr: float = option(5e-3, LEARNING)
+    """Peak learning rate."""
+    matrix_lr: float = option(0.015, LEARNING)
+    """Peak learning rate of the matrices that Muon updates."""
+    momentum: float = option(0.95, LEARNING)
+    """Muon's."""
+    beta1: float = option(0.9, LEARNING)
+    beta2: float = option(0.98, LEARNING)
+    eps: float = option(1e-8, LEARNING)
+    weight_decay: float = option(0.0, LEARNING)
+    """Decay of the matrices; biases, LayerNorm and embeddings of position and type have none."""
+    schedule: ScheduleName = option(ScheduleName.wsd, LEARNING)
+    """How the learning rate decays from its peak to 0 at the last step, or stays (`constant`);
+    `wsd` stays and then decays linearly (warmup, stable, decay; Hu et al., 2024,
+    arXiv:2404.06395)."""
+    decay_fraction: float = option(0.5, LEARNING)
+    """The last fraction of the run, in which the learning rate of `wsd` decays."""
+    warmup_steps: int = option(0, LEARNING)
+    """Optimizer steps over which the learning rate rises from 0 to its peak."""
+    ema_decay: float | None = option(None, LEARNING)
+    """Decay of an exponential moving average (EMA) of the weights, such as 0.999. The average is
+    validated, tested, saved for use and exported; training continues with the weights themselves.
+    It forgets faster in the first 9 / (1 - decay) steps, whose start is random. Null keeps none."""
+    time_budget: str | None = option(None, LEARNING)
+    """Training time after which the run ends, as 90s, 8min or 1.5h, in place of
+    `trainer.max_steps`; for `wsd`, whose learning rate begins to decay when `decay_fraction` of it
+    is left. Validation does not count. The summary says how to repeat the run by its steps."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "matrix_lr"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"optim.{name}={getattr(self, name):g} must be above 0")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise UserError(
+                f"optim.ema_decay={self.ema_decay:g} must be above 0 and below 1, such as 0.999; "
+                "null keeps no average"
+            )
+        if not 0 < self.decay_fraction <= 1:
+            raise UserError(
+                f"optim.decay_fraction={self.decay_fraction:g} must be above 0 and at most 1"
+            )
+        if self.time_budget_seconds is not None and self.schedule is not ScheduleName.wsd:
+            raise UserError(
+                f"optim.time_budget={self.time_budget} with optim.schedule={self.schedule.value}: "
+                "the learning rate would have to decay before the length of the run is known; use "
+                "optim.schedule=wsd"
+            )
+        if self.warmup_steps < 0:
+            raise UserError(f"optim.warmup_steps={self.warmup_steps} must be 0 or more")
+        if self.optimizer is OptimizerName.adam and self.weight_decay:
+            raise UserError(
+                f"optim.weight_decay={self.weight_decay:g} with optim.optimizer=adam would be "
+                "added to the gradient, which Adam rescales; use optim.optimizer=adamw"
+            )
+
+    @property
+    def time_budget_seconds(self) -> float | None:
+        """The time budget in seconds; None where there is none."""
+        if self.time_budget is None:
+            return None
+        found = re.fullmatch(r"(\d+\.?\d*) *(s|min|h)", self.time_budget)
+        if found is None or float(found[1]) <= 0:
+            raise UserError(
+                f"optim.time_budget={self.time_budget} is not a time: write it as 90s, 8min or 1.5h"
+            )
+        return float(found[1]) * _SECONDS[found[2]]

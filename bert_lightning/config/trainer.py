@@ -1,0 +1,153 @@
+"""Lightning's Trainer, and what accompanies a run: strategy, loggers, callbacks."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from bert_lightning.config.affects import EXECUTION, LEARNING, PLACE, option
+from bert_lightning.errors import UserError
+
+
+class StrategyName(Enum):
+    auto = "auto"
+    ddp = "ddp"
+    fsdp = "fsdp"
+
+
+class LoggerName(Enum):
+    tensorboard = "tensorboard"
+    csv = "csv"
+
+
+@dataclass
+class StrategyConfig:
+    """How several devices divide the work."""
+
+    name: StrategyName = option(StrategyName.auto, EXECUTION)
+    """`auto` is one device, or ddp where there are more; fsdp shards weights, gradients and
+    optimizer state over the GPUs."""
+
+
+@dataclass
+class LoggerConfig:
+    """Where the curves go."""
+
+    name: LoggerName = option(LoggerName.tensorboard, EXECUTION)
+
+
+@dataclass
+class CallbacksConfig:
+    """What accompanies a run."""
+
+    every_n_train_steps: int = option(100, EXECUTION)
+    """Optimizer steps between checkpoints: what a run that is killed loses at most."""
+    save_top_k: int = option(1, EXECUTION)
+    """Checkpoints kept by lowest validation loss, beside the last two."""
+    early_stopping_patience: int | None = option(None, EXECUTION)
+    """Validations without a lower joint loss after which the run ends; null never ends early."""
+
+    def __post_init__(self) -> None:
+        if self.every_n_train_steps < 1:
+            raise UserError(
+                f"callbacks.every_n_train_steps={self.every_n_train_steps} must be 1 or more; "
+                "trainer.enable_checkpointing=false saves nothing"
+            )
+        if self.save_top_k < 0:
+            raise UserError(f"callbacks.save_top_k={self.save_top_k} must be 0 or more")
+
+
+@dataclass
+class TrainerConfig:
+    """Every option of Lightning's Trainer, under its own name and with its own meaning.
+
+    The loggers, the callbacks and the strategy have config groups of their own; plugins are
+    objects, which no option can name. `max_steps` and `val_check_interval` count optimizer steps,
+    whatever the gradient accumulation.
+    """
+
+    accelerator: str = option("auto", EXECUTION)
+    devices: Any = option("auto", EXECUTION)
+    """A number of devices, -1 for all, a list of indices, or auto."""
+    num_nodes: int = option(1, EXECUTION)
+    precision: str = option("auto", LEARNING)
+    """One of Lightning's, or auto: bf16-mixed where the processor multiplies it, else 32-true."""
+    max_steps: int = option(2000, LEARNING)
+    """Optimizer steps; -1 leaves the end to `max_epochs` or `max_time`."""
+    max_epochs: float | None = option(None, LEARNING)
+    """Epochs over the examples; the run ends at this or at `max_steps`, whichever is first."""
+    min_steps: int | None = option(None, LEARNING)
+    min_epochs: int | None = option(None, LEARNING)
+    max_time: str | None = option(None, EXECUTION)
+    """Longest wall-clock time, as DD:HH:MM:SS."""
+    accumulate_grad_batches: int | None = option(None, LEARNING)
+    """Micro-batches of an optimizer step; null follows from the batch sizes."""
+    val_check_interval: Any = option(200, EXECUTION)
+    """Optimizer steps between validations, or the fraction of the run (a float up to 1.0)."""
+    check_val_every_n_epoch: int | None = option(None, LEARNING)
+    num_sanity_val_steps: int = option(0, EXECUTION)
+    log_every_n_steps: int = option(10, EXECUTION)
+    limit_train_batches: Any = option(None, LEARNING)
+    limit_val_batches: Any = option(None, EXECUTION)
+    limit_test_batches: Any = option(None, EXECUTION)
+    limit_predict_batches: Any = option(None, LEARNING)
+    overfit_batches: Any = option(0.0, LEARNING)
+    fast_dev_run: Any = option(False, LEARNING)
+    enable_checkpointing: bool = option(True, EXECUTION)
+    enable_progress_bar: bool = option(True, EXECUTION)
+    enable_model_summary: bool = option(False, EXECUTION)
+    gradient_clip_val: float | None = option(None, LEARNING)
+    gradient_clip_algorithm: str | None = option(None, LEARNING)
+    deterministic: Any = option(None, LEARNING)
+    benchmark: bool | None = option(None, LEARNING)
+    inference_mode: bool = option(True, EXECUTION)
+    use_distributed_sampler: bool = option(False, LEARNING)
+    profiler: str | None = option(None, EXECUTION)
+    detect_anomaly: bool = option(False, EXECUTION)
+    barebones: bool = option(False, LEARNING)
+    sync_batchnorm: bool = option(False, LEARNING)
+    reload_dataloaders_every_n_epochs: int = option(0, LEARNING)
+    default_root_dir: str | None = option(None, EXECUTION | PLACE)
+    enable_autolog_hparams: bool = option(False, LEARNING)
+    model_registry: str | None = option(None, LEARNING)
+
+    def __post_init__(self) -> None:
+        _check_devices(self.devices)
+        if self.num_nodes < 1:
+            raise UserError(f"trainer.num_nodes={self.num_nodes} must be 1 or more")
+        if self.accumulate_grad_batches is not None and self.accumulate_grad_batches < 1:
+            raise UserError(
+                f"trainer.accumulate_grad_batches={self.accumulate_grad_batches} must be 1 or "
+                "more, or null to follow from the batch sizes"
+            )
+        if self.max_steps < -1 or self.max_steps == 0:
+            raise UserError(
+                f"trainer.max_steps={self.max_steps} must be 1 or more, "
+                "or -1 to end by trainer.max_epochs or trainer.max_time"
+            )
+        if self.max_epochs is not None and self.max_epochs <= 0:
+            raise UserError(f"trainer.max_epochs={self.max_epochs:g} must be above 0")
+        if self.log_every_n_steps < 1:
+            raise UserError(f"trainer.log_every_n_steps={self.log_every_n_steps} must be 1 or more")
+        if self.use_distributed_sampler:
+            raise UserError(
+                "trainer.use_distributed_sampler=true would hand out batches twice: each rank has "
+                "its own part of the global batch already; omit the option"
+            )
+
+
+def _check_devices(devices: Any) -> None:
+    if isinstance(devices, bool):
+        number: Any = None
+    elif isinstance(devices, list):
+        number = devices if all(type(index) is int and index >= 0 for index in devices) else None
+    else:
+        number = devices
+    named = isinstance(number, str) and (
+        number == "auto" or all(part.strip().isdigit() for part in number.split(","))
+    )
+    counted = type(number) is int and (number >= 1 or number == -1)
+    if not (named or counted or (isinstance(number, list) and number)):
+        raise UserError(
+            f"trainer.devices={devices} is not a number of devices: "
+            "it expects an integer of 1 or more, -1 for all, a list of indices, or auto"
+        )
