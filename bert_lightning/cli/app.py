@@ -4,6 +4,8 @@ Hydra composes `conf/`; the schema types every value; what a user gets wrong bec
 and exit code 2.
 """
 
+import atexit
+import gc
 import os
 import signal
 import subprocess
@@ -27,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bert_lightning.cli.allowlist import forget_the_environment, refuse_foreign_code
 from bert_lightning.cli.explain import explain, unknown_key
 from bert_lightning.cli.resume_options import completed
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import LoggerConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.processes import is_first_process
 from bert_lightning.training.stops import SIGNALS
@@ -41,6 +43,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
     A mistake of the user's ends the process with one message on standard error and exit code 2;
     `debug=traceback` or the environment's HYDRA_FULL_ERROR=1 shows the traceback as well.
     """
+    atexit.register(gc.freeze)  # collecting what the system frees anyway takes seconds at the end
     given = os.environ.get(_TRACEBACK_WANTED)
     traceback_wanted = given == "1" or "debug=traceback" in sys.argv
     register_schema()
@@ -156,8 +159,12 @@ def _environment(traceback_wanted: str | None) -> Iterator[None]:
 
 
 def register_schema() -> None:
-    """Lets `conf/train.yaml` begin with the schema that types every key."""
-    ConfigStore.instance().store("schema", TrainConfig)
+    """Lets `conf/train.yaml` begin with the schema that types every key.
+
+    It has no logger, as each file of `conf/logger` adds one.
+    """
+    schema = TrainConfig(logger=LoggerConfig(tensorboard=False))
+    ConfigStore.instance().store("schema", schema)
     forget_the_environment()
 
 

@@ -62,8 +62,6 @@ def explain(error: BaseException) -> str | None:
             return f"{cause.full_key}: {message}" if cause.full_key else message
         if isinstance(cause, ValueError) and message.startswith("Config group override must be"):
             return _explain_group(sys.argv[1:])
-        if isinstance(cause, AssertionError) and message.startswith("Unexpected type for root"):
-            return "a section that is null, as logger is with logger=none, has no keys to set"
         if isinstance(cause, OSError) and cause.filename is not None:
             return (
                 f"the run's folder {Path(str(cause.filename)).absolute()} cannot be made: "
@@ -100,8 +98,7 @@ def _explain_group(overrides: Sequence[str]) -> str:
     for override in overrides:
         group, _, _ = override.partition("=")
         if group in _GROUPS and not isinstance(OmegaConf.from_dotlist([override])[group], str):
-            none = " or logger=none" if group == "logger" else ""
-            return f"{override}: expects the name of a file in conf/{group}{none}"
+            return f"{override}: expects the name of a file in conf/{group}"
     return "a config group expects the name of one of its files, as in model=tiny"
 
 

@@ -15,7 +15,7 @@ from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.data.phases import heaviest
 from bert_lightning.evaluation.scores import questions
 from bert_lightning.inference.loaded import PretrainedBert
-from bert_lightning.runs.checkpoint_io import write_whole
+from bert_lightning.files import write_text
 from bert_lightning.runs.folder import shown
 from bert_lightning.training.fit import FitResult
 
@@ -33,7 +33,7 @@ def report(result: FitResult) -> str:
         plot_losses(result, folder / "loss.png")
     summary = summarize(result)
     # A run that has one is complete, so it comes last and as a whole.
-    write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     return "\n".join(_lines(result, summary, plotted))
 
 

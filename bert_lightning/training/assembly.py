@@ -19,7 +19,7 @@ from bert_lightning.pretrained.initial_weights import open_initial, start_from
 from bert_lightning.pretrained.sources import PretrainedSource
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
-from bert_lightning.runs.resume import ResumePoint, require_same_run, same_share
+from bert_lightning.runs.resume import ResumePoint, require_same_run, same_partition
 from bert_lightning.sizing.devices import (
     Devices,
     find_devices,
@@ -60,7 +60,7 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
         keep_freed_memory()
     share = divide_global_batch(config, devices)
     if earlier is not None:
-        share = same_share(earlier, config, share)
+        share = same_partition(earlier, config, share)
     source = open_initial(config)
     corpus = prepare(
         config.data, config.tokenizer, config.batch.pairs, source.tokenizer if source else None
