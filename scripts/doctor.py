@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bert_lightning.errors import exit_on_user_error
-from bert_lightning.evaluation.diagnosis import diagnose
-from bert_lightning.evaluation.run_record import read_run
+from bert_lightning.runs.diagnosis import diagnose
+from bert_lightning.runs.record import read_run
 from bert_lightning.reports.evaluation_report import show_diagnosis
 
 
