@@ -1,9 +1,9 @@
 """Gradient accumulation: the global batch divided into micro-batches that fit into memory."""
 
 import math
-import os
 from dataclasses import replace
 
+import psutil
 import torch
 
 from bert_lightning.config import BatchConfig, TrainConfig
@@ -98,4 +98,4 @@ def _available(devices: Devices) -> float:
     """Returns the bytes that a run may use on one of these devices now."""
     if devices.on_gpu:
         return USABLE * torch.cuda.mem_get_info()[0]
-    return _USABLE_OF_HOST * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / devices.count
+    return _USABLE_OF_HOST * psutil.virtual_memory().available / devices.count
