@@ -92,7 +92,8 @@ def check_architecture(where: str, wanted: ModelConfig, found: ModelConfig) -> N
         here = ", ".join(f"model.{key}={to_plain(getattr(wanted, key))}" for key in differing)
         there = " ".join(f"model.{key}={_typed(getattr(found, key))}" for key in differing)
         raise UserError(
-            f"{here}: {where} is a model of another architecture; {there} makes it the same"
+            f"{here}: {where} is a model of another architecture; these options make "
+            f"it the same: {there}"
         )
 
 
