@@ -39,9 +39,7 @@ def test_a_link_is_replaced_too(tmp_path: Path) -> None:
         assert link.readlink() == Path(target)
 
 
-def test_folders_are_not_synced_on_windows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_are_not_synced_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, opened = tmp_path / "file", []
     monkeypatch.setattr("bert_lightning.files.os.open", lambda *call: opened.append(call))
     monkeypatch.setattr("bert_lightning.files.os.name", "nt")

@@ -7,7 +7,6 @@ from pathlib import Path
 import lightning as L  # noqa: N812
 import pytest
 
-
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bert_lightning"
 PUBLIC = r"_(asdict|replace|fields|exit|_\w+__)\b"

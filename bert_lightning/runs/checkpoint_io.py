@@ -17,7 +17,7 @@ from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.errors import UserError
 from bert_lightning.files import atomic, sync, write_text
-from bert_lightning.optim.optimizers import state_numbers
+from bert_lightning.optim.optimizers import states_per_weight
 from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT, manifest_path, read_checkpoint
 
 _WORTH_A_THREAD = 2**18
@@ -127,10 +127,10 @@ def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -
 
 
 def expected_size(model: nn.Module, config: OptimConfig, description: dict[str, Any]) -> int:
-    """Bytes of a checkpoint: the weights, their average, the optimizer state and the description."""
+    """Bytes of a checkpoint: weights, their average, optimizer state and description."""
     weights = 1 if config.ema_decay is None else 2
     arrays = sum(
-        (weights + state_numbers(config, name, parameter))
+        (weights + states_per_weight(config, name, parameter))
         * parameter.numel()
         * parameter.element_size()
         for name, parameter in model.named_parameters()

@@ -112,7 +112,8 @@ def test_diverged() -> None:
     one_bad_point = curves()["train/mlm_loss"]
     one_bad_point[-1] = (500, 9.0)
     assert not found(record(train_mlm_loss=one_bad_point))
-    assert "NaN or infinite values from step 90 on" in found(record(not_finite=90))["diverged"].measured
+    lost = found(record(not_finite=90))["diverged"]
+    assert "NaN or infinite values from step 90 on" in lost.measured
 
 
 def test_the_pair_head_is_at_chance() -> None:
@@ -121,7 +122,9 @@ def test_the_pair_head_is_at_chance() -> None:
     assert check.numbers["allowed"] == pytest.approx(3 * (0.25 / 10_000) ** 0.5)
     lengths = found(record(val_nsp_accuracy=[(500, 0.534)]))["NSP head"]
     assert lengths.finding == "the next-sentence head is no better than the length-only baseline"
-    assert lengths.limit.startswith("0.535: the better of the majority baseline 0.500 and the length-only baseline 0.520")
+    assert lengths.limit.startswith(
+        "0.535: the better of the majority baseline 0.500 and the length-only baseline 0.520"
+    )
     assert not found(record(val_nsp_accuracy=[(500, 0.536)]))
 
 

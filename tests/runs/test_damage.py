@@ -1,4 +1,4 @@
-"""Runs whose newest checkpoints are corrupted resume from an earlier one, or say that they cannot."""
+"""Runs whose newest checkpoints are corrupted resume from an earlier one, or refuse to."""
 
 import random
 import shutil

@@ -40,7 +40,9 @@ def test_loggers_are_chosen_by_name(
     small_config: Config, tmp_path: Path, logger: str, expected: set[str]
 ) -> None:
     chosen = small_config(tmp_path, f"logger={logger}").logger
-    assert {name for name in ("tensorboard", "wandb", "mlflow") if getattr(chosen, name)} == expected
+    assert {
+        name for name in ("tensorboard", "wandb", "mlflow") if getattr(chosen, name)
+    } == expected
 
 
 def test_the_default_is_that_of_the_dataclass(small_config: Config, tmp_path: Path) -> None:
