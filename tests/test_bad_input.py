@@ -275,7 +275,7 @@ def test_row_27_more_gpus_than_there_are(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     message = refusal("trainer.devices=3")
     assert "trainer.devices=3 asks for more GPUs than the 2" in message
-    assert "trainer.devices=2 uses them all" in message
+    assert "trainer.devices=2 uses all of them" in message
 
 
 @pytest.mark.parametrize(
