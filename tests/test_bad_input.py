@@ -116,7 +116,7 @@ ROWS = [
     (25, "hydra.run.dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
     (25, "hydra.run.dir=notes.txt", "{here}/notes.txt cannot be made; hydra.run.dir=FOLDER"),
     (25, "run_dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
-    (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds 0; trainer.accelerator=cpu"),
+    (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds none; trainer.accelerator=cpu"),
     (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; cpu, and torch finds 0 GPUs; strategy=ddp"),
     (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be 1 or more"),
     (29, "batch.global_batch_size=0", "batch.global_batch_size=0 must be 1 or more"),
