@@ -221,12 +221,12 @@ def pair_result(
     sample = [held_out[i] for i in range(0, len(held_out), step)]
     told = describe_labels(training_sample(corpus, config, seed=0), sample)
     assert told is not None
-    pairs = int(sums.labelled)
+    pairs = int(sums.nsp.labels)
     return PairResult(
         pairs=pairs,
-        loss=float(sums.nsp_nll) / pairs,
+        loss=float(sums.nsp.nll) / pairs,
         loss_baseline=baselines[0],
-        accuracy=float(sums.nsp_correct) / pairs,
+        accuracy=float(sums.nsp.correct) / pairs,
         accuracy_baseline=baselines[1],
         length_only_accuracy=told.length_only_accuracy,
     )

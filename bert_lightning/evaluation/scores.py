@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
+from bert_lightning.batch import PretrainBatch
 from bert_lightning.evaluation.token_stats import CLASSES, Vocabulary
 from bert_lightning.model.bert import BertForPreTraining, inference_mode
-from bert_lightning.model.label_scores import label_scores
+from bert_lightning.model.heads import label_scores
+from bert_lightning.model.objective import Sums
 
 
 @dataclass(frozen=True)
@@ -70,36 +70,42 @@ def questions(batches: Iterable[PretrainBatch]) -> Questions:
 
 
 class HeldOutSums(NamedTuple):
-    """Sums over examples. `(classes,)` is in the order of `frequency.CLASSES`."""
+    """Sums over examples. `(classes,)` is in the order of `token_stats.CLASSES`."""
 
     mlm_nll: Tensor
     """`(classes,)` negative log-likelihood of the masked tokens, in nats."""
     mlm_correct: Tensor
-    """`(classes,)` masked tokens whose likeliest word is the right one; of k equals, 1/k."""
+    """`(classes,)` masked tokens that are the likeliest word; one among k equally likely, 1/k."""
     mlm_in_five: Tensor
-    """`(classes,)` masked tokens whose right word is among the five likeliest."""
+    """`(classes,)` masked tokens that are among the five likeliest words."""
     masked: Tensor
     """`(classes,)` masked tokens."""
     characters: Tensor
     """`()` of the masked tokens' texts; `[UNK]` has none."""
-    nsp_nll: Tensor
-    """`()` negative log-likelihood of the pair labels, in nats."""
-    nsp_correct: Tensor
-    """`()` pairs whose likelier label is the right one."""
-    labelled: Tensor
-    """`()` pairs with a label."""
+    others: Tensor
+    """`(objectives - 1, 3)`: the `Sums` of the model's other objectives, of which NSP is first."""
 
     @staticmethod
-    def zeros() -> "HeldOutSums":
-        return HeldOutSums(*(torch.zeros(size) for size in [len(CLASSES)] * 4 + [()] * 4))
+    def zeros(others: int) -> "HeldOutSums":
+        """Returns the sums over no examples, of a model with this many other objectives."""
+        shapes = [*[(len(CLASSES),)] * 4, (), (others, 3)]
+        return HeldOutSums(*(torch.zeros(shape) for shape in shapes))
 
     def plus(self, other: "HeldOutSums") -> "HeldOutSums":
         return HeldOutSums(*(a + b for a, b in zip(self, other, strict=True)))
 
-    def means(self) -> dict[str, Tensor]:
-        """Losses in nats, accuracies and bits per character by name; what was not asked is absent.
+    @property
+    def nsp(self) -> Sums:
+        """The sums of next-sentence prediction."""
+        return Sums(*self.others[0])
 
-        They are a training run's curves of a held-out split.
+    def means(self, others: Iterable[str]) -> dict[str, Tensor]:
+        """Computes losses in nats, accuracies and bits per character, by name.
+
+        They are a training run's curves of a held-out split; an objective without labels has none.
+
+        Args:
+            others: the names of the model's other objectives.
         """
         masked = self.masked.sum()
         found = {
@@ -112,18 +118,18 @@ class HeldOutSums(NamedTuple):
                 found[f"mlm_loss_{name}"] = nll / count
         if self.characters:
             found["bits_per_character"] = self.mlm_nll.sum() / math.log(2) / self.characters
-        if self.labelled:
-            found["nsp_loss"] = self.nsp_nll / self.labelled
-            found["nsp_accuracy"] = self.nsp_correct / self.labelled
+        for name, (nll, correct, count) in zip(others, self.others, strict=True):
+            if count:
+                found[f"{name}_loss"], found[f"{name}_accuracy"] = nll / count, correct / count
         return found
 
 
 def held_out_sums(
     model: BertForPreTraining, batch: PretrainBatch, vocabulary: Vocabulary
 ) -> HeldOutSums:
-    """Asks the model the questions of one batch; both are on one device, and so are the sums."""
+    """Scores the model on one batch; both are on one device, and so are the sums."""
     encoded = model(batch.sequences)
-    labels, pair_labels = batch.masked_labels, batch.nsp_labels
+    labels = batch.masked_labels
     scores = label_scores(model.mlm_head, encoded.hidden[batch.masked_positions], labels)
     group = torch.from_numpy(vocabulary.group).to(labels.device)[labels]
     characters = torch.from_numpy(vocabulary.characters).to(labels.device)[labels]
@@ -131,25 +137,21 @@ def held_out_sums(
         [scores.nll, scores.among(1), scores.among(5), torch.ones_like(scores.nll)], dim=1
     )  # (masked, 4)
     by_class = [(values * (group == one)[:, None]).sum(0) for one in range(len(CLASSES))]
+    others = [
+        torch.stack([value.to(scores.nll.dtype) for value in head.sums(encoded, batch)])
+        for name, head in model.objectives.items()
+        if name != "mlm"
+    ]
     mlm_nll, mlm_correct, mlm_in_five, masked = torch.stack(by_class, dim=1)
-    nsp_logits = model.nsp_head(encoded.pooled)  # (sequences, 2)
-    nsp_logits = nsp_logits.to(torch.promote_types(nsp_logits.dtype, torch.float32))
     return HeldOutSums(
-        mlm_nll,
-        mlm_correct,
-        mlm_in_five,
-        masked,
-        characters.sum(),
-        F.cross_entropy(nsp_logits, pair_labels, ignore_index=IGNORE_INDEX, reduction="sum"),
-        (nsp_logits.argmax(-1) == pair_labels).sum(),
-        (pair_labels != IGNORE_INDEX).sum(),
+        mlm_nll, mlm_correct, mlm_in_five, masked, characters.sum(), torch.stack(others)
     )
 
 
 def answer(
     model: BertForPreTraining, batches: Iterable[PretrainBatch], vocabulary: Vocabulary
 ) -> HeldOutSums:
-    """The sums over some batches, in float64 and in host memory; asked without dropout."""
+    """Sums over some batches, in float64 and in host memory; without dropout."""
     device = model.nsp_head.weight.device
 
     def ask(batch: PretrainBatch) -> HeldOutSums:

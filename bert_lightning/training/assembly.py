@@ -10,10 +10,11 @@ from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import rows_needed
 from bert_lightning.data.baselines import unigram_log_probs
-from bert_lightning.data.batches import StepPartition
+from bert_lightning.data.batches import LABELERS, StepPartition
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
 from bert_lightning.errors import UserError
+from bert_lightning.model.objective import own_objectives
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.pretrained.initial_weights import open_initial, start_from
 from bert_lightning.pretrained.sources import PretrainedSource
@@ -77,6 +78,7 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
     if earlier is not None:
         require_same_run(earlier, config, corpus, vocab_size)
     description = describe_run(config, corpus, vocab_size)
+    own = {name: found.labels for name, found in own_objectives(config.objective).items()}
     module = PretrainingModule(config, vocab_size, steps, epoch_sizes, description)
     if earlier is None:
         _initialize(module, source, corpus)
@@ -87,7 +89,9 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
         corpus=corpus,
         vocab_size=vocab_size,
         module=module,
-        data=PretrainingData(corpus, config.batch, config.drawn_seed, share, steps),
+        data=PretrainingData(
+            corpus, config.batch, config.drawn_seed, share, steps, {**LABELERS, **own}
+        ),
         phases=phases,
         overlong=[sampler.overlong for sampler in of_phases],
     )

@@ -1,6 +1,6 @@
 """The LightningDataModule: hands each device its batches of a prepared corpus."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,20 +13,27 @@ from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import rows_needed
 from bert_lightning.data.baselines import count_tokens
-from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
+from bert_lightning.data.batches import (
+    LABELERS,
+    EvaluationBatches,
+    Labeler,
+    StepPartition,
+    TrainingBatches,
+)
 from bert_lightning.data.phases import heaviest
 from bert_lightning.evaluation.token_stats import Vocabulary, describe
 
 
 class PretrainingData(L.LightningDataModule):
-    """MLM and NSP batches of a corpus.
+    """The batches of a corpus, with the labels of all objectives.
 
     Args:
         corpus: the prepared corpus.
         config: the options that batches are made with.
         seed: decides order, pairs and masks of training batches.
         share: how the global batch is divided; the rank is taken from the trainer.
-        steps: optimiser steps of the whole run.
+        steps: optimizer steps of the whole run.
+        labelers: the labels of sequences, by objective.
     """
 
     def __init__(
@@ -36,6 +43,7 @@ class PretrainingData(L.LightningDataModule):
         seed: int,
         share: StepPartition,
         steps: int,
+        labelers: Mapping[str, Labeler] = LABELERS,
     ) -> None:
         super().__init__()
         self.corpus = corpus
@@ -43,11 +51,14 @@ class PretrainingData(L.LightningDataModule):
         self.seed = seed
         self.share = share
         self.steps = steps
+        self.labelers = labelers
 
     def train_dataloader(self) -> DataLoader[PretrainBatch]:
         assert self.trainer is not None
         share = replace(self.share, rank=self.trainer.global_rank)
-        batches = TrainingBatches(self.corpus, self.config, self.seed, share, self.steps)
+        batches = TrainingBatches(
+            self.corpus, self.config, self.seed, share, self.steps, self.labelers
+        )
         done = self.trainer.global_step * share.accumulation
         return self._loader(batches, ResumableSampler(done, len(batches)))
 
@@ -77,6 +88,7 @@ class PretrainingData(L.LightningDataModule):
                 max(1, tokens // self.config.max_length),
                 self.trainer.global_rank,
                 self.trainer.world_size,
+                self.labelers,
             )
         )
 
