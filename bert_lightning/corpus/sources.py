@@ -19,10 +19,10 @@ from bert_lightning.corpus.readers.builtin import builtin_documents
 from bert_lightning.corpus.readers.tables import hub_rows
 from bert_lightning.corpus.readers.text_files import (
     find_text_files,
-    split_at_headings,
     raw_documents,
     read_lines,
     rows_as_documents,
+    split_at_headings,
 )
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
 from bert_lightning.corpus.splits import (
