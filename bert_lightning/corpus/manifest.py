@@ -99,9 +99,10 @@ def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         found.append(
             f"the text comes from {_KINDS[now['kind']]}, and it came from {_KINDS[before['kind']]}"
         )
-    elif before["content"] != now["content"]:
-        found.append(f"the text is another: {now['content']}, and it was {before['content']}")
-    found += _options(before["options"], now["options"])
+    else:
+        if before["content"] != now["content"]:
+            found.append(f"the text is another: {now['content']}, and it was {before['content']}")
+        found += _options(before["options"], now["options"])
     if before["splitter_version"] != now["splitter_version"]:
         found.append("the code that splits sentences (data.sentences) has changed")
     if before["min_documents"] != now["min_documents"]:
@@ -125,7 +126,7 @@ def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
 
 def _options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name}={now[name]}, and it was {before[name]}"
-        for name in now
-        if name in before and now[name] != before[name]
+        f"{name}={now.get(name)}, and it was {before.get(name)}"
+        for name in sorted({*before, *now})
+        if now.get(name) != before.get(name)
     ]
