@@ -73,7 +73,7 @@ def logistic_accuracy(
     x, held_x = (torch.from_numpy((rows - mean) / spread) for rows in (features, held_features))
     y = torch.from_numpy(labels).to(x)
     weights = torch.zeros(x.shape[1] + 1, dtype=x.dtype, requires_grad=True)  # the bias comes last
-    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
