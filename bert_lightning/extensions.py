@@ -69,7 +69,7 @@ def find(kind: str, name: str, option: str) -> Any:
     if (kind, found) not in _marked:
         what = "does not exist" if found is None else f"is not marked as {_a(kind)}"
         raise UserError(
-            f'{option}={name}: {attribute or "the name after the colon"} {what}; {_a(kind)} is '
+            f"{option}={name}: {attribute or 'the name after the colon'} {what}; {_a(kind)} is "
             f'{KINDS[kind]}, with @bert_lightning.extensions.extension("{kind}") above it'
         )
     return found

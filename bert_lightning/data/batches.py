@@ -44,11 +44,7 @@ the whole global batch, to count its labels.
 """
 
 
-def _nsp_labels(pairs: Pairs, predictions: np.ndarray) -> np.ndarray:
-    return pairs.nsp_labels
-
-
-LABELERS: dict[str, Labeler] = {"nsp": _nsp_labels}
+LABELERS: dict[str, Labeler] = {"nsp": lambda pairs, predictions: pairs.nsp_labels}
 """The labels of sequences, by objective; those of `mlm` are tokens."""
 
 

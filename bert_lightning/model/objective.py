@@ -74,9 +74,7 @@ def own_objectives(config: ObjectiveConfig) -> dict[str, Any]:
     Raises:
         UserError: one cannot be found, or is not marked.
     """
-    return {
-        name.partition(":")[2]: find("objective", name, "objective.own") for name in config.own
-    }
+    return {name.partition(":")[2]: find("objective", name, "objective.own") for name in config.own}
 
 
 def classification_sums(logits: Tensor, labels: Tensor) -> Sums:
@@ -92,9 +90,7 @@ def classification_sums(logits: Tensor, labels: Tensor) -> Sums:
     )
 
 
-def joint_loss(
-    sums: Mapping[str, Sums], batch: PretrainBatch, config: ObjectiveConfig
-) -> Tensor:
+def joint_loss(sums: Mapping[str, Sums], batch: PretrainBatch, config: ObjectiveConfig) -> Tensor:
     """Computes the part of a batch in the loss of the whole optimizer step.
 
     `Σ weight · NLL / global count` over the objectives: of each, the labels of all micro-batches of
@@ -102,9 +98,7 @@ def joint_loss(
     it was divided. An objective without a label adds 0.
     """
     weights, counts = config.weights, batch.global_counts
-    return reduce(
-        add, (weights[name] * of.nll / max(1, counts[name]) for name, of in sums.items())
-    )
+    return reduce(add, (weights[name] * of.nll / max(1, counts[name]) for name, of in sums.items()))
 
 
 def linear_cross_entropy_sum(

@@ -64,10 +64,11 @@ def updated_by_muon(config: OptimConfig, name: str, parameter: nn.Parameter) -> 
     return muon and is_hidden_matrix(name, parameter)
 
 
-def state_numbers(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:
-    """How many numbers the optimiser keeps for each one of a parameter: its moving averages.
+def states_per_weight(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:
+    """Returns the values of optimizer state for each weight of a parameter.
 
-    Muon keeps the momentum, the others Adam's two moments; so does one of your own, by assumption.
+    Muon keeps one, its momentum; the others keep Adam's two moments, and an optimizer of your own
+    is assumed to.
     """
     return 1 if updated_by_muon(config, name, parameter) else 2
 
