@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.contestants import Contestant, contestants
 from benchmarks.padding import pad
-from bert_lightning.batch import PretrainBatch, lay_end_to_end
+from bert_lightning.batch import PretrainBatch, pack_sequences
 from bert_lightning.benchmark import measure
 from bert_lightning.cli import app as cli
 from bert_lightning.config import TrainConfig
@@ -32,12 +32,11 @@ def batch(pairs: int) -> PretrainBatch:
         [np.sort(p) + e - n for p, e, n in zip(places, ends, lengths, strict=True)]
     )
     return PretrainBatch(
-        lay_end_to_end(ids, ids % 2, lengths),
+        pack_sequences(ids, ids % 2, lengths),
         torch.from_numpy(masked),
         torch.from_numpy((ids[masked] * 7) % VOCAB),
-        torch.from_numpy(rng.integers(0, 2, pairs)),
-        len(masked),
-        pairs,
+        {"nsp": torch.from_numpy(rng.integers(0, 2, pairs))},
+        {"mlm": len(masked), "nsp": pairs},
     )
 
 
