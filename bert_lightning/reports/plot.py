@@ -1,20 +1,15 @@
 """The loss curves of a run as a figure."""
 
-from typing import TYPE_CHECKING
+from matplotlib.figure import Figure
 
 from bert_lightning.training.fit import FitResult
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _TITLES = {"mlm": "masked language modeling", "nsp": "next-sentence prediction"}
 _CURVES = (("train", "training", "-"), ("val", "validation", "o-"))
 
 
-def loss_figure(result: FitResult) -> "Figure":
+def loss_figure(result: FitResult) -> Figure:
     """Draws the training and validation loss of each objective over the optimizer steps."""
-    from matplotlib.figure import Figure  # slow to import, and most commands draw nothing
-
     titles = {
         f"{name}_loss": _TITLES.get(name, name)
         for name in result.model.objectives

@@ -10,13 +10,13 @@ from typing import Any
 
 from bert_lightning.config import ModelConfig, TrainConfig
 from bert_lightning.config.plain import from_plain, to_plain
-from bert_lightning.data.batches import StepPartition
-from bert_lightning.data.phases import phase_options
 from bert_lightning.corpus.manifest import describe_difference
 from bert_lightning.corpus.store import PreparedCorpus
+from bert_lightning.data.batches import StepPartition
+from bert_lightning.data.phases import phase_options
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import (
-    DamagedCheckpointError,
+    CorruptCheckpointError,
     checkpoints_by_step,
     read_checkpoint,
     step_of,
@@ -93,7 +93,7 @@ def newest_good(run_dir: Path, before: float = math.inf) -> ResumePoint | None:
     for path in found:
         try:
             checkpoint = read_checkpoint(path)
-        except DamagedCheckpointError as error:
+        except CorruptCheckpointError as error:
             _log.warning("%s: going back to an earlier one", str(error).partition(": use")[0])
             damaged.append(path)
             continue
@@ -206,7 +206,9 @@ def same_share(earlier: ResumePoint, config: TrainConfig, share: StepPartition) 
     The automatic choice depends on what memory is free; another one would round differently.
     """
     accumulation = earlier.progress["accumulation"]
-    chosen = config.batch.micro_batch_size is None and config.trainer.accumulate_grad_batches is None
+    chosen = (
+        config.batch.micro_batch_size is None and config.trainer.accumulate_grad_batches is None
+    )
     if not chosen or earlier.progress["world_size"] != share.world_size:
         return share
     unit = share.world_size * accumulation
