@@ -44,8 +44,8 @@ WIKITEXT = """\
  The driver came . He just left . The crane saw him .
 """
 MANUAL = {
-    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "crane", "is", "came"),
-    "they do [1].\n\n   for x in y: pass\n\n* Each item is bound\n  to the target. This is done "
+    "a": "The for statement\n*****************\n\nThe statement iterates over *items*. It ends "
+    "when they do [1].\n\n   for x in y: pass\n\n* Each item is bound\n  to the target. This is done "
     "in order.\n",
     "b": "Names refer to objects. They are introduced by binding. See below.\n",
     "c": "Modules have their own scope. It is global. Functions have another one.\n",
@@ -53,36 +53,9 @@ MANUAL = {
 }
 """The topics of a manual, as `pydoc_data` has them."""
 VOCABULARY = (
-    *(
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        "the",
-        "crane",
-        "is",
-        "came",
-        "bridge",
-        "driver",
-    ),
-    *(
-        "driver",
-        "##s",
-        "##er",
-        "rive",
-        "##r",
-        ".",
-        ",",
-        "?",
-        "fl",
-        "##ies",
-        "un",
-        "it",
-        "##em",
-        "we",
-        "##t",
-    ),
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "crane", "is", "came"),
+    *("bridge", "driver", "##s", "##er", "rive", "##r", ".", ",", "?", "fl", "##ies", "un"),
+    *("it", "##em", "we", "##t"),
 )
 PAIRS = PairsConfig(PairKind.segment)
 WORDS = TokenizerConfig(min_frequency=1)
