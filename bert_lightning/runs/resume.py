@@ -10,10 +10,10 @@ from typing import Any
 
 from bert_lightning.config import ModelConfig, TrainConfig
 from bert_lightning.config.plain import from_plain, to_plain
-from bert_lightning.data.batches import StepPartition
-from bert_lightning.data.phases import phase_options
 from bert_lightning.corpus.manifest import describe_difference
 from bert_lightning.corpus.store import PreparedCorpus
+from bert_lightning.data.batches import StepPartition
+from bert_lightning.data.phases import phase_options
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import (
     DamagedCheckpointError,
@@ -206,7 +206,9 @@ def same_share(earlier: ResumePoint, config: TrainConfig, share: StepPartition) 
     The automatic choice depends on what memory is free; another one would round differently.
     """
     accumulation = earlier.progress["accumulation"]
-    chosen = config.batch.micro_batch_size is None and config.trainer.accumulate_grad_batches is None
+    chosen = (
+        config.batch.micro_batch_size is None and config.trainer.accumulate_grad_batches is None
+    )
     if not chosen or earlier.progress["world_size"] != share.world_size:
         return share
     unit = share.world_size * accumulation

@@ -45,8 +45,8 @@ WIKITEXT = """\
 """
 MANUAL = {
     "a": "The for statement\n*****************\n\nThe statement iterates over *items*. It ends "
-    "when they do [1].\n\n   for x in y: pass\n\n* Each item is bound\n  to the target. This is done "
-    "in order.\n",
+    "when they do [1].\n\n   for x in y: pass\n\n* Each item is bound\n  to the target. This is "
+    "done in order.\n",
     "b": "Names refer to objects. They are introduced by binding. See below.\n",
     "c": "Modules have their own scope. It is global. Functions have another one.\n",
     "d": "Blocks are executed as units. They are pieces of program text.\n",
@@ -61,17 +61,15 @@ PAIRS = PairsConfig(PairKind.segment)
 WORDS = TokenizerConfig(min_frequency=1)
 """Training wordpieces is not deterministic, so their corpora take a fixed tokenizer."""
 
-DIGESTS = {
-    "prose": "6b29ef4e18a20c053bee43f2e93d19f0df0040d96b4709db33ccdd40098d3ebf",
-    "hard_wrapped": "598162cf29c1129245f8a637a374b01a1dd7f56cd54c8f53b85f722cd2289ba4",
-    "lines": "f3f03c855852b4f2589902ab10598879858bf3b9b821806c32054f05f235d6c1",
-    "table": "6b29ef4e18a20c053bee43f2e93d19f0df0040d96b4709db33ccdd40098d3ebf",
-    "cased": "9e32ab3de0691fd3a373d9d756ab921b96c4d66f517620dc40e0451f28ef9986",
-    "wordpiece": "007e3a0b43249eef5b1333c5f17c9fc1b552d9a067d4ae959949954863b5bf59",
-    "extended": "8c75218862d7e2a613933be68ded73e53b17c3ff2fb0e7eb3b72e4ecee6b9f9b",
-    "wikitext": "96ef5dec80fa09a261605832f4fe148db8385e7bd7efbad356cd8d47c47df368",
-    "builtin": "ef9fc35cb540679d407321c3a8d81812f3d6f2f4bb40dc9697cb7a53ac07f331",
-}
+DIGESTS = {'prose': '6b29ef4e18a20c053bee43f2e93d19f0df0040d96b4709db33ccdd40098d3ebf',
+ 'hard_wrapped': '598162cf29c1129245f8a637a374b01a1dd7f56cd54c8f53b85f722cd2289ba4',
+ 'lines': 'f3f03c855852b4f2589902ab10598879858bf3b9b821806c32054f05f235d6c1',
+ 'table': '6b29ef4e18a20c053bee43f2e93d19f0df0040d96b4709db33ccdd40098d3ebf',
+ 'cased': '9e32ab3de0691fd3a373d9d756ab921b96c4d66f517620dc40e0451f28ef9986',
+ 'wordpiece': '47fd8bc9a13df3eda0616b416077252bb86fb55ab24512b1152ecc943aa93425',
+ 'extended': 'c4c354820ba60b494b605460f0f4439ad2e43358bfddebdbcf426a0579902da9',
+ 'wikitext': '96ef5dec80fa09a261605832f4fe148db8385e7bd7efbad356cd8d47c47df368',
+ 'builtin': 'ef9fc35cb540679d407321c3a8d81812f3d6f2f4bb40dc9697cb7a53ac07f331'}
 """The SHA-256 over those of all array files."""
 
 
