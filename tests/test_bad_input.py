@@ -470,7 +470,8 @@ RESUMED = [
     (
         19,
         "data=text data.path=notes.txt tokenizer.path=run/tokenizer.json",
-        "the corpus is text (notes.txt; and it was builtin; allow_changes=true",
+        "corpus: the text comes from files, and it came from Python's own manual; "
+        "allow_changes=true",
     ),
     (
         19,
