@@ -1,20 +1,15 @@
 """The loss curves of a run as a figure."""
 
-from typing import TYPE_CHECKING
+from matplotlib.figure import Figure
 
 from bert_lightning.training.fit import FitResult
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _TITLES = {"mlm_loss": "masked language modeling", "nsp_loss": "next-sentence prediction"}
 _CURVES = (("train", "training", "-"), ("val", "validation", "o-"))
 
 
-def loss_figure(result: FitResult) -> "Figure":
+def loss_figure(result: FitResult) -> Figure:
     """Draws the training and validation loss of each objective over the optimizer steps."""
-    from matplotlib.figure import Figure  # slow to import, and most commands draw nothing
-
     titles = {name: title for name, title in _TITLES.items() if f"train/{name}" in result.curves}
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, max(1, len(titles)), squeeze=False)[0]
