@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--fill",
         type=float,
         default=PlanOptions.fill,
-        help="real tokens of an example, as a share of batch.max_length (default: %(default)s)",
+        help="real tokens of an example, as a fraction of batch.max_length (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="for machines")
     args = parser.parse_intermixed_args(argv)

@@ -20,7 +20,7 @@ from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.errors import UserError
 from bert_lightning.pretrained.checkpoints import manifest_path, read_checkpoint
-from bert_lightning.optim.optimizers import state_numbers
+from bert_lightning.optim.optimizers import states_per_weight
 
 _WORTH_A_THREAD = 2**18
 """Bytes that take longer to hash than a thread to be told of them."""
@@ -158,6 +158,7 @@ def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -
         "corpus": corpus.name,
         "corpus_origin": corpus.origin,
         "corpus_key": corpus.key,
+        "corpus_identity": corpus.identity,
         "fallback_reason": corpus.fallback_reason,
     }
 
@@ -166,7 +167,7 @@ def expected_size(model: nn.Module, config: OptimConfig, description: dict[str, 
     """Bytes of a checkpoint: weights, their average, moments, and what is said beside them."""
     weights = 1 if config.ema_decay is None else 2
     arrays = sum(
-        (weights + state_numbers(config, name, parameter)) * parameter.numel() * parameter.element_size()
+        (weights + states_per_weight(config, name, parameter)) * parameter.numel() * parameter.element_size()
         for name, parameter in model.named_parameters()
     )
     return arrays + len(json.dumps(description).encode())

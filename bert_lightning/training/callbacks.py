@@ -94,14 +94,17 @@ class LossProgress(ProgressBar):
             return
         self._show_step(trainer.global_step, pl_module)
         last = {name: values[-1][1] for name, values in pl_module.curves.items()}
+        baselines = self.baselines._asdict()
+
+        def score(name: str) -> str:
+            baseline = baselines.get(name)
+            value = f"{last[f'val/{name}']:.3f}"
+            return value if baseline is None else f"{value} (baseline {baseline:.3f})"
+
         scores = [
-            f"{objective.upper()} {last[f'val/{objective}_loss']:.3f} (floor {floor:.3f}), "
-            f"accuracy {last[f'val/{objective}_accuracy']:.3f} ({accuracy_baseline:.3f})"
-            for objective, floor, accuracy_baseline in (
-                ("mlm", self.baselines.mlm_loss, self.baselines.mlm_accuracy),
-                ("nsp", self.baselines.nsp_loss, self.baselines.nsp_accuracy),
-            )
-            if floor is not None
+            f"{name.upper()} {score(f'{name}_loss')}, accuracy {score(f'{name}_accuracy')}"
+            for name in pl_module.config.objective.weights
+            if f"val/{name}_loss" in last
         ]
         steps = f"{trainer.global_step}/{_total(pl_module) or '…'}"
         self._print(f"step {steps}  validation  {'  '.join(scores)}")
@@ -141,7 +144,7 @@ def _training_scores(module: PretrainingModule) -> str:
     last = {name: values[-1][1] for name, values in module.curves.items()}
     losses = [
         f"{objective.upper()} {last[f'train/{objective}_loss']:.3f}"
-        for objective in ("mlm", "nsp")
+        for objective in module.config.objective.weights
         if f"train/{objective}_loss" in last
     ]
     return "  ".join([*losses, f"{last['speed/pairs_per_second']:.0f} pairs/s"])

@@ -17,7 +17,7 @@ from bert_lightning.data.phases import passes, phases_of
 from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.evaluation.scores import held_out_sums
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.objective import joint_loss, objective_sums
+from bert_lightning.model.objective import joint_loss, own_objectives
 from bert_lightning.optim import ema as averaging
 from bert_lightning.optim.optimizers import build_optimizer
 from bert_lightning.optim.schedules import build_schedule, follow_config
@@ -54,13 +54,15 @@ class PretrainingModule(L.LightningModule):
         self.description = description
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
-            self.model = BertForPreTraining(config.model, vocab_size)
+            own = own_objectives(config.objective)
+            self.model = BertForPreTraining(config.model, vocab_size, own)
         if config.model.compile:
             self.model.compile_blocks()
         self.average: BertForPreTraining | None = None
         seconds = config.optim.time_budget_seconds
         self.budget = Budget(seconds, config.optim.decay_fraction) if seconds is not None else None
-        self.train_scores, self.held_out_scores = Scores(), HeldOutScores()
+        names = list(self.model.objectives)
+        self.train_scores, self.held_out_scores = Scores(names), HeldOutScores(names)
         self.curves: Curves = {}
         self.clock = Clock()
         self.seconds = 0.0
@@ -147,7 +149,7 @@ class PretrainingModule(L.LightningModule):
         torch.manual_seed(torch_seed(self.config.drawn_seed, Stream.dropout, *place))
 
     def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
-        sums = objective_sums(self.model, batch)
+        sums = self.model.sums(batch)
         self.train_scores.update(sums, batch)
         loss = joint_loss(sums, batch, self.config.objective)
         self.losses.append(loss.detach())
@@ -191,8 +193,8 @@ class PretrainingModule(L.LightningModule):
             self.clock.run()
 
     def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
-        words = self.trainer.datamodule.vocabulary  # type: ignore[attr-defined]
-        self.held_out_scores.update(held_out_sums(self.evaluated, batch, words))
+        stats = self.trainer.datamodule.token_stats  # type: ignore[attr-defined]
+        self.held_out_scores.update(held_out_sums(self.evaluated, batch, stats))
 
     def on_test_epoch_end(self) -> None:
         self._log_held_out("test")
