@@ -29,8 +29,7 @@ from bert_lightning.cli.explain import explain, unknown_key
 from bert_lightning.cli.resume_options import completed
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded, UserError
-from bert_lightning.runs.processes import is_first_process
-from bert_lightning.training.stops import SIGNALS
+from bert_lightning.runs.launched import SIGNALS, is_first_process
 
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
