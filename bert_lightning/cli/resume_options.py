@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bert_lightning.errors import UserError
-from bert_lightning.runs.folder import CONFIG_FILE
-from bert_lightning.runs.processes import is_first_process, launched_externally
-from bert_lightning.runs.resume import AUTO
+from bert_lightning.runs.launched import (
+    AUTO,
+    CONFIG_FILE,
+    is_first_process,
+    launched_externally,
+)
 
 _RUN_DIR, _SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
 _OF_THE_COMMAND = ("run_dir", "resume", "allow_changes", "debug")

@@ -13,6 +13,7 @@ from bert_lightning.reports.plot import loss_figure
 from bert_lightning.reports.summary import summarize
 from bert_lightning.runs.checkpoint_io import write_whole
 from bert_lightning.runs.folder import shown
+from bert_lightning.runs.launched import shown_command
 from bert_lightning.training.fit import FitResult
 
 _EXAMPLES = 3
@@ -57,7 +58,7 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
     if plotted:
         lines.append(f"curves      {run}/loss.png, or: tensorboard --logdir {Path(run).parent}")
     if result.config.trainer.enable_checkpointing and not result.config.trainer.fast_dev_run:
-        lines.append(f'next        python scripts/fill_mask.py {run} "the [MASK] is new"')
+        lines.append(f'next        {shown_command("fill-mask")} {run} "the [MASK] is new"')
     return lines
 
 

@@ -167,7 +167,9 @@ def expected_size(model: nn.Module, config: OptimConfig, description: dict[str, 
     """Bytes of a checkpoint: weights, their average, moments, and what is said beside them."""
     weights = 1 if config.ema_decay is None else 2
     arrays = sum(
-        (weights + states_per_weight(config, name, parameter)) * parameter.numel() * parameter.element_size()
+        (weights + states_per_weight(config, name, parameter))
+        * parameter.numel()
+        * parameter.element_size()
         for name, parameter in model.named_parameters()
     )
     return arrays + len(json.dumps(description).encode())

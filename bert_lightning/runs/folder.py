@@ -23,10 +23,8 @@ from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.errors import RunEnded, UserError, writing
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
 from bert_lightning.runs.checkpoint_io import write_whole
-from bert_lightning.runs.processes import is_first_process
+from bert_lightning.runs.launched import CONFIG_FILE, is_first_process
 
-CONFIG_FILE = "run.json"
-"""The whole config of the run, as `resume=` takes it up again."""
 _LOCK, _HOLDER = ".lock", ".lock.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """On a disk, in a user's share of it or in a file; or the disk is read-only, as broken ones are."""

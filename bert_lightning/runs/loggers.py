@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
-from bert_lightning.runs.processes import is_first_process
+from bert_lightning.runs.launched import is_first_process
 from bert_lightning.runs.progress import Curves
 
 

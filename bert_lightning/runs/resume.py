@@ -23,10 +23,10 @@ from bert_lightning.pretrained.checkpoints import (
 )
 from bert_lightning.pretrained.initial_weights import check_architecture
 from bert_lightning.runs.folder import shown
+from bert_lightning.runs.launched import AUTO
 
 _log = logging.getLogger(__name__)
 
-AUTO = "auto"
 _FREE = {
     *("run_dir", "resume", "allow_changes", "debug", "test", "logger", "callbacks", "strategy"),
     *("tokenizer", "data.path", "data.cache_dir", "batch.num_workers", "data.fallback"),
@@ -206,7 +206,9 @@ def same_share(earlier: ResumePoint, config: TrainConfig, share: StepPartition) 
     The automatic choice depends on what memory is free; another one would round differently.
     """
     accumulation = earlier.progress["accumulation"]
-    chosen = config.batch.micro_batch_size is None and config.trainer.accumulate_grad_batches is None
+    chosen = (
+        config.batch.micro_batch_size is None and config.trainer.accumulate_grad_batches is None
+    )
     if not chosen or earlier.progress["world_size"] != share.world_size:
         return share
     unit = share.world_size * accumulation

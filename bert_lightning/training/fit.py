@@ -17,11 +17,8 @@ from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.runs.checkpoint_io import expected_size
 from bert_lightning.runs.folder import crash_report, held, shown, write_config
-from bert_lightning.runs.processes import (
-    all_processes,
-    ending_with_the_first,
-    is_first_process,
-)
+from bert_lightning.runs.launched import is_first_process
+from bert_lightning.runs.processes import all_processes, ending_with_the_first
 from bert_lightning.runs.resume import ResumePoint, find_earlier, require_more
 from bert_lightning.runs.seed import with_seed
 from bert_lightning.training.assembly import Assembly, assemble
