@@ -55,8 +55,6 @@ def explain(error: BaseException) -> str | None:
             return f"{cause.full_key}: {message}" if cause.full_key else message
         if isinstance(cause, ValueError) and message.startswith("Config group override must be"):
             return _explain_group(sys.argv[1:])
-        if isinstance(cause, AssertionError) and message.startswith("Unexpected type for root"):
-            return "a section that is null, such as logger with logger=none, has no options to set"
         if isinstance(cause, OSError) and cause.filename is not None:
             return (
                 f"cannot create the run folder {Path(str(cause.filename)).absolute()}: "

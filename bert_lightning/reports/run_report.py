@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from bert_lightning.batch import MASK, UNK
+from bert_lightning.files import write_text
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.reports.plot import loss_figure
 from bert_lightning.reports.summary import summarize
-from bert_lightning.runs.checkpoint_io import write_whole
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import shown_command
 from bert_lightning.training.fit import FitResult
@@ -29,7 +29,7 @@ def report(result: FitResult) -> str:
         loss_figure(result).savefig(folder / "loss.png", dpi=130)
     summary = summarize(result)
     # Written last: a run with a summary is complete.
-    write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     return "\n".join(_lines(result, summary, plotted))
 
 

@@ -12,6 +12,7 @@ import datasets
 import huggingface_hub
 import numpy as np
 import pytest
+from bert_lightning.corpus.cache import cache_folder, hash_file
 from filelock import FileLock
 
 from bert_lightning.config import (
@@ -25,7 +26,6 @@ from bert_lightning.config import (
 from bert_lightning.corpus import cache, encoding, sentences, store
 from bert_lightning.corpus import prepare as preparing
 from bert_lightning.corpus import sources as corpus
-from bert_lightning.corpus.cache import cache_folder, hash_file
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.readers import tables
 from bert_lightning.corpus.store import PreparedCorpus, SplitWriter

@@ -18,9 +18,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
 from bert_lightning.errors import UserError
 from bert_lightning.pretrained.checkpoints import (
+    CHECKPOINT_FORMAT,
     DamagedCheckpointError,
     checkpoints_by_step,
     find_checkpoints,
