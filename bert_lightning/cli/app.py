@@ -98,7 +98,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[s
             _check_targets(config_dir)
             main()
     except Exception as error:
-        message = None if error in crashes else explain(error)
+        message = None if error in crashes else explain(error, arguments)
         if message is None or traceback_wanted:
             raise
         _tell(f"error: {message}")
@@ -202,7 +202,7 @@ def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfi
     try:
         return compose(config_dir, ["run_dir=.", *overrides])
     except Exception as error:
-        if (message := explain(error)) is None:
+        if (message := explain(error, overrides)) is None:
             raise
         raise UserError(message) from error
 

@@ -99,11 +99,11 @@ def _of_run(resume: str, given: Mapping[str, str]) -> list[str]:
         ) from error
     of_the_command = named(TrainConfig, COMMAND)
     options = [
-        f"{name}={_written(value)}"
+        f"{name}={written(value)}"
         for name, value in leaves(config)
         if name not in of_the_command and not _is_given(name, given)
     ]
-    return [*options, f"{_RUN_DIR}={_written(str(folder))}"]
+    return [*options, f"{_RUN_DIR}={written(str(folder))}"]
 
 
 def _is_given(name: str, given: Mapping[str, str]) -> bool:
@@ -112,16 +112,16 @@ def _is_given(name: str, given: Mapping[str, str]) -> bool:
     return any(".".join(parts[:count]) in given for count in range(1, len(parts) + 1))
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """A value in the grammar of Hydra's overrides."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join(map(written, value))}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{_written(item)}' for name, item in value.items())}}}"
+        return f"{{{','.join(f'{name}:{written(item)}' for name, item in value.items())}}}"
     if not isinstance(value, str):
         return repr(value)
     # Within quotes, only a backslash before a quote means anything.

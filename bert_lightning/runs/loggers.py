@@ -15,6 +15,7 @@ from bert_lightning.config.affects import COMMAND, PLACE, leaves, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.errors import UserError
+from bert_lightning.extensions import find
 from bert_lightning.files import write_text
 from bert_lightning.runs.curves import Curves, MetricsFile, unpack_curves
 from bert_lightning.runs.launched import is_first_process
@@ -37,7 +38,7 @@ def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logg
     """The run's loggers: `metrics.csv` first, then those of the config.
 
     Raises:
-        UserError: the package of one is not installed.
+        UserError: the package of one is not installed, or one of your own cannot be found.
     """
     folder, chosen = config.folder, config.logger
     curves = unpack_curves(resumed.progress["curves"]) if resumed is not None else {}
@@ -51,7 +52,7 @@ def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logg
     if chosen.mlflow:
         _require("mlflow")
         loggers.append(_mlflow(config, known.get("mlflow")))
-    return loggers
+    return [*loggers, *(find("logger", name, "logger.own")(config) for name in chosen.own)]
 
 
 def log_config(loggers: Sequence[Logger], config: TrainConfig, corpus: PreparedCorpus) -> None:
