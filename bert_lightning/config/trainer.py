@@ -38,7 +38,7 @@ class LoggerConfig:
     offline: bool = option(False, EXECUTION)
     """Whether Weights & Biases stays on this machine; `wandb sync` uploads the run later."""
     tracking_uri: str | None = option(None, EXECUTION | PLACE)
-    """MLflow's server or store; null is what MLFLOW_TRACKING_URI says, or `./mlruns`."""
+    """MLflow's server or store; null is that of MLFLOW_TRACKING_URI, or `sqlite:///mlflow.db`."""
     own: list[str] = listed(list, EXECUTION)
     """Loggers of your own, as `module:function`, marked with `@extension("logger")`: a function
     from the run's config to a Lightning logger."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -46,12 +47,11 @@ def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logg
     if chosen.tensorboard:
         loggers.append(_tensorboard(folder, resumed.step if resumed is not None else 0))
     known = _ids(folder) if resumed is not None else {}
-    if chosen.wandb:
-        _require("wandb")
-        loggers.append(_wandb(config, known.get("wandb")))
-    if chosen.mlflow:
-        _require("mlflow")
-        loggers.append(_mlflow(config, known.get("mlflow")))
+    for name, build in _SERVICES.items():
+        if getattr(chosen, name):
+            _require(name)
+            if is_first_process():
+                loggers.append(build(config, known.get(name)))
     return [*loggers, *(find("logger", name, "logger.own")(config) for name in chosen.own)]
 
 
@@ -132,15 +132,26 @@ def _wandb(config: TrainConfig, known: str | None) -> WandbLogger:
 
 
 def _mlflow(config: TrainConfig, known: str | None) -> MLFlowLogger:
-    logger = MLFlowLogger(
-        experiment_name=config.logger.project,
-        run_name=config.folder.name,
-        tracking_uri=config.logger.tracking_uri,
-        run_id=known,
-    )
-    if is_first_process() and logger.run_id is not None:
-        _keep_id(config.folder, "mlflow", logger.run_id)
+    from mlflow.exceptions import MlflowException
+
+    store = config.logger.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    try:
+        logger = MLFlowLogger(
+            experiment_name=config.logger.project,
+            run_name=config.folder.name,
+            tracking_uri=store or "sqlite:///mlflow.db",
+            run_id=known,
+        )
+        _keep_id(config.folder, "mlflow", str(logger.run_id))
+    except MlflowException as error:
+        raise UserError(
+            f"logger=mlflow: {str(error).partition('. ')[0]}; logger.tracking_uri=URI names "
+            "another store"
+        ) from error
     return logger
+
+
+_SERVICES = {"wandb": _wandb, "mlflow": _mlflow}
 
 
 def _require(name: str) -> None:
@@ -159,5 +170,4 @@ def _ids(folder: Path) -> dict[str, str]:
 
 
 def _keep_id(folder: Path, service: str, run_id: str) -> None:
-    if is_first_process():
-        write_text(folder / _IDS, json.dumps({**_ids(folder), service: run_id}) + "\n")
+    write_text(folder / _IDS, json.dumps({**_ids(folder), service: run_id}) + "\n")

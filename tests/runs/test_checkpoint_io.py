@@ -110,7 +110,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_checkpoints import VerifiedCheckpointIO, contents
+from test_checkpoint_io import VerifiedCheckpointIO, contents
 resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
