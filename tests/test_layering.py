@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     *("errors", "batch", "terminal", "hub", "extensions"),
     *("config", "corpus", "data", "model", "optim"),
-    *("pretrained", "inference", "evaluation", "sizing", "runs", "training", "reports", "cli"),
+    *("pretrained", "inference", "evaluation", "sizing", "runs", "training", "reports", "cli", "api"),
 )
 """Top to bottom."""
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from bert_lightning.batch import MASK, UNK
+from bert_lightning.files import write_text
 from bert_lightning.inference.loaded import PretrainedBert
-from bert_lightning.reports.plot import loss_figure
 from bert_lightning.reports.summary import summarize
-from bert_lightning.runs.checkpoint_io import write_whole
 from bert_lightning.runs.folder import shown
+from bert_lightning.runs.launched import shown_command
 from bert_lightning.training.fit import FitResult
 
 _EXAMPLES = 3
@@ -22,13 +22,14 @@ _EXAMPLE_LENGTHS = range(8, 21)
 
 def report(result: FitResult) -> str:
     """Writes `loss.png` and `summary.json` into the run's folder; returns the lines to print."""
-    folder = result.config.folder
+    folder, summary = result.config.folder, summarize(result)
     plotted = "train/mlm_loss" in result.curves
     if plotted:
-        loss_figure(result).savefig(folder / "loss.png", dpi=130)
-    summary = summarize(result)
+        from bert_lightning.reports.plot import loss_figure  # with matplotlib, slow to import
+
+        loss_figure(result.curves, summary).savefig(folder / "loss.png", dpi=130)
     # Written last: a run with a summary is complete.
-    write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     return "\n".join(_lines(result, summary, plotted))
 
 
@@ -57,7 +58,7 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
     if plotted:
         lines.append(f"curves      {run}/loss.png, or: tensorboard --logdir {Path(run).parent}")
     if result.config.trainer.enable_checkpointing and not result.config.trainer.fast_dev_run:
-        lines.append(f'next        python scripts/fill_mask.py {run} "the [MASK] is new"')
+        lines.append(f'next        {shown_command("fill-mask")} {run} "the [MASK] is new"')
     return lines
 
 

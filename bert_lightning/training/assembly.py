@@ -21,7 +21,7 @@ from bert_lightning.pretrained.initial_weights import open_initial, start_from
 from bert_lightning.pretrained.sources import PretrainedSource
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
-from bert_lightning.runs.resume import ResumePoint, require_same_run, same_share
+from bert_lightning.runs.resume import ResumePoint, require_same_run, same_partition
 from bert_lightning.sizing.devices import Devices, find_devices, with_precision
 from bert_lightning.sizing.micro_batches import divide_global_batch
 from bert_lightning.training.datamodule import PretrainingData
@@ -70,7 +70,7 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
 
     partition = divide_global_batch(config, devices, vocab_size)
     if earlier is not None:
-        partition = same_share(earlier, config, partition)
+        partition = same_partition(earlier, config, partition)
 
     samplers = {
         length: pair_sampler(corpus.splits["train"], options.pairs, length)

@@ -12,8 +12,8 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from bert_lightning.errors import UserError
-from bert_lightning.evaluation.diagnosis import Check, diagnose
-from bert_lightning.evaluation.run_record import RunRecord, read_run
+from bert_lightning.runs.diagnosis import Check, diagnose
+from bert_lightning.runs.record import RunRecord, read_run
 from bert_lightning.training.fit import FitResult
 
 CapSys = pytest.CaptureFixture[str]
