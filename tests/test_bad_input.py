@@ -58,7 +58,7 @@ ROWS = [
     (1, "tokenizer=wrd", "did you mean 'word'?"),
     (1, "optim=adm", "there are adam, adamw; did you mean 'adam'?"),
     (1, "strategy=dpp", "there are auto, ddp, fsdp; did you mean 'ddp'?"),
-    (1, "logger=wandb", "there are csv, none, tensorboard"),
+    (1, "logger=comet", "there are csv, mlflow, none, tensorboard, wandb"),
     (2, "trainer.device=2", "trainer has no key 'device'; did you mean 'devices'?"),
     (3, "trainer.devices=two", "trainer.devices=two; an integer; -1 for all; auto"),
     (3, "trainer.devices=0", "trainer.devices=0; an integer of 1 or more"),
@@ -294,7 +294,7 @@ def test_row_27_more_gpus_than_there_are(
         ("optim.lrr=1", "optim has no key 'lrr'; did you mean 'lr'?"),
         ("trainer.max_step=1", "trainer has no key 'max_step'; did you mean 'max_steps'?"),
         ("strategy.nam=ddp", "strategy has no key 'nam'; did you mean 'name'?"),
-        ("logger=csv logger.nam=x", "logger has no key 'nam'; did you mean 'name'?"),
+        ("logger=csv logger.projet=x", "logger has no key 'projet'; did you mean 'project'?"),
         ("callbacks.topk=2", "callbacks has no key 'topk'; did you mean 'save_top_k'?"),
         ("+sed=1", "the config has no key 'sed'; did you mean 'seed'?"),
         ("++optim.lrr=1", "optim has no key 'lrr'; did you mean 'lr'?"),
@@ -318,8 +318,7 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
         ("optim.optimizer=adm", "expects adam or adamw or lamb or muon; did you mean 'adam'?"),
         ("optim.lr=${foo}", "optim.lr: Interpolation key 'foo' not found"),
         ("optim=3", "optim=3: expects the name of a file in conf/optim"),
-        ("logger=null", "logger=null: expects the name of a file in conf/logger or logger=none"),
-        ("logger.name=csv", "null, as logger is with logger=none, has no keys to set"),
+        ("logger=null", "logger=null: expects the name of a file in conf/logger"),
         ("~optim.lr", "~optim.lr: no key can be taken out; give it another value"),
         (
             "batch.phases=[{max_length:9}]",
@@ -629,7 +628,7 @@ def test_row_32_two_runs_in_one_folder(
     monkeypatch.setattr(run_folder, "_WAIT_SECONDS", 0.2)
     script = (
         "import pathlib, sys; from bert_lightning.runs.folder import held\n"
-        "with held(pathlib.Path('run')): print(flush=True), sys.stdin.read()"
+        "with locked(pathlib.Path('run')): print(flush=True), sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script],
@@ -652,6 +651,6 @@ def test_row_32_two_runs_in_one_folder(
 def test_a_run_is_not_written_over(refusal: Callable[[str], str]) -> None:
     message = refusal("")
     assert message == (
-        "run holds a run at step 4 already: resume=run goes on with it, and hydra.run.dir=FOLDER "
+        "run already holds a run, at step 4: resume=run resumes it, and hydra.run.dir=FOLDER "
         "starts another"
     )
