@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     result = measure(config, args.only, args.rounds, torch.device(args.device))
     show(result)
     if args.json:
-        command = ["python", "benchmarks/steps.py", *(argv or sys.argv[1:])]
+        command = ["python", "-m", "benchmarks.steps", *(argv or sys.argv[1:])]
         record = {"command": " ".join(command), "machine": about, **asdict(result)}
         args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 

@@ -99,7 +99,7 @@ def _shown(name: str, value: float | None) -> str:
         return ""
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.1%}" if name.endswith("_share") else f"{value:.2f}"
+    return f"{value:.1%}" if name.endswith("_fraction") else f"{value:.2f}"
 
 
 def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int, where: str) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bert_lightning.config import DataConfig
+from bert_lightning.config import CorpusConfig
 from bert_lightning.corpus import cache
 from bert_lightning.corpus.cache import hash_file, hash_text_files
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> DataConfig:
-    return DataConfig(cache_dir=str(tmp_path / "cache"))
+def data(tmp_path: Path) -> CorpusConfig:
+    return CorpusConfig(cache_dir=str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_large_files_are_read_once(files: list[Path], data: DataConfig, read: list[str]) -> None:
+def test_large_files_are_read_once(files: list[Path], data: CorpusConfig, read: list[str]) -> None:
     first = hash_text_files(files, data)
     assert first == [hash_file(file) for file in files]
     assert hash_text_files(files, data) == first
@@ -49,7 +49,7 @@ def test_large_files_are_read_once(files: list[Path], data: DataConfig, read: li
 
 
 def test_small_files_are_always_read(
-    files: list[Path], data: DataConfig, read: list[str], monkeypatch: pytest.MonkeyPatch
+    files: list[Path], data: CorpusConfig, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "ALWAYS_HASHED", 1000)
     assert hash_text_files(files, data) == hash_text_files(files, data)
@@ -58,7 +58,9 @@ def test_small_files_are_always_read(
 
 
 @pytest.mark.parametrize("kept", ["nothing", "size", "size and time", "size, time and name"])
-def test_an_edit_is_seen_whatever_it_keeps(files: list[Path], data: DataConfig, kept: str) -> None:
+def test_an_edit_is_seen_whatever_it_keeps(
+    files: list[Path], data: CorpusConfig, kept: str
+) -> None:
     first = hash_text_files(files, data)
     before = files[0].stat()
     text = files[0].read_text().upper()
@@ -77,7 +79,7 @@ def test_an_edit_is_seen_whatever_it_keeps(files: list[Path], data: DataConfig, 
 
 
 def test_a_file_that_has_just_changed_is_not_remembered(
-    files: list[Path], data: DataConfig, read: list[str], monkeypatch: pytest.MonkeyPatch
+    files: list[Path], data: CorpusConfig, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "_SETTLED_NS", 10**12)
     hash_text_files(files, data)
@@ -87,7 +89,7 @@ def test_a_file_that_has_just_changed_is_not_remembered(
 
 @pytest.mark.parametrize("damage", ["", "[]", '{"a": 1', '{"PATH": 7}'])
 def test_a_damaged_memory_is_none(
-    files: list[Path], data: DataConfig, read: list[str], damage: str
+    files: list[Path], data: CorpusConfig, read: list[str], damage: str
 ) -> None:
     first = hash_text_files(files, data)
     (memory,) = cache.cache_folder(data).iterdir()
@@ -99,5 +101,5 @@ def test_a_damaged_memory_is_none(
 
 def test_a_cache_that_cannot_be_written_is_no_error(files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    data = DataConfig(cache_dir=str(tmp_path / "file" / "cache"))
+    data = CorpusConfig(cache_dir=str(tmp_path / "file" / "cache"))
     assert hash_text_files(files, data) == [hash_file(file) for file in files]

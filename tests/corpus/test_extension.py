@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import models, normalizers, pre_tokenizers
 
 from bert_lightning.batch import SPECIAL_TOKENS
-from bert_lightning.config import DataConfig, Format, TokenizerConfig, TokenizerKind
+from bert_lightning.config import CorpusConfig, Format, PairsConfig, TokenizerConfig, TokenizerKind
 from bert_lightning.corpus.extension import extend, pieces_of_new
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.tokenizer import (
@@ -21,6 +21,7 @@ from bert_lightning.corpus.tokenizer import (
 from bert_lightning.corpus.vocabulary import build_tokenizer
 from bert_lightning.errors import UserError
 
+PAIRS = PairsConfig()
 SENTENCES = [
     "The enzyme binds the substrate.",
     "An Enzyme, a substrate: 2048 times!",
@@ -125,29 +126,29 @@ def test_every_new_word_is_one_token_and_old_ids_stay(texts: list[str], count: i
 
 
 def test_the_store_is_of_the_tokenizer_that_is_really_used(
-    small_data: DataConfig, tmp_path: Path
+    small_data: CorpusConfig, tmp_path: Path
 ) -> None:
     base = pieces()
     base.save(str(tmp_path / "tokenizer.json"))
-    plain = prepare(small_data, TokenizerConfig(min_frequency=1), base)
+    plain = prepare(small_data, TokenizerConfig(min_frequency=1), PAIRS, base)
     given_as_file = TokenizerConfig(min_frequency=1, path=str(tmp_path / "tokenizer.json"))
-    extended = prepare(small_data, options(5), base)
-    other = prepare(small_data, options(5), pieces(("the", "crane")))
+    extended = prepare(small_data, options(5), PAIRS, base)
+    other = prepare(small_data, options(5), PAIRS, pieces(("the", "crane")))
     keys = {corpus.key for corpus in (plain, extended, other)}
     assert len(keys) == 3
-    assert prepare(small_data, options(5), base).key == extended.key
+    assert prepare(small_data, options(5), PAIRS, base).key == extended.key
     assert extended.tokenizer.get_vocab_size() == base.get_vocab_size() + 5
     assert extended.tokenizer.token_to_id("river") is not None
     assert plain.tokenizer.to_str() == base.to_str()
-    assert prepare(small_data, given_as_file).tokenizer.to_str() == base.to_str()
+    assert prepare(small_data, given_as_file, PAIRS).tokenizer.to_str() == base.to_str()
     assert len(extended.splits["train"].token_ids) < len(plain.splits["train"].token_ids)
 
 
-def test_a_tokenizer_from_a_file_is_extended_too(small_data: DataConfig, tmp_path: Path) -> None:
+def test_a_tokenizer_from_a_file_is_extended_too(small_data: CorpusConfig, tmp_path: Path) -> None:
     pieces().save(str(tmp_path / "tokenizer.json"))
     config = TokenizerConfig(
         kind=TokenizerKind.word, path=str(tmp_path / "tokenizer.json"), extend=4, min_frequency=1
     )
-    assert prepare(small_data, config).tokenizer.get_vocab_size() == (
+    assert prepare(small_data, config, PAIRS).tokenizer.get_vocab_size() == (
         load_tokenizer(tmp_path / "tokenizer.json").get_vocab_size() + 4
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
+from bert_lightning.config import CorpusConfig, CorpusSource, Format, PairsConfig, TokenizerConfig
 from bert_lightning.corpus import encoding
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import Split
@@ -62,17 +62,18 @@ def store_or_error(folder: Path, content: bytes, sentences: str = "prose") -> st
     """What `content` is after it went through a store, without white space."""
     folder.mkdir()
     (folder / "text.txt").write_bytes(content)
-    data = DataConfig(
-        source=Source.text,
+    data = CorpusConfig(
+        source=CorpusSource.text,
         path=str(folder / "text.txt"),
         format=Format.prose,
         sentences=sentences,
         min_sentences=1,
         validation_fraction=0.0,
+        test_fraction=0.0,
         cache_dir=str(folder / "cache"),
     )
     try:
-        prepared = prepare(data, CASED)
+        prepared = prepare(data, CASED, PairsConfig())
     except UserError as error:
         return error
     check_shape(prepared.splits["train"])

@@ -18,11 +18,11 @@ import pytest
 
 from bert_lightning import hub
 from bert_lightning.config import (
-    DataConfig,
+    CorpusConfig,
+    CorpusSource,
     Format,
     PairKind,
     PairsConfig,
-    Source,
     TokenizerConfig,
 )
 from bert_lightning.corpus.prepare import prepare
@@ -32,7 +32,7 @@ from bert_lightning.corpus.sources import Document, find_source
 from bert_lightning.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-Maker = Callable[..., DataConfig]
+Maker = Callable[..., CorpusConfig]
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def _own_table_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def text(tmp_path: Path) -> Maker:
     """Writes files and gives the config that reads them: `text({"a.txt": "…"}, format=…)`."""
 
-    def make(files: dict[str, str | bytes], path: str = "text", **options: object) -> DataConfig:
+    def make(files: dict[str, str | bytes], path: str = "text", **options: object) -> CorpusConfig:
         folder = tmp_path / "text"
         folder.mkdir(exist_ok=True)
         for name, content in files.items():
@@ -53,21 +53,22 @@ def text(tmp_path: Path) -> Maker:
         base = {
             "format": Format.prose,
             "validation_fraction": 0.0,
+            "test_fraction": 0.0,
             "cache_dir": str(tmp_path / "cache"),
         }
-        return DataConfig(source=Source.text, path=str(tmp_path / path), **(base | options))
+        return CorpusConfig(source=CorpusSource.text, path=str(tmp_path / path), **(base | options))
 
     return make
 
 
-def read(data: DataConfig) -> dict[str, list[Document]]:
+def read(data: CorpusConfig) -> dict[str, list[Document]]:
     splits: dict[str, list[Document]] = {}
-    for split, document in find_source(data).read():
+    for split, document in find_source(data, PairsConfig().min_documents).read():
         splits.setdefault(split, []).append(document)
     return splits
 
 
-def train(data: DataConfig) -> list[Document]:
+def train(data: CorpusConfig) -> list[Document]:
     return read(data)["train"]
 
 
@@ -75,9 +76,9 @@ def prose(number: int) -> str:
     return f"This is document {number}. It has two sentences."
 
 
-def failure(data: DataConfig) -> str:
+def failure(data: CorpusConfig, kind: PairKind = PairKind.sentence) -> str:
     with pytest.raises(UserError) as error:
-        prepare(data, TokenizerConfig())
+        prepare(data, TokenizerConfig(), PairsConfig(kind))
     return str(error.value)
 
 
@@ -87,7 +88,7 @@ def test_wikitext_headings_separate_documents_and_section_headings_do_not(tmp_pa
     )
     for name in ("train", "valid", "test"):
         (tmp_path / f"wiki.{name}.tokens").write_text(lines)
-    splits = read(DataConfig(path=str(tmp_path)))
+    splits = read(CorpusConfig(path=str(tmp_path)))
     assert set(splits) == {"train", "validation", "test"}
     assert splits["train"] == [[["a b", "c ."], ["d", "e f ."]], [["g", "h ."]]]
 
@@ -169,7 +170,7 @@ def test_a_missing_half_of_wikitext_is_named(tmp_path: Path) -> None:
     for name in ("train", "valid", "test"):
         lines = " = A = \n a . b . \n = B = \n c . d . \n" if name != "valid" else "\n"
         (tmp_path / f"wiki.{name}.tokens").write_text(lines)
-    message = failure(DataConfig(path=str(tmp_path), cache_dir=str(tmp_path / "cache")))
+    message = failure(CorpusConfig(path=str(tmp_path), cache_dir=str(tmp_path / "cache")))
     assert "wiki.valid.tokens: the validation split has 0 documents" in message
 
 
@@ -232,18 +233,18 @@ def test_text_that_is_not_utf8_gives_the_file_and_the_byte(text: Maker) -> None:
     assert train(marked)[0][0][0] == "This is document 1."
 
 
-@pytest.mark.parametrize("source", [Source.text, Source.hub])
+@pytest.mark.parametrize("source", [CorpusSource.text, CorpusSource.hub])
 def test_a_missing_path_gives_the_absolute_path_and_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Source
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: CorpusSource
 ) -> None:  # BAD_INPUT 13
     monkeypatch.chdir(tmp_path)
-    message = failure(DataConfig(source=source, path="absent"))
+    message = failure(CorpusConfig(source=source, path="absent"))
     assert str(tmp_path / "absent") in message
     assert f"the working directory is {tmp_path}" in message
 
 
 def test_text_without_a_path_asks_for_one() -> None:
-    assert "data.path='notes/*.txt'" in failure(DataConfig(source=Source.text))
+    assert "data.path='notes/*.txt'" in failure(CorpusConfig(source=CorpusSource.text))
 
 
 @pytest.mark.parametrize(
@@ -272,14 +273,14 @@ def test_nothing_is_said_of_pairs_where_none_are_made(
     text: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SPLITTERS, "nothing", lambda _: [])
-    alone = {"min_sentences": 1, "pairs": PairsConfig(kind=PairKind.none)}
-    hub = {"source": Source.hub, "path": str(tmp_path)}
+    alone = {"min_sentences": 1}
+    hub = {"source": CorpusSource.hub, "path": str(tmp_path)}
     for name in ("train", "valid", "test"):
         (tmp_path / f"wiki.{name}.tokens").write_text(" = A = \n" if name == "valid" else " a . \n")
     messages = [
-        failure(text({"a.txt": "( )\n\n;"}, sentences="nothing", **alone)),
-        failure(text({"a.txt": "A b."}, validation_fraction=0.1, **alone)),
-        failure(DataConfig(cache_dir=str(tmp_path / "cache"), **(hub | alone))),
+        failure(text({"a.txt": "( )\n\n;"}, sentences="nothing", **alone), PairKind.none),
+        failure(text({"a.txt": "A b."}, validation_fraction=0.1, **alone), PairKind.none),
+        failure(CorpusConfig(cache_dir=str(tmp_path / "cache"), **(hub | alone)), PairKind.none),
     ]
     assert "2 paragraphs, none of them with a sentence" in messages[0]
     assert "has 1 documents that have a paragraph with a sentence, and 2 are needed" in messages[1]
@@ -332,10 +333,11 @@ class TestLongDocuments:
 PEAK = r"""
 import re, sys
 from pathlib import Path
-from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
+from bert_lightning.config import CorpusConfig, CorpusSource, Format, PairsConfig, TokenizerConfig
 from bert_lightning.corpus.prepare import prepare
-data = DataConfig(source=Source.text, path=sys.argv[1], format=Format.prose, cache_dir=sys.argv[2])
-corpus = prepare(data, TokenizerConfig(vocab_size=50, min_frequency=1))
+path, cache = sys.argv[1:]
+data = CorpusConfig(CorpusSource.text, None, path, Format.prose, cache_dir=cache, test_fraction=0.0)
+corpus = prepare(data, TokenizerConfig(vocab_size=50, min_frequency=1), PairsConfig())
 # resource's ru_maxrss would begin with that of the process that started this one
 print(int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024)
 print(sum(len(split.token_ids) for split in corpus.splits.values()))
@@ -402,9 +404,9 @@ class TestHubTable:
     """A data set of the hub whose rows are documents, with a train split alone."""
 
     @pytest.fixture
-    def data(self) -> DataConfig:
-        return DataConfig(
-            source=Source.hub,
+    def data(self) -> CorpusConfig:
+        return CorpusConfig(
+            source=CorpusSource.hub,
             name="wikipedia",
             format=Format.prose,
             hub_repository="wikimedia/wikipedia",
@@ -412,6 +414,7 @@ class TestHubTable:
             text_column="body",
             streaming=True,
             validation_fraction=0.2,
+            test_fraction=0.0,
             fallback=None,
         )
 
@@ -431,10 +434,10 @@ class TestHubTable:
 
     @pytest.mark.parametrize("streaming", [False, True])
     def test_rows_are_documents_and_some_are_held_out(
-        self, data: DataConfig, asked: list[bool], streaming: bool, tmp_path: Path
+        self, data: CorpusConfig, asked: list[bool], streaming: bool, tmp_path: Path
     ) -> None:
         data = replace(data, streaming=streaming, cache_dir=str(tmp_path / "cache"))
-        prepared = prepare(data, TokenizerConfig(min_frequency=1))
+        prepared = prepare(data, TokenizerConfig(min_frequency=1), PairsConfig())
         assert asked == [streaming]
         assert prepared.name == "wikipedia"
         assert {name: s.documents for name, s in prepared.splits.items()} == {
@@ -443,12 +446,12 @@ class TestHubTable:
         }
         assert prepared.splits["train"].paragraphs == 80
 
-    def test_a_column_that_is_not_there_is_named(self, data: DataConfig) -> None:
+    def test_a_column_that_is_not_there_is_named(self, data: CorpusConfig) -> None:
         message = failure(replace(data, text_column="text"))
         assert "wikimedia/wikipedia (20231101.en) has no column 'text'; it has id, body" in message
 
     def test_a_connection_that_breaks_is_no_traceback(
-        self, data: DataConfig, monkeypatch: pytest.MonkeyPatch
+        self, data: CorpusConfig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(*_: object, **__: object) -> None:
             raise ConnectionError("reset by peer")
@@ -500,9 +503,9 @@ class TestRepository:
         lines = datasets.Dataset.from_parquet(str(repository / "wiki" / "test-*.parquet"))["text"]
         for name in ("train", "valid", "test"):
             (tmp_path / f"wiki.{name}.tokens").write_text("".join(lines))
-        hub = DataConfig(hub_repository=str(repository), hub_name="wiki", streaming=streaming)
+        hub = CorpusConfig(hub_repository=str(repository), hub_name="wiki", streaming=streaming)
         splits = read(hub)
-        assert splits == read(DataConfig(path=str(tmp_path)))
+        assert splits == read(CorpusConfig(path=str(tmp_path)))
         assert {name: len(documents) for name, documents in splits.items()} == dict.fromkeys(
             ("train", "validation", "test"), 300
         )
@@ -511,16 +514,17 @@ class TestRepository:
     def test_pages_are_prepared_and_opened_again(
         self, repository: Path, tmp_path: Path, streaming: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        data = DataConfig(
+        data = CorpusConfig(
             format=Format.prose,
             hub_repository=str(repository),
             hub_name="pages",
+            test_fraction=0.0,
             text_column="body",
             streaming=streaming,
             fallback=None,
             cache_dir=str(tmp_path / "cache"),
         )
-        prepared = prepare(data, TokenizerConfig(min_frequency=1))
+        prepared = prepare(data, TokenizerConfig(min_frequency=1), PairsConfig())
         assert {name: s.documents for name, s in prepared.splits.items()} == {
             "train": 540,
             "validation": 60,
@@ -530,14 +534,15 @@ class TestRepository:
         ids = [set(split.token_ids.tolist()) for split in prepared.splits.values()]
         assert sum(number in ids[0] for number in numbers) == 540
         monkeypatch.setattr(datasets, "load_dataset", None)
-        assert prepare(data, TokenizerConfig(min_frequency=1)).key == prepared.key
+        assert prepare(data, TokenizerConfig(min_frequency=1), PairsConfig()).key == prepared.key
 
     @pytest.mark.parametrize("streaming", [False, True])
     def test_what_is_not_there_is_named(self, repository: Path, streaming: bool) -> None:
-        data = DataConfig(
+        data = CorpusConfig(
             format=Format.prose,
             hub_repository=str(repository),
             hub_name="pages",
+            test_fraction=0.0,
             streaming=streaming,
             fallback=None,
         )

@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from bert_lightning.config import DataConfig, Fallback, Format, Source, TokenizerConfig
+from bert_lightning.config import (
+    CorpusConfig,
+    CorpusSource,
+    Fallback,
+    Format,
+    PairsConfig,
+    TokenizerConfig,
+)
 from bert_lightning.corpus import cache, encoding, sentences, store
 from bert_lightning.corpus import prepare as preparing
 from bert_lightning.corpus import sources as corpus
@@ -25,6 +32,7 @@ from bert_lightning.corpus.store import PreparedCorpus, SplitWriter
 from bert_lightning.errors import UserError
 
 WORDS = TokenizerConfig(min_frequency=1)
+PAIRS = PairsConfig()
 ARTICLES = [
     line
     for n in range(4)
@@ -33,7 +41,7 @@ ARTICLES = [
 
 SETUP = """
 import os, sys, time
-from bert_lightning.config import DataConfig, Format, Source, TokenizerConfig
+from bert_lightning.config import CorpusConfig, CorpusSource, Format, PairsConfig, TokenizerConfig
 from bert_lightning.corpus import prepare as preparing, store
 
 def signal_and_sleep(*_):
@@ -41,20 +49,24 @@ def signal_and_sleep(*_):
     time.sleep(60)
 
 path, cache = sys.argv[1:]
-data = DataConfig(source=Source.text, path=path, format=Format.prose, cache_dir=cache)
+data = CorpusConfig(CorpusSource.text, None, path, Format.prose, cache_dir=cache, test_fraction=0.0)
 """
-PREPARE = "print(preparing.prepare(data, TokenizerConfig(min_frequency=1)).key, flush=True)\n"
+PREPARE = """
+pairs = PairsConfig()
+print(preparing.prepare(data, TokenizerConfig(min_frequency=1), pairs).key, flush=True)
+"""
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> DataConfig:
+def data(tmp_path: Path) -> CorpusConfig:
     file = tmp_path / "text.txt"
     file.write_text("\n\n".join(f"Document {n} is here. It is short. It ends." for n in range(30)))
-    return DataConfig(
-        source=Source.text,
+    return CorpusConfig(
+        source=CorpusSource.text,
         path=str(file),
         format=Format.prose,
         cache_dir=str(tmp_path / "cache"),
+        test_fraction=0.0,
     )
 
 
@@ -72,7 +84,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return built
 
 
-def folder_of(data: DataConfig, prepared: PreparedCorpus) -> Path:
+def folder_of(data: CorpusConfig, prepared: PreparedCorpus) -> Path:
     return cache_folder(data) / f"{prepared.name}-{prepared.key[:16]}"
 
 
@@ -88,7 +100,7 @@ def same(a: PreparedCorpus, b: PreparedCorpus) -> bool:
     )
 
 
-def start(script: str, data: DataConfig) -> "subprocess.Popen[str]":
+def start(script: str, data: CorpusConfig) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", SETUP + script, str(data.path), str(data.cache_dir)],
         stdin=subprocess.PIPE,
@@ -99,22 +111,22 @@ def start(script: str, data: DataConfig) -> "subprocess.Popen[str]":
 
 
 def test_the_texts_key_is_that_of_the_text_whatever_the_tokenizer(
-    data: DataConfig, tmp_path: Path
+    data: CorpusConfig, tmp_path: Path
 ) -> None:
-    first = prepare(data, WORDS)
-    other_words = prepare(data, TokenizerConfig(min_frequency=20))
+    first = prepare(data, WORDS, PAIRS)
+    other_words = prepare(data, TokenizerConfig(min_frequency=20), PAIRS)
     assert other_words.key != first.key
     assert other_words.text_key == first.text_key
-    assert prepare(replace(data, validation_fraction=0.2), WORDS).text_key != first.text_key
+    assert prepare(replace(data, validation_fraction=0.2), WORDS, PAIRS).text_key != first.text_key
     moved = tmp_path / "moved.txt"
     Path(str(data.path)).rename(moved)
-    again = prepare(replace(data, path=str(moved)), WORDS)
+    again = prepare(replace(data, path=str(moved)), WORDS, PAIRS)
     assert (again.key, again.text_key) == (first.key, first.text_key)
     assert str(moved) in again.origin
 
 
-def test_a_store_holds_the_text(data: DataConfig) -> None:
-    prepared = prepare(data, WORDS)
+def test_a_store_holds_the_text(data: CorpusConfig) -> None:
+    prepared = prepare(data, WORDS, PAIRS)
     train, validation = prepared.splits["train"], prepared.splits["validation"]
     assert (train.documents, train.paragraphs, train.sentences, train.pairs) == (27, 27, 81, 54)
     assert (validation.documents, validation.pairs) == (3, 6)
@@ -140,34 +152,34 @@ def test_a_store_holds_the_text(data: DataConfig) -> None:
 
 
 def test_a_reopened_store_equals_the_built_one_and_reads_no_text(
-    data: DataConfig, builds: list[str], monkeypatch: pytest.MonkeyPatch
+    data: CorpusConfig, builds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = prepare(data, WORDS)
+    built = prepare(data, WORDS, PAIRS)
     monkeypatch.setattr(corpus, "read_lines", None)
-    assert same(prepare(data, WORDS), built)
+    assert same(prepare(data, WORDS, PAIRS), built)
     assert len(builds) == 1
 
 
-def test_changed_text_options_or_words_make_a_new_key(data: DataConfig) -> None:
-    first = prepare(data, WORDS)
+def test_changed_text_options_or_words_make_a_new_key(data: CorpusConfig) -> None:
+    first = prepare(data, WORDS, PAIRS)
     assert data.path is not None
     variants = {
-        "frequency": prepare(data, TokenizerConfig(min_frequency=2)),
-        "case": prepare(data, TokenizerConfig(min_frequency=1, lowercase=False)),
-        "split": prepare(replace(data, validation_fraction=0.3), WORDS),
-        "wrapping": prepare(replace(data, hard_wrapped=True), WORDS),
+        "frequency": prepare(data, TokenizerConfig(min_frequency=2), PAIRS),
+        "case": prepare(data, TokenizerConfig(min_frequency=1, lowercase=False), PAIRS),
+        "split": prepare(replace(data, validation_fraction=0.3), WORDS, PAIRS),
+        "wrapping": prepare(replace(data, hard_wrapped=True), WORDS, PAIRS),
     }
     file = Path(data.path)
     file.write_text(file.read_text().replace("short", "brief"))
-    variants["text"] = prepare(data, WORDS)
+    variants["text"] = prepare(data, WORDS, PAIRS)
     keys = {first.key, *(variant.key for variant in variants.values())}
     assert len(keys) == 1 + len(variants)
     assert variants["text"].tokenizer.token_to_id("brief") is not None
-    assert prepare(replace(data, max_length=20, num_workers=3), WORDS).key in keys
+    assert prepare(data, WORDS, PairsConfig(short_seq_prob=0.5)).key in keys
 
 
 def test_a_splitter_of_ones_own_in_a_line_of_config(
-    data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: CorpusConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """from bert_lightning.corpus.sentences import splitter
 @splitter
@@ -177,46 +189,46 @@ def at_words(paragraph):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "my_splitters.py").write_text(code)
     own = replace(data, sentences="my_splitters:at_words")
-    first = prepare(own, WORDS)
+    first = prepare(own, WORDS, PAIRS)
     assert first.splits["train"].sentences == 27 * 3
     assert first.splits["train"].sentence_length(np.arange(3)).tolist() == [2, 3, 5]
-    assert prepare(own, WORDS).key == first.key
+    assert prepare(own, WORDS, PAIRS).key == first.key
     (tmp_path / "my_splitters.py").write_text(code + "# another rule")
-    assert prepare(own, WORDS).key != first.key
+    assert prepare(own, WORDS, PAIRS).key != first.key
 
 
 def test_a_large_text_is_not_read_again_to_open_its_store(
-    data: DataConfig, monkeypatch: pytest.MonkeyPatch
+    data: CorpusConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (cache, store):
         monkeypatch.setattr(module, "ALWAYS_HASHED", 0)
     monkeypatch.setattr(cache, "_SETTLED_NS", -(10**12))
-    first = prepare(data, WORDS)
+    first = prepare(data, WORDS, PAIRS)
     hashed: list[Path] = []
     monkeypatch.setattr(cache, "hash_file", lambda file: hashed.append(file) or hash_file(file))
     monkeypatch.setattr(corpus, "read_lines", None)
-    assert same(prepare(data, WORDS), first)
+    assert same(prepare(data, WORDS, PAIRS), first)
     assert hashed == []
     monkeypatch.undo()
     assert data.path is not None
     Path(data.path).write_text(Path(data.path).read_text().replace("short", "brief"))
-    assert prepare(data, WORDS).key != first.key
+    assert prepare(data, WORDS, PAIRS).key != first.key
 
 
 def test_changed_code_makes_a_new_key(
-    data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: CorpusConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = prepare(data, WORDS)
+    first = prepare(data, WORDS, PAIRS)
     changed = tmp_path / "sentences.py"
     changed.write_text(Path(str(sentences.__file__)).read_text() + "# another rule\n")
     monkeypatch.setattr(sentences, "__file__", str(changed))
-    second = prepare(data, WORDS)
+    second = prepare(data, WORDS, PAIRS)
     assert first.key != second.key
     assert folder_of(data, second).is_dir()
 
 
-def test_the_manifest_says_what_the_store_is_made_of(data: DataConfig) -> None:
-    prepared = prepare(data, TokenizerConfig(min_frequency=2))
+def test_the_manifest_says_what_the_store_is_made_of(data: CorpusConfig) -> None:
+    prepared = prepare(data, TokenizerConfig(min_frequency=2), PAIRS)
     manifest = store.read_manifest(folder_of(data, prepared))
     assert manifest is not None
     assert data.path is not None
@@ -231,61 +243,61 @@ def test_the_manifest_says_what_the_store_is_made_of(data: DataConfig) -> None:
 
 
 def test_a_large_store_is_hashed_only_where_its_times_changed(
-    data: DataConfig, builds: list[str], monkeypatch: pytest.MonkeyPatch
+    data: CorpusConfig, builds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "ALWAYS_HASHED", 0)
-    folder = folder_of(data, prepare(data, WORDS))
+    folder = folder_of(data, prepare(data, WORDS, PAIRS))
     with monkeypatch.context() as patched:
         patched.setattr(store.hashlib, "file_digest", None)
         assert store.find_damage(folder) is None
     file = folder / "train" / "token_ids.bin"
     os.utime(file, ns=(0, 0))  # as a copy would have it
-    prepare(data, WORDS)
+    prepare(data, WORDS, PAIRS)
     assert len(builds) == 1
     content = bytearray(file.read_bytes())
     content[0] ^= 1
     file.write_bytes(content)
-    prepare(data, WORDS)
+    prepare(data, WORDS, PAIRS)
     assert len(builds) == 2
 
 
 def test_a_rebuilt_store_keeps_its_tokenizer(
-    data: DataConfig, monkeypatch: pytest.MonkeyPatch
+    data: CorpusConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = prepare(data, WORDS)
+    first = prepare(data, WORDS, PAIRS)
     (folder_of(data, first) / "train" / "token_ids.bin").unlink()
     monkeypatch.setattr(preparing, "_make_tokenizer", None)
-    assert same(prepare(data, WORDS), first)
+    assert same(prepare(data, WORDS, PAIRS), first)
 
 
-def test_what_killed_builds_left_is_cleaned_and_what_goes_on_is_not(data: DataConfig) -> None:
+def test_what_killed_builds_left_is_cleaned_and_what_goes_on_is_not(data: CorpusConfig) -> None:
     cache = cache_folder(data)
     dead, alive = cache / "text-dead.tmp", cache / "text-alive.tmp"
     for folder in (dead, alive):
         (folder / "train").mkdir(parents=True)
     with FileLock(cache / "text-alive.lock"):
-        prepare(data, WORDS)
+        prepare(data, WORDS, PAIRS)
     assert not dead.exists()
     assert alive.exists()
 
 
 @pytest.mark.parametrize("size", [1, 60, 10**9])
 def test_chunks_make_no_difference(
-    data: DataConfig, monkeypatch: pytest.MonkeyPatch, size: int
+    data: CorpusConfig, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    expected = prepare(data, WORDS)
+    expected = prepare(data, WORDS, PAIRS)
     monkeypatch.setattr(encoding, "_CHUNK_CHARACTERS", size)
-    found = prepare(replace(data, cache_dir=f"{data.cache_dir}-again"), WORDS)
+    found = prepare(replace(data, cache_dir=f"{data.cache_dir}-again"), WORDS, PAIRS)
     assert same(found, expected)
 
 
-def test_another_tokenizer_file_makes_a_new_key(data: DataConfig, tmp_path: Path) -> None:
+def test_another_tokenizer_file_makes_a_new_key(data: CorpusConfig, tmp_path: Path) -> None:
     file = tmp_path / "tokenizer.json"
     given = TokenizerConfig(path=str(file))
-    prepare(data, WORDS).tokenizer.save(str(file))
-    first = prepare(data, given)
-    prepare(data, TokenizerConfig(min_frequency=3)).tokenizer.save(str(file))
-    second = prepare(data, given)
+    prepare(data, WORDS, PAIRS).tokenizer.save(str(file))
+    first = prepare(data, given, PAIRS)
+    prepare(data, TokenizerConfig(min_frequency=3), PAIRS).tokenizer.save(str(file))
+    second = prepare(data, given, PAIRS)
     assert first.key != second.key
     assert second.tokenizer.get_vocab_size() < first.tokenizer.get_vocab_size()
 
@@ -296,13 +308,13 @@ def test_another_tokenizer_file_makes_a_new_key(data: DataConfig, tmp_path: Path
 )
 @pytest.mark.parametrize("damage", ["cut", "removed", "flipped"])
 def test_a_damaged_store_is_rebuilt(
-    data: DataConfig,
+    data: CorpusConfig,
     builds: list[str],
     name: str,
     damage: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    first = prepare(data, WORDS)
+    first = prepare(data, WORDS, PAIRS)
     before = first.splits["train"].token_ids.tolist()
     file = folder_of(data, first) / name
     if damage == "cut":
@@ -316,18 +328,18 @@ def test_a_damaged_store_is_rebuilt(
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        second = prepare(data, WORDS)
+        second = prepare(data, WORDS, PAIRS)
     (record,) = (r for r in caplog.records if r.name.startswith("bert_lightning"))
     assert "damaged" in record.getMessage()
     assert name in record.getMessage()
     assert len(builds) == 2
     assert second.splits["train"].token_ids.tolist() == before
-    prepare(data, WORDS)
+    prepare(data, WORDS, PAIRS)
     assert len(builds) == 2
 
 
 def test_a_failed_build_leaves_nothing_that_looks_finished(
-    data: DataConfig, monkeypatch: pytest.MonkeyPatch
+    data: CorpusConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left")
@@ -335,18 +347,18 @@ def test_a_failed_build_leaves_nothing_that_looks_finished(
     with monkeypatch.context() as patched:
         patched.setattr(SplitWriter, "append", no_space)
         with pytest.raises(UserError, match=r"No space left; data\.cache_dir=FOLDER"):
-            prepare(data, WORDS)
+            prepare(data, WORDS, PAIRS)
     assert not list(cache_folder(data).rglob("manifest.json"))
-    assert prepare(data, WORDS).splits["train"].documents == 27
+    assert prepare(data, WORDS, PAIRS).splits["train"].documents == 27
 
 
-def test_a_cache_that_cannot_be_made_is_named(data: DataConfig, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_made_is_named(data: CorpusConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=rf"cannot be written to {tmp_path}/file/cache"):
-        prepare(replace(data, cache_dir=str(tmp_path / "file" / "cache")), WORDS)
+        prepare(replace(data, cache_dir=str(tmp_path / "file" / "cache")), WORDS, PAIRS)
 
 
-def test_two_processes_that_build_at_once_make_one_store(data: DataConfig) -> None:
+def test_two_processes_that_build_at_once_make_one_store(data: CorpusConfig) -> None:
     script = """
 build = preparing._build
 def slow(*arguments):
@@ -368,7 +380,7 @@ sys.stdin.readline()
     outputs = [process.communicate(timeout=60)[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert sorted(map(len, outputs)) == [1, 2], "built other than once"
-    key = prepare(data, WORDS).key
+    key = prepare(data, WORDS, PAIRS).key
     assert {output[-1] for output in outputs} == {key}
     folders = [entry for entry in cache_folder(data).iterdir() if entry.is_dir()]
     assert [folder.name for folder in folders] == [f"text-{key[:16]}"]
@@ -384,7 +396,7 @@ sys.stdin.readline()
     ids=["encoding", "writing", "before the rename"],
 )
 def test_a_process_killed_in_mid_build_leaves_nothing_that_looks_finished(
-    data: DataConfig, step: str, builds: list[str]
+    data: CorpusConfig, step: str, builds: list[str]
 ) -> None:
     process = start(f"{step}\n{PREPARE}", data)
     try:
@@ -393,19 +405,19 @@ def test_a_process_killed_in_mid_build_leaves_nothing_that_looks_finished(
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-    prepared = prepare(data, WORDS)
+    prepared = prepare(data, WORDS, PAIRS)
     assert builds == [folder_of(data, prepared).name], "the half-built store was taken for whole"
-    fresh = prepare(replace(data, cache_dir=f"{data.cache_dir}-fresh"), WORDS)
+    fresh = prepare(replace(data, cache_dir=f"{data.cache_dir}-fresh"), WORDS, PAIRS)
     assert same(prepared, fresh)
 
 
 def test_a_split_without_two_documents_is_refused_before_anything_is_written(
-    data: DataConfig,
+    data: CorpusConfig,
 ) -> None:
     assert data.path is not None
     Path(data.path).write_text("Only one. Document here.")
     with pytest.raises(UserError, match=r"has 1 documents .* and 4 are needed"):
-        prepare(data, WORDS)
+        prepare(data, WORDS, PAIRS)
     assert not list(cache_folder(data).rglob("manifest.json"))
 
 
@@ -413,8 +425,8 @@ class TestHub:
     """What happens with `wikitext2` where no path is given; the hub itself is never asked."""
 
     @pytest.fixture
-    def hub(self, tmp_path: Path) -> DataConfig:
-        return DataConfig(name="wikitext2", cache_dir=str(tmp_path / "cache"))
+    def hub(self, tmp_path: Path) -> CorpusConfig:
+        return CorpusConfig(name="wikitext2", cache_dir=str(tmp_path / "cache"))
 
     @pytest.fixture(autouse=True)
     def _flags_are_put_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,31 +461,31 @@ class TestHub:
         monkeypatch.setattr(datasets, "load_dataset", load)
 
     def test_the_hubs_rows_become_the_same_documents_as_the_files(
-        self, hub: DataConfig, asked: list[tuple[object, ...]], tmp_path: Path
+        self, hub: CorpusConfig, asked: list[tuple[object, ...]], tmp_path: Path
     ) -> None:
-        prepared = prepare(hub, WORDS)
+        prepared = prepare(hub, WORDS, PAIRS)
         assert prepared.name == "wikitext2"
         assert prepared.fallback_reason is None
         assert asked == [(hub.hub_repository, hub.hub_name, hub.hub_revision)]
         for name in ("train", "valid", "test"):
             (tmp_path / f"wiki.{name}.tokens").write_text("".join(ARTICLES))
-        local = prepare(replace(hub, path=str(tmp_path)), WORDS)
+        local = prepare(replace(hub, path=str(tmp_path)), WORDS, PAIRS)
         assert same(replace(prepared, key=local.key), local)
         train = prepared.splits["train"]
         assert (train.documents, train.paragraphs, train.pairs) == (4, 8, 12)
 
     def test_a_prepared_corpus_needs_no_hub_again(
-        self, hub: DataConfig, asked: list[tuple[object, ...]]
+        self, hub: CorpusConfig, asked: list[tuple[object, ...]]
     ) -> None:
-        first = prepare(hub, WORDS)
-        assert same(prepare(hub, WORDS), first)
+        first = prepare(hub, WORDS, PAIRS)
+        assert same(prepare(hub, WORDS, PAIRS), first)
         assert len(asked) == 1
 
     def test_out_of_reach_falls_back_to_the_builtin_corpus_with_a_loud_warning(
-        self, hub: DataConfig, out_of_reach: None, caplog: pytest.LogCaptureFixture
+        self, hub: CorpusConfig, out_of_reach: None, caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.WARNING):
-            prepared = prepare(hub, TokenizerConfig())
+            prepared = prepare(hub, TokenizerConfig(), PAIRS)
         assert prepared.name == "builtin"
         assert "ConnectError: no route" in str(prepared.fallback_reason)
         (record,) = (r for r in caplog.records if r.name.startswith("bert_lightning"))
@@ -484,24 +496,24 @@ class TestHub:
         assert not [f for f in cache_folder(hub).glob("wikitext2-*") if f.is_dir()]
 
     def test_without_a_fallback_it_is_an_error_with_the_ways_out(
-        self, hub: DataConfig, out_of_reach: None
+        self, hub: CorpusConfig, out_of_reach: None
     ) -> None:  # BAD_INPUT 14
         with pytest.raises(UserError) as error:
-            prepare(replace(hub, fallback=None), WORDS)
+            prepare(replace(hub, fallback=None), WORDS, PAIRS)
         for part in ("data.path", "data=builtin", hub.hub_repository, "keeps it for runs without"):
             assert part in str(error.value)
 
     def test_the_hub_is_used_again_once_it_is_back(
         self,
-        hub: DataConfig,
+        hub: CorpusConfig,
         monkeypatch: pytest.MonkeyPatch,
         asked: list[tuple[object, ...]],
     ) -> None:
         with monkeypatch.context() as patched:
             patched.setattr(tables, "dataset_out_of_reach", lambda *_: "down")
             patched.setattr(datasets, "load_dataset", lambda *_, **__: 1 / 0)
-            assert prepare(hub, WORDS).name == "builtin"
-        assert prepare(hub, WORDS).name == "wikitext2"
+            assert prepare(hub, WORDS, PAIRS).name == "builtin"
+        assert prepare(hub, WORDS, PAIRS).name == "wikitext2"
         assert hub.fallback is Fallback.builtin
 
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.cli import app as cli
-from bert_lightning.config import DataConfig, Format, TokenizerConfig, TokenizerKind
+from bert_lightning.config import CorpusConfig, Format, PairsConfig, TokenizerConfig, TokenizerKind
 from bert_lightning.corpus import vocabulary as vocab
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.readers import tables
@@ -173,7 +173,7 @@ def test_no_number_asked_for_is_as_many_pieces_as_the_corpus_gives_up_to_a_limit
 
 @pytest.mark.parametrize("fallback", [False, True])
 def test_the_shipped_word_pieces_fit_any_corpus(
-    small_data: DataConfig, fallback: bool, monkeypatch: pytest.MonkeyPatch
+    small_data: CorpusConfig, fallback: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shipped = cli.compose(CONF, ["tokenizer=wordpiece", "run_dir=."])
     data = small_data
@@ -182,15 +182,15 @@ def test_the_shipped_word_pieces_fit_any_corpus(
         monkeypatch.setattr(tables, "dataset_out_of_reach", lambda *_: "no network")
         data = replace(shipped.data, cache_dir=small_data.cache_dir, name="not-cached")
         data = replace(data, hub_repository="nobody/has-this")
-    corpus = prepare(data, shipped.tokenizer)
+    corpus = prepare(data, shipped.tokenizer, shipped.batch.pairs)
     assert (corpus.name == "builtin") is fallback
     assert 100 < corpus.tokenizer.get_vocab_size() <= vocab.MOST_PIECES
     assert (corpus.splits["train"].token_ids != 1).mean() > 0.99
 
 
-def test_prepared_once_the_pieces_stay(small_data: DataConfig) -> None:
+def test_prepared_once_the_pieces_stay(small_data: CorpusConfig) -> None:
     config = TokenizerConfig(kind=TokenizerKind.wordpiece, vocab_size=150, min_frequency=2)
-    one, other = (prepare(small_data, config) for _ in range(2))
+    one, other = (prepare(small_data, config, PairsConfig()) for _ in range(2))
     assert one.tokenizer.to_str() == other.tokenizer.to_str()
     assert one.tokenizer.get_vocab_size() == 150
     split = one.splits["train"]
@@ -278,7 +278,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Monkey
     from_hub(monkeypatch, reached=True)
     waiting = threading.Event()
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: waiting.wait(30))
-    monkeypatch.setattr("bert_lightning.corpus.readers.hub.HUB_SECONDS", 0.05)
+    monkeypatch.setattr("bert_lightning.hub.HUB_SECONDS", 0.05)
     with pytest.raises(UserError, match=r"no answer within 0\.05 s"):
         load_tokenizer("bert-base-uncased")
     waiting.set()
@@ -305,7 +305,7 @@ def script() -> ModuleType:
 
 
 def test_the_script_makes_a_tokenizer_that_a_run_can_take(
-    script: ModuleType, tmp_path: Path, small_data: DataConfig, capsys: pytest.CaptureFixture[str]
+    script: ModuleType, tmp_path: Path, small_data: CorpusConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert small_data.path is not None
     rows = tmp_path / "more.jsonl"
@@ -315,7 +315,7 @@ def test_the_script_makes_a_tokenizer_that_a_run_can_take(
     arguments = ["--kind", "wordpiece", "--vocab-size", "150", "--output", str(output)]
     script.main([*files, *arguments])
     assert capsys.readouterr().out == f"150 entries; saved {output}\n"
-    corpus = prepare(small_data, TokenizerConfig(path=str(output)))
+    corpus = prepare(small_data, TokenizerConfig(path=str(output)), PairsConfig())
     assert corpus.tokenizer.get_vocab() == load_tokenizer(output).get_vocab()
     assert corpus.tokenizer.token_to_id("steel") is not None
 

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from bert_lightning.config import DataConfig
+from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data import baselines as module
 from bert_lightning.data.baselines import baselines, count_tokens, unigram_nll
@@ -14,10 +14,10 @@ from bert_lightning.data.batches import EvaluationBatches
 
 
 def test_floors_are_those_of_slow_counting(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     size = small_corpus.tokenizer.get_vocab_size()
-    held_out = EvaluationBatches(small_corpus, "validation", small_data, 7)
+    held_out = EvaluationBatches(small_corpus, "validation", small_batch, 7)
     batches = [held_out[i] for i in range(len(held_out))]
     labels = [label for batch in batches for label in batch.masked_labels.tolist()]
     nsp = [label for batch in batches for label in batch.nsp_labels.tolist()]
@@ -53,7 +53,7 @@ def test_what_words_cost_by_their_frequency_is_a_distribution() -> None:
 
 
 def test_wikitext2_has_its_known_floors(wikitext2_corpus: PreparedCorpus) -> None:
-    held_out = EvaluationBatches(wikitext2_corpus, "validation", DataConfig(), 512)
+    held_out = EvaluationBatches(wikitext2_corpus, "validation", BatchConfig(), 512)
     result = baselines(wikitext2_corpus.splits["train"], held_out, 20_256)
     assert result.mlm_loss == pytest.approx(6.69, abs=0.02)
     assert result.nsp_accuracy == pytest.approx(0.503, abs=0.0005)

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, Subset
 
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import (
-    DataConfig,
+    BatchConfig,
+    CorpusConfig,
     MaskingConfig,
     MaskingUnit,
     TokenizerConfig,
@@ -25,7 +26,7 @@ from bert_lightning.errors import UserError
 HELD_OUT = range(2, 40, 5)
 """The documents of the small text in its validation split: every fifth."""
 WHOLE = StepPartition(rank=0, world_size=1, accumulation=1)
-FEW_AND_MANY = MaskingConfig(0.4, mask_replace_prob=0.5, random_replace_prob=0.3, keep_prob=0.2)
+FEW_AND_MANY = MaskingConfig(0.4, mask_replace_prob=0.5, random_replace_prob=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def as_it_is(batch: PretrainBatch) -> PretrainBatch:
 
 
 def expected_stream(
-    documents: reference.Documents, vocab_size: int, data: DataConfig, seed: int, positions: range
+    documents: reference.Documents, vocab_size: int, data: BatchConfig, seed: int, positions: range
 ) -> list[reference.Example]:
     pairs = len(reference.consecutive(documents))
     return [
@@ -98,13 +99,13 @@ def expected_stream(
 )
 def test_training_batches_are_those_of_plain_python_over_two_epochs(
     small_corpus: PreparedCorpus,
-    small_data: DataConfig,
+    small_batch: BatchConfig,
     documents: dict[str, reference.Documents],
     seed: int,
     max_length: int,
     masking: MaskingConfig,
 ) -> None:
-    data = replace(small_data, max_length=max_length, masking=masking)
+    data = replace(small_batch, max_length=max_length, masking=masking)
     steps = 2 * small_corpus.splits["train"].pairs // 24 + 2
     batches = TrainingBatches(small_corpus, data, seed, WHOLE, steps)
     produced = examples_of(batches[i] for i in range(steps))
@@ -116,19 +117,19 @@ def test_training_batches_are_those_of_plain_python_over_two_epochs(
 
 def test_evaluation_batches_are_those_of_plain_python_whatever_the_run(
     small_corpus: PreparedCorpus,
-    small_data: DataConfig,
+    small_batch: BatchConfig,
     documents: dict[str, reference.Documents],
 ) -> None:
     held_out = documents["validation"]
     pairs = range(len(reference.consecutive(held_out)))
     size = small_corpus.tokenizer.get_vocab_size()
     expected = [  # the seed 2**32 is no run's
-        reference.example(held_out, i, 0, 2**32, 24, small_data.masking, size) for i in pairs
+        reference.example(held_out, i, 0, 2**32, 24, small_batch.masking, size) for i in pairs
     ]
     for run_seed in (0, 1):
         torch.manual_seed(run_seed)
         np.random.seed(run_seed)
-        batches = EvaluationBatches(small_corpus, "validation", small_data, 8)
+        batches = EvaluationBatches(small_corpus, "validation", small_batch, 8)
         assert examples_of(batches[i] for i in range(len(batches))) == expected
         assert {batches[0].global_masked} == {sum(len(e.labels) for e in expected)}
 
@@ -136,12 +137,12 @@ def test_evaluation_batches_are_those_of_plain_python_whatever_the_run(
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 1000])
 def test_every_held_out_pair_comes_once_in_equally_many_batches_a_device(
-    small_corpus: PreparedCorpus, small_data: DataConfig, world_size: int, batch_size: int
+    small_corpus: PreparedCorpus, small_batch: BatchConfig, world_size: int, batch_size: int
 ) -> None:
-    whole = EvaluationBatches(small_corpus, "validation", small_data, 1000)
+    whole = EvaluationBatches(small_corpus, "validation", small_batch, 1000)
     assert len(whole) == 1
     ranks = [
-        EvaluationBatches(small_corpus, "validation", small_data, batch_size, rank, world_size)
+        EvaluationBatches(small_corpus, "validation", small_batch, batch_size, rank, world_size)
         for rank in range(world_size)
     ]
     assert len({len(rank) for rank in ranks}) == 1
@@ -156,26 +157,26 @@ def test_every_held_out_pair_comes_once_in_equally_many_batches_a_device(
 
 
 def test_more_devices_than_held_out_pairs_is_an_error_with_both_numbers(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     pairs = small_corpus.splits["validation"].pairs
     with pytest.raises(UserError, match=rf"{pairs} examples, fewer than the {pairs + 1} "):
-        EvaluationBatches(small_corpus, "validation", small_data, 1, 0, pairs + 1)
+        EvaluationBatches(small_corpus, "validation", small_batch, 1, 0, pairs + 1)
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
-    small_corpus: PreparedCorpus, small_data: DataConfig, world_size: int, accumulation: int
+    small_corpus: PreparedCorpus, small_batch: BatchConfig, world_size: int, accumulation: int
 ) -> None:
     seam = small_corpus.splits["train"].pairs // 24
     steps = seam + 2
     assert small_corpus.splits["train"].pairs % 24, "no step of the test crosses the seam"
-    whole = TrainingBatches(small_corpus, small_data, 5, WHOLE, steps)
+    whole = TrainingBatches(small_corpus, small_batch, 5, WHOLE, steps)
     micro = 24 // world_size // accumulation
     ranks = [
         TrainingBatches(
-            small_corpus, small_data, 5, StepPartition(rank, world_size, accumulation), steps
+            small_corpus, small_batch, 5, StepPartition(rank, world_size, accumulation), steps
         )
         for rank in range(world_size)
     ]
@@ -191,11 +192,11 @@ def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
 
 
 def test_every_pair_comes_once_an_epoch_also_across_the_seam(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     pairs = small_corpus.splits["train"].pairs
     steps = -(-3 * pairs // 24)
-    batches = TrainingBatches(small_corpus, small_data, 1, WHOLE, steps)
+    batches = TrainingBatches(small_corpus, small_batch, 1, WHOLE, steps)
     # The first word of a sentence, which may be masked, names the sentence.
     names = []
     for example in examples_of(batches[i] for i in range(steps)):
@@ -211,9 +212,9 @@ def test_every_pair_comes_once_an_epoch_also_across_the_seam(
 
 
 def test_masks_of_the_same_pair_differ_between_epochs(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    builder = TrainingBatches(small_corpus, small_data, 1, WHOLE, 1).examples[0]
+    builder = TrainingBatches(small_corpus, small_batch, 1, WHOLE, 1).examples[0]
     index = np.arange(small_corpus.splits["train"].pairs)
     first, again, second = (
         examples_of([builder.build(index, np.full_like(index, epoch), 0.0, 1, 1)])
@@ -231,22 +232,22 @@ def test_masks_of_the_same_pair_differ_between_epochs(
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_any_number_of_workers_gives_the_same_batches(
-    small_corpus: PreparedCorpus, small_data: DataConfig, workers: int
+    small_corpus: PreparedCorpus, small_batch: BatchConfig, workers: int
 ) -> None:
     share = StepPartition(rank=1, world_size=2, accumulation=3)
-    batches = TrainingBatches(small_corpus, small_data, 2, share, 4)
+    batches = TrainingBatches(small_corpus, small_batch, 2, share, 4)
     loader = DataLoader(batches, batch_size=None, collate_fn=as_it_is, num_workers=workers)
     torch.manual_seed(workers)
     assert examples_of(loader) == examples_of(batches[i] for i in range(12))
 
 
 def test_starting_at_a_step_is_the_rest_of_the_run(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     share = StepPartition(rank=0, world_size=2, accumulation=3)
-    run = TrainingBatches(small_corpus, small_data, 2, share, 20)
+    run = TrainingBatches(small_corpus, small_batch, 2, share, 20)
     whole = [run[i] for i in range(len(run))]
-    longer = TrainingBatches(small_corpus, small_data, 2, share, 99)
+    longer = TrainingBatches(small_corpus, small_batch, 2, share, 99)
     resumed = list(
         DataLoader(Subset(longer, range(15 * 3, 20 * 3)), batch_size=None, collate_fn=as_it_is)
     )
@@ -256,10 +257,10 @@ def test_starting_at_a_step_is_the_rest_of_the_run(
 
 
 def test_micro_batches_in_any_order_and_changed_in_place_stay_what_they_are(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     share = StepPartition(rank=0, world_size=2, accumulation=3)
-    run = TrainingBatches(small_corpus, small_data, 2, share, 5)
+    run = TrainingBatches(small_corpus, small_batch, 2, share, 5)
     whole = examples_of([run[i] for i in range(15)])
     order = [3, 14, 4, 4, 0, 13, 5]
     for i in order:
@@ -270,9 +271,9 @@ def test_micro_batches_in_any_order_and_changed_in_place_stay_what_they_are(
 
 
 def test_seeds_give_different_orders_and_indices_end(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    one, other = (TrainingBatches(small_corpus, small_data, s, WHOLE, 2) for s in (0, 1))
+    one, other = (TrainingBatches(small_corpus, small_batch, s, WHOLE, 2) for s in (0, 1))
     assert examples_of([one[0]]) != examples_of([other[0]])
     for index in (-1, 2):
         with pytest.raises(IndexError):
@@ -280,9 +281,9 @@ def test_seeds_give_different_orders_and_indices_end(
 
 
 def test_only_words_are_predicted_and_no_random_word_is_special(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    data = replace(small_data, masking=MaskingConfig(0.5, 0.0, 1.0, 0.0))
+    data = replace(small_batch, masking=MaskingConfig(0.5, 0.0, 1.0))
     batches = TrainingBatches(small_corpus, data, 0, WHOLE, 30)
     for example in examples_of(batches[i] for i in range(30)):
         assert min(example.labels) >= 5
@@ -292,10 +293,10 @@ def test_only_words_are_predicted_and_no_random_word_is_special(
 
 
 def test_the_share_of_predicted_tokens_follows_its_schedule_over_the_run(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     masking = MaskingConfig(0.4, mlm_probability_end=0.1)
-    data = replace(small_data, max_length=64, global_batch_size=64, masking=masking)
+    data = replace(small_batch, max_length=64, global_batch_size=64, masking=masking)
     batches = TrainingBatches(small_corpus, data, 0, WHOLE, steps=30)
     for step in (0, 15, 29):
         lengths = batches[step].sequences.lengths
@@ -305,14 +306,14 @@ def test_the_share_of_predicted_tokens_follows_its_schedule_over_the_run(
 
 
 def test_whole_words_reach_the_batches_and_leave_evaluation_alone(
-    small_data: DataConfig,
+    small_data: CorpusConfig, small_batch: BatchConfig
 ) -> None:
     pieces = TokenizerConfig(kind=TokenizerKind.wordpiece, vocab_size=60)
-    corpus = prepare(small_data, pieces)
+    corpus = prepare(small_data, pieces, small_batch.pairs)
     vocabulary = {number: word for word, number in corpus.tokenizer.get_vocab().items()}
     cut_words: dict[MaskingUnit, float] = {}
     for unit in (MaskingUnit.token, MaskingUnit.word):
-        data = replace(small_data, max_length=64, masking=MaskingConfig(0.3, unit=unit))
+        data = replace(small_batch, max_length=64, masking=MaskingConfig(0.3, unit=unit))
         batches = TrainingBatches(corpus, data, 0, WHOLE, steps=10)
         cut = words = 0
         for example in examples_of(batches[i] for i in range(10)):

@@ -75,7 +75,7 @@ def texts(draw: st.DrawFn) -> Text:
 @settings(max_examples=150, deadline=None)
 @given(text=texts(), unit=UNITS, probability=st.floats(0.01, 0.99))
 def test_masks_are_those_of_plain_python(text: Text, unit: MaskingUnit, probability: float) -> None:
-    config = MaskingConfig(probability, 0.5, 0.3, 0.2, unit)
+    config = MaskingConfig(probability, 0.5, 0.3, unit)
     lengths = text.lengths.tolist()
     counts = [min(max(1, round(probability * length)), length - 3) for length in lengths]
     expected = reference.mask(
@@ -123,7 +123,7 @@ def test_one_word_at_most_of_an_example_is_cut_and_then_at_its_end(
 
 def test_the_pieces_of_a_word_are_replaced_as_one() -> None:
     text = text_of([60] * 500, 0.3, 7)
-    result = masked(text, MaskingConfig(0.3, 0.4, 0.3, 0.3, MaskingUnit.word))
+    result = masked(text, MaskingConfig(0.3, 0.4, 0.3, MaskingUnit.word))
     kinds = np.full(len(text.tokens), -1)
     shown = result.token_ids[result.positions]
     kinds[result.positions] = np.select(

@@ -10,7 +10,8 @@ from test_batches import HELD_OUT, examples_of
 
 from bert_lightning.batch import IGNORE_INDEX
 from bert_lightning.config import (
-    DataConfig,
+    BatchConfig,
+    CorpusConfig,
     Overlong,
     PairKind,
     PairsConfig,
@@ -35,7 +36,7 @@ def documents(
 
 
 def expected(
-    documents: reference.Documents, vocab_size: int, data: DataConfig, seed: int, count: int
+    documents: reference.Documents, vocab_size: int, data: BatchConfig, seed: int, count: int
 ) -> list[reference.Example]:
     """The first examples of a run, in plain Python."""
     pairs, length = data.pairs, data.max_length
@@ -77,12 +78,12 @@ def expected(
 )
 def test_batches_are_those_of_plain_python(
     small_corpus: PreparedCorpus,
-    small_data: DataConfig,
+    small_batch: BatchConfig,
     documents: reference.Documents,
     pairs: PairsConfig,
     max_length: int,
 ) -> None:
-    data = replace(small_data, max_length=max_length, global_batch_size=16, pairs=pairs)
+    data = replace(small_batch, max_length=max_length, global_batch_size=16, pairs=pairs)
     batches = TrainingBatches(small_corpus, data, 11, ALONE, steps=6)
     ours = examples_of(batches[i] for i in range(len(batches)))
     vocab_size = small_corpus.tokenizer.get_vocab_size()
@@ -91,9 +92,9 @@ def test_batches_are_those_of_plain_python(
 
 @pytest.mark.parametrize("kind", list(PairKind))
 def test_the_counts_that_travel_are_those_of_the_whole_step(
-    small_corpus: PreparedCorpus, small_data: DataConfig, kind: PairKind
+    small_corpus: PreparedCorpus, small_batch: BatchConfig, kind: PairKind
 ) -> None:
-    data = replace(small_data, max_length=40, global_batch_size=16, pairs=PairsConfig(kind))
+    data = replace(small_batch, max_length=40, global_batch_size=16, pairs=PairsConfig(kind))
     for rank in range(2):
         share = StepPartition(rank, world_size=2, accumulation=2)
         batches = TrainingBatches(small_corpus, data, 11, share, steps=1)
@@ -104,8 +105,10 @@ def test_the_counts_that_travel_are_those_of_the_whole_step(
     assert whole.global_pairs == (0 if kind is PairKind.none else 16)
 
 
-def test_blocks_hold_every_token_once(small_corpus: PreparedCorpus, small_data: DataConfig) -> None:
-    data = replace(small_data, max_length=17, pairs=PairsConfig(PairKind.none))
+def test_blocks_hold_every_token_once(
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
+) -> None:
+    data = replace(small_batch, max_length=17, pairs=PairsConfig(PairKind.none))
     batches = EvaluationBatches(small_corpus, "validation", data, batch_size=8)
     split = small_corpus.splits["validation"]
     read = []
@@ -185,7 +188,7 @@ def test_one_document_makes_swapped_pairs_but_no_random_ones(
 
 
 def test_two_documents_and_lone_sentences_are_enough_where_no_random_half_is_drawn(
-    tmp_path: Path, small_data: DataConfig
+    tmp_path: Path, small_data: CorpusConfig
 ) -> None:
     text = tmp_path / "two.txt"
     text.write_text("One alone here.\nAnother alone.\n\nThe third stands alone.\nAnd the last one.")
@@ -195,12 +198,12 @@ def test_two_documents_and_lone_sentences_are_enough_where_no_random_half_is_dra
         PairsConfig(PairKind.none),
         PairsConfig(PairKind.segment, PairTask.sop),
     ):
-        corpus = prepare(replace(everything, pairs=pairs), words)
+        corpus = prepare(everything, words, pairs)
         counts = {name: (split.documents, split.sentences) for name, split in corpus.splits.items()}
         assert counts == {"train": (1, 2), "validation": (1, 2)}
         assert len(pair_sampler(corpus.splits["train"], pairs, 16)) == 1
     with pytest.raises(UserError, match=r"has 2 documents .* and 4 are needed, 2 for each split"):
-        prepare(replace(everything, pairs=PairsConfig(PairKind.segment)), words)
+        prepare(everything, words, PairsConfig(PairKind.segment))
     swapped = PairsConfig(task=PairTask.sop)
     with pytest.raises(UserError, match=r"2 paragraphs.*none of them with 2 sentences.*pairs=none"):
-        prepare(replace(everything, pairs=swapped), words)
+        prepare(everything, words, swapped)

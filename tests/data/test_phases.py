@@ -12,14 +12,12 @@ from test_batches import HELD_OUT, examples_of
 
 from bert_lightning.batch import IGNORE_INDEX
 from bert_lightning.config import (
-    DataConfig,
+    BatchConfig,
     MaskingConfig,
     PairKind,
     PairsConfig,
     PhaseConfig,
-    TokenizerConfig,
 )
-from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
 from bert_lightning.data.phases import Phase, heaviest, passes, phases_of
@@ -56,7 +54,7 @@ def epoch_size(documents: reference.Documents, kind: PairKind, length: int) -> i
 
 def example(
     documents: reference.Documents,
-    data: DataConfig,
+    data: BatchConfig,
     length: int,
     index: int,
     epoch: int,
@@ -78,12 +76,12 @@ def example(
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_step_has_the_examples_of_plain_python(
     small_corpus: PreparedCorpus,
-    small_data: DataConfig,
+    small_batch: BatchConfig,
     documents: reference.Documents,
     kind: PairKind,
 ) -> None:
     masking = MaskingConfig(0.4, mlm_probability_end=0.1)
-    data = replace(small_data, masking=masking, pairs=PairsConfig(kind), phases=PHASES)
+    data = replace(small_batch, masking=masking, pairs=PairsConfig(kind), phases=PHASES)
     lengths, sizes = [9, 24, 16], [12, 24, 36]
     epoch_sizes = [epoch_size(documents, kind, length) for length in lengths]
     expected = reference.phased_steps([0.35, 0.4, 0.25], sizes, epoch_sizes, STEPS, SEED)
@@ -102,30 +100,30 @@ def test_each_step_has_the_examples_of_plain_python(
 
 
 def test_a_run_in_one_phase_is_a_run_without(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    divided = replace(small_data, phases=[PhaseConfig(1.0)])
-    one, other = (TrainingBatches(small_corpus, d, 5, WHOLE, 20) for d in (small_data, divided))
+    divided = replace(small_batch, phases=[PhaseConfig(1.0)])
+    one, other = (TrainingBatches(small_corpus, d, 5, WHOLE, 20) for d in (small_batch, divided))
     assert examples_of(one[i] for i in range(20)) == examples_of(other[i] for i in range(20))
 
 
 def test_the_first_phase_is_the_beginning_of_a_run_without_and_the_second_is_new(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    divided = replace(small_data, phases=[PhaseConfig(0.5), PhaseConfig(0.5)])
-    plain, halves = (TrainingBatches(small_corpus, d, 5, WHOLE, 20) for d in (small_data, divided))
+    divided = replace(small_batch, phases=[PhaseConfig(0.5), PhaseConfig(0.5)])
+    plain, halves = (TrainingBatches(small_corpus, d, 5, WHOLE, 20) for d in (small_batch, divided))
     assert examples_of(halves[i] for i in range(10)) == examples_of(plain[i] for i in range(10))
     for step in range(10):
         assert examples_of([halves[10 + step]]) != examples_of([halves[step]])
 
 
 def test_every_pair_comes_once_an_epoch_of_a_phase(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     pairs = small_corpus.splits["train"].pairs
     phases = [PhaseConfig(0.5, max_length=12), PhaseConfig(0.5, global_batch_size=36)]
     steps = 2 * -(-2 * pairs // 24)
-    batches = TrainingBatches(small_corpus, replace(small_data, phases=phases), 1, WHOLE, steps)
+    batches = TrainingBatches(small_corpus, replace(small_batch, phases=phases), 1, WHOLE, steps)
     first_tokens: list[list[int]] = [[], []]
     for step in range(steps):
         for example in examples_of([batches[step]]):
@@ -143,9 +141,9 @@ def test_every_pair_comes_once_an_epoch_of_a_phase(
 
 @pytest.mark.parametrize(("world_size", "accumulation"), [(1, 3), (2, 1), (2, 3), (4, 3)])
 def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
-    small_corpus: PreparedCorpus, small_data: DataConfig, world_size: int, accumulation: int
+    small_corpus: PreparedCorpus, small_batch: BatchConfig, world_size: int, accumulation: int
 ) -> None:
-    data = replace(small_data, phases=PHASES)
+    data = replace(small_batch, phases=PHASES)
     whole = TrainingBatches(small_corpus, data, SEED, WHOLE, STEPS)
     ranks = [
         TrainingBatches(
@@ -163,10 +161,10 @@ def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
 
 
 def test_any_order_of_asking_gives_the_same_batches(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     data, share = (
-        replace(small_data, phases=PHASES),
+        replace(small_batch, phases=PHASES),
         StepPartition(rank=1, world_size=2, accumulation=3),
     )
     run = TrainingBatches(small_corpus, data, SEED, share, STEPS)
@@ -177,17 +175,16 @@ def test_any_order_of_asking_gives_the_same_batches(
         assert examples_of([run[i]]) == in_order[i]
 
 
-def test_held_out_examples_and_the_corpus_know_nothing_of_phases(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+def test_held_out_examples_know_nothing_of_phases(
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    divided = replace(small_data, phases=PHASES)
+    divided = replace(small_batch, phases=PHASES)
     one, other = (
-        EvaluationBatches(small_corpus, "validation", data, 8) for data in (small_data, divided)
+        EvaluationBatches(small_corpus, "validation", data, 8) for data in (small_batch, divided)
     )
     assert examples_of(one[i] for i in range(len(one))) == examples_of(
         other[i] for i in range(len(other))
     )
-    assert prepare(divided, TokenizerConfig(min_frequency=1)).key == small_corpus.key
 
 
 @given(
@@ -198,7 +195,7 @@ def test_phases_follow_each_other_and_end_where_their_shares_do(
     weights: list[int], steps: int
 ) -> None:
     shares = [weight / sum(weights) for weight in weights]
-    data = DataConfig(phases=[PhaseConfig(share) for share in shares])
+    data = BatchConfig(phases=[PhaseConfig(share) for share in shares])
     ends = [round(sum(shares[: n + 1]) * steps) for n in range(len(shares))]
     if len({0, *ends}) <= len(ends):
         with pytest.raises(UserError, match=rf"of {steps:,} steps is no step"):
@@ -223,7 +220,8 @@ def test_epochs_are_counted_pair_by_pair(pairs: int) -> None:
 
 def test_the_heaviest_phase_has_the_most_tokens_a_step_and_of_equals_the_longest() -> None:
     def length(*phases: PhaseConfig) -> int:
-        return heaviest(DataConfig(max_length=512, phases=list(phases))).max_length
+        options = BatchConfig(512, global_batch_size=512, phases=list(phases))
+        return heaviest(options).max_length
 
     assert length(PhaseConfig(0.9, max_length=128), PhaseConfig(0.1)) == 512
     assert length(PhaseConfig(0.9, 128, 4096), PhaseConfig(0.1)) == 128
@@ -233,25 +231,25 @@ def test_the_heaviest_phase_has_the_most_tokens_a_step_and_of_equals_the_longest
 @pytest.mark.parametrize(
     ("phases", "says"),
     [
-        ([], r"data\.phases=\[\] divides the run into no phases"),
+        ([], r"batch\.phases=\[\] divides the run into no phases"),
         (
             [PhaseConfig(0.9), PhaseConfig(0.2)],
             r"0\.9, 0\.2, add up to 1\.1; they must add up to 1",
         ),
-        ([PhaseConfig(1.0), PhaseConfig(0)], r"data\.phases\[1\]\.share=0 must be above 0"),
-        ([PhaseConfig(1.5), PhaseConfig(-0.5)], r"phases\[0\]\.share=1\.5 must be .* at most 1"),
-        ([PhaseConfig(float("nan"))], r"phases\[0\]\.share=nan must be"),
-        ([PhaseConfig(1, max_length=129)], r"phases\[0\]\.max_length=129 .* data\.max_length=128"),
+        ([PhaseConfig(1.0), PhaseConfig(0)], r"batch\.phases\[1\]\.fraction=0 must be above 0"),
+        ([PhaseConfig(1.5), PhaseConfig(-0.5)], r"phases\[0\]\.fraction=1\.5 must be .* at most 1"),
+        ([PhaseConfig(float("nan"))], r"phases\[0\]\.fraction=nan must be"),
+        ([PhaseConfig(1, max_length=129)], r"phases\[0\]\.max_length=129 .* batch\.max_length=128"),
         ([PhaseConfig(1, max_length=4)], r"phases\[0\]\.max_length=4 must be 5 or more"),
         ([PhaseConfig(1, global_batch_size=0)], r"global_batch_size=0 must be 1 or more"),
     ],
 )
 def test_phases_that_make_no_run_are_refused(phases: list[PhaseConfig], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        DataConfig(phases=phases)
+        BatchConfig(phases=phases)
 
 
 def test_thirds_may_be_rounded() -> None:
-    phases = phases_of(DataConfig(phases=[PhaseConfig(0.3333333)] * 3), 10**6)
+    phases = phases_of(BatchConfig(phases=[PhaseConfig(0.3333333)] * 3), 10**6)
     assert [phase.end for phase in phases] == [333_333, 666_667, 10**6]
     assert np.ptp([phase.steps for phase in phases]) <= 1

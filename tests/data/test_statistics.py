@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bert_lightning.batch import IS_NEXT, IS_RANDOM, PretrainBatch, lay_end_to_end
-from bert_lightning.config import DataConfig, Format, PhaseConfig, TokenizerConfig
+from bert_lightning.config import BatchConfig, Format, PhaseConfig, TokenizerConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.corpus.vocabulary import build_word_tokenizer
@@ -204,14 +204,14 @@ def test_a_constant_feature_does_no_harm() -> None:
 
 
 def test_a_whole_corpus_against_slow_counting(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     def sentences(name: str) -> list[tuple[int, ...]]:
         split = small_corpus.splits[name]
         starts, ids = split.sentence_starts.tolist(), split.token_ids.tolist()
         return [tuple(ids[a:b]) for a, b in pairwise(starts)]
 
-    found = statistics(small_corpus, small_data, seed=3)
+    found = statistics(small_corpus, small_batch, seed=3)
     assert list(found.splits) == list(small_corpus.splits)
     for name, split in found.splits.items():
         everything = sentences(name)
@@ -224,12 +224,12 @@ def test_a_whole_corpus_against_slow_counting(
     share = sum(sentence in known for sentence in held_out) / len(held_out)
     assert found.splits["validation"].in_training_fraction == share
     assert found.examples.examples_read == sum(
-        len(batch.nsp_labels) for batch in training_sample(small_corpus, small_data, 3)
+        len(batch.nsp_labels) for batch in training_sample(small_corpus, small_batch, 3)
     )
     assert found.examples.examples_read <= small_corpus.splits["train"].pairs
     assert found.labels is not None
     assert found.labels.pairs_read == small_corpus.splits["validation"].pairs
-    assert statistics(small_corpus, small_data, seed=3) == found
+    assert statistics(small_corpus, small_batch, seed=3) == found
     text, examples = lines(found)
     assert f"{len(sentences('train')):,} sentences" in text
     assert f"{share:.1%} of validation's stand in training too" in text
@@ -237,12 +237,12 @@ def test_a_whole_corpus_against_slow_counting(
 
 
 def test_each_phase_has_examples_of_its_own_length(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     phases = [PhaseConfig(0.5, max_length=9, global_batch_size=8), PhaseConfig(0.5)]
-    plain = statistics(small_corpus, small_data, seed=3)
-    found = statistics(small_corpus, replace(small_data, phases=phases), seed=3)
-    short = replace(small_data, max_length=9, global_batch_size=8)
+    plain = statistics(small_corpus, small_batch, seed=3)
+    found = statistics(small_corpus, replace(small_batch, phases=phases), seed=3)
+    short = replace(small_batch, max_length=9, global_batch_size=8)
     assert found.phases == [statistics(small_corpus, short, seed=3).examples, plain.examples]
     assert replace(found, phases=[]) == plain
     assert [line for line in lines(found) if line not in lines(plain)] == [
@@ -254,7 +254,7 @@ def test_each_phase_has_examples_of_its_own_length(
 
 def test_wikitext2_is_counted_within_a_second(wikitext2_corpus: PreparedCorpus) -> None:
     start = time.process_time()
-    found = statistics(wikitext2_corpus, DataConfig(), seed=0)
+    found = statistics(wikitext2_corpus, BatchConfig(global_batch_size=512), seed=0)
     assert time.process_time() - start < 3  # 0.4 s; the rest is for a busy machine
     assert found.splits["train"].documents == 612
     assert found.examples.saved_of_max_length == pytest.approx(0.575, abs=0.01)

@@ -2,16 +2,18 @@
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from bert_lightning.config import (
-    DataConfig,
+    BatchConfig,
+    CorpusConfig,
     ModelConfig,
     OptimConfig,
+    OptimizerName,
+    ScheduleName,
     TokenizerConfig,
     TrainConfig,
     TrainerConfig,
@@ -24,21 +26,40 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 @pytest.fixture(scope="session")
 def small_model() -> ModelConfig:
-    return ModelConfig(hidden_size=32, intermediate_size=64, max_position_embeddings=32)
+    return ModelConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+        max_position_embeddings=32,
+        initializer_range=0.02,
+        sinusoidal_init=False,
+    )
 
 
 @pytest.fixture(scope="session")
 def run(
-    small_data: DataConfig, small_model: ModelConfig, tmp_path_factory: pytest.TempPathFactory
+    small_data: CorpusConfig,
+    small_batch: BatchConfig,
+    small_model: ModelConfig,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> FitResult:
     """Eight steps, after which the folder is as `train.py` leaves it."""
     config = TrainConfig(
-        data=replace(small_data, validation_fraction=0.2),
+        data=small_data,
+        batch=small_batch,
         tokenizer=TokenizerConfig(min_frequency=1),
         model=small_model,
-        optim=OptimConfig(lr=1e-2),
+        optim=OptimConfig(
+            optimizer=OptimizerName.adamw,
+            lr=1e-2,
+            beta2=0.999,
+            weight_decay=0.01,
+            schedule=ScheduleName.linear,
+        ),
         trainer=TrainerConfig(
             accelerator="cpu",
+            precision="32-true",
             max_steps=8,
             val_check_interval=4,
             log_every_n_steps=1,
@@ -69,6 +90,6 @@ def script() -> Callable[[str], ModuleType]:
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """What looks like a name on the hub is not asked for there."""
-    import huggingface_hub
+    from huggingface_hub import constants
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

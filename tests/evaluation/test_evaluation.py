@@ -13,30 +13,32 @@ import pytest
 import torch
 
 from bert_lightning.batch import UNK
-from bert_lightning.config import DataConfig, PairKind, PairsConfig
+from bert_lightning.config import BatchConfig, CorpusConfig, PairKind, PairsConfig
 from bert_lightning.data.baselines import baselines
 from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.evaluation import Evaluation, evaluate
 from bert_lightning.evaluation.subject import corpus_of
 from bert_lightning.inference.export import export
-from bert_lightning.pretrained.sources import Source, open_source
+from bert_lightning.pretrained.sources import PretrainedSource, open_source
 from bert_lightning.training.fit import FitResult
 
 CapSys = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def source(run: FitResult) -> Source:
+def source(run: FitResult) -> PretrainedSource:
     return open_source(Path(run.config.run_dir) / "checkpoints/last.ckpt")
 
 
-def evaluated(source: Source, data: DataConfig) -> Evaluation:
-    return evaluate(source, corpus_of(source, data), data, "validation")
+def evaluated(source: PretrainedSource, data: CorpusConfig, batch: BatchConfig) -> Evaluation:
+    return evaluate(source, corpus_of(source, data, batch), batch, "validation")
 
 
-def test_a_checkpoint_has_the_scores_that_its_run_reported(run: FitResult, source: Source) -> None:
-    found = evaluated(source, run.config.data)
+def test_a_checkpoint_has_the_scores_that_its_run_reported(
+    run: FitResult, source: PretrainedSource
+) -> None:
+    found = evaluated(source, run.config.data, run.config.batch)
     assert run.config.trainer.precision == "32-true"
     last = {name: values[-1][1] for name, values in run.curves.items()}
     assert found.step == 8
@@ -59,22 +61,26 @@ def test_a_checkpoint_has_the_scores_that_its_run_reported(run: FitResult, sourc
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
-def test_no_number_depends_on_the_micro_batch(run: FitResult, source: Source, size: int) -> None:
+def test_no_number_depends_on_the_micro_batch(
+    run: FitResult, source: PretrainedSource, size: int
+) -> None:
     def numbers(found: object) -> list[float]:
         if isinstance(found, dict):
             return [number for value in found.values() for number in numbers(value)]
         return [found] if isinstance(found, int | float) else []
 
-    expected = evaluated(source, run.config.data)
-    found = evaluated(source, replace(run.config.data, micro_batch_size=size))
+    expected = evaluated(source, run.config.data, run.config.batch)
+    found = evaluated(source, run.config.data, replace(run.config.batch, micro_batch_size=size))
     assert numbers(found.plain()) == pytest.approx(numbers(expected.plain()), rel=1e-6)
     assert found.questions_sha256 == expected.questions_sha256
 
 
-def test_classes_bits_and_floors_are_those_of_counting(run: FitResult, source: Source) -> None:
-    found = evaluated(source, run.config.data)
+def test_classes_bits_and_floors_are_those_of_counting(
+    run: FitResult, source: PretrainedSource
+) -> None:
+    found = evaluated(source, run.config.data, run.config.batch)
     corpus = run.corpus
-    held_out = EvaluationBatches(corpus, "validation", run.config.data, 7)
+    held_out = EvaluationBatches(corpus, "validation", run.config.batch, 7)
     labels = [x for i in range(len(held_out)) for x in held_out[i].masked_labels.tolist()]
     counts = np.bincount(corpus.splits["train"].token_ids, minlength=source.vocab_size)
     unknown = corpus.tokenizer.token_to_id(UNK)
@@ -102,26 +108,29 @@ def test_classes_bits_and_floors_are_those_of_counting(run: FitResult, source: S
 
 
 def test_a_foreign_model_is_scored_in_its_own_words(
-    save_hf: Callable[..., Path], small_data: DataConfig, tmp_path: Path
+    save_hf: Callable[..., Path],
+    small_data: CorpusConfig,
+    small_batch: BatchConfig,
+    tmp_path: Path,
 ) -> None:
     foreign = open_source(save_hf(tmp_path / "hf"))
-    found = evaluated(foreign, small_data)
+    found = evaluated(foreign, small_data, small_batch)
     assert (found.step, found.vocab_size) == (None, foreign.tokenizer.get_vocab_size())
     assert found.mlm.piece_fraction > 0.3  # its vocabulary is letters, nearly
     assert found.nsp is not None
-    corpus = corpus_of(foreign, small_data)
-    held_out = EvaluationBatches(corpus, "validation", small_data, 9)
+    corpus = corpus_of(foreign, small_data, small_batch)
+    held_out = EvaluationBatches(corpus, "validation", small_batch, 9)
     expected = baselines(corpus.splits["train"], held_out, foreign.vocab_size)
     assert found.mlm.all.loss_baseline == pytest.approx(expected.mlm_loss)
     assert (found.corpus, found.text_sha256) == ("text", corpus.text_key)
 
 
 def test_an_export_is_asked_the_same_and_answers_the_same(
-    run: FitResult, source: Source, tmp_path: Path
+    run: FitResult, source: PretrainedSource, tmp_path: Path
 ) -> None:
     export(Path(run.config.run_dir) / "checkpoints/last.ckpt", tmp_path / "hf")
-    expected = evaluated(source, run.config.data).plain()
-    found = evaluated(open_source(tmp_path / "hf"), run.config.data).plain()
+    expected = evaluated(source, run.config.data, run.config.batch).plain()
+    found = evaluated(open_source(tmp_path / "hf"), run.config.data, run.config.batch).plain()
     names = ("questions_sha256", "text_sha256", "parameters")
     assert {name: found[name] for name in names} == {name: expected[name] for name in names}
     assert found["mlm"]["all"] == pytest.approx(expected["mlm"]["all"], rel=1e-6)
@@ -129,30 +138,36 @@ def test_an_export_is_asked_the_same_and_answers_the_same(
 
 
 def test_a_model_without_the_pair_head_is_not_asked_for_pairs(
-    save_hf: Callable[..., Path], small_data: DataConfig, tmp_path: Path
+    save_hf: Callable[..., Path],
+    small_data: CorpusConfig,
+    small_batch: BatchConfig,
+    tmp_path: Path,
 ) -> None:
-    found = evaluated(open_source(save_hf(tmp_path / "hf", "BertForMaskedLM")), small_data)
+    found = evaluated(
+        open_source(save_hf(tmp_path / "hf", "BertForMaskedLM")), small_data, small_batch
+    )
     assert found.nsp is None
     with pytest.raises(UserError, match="no masked-language-model head"):
-        evaluated(open_source(save_hf(tmp_path / "bare", "BertModel")), small_data)
+        evaluated(open_source(save_hf(tmp_path / "bare", "BertModel")), small_data, small_batch)
 
 
-def test_blocks_have_no_pairs(run: FitResult, source: Source) -> None:
-    blocks = replace(run.config.data, pairs=PairsConfig(PairKind.none))
-    assert evaluated(source, blocks).nsp is None
+def test_blocks_have_no_pairs(run: FitResult, source: PretrainedSource) -> None:
+    blocks = replace(run.config.batch, pairs=PairsConfig(PairKind.none))
+    assert evaluated(source, run.config.data, blocks).nsp is None
 
 
 def test_a_split_that_is_not_there_and_weights_that_are_no_numbers(
-    run: FitResult, source: Source
+    run: FitResult, source: PretrainedSource
 ) -> None:
+    config = run.config
     with pytest.raises(
         UserError, match=r"no test split, only train, validation; data\.test_fraction"
     ):
-        evaluate(source, corpus_of(source, run.config.data), run.config.data, "test")
+        evaluate(source, corpus_of(source, config.data, config.batch), config.batch, "test")
     state = {**source.state, "nsp_head.bias": source.state["nsp_head.bias"].clone()}
     state["mlm_head.decoder.bias"] = torch.full_like(state["mlm_head.decoder.bias"], torch.nan)
     with pytest.raises(UserError, match="loss is nan nats a masked token: it has diverged"):
-        evaluated(replace(source, state=state), run.config.data)
+        evaluated(replace(source, state=state), config.data, config.batch)
 
 
 def test_the_script_prints_every_score_beside_its_floor(
@@ -160,7 +175,7 @@ def test_the_script_prints_every_score_beside_its_floor(
 ) -> None:
     script("evaluate").main([run.config.run_dir])
     shown = capsys.readouterr().out
-    found = evaluated(open_source(run.config.run_dir), run.config.data)
+    found = evaluated(open_source(run.config.run_dir), run.config.data, run.config.batch)
     assert found.questions_sha256[:16] in shown
     for row in (found.mlm.all, *found.mlm.classes.values()):
         assert re.search(rf"{row.loss:.3f} +{row.loss_baseline:.3f} +{row.accuracy:.1%}", shown)
@@ -176,7 +191,8 @@ def test_the_script_writes_json_of_what_it_was_told_to_ask(
 ) -> None:
     script("evaluate").main([run.config.run_dir, "--json", "batch.max_length=20"])
     found = json.loads(capsys.readouterr().out)
-    expected = evaluated(open_source(run.config.run_dir), replace(run.config.data, max_length=20))
+    source, shorter = open_source(run.config.run_dir), replace(run.config.batch, max_length=20)
+    expected = evaluated(source, run.config.data, shorter)
     assert found == expected.plain()
     assert found["max_length"] == 20
     assert set(found["mlm"]["all"]) == set(asdict(expected.mlm.all))
@@ -187,7 +203,7 @@ def test_the_scripts_errors_are_one_message_and_exit_code_2(
 ) -> None:
     for arguments, message in {
         ("absent/folder/x",): "absent/folder/x does not exist",
-        (run.config.run_dir, "data.max_lenght=3"): "did you mean 'max_length'?",
+        (run.config.run_dir, "batch.max_lenght=3"): "did you mean 'max_length'?",
         (run.config.run_dir, "seed=3"): "seed=3 would change nothing",
         (run.config.run_dir, "--split", "test"): "has no test split",
     }.items():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bert_lightning.batch import IS_NEXT, IS_RANDOM, PretrainBatch
-from bert_lightning.config import DataConfig, MaskingConfig, ModelConfig, PairKind, PairsConfig
+from bert_lightning.config import BatchConfig, MaskingConfig, ModelConfig, PairKind, PairsConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.baselines import count_tokens
 from bert_lightning.data.batches import EvaluationBatches
@@ -31,13 +31,13 @@ and of another compare only if this never changes."""
 
 
 def batches(
-    corpus: PreparedCorpus, data: DataConfig, size: int, rank: int = 0, world_size: int = 1
+    corpus: PreparedCorpus, data: BatchConfig, size: int, rank: int = 0, world_size: int = 1
 ) -> Iterator[PretrainBatch]:
     held_out = EvaluationBatches(corpus, "validation", data, size, rank, world_size)
     return (held_out[i] for i in range(len(held_out)))
 
 
-def asked(corpus: PreparedCorpus, data: DataConfig, size: int = 16) -> Questions:
+def asked(corpus: PreparedCorpus, data: BatchConfig, size: int = 16) -> Questions:
     return questions(batches(corpus, data, size))
 
 
@@ -62,30 +62,30 @@ def close(a: HeldOutSums, b: HeldOutSums) -> None:
 
 
 def test_the_questions_are_the_same_however_they_are_divided(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    whole = asked(small_corpus, small_data, 10**6)
+    whole = asked(small_corpus, small_batch, 10**6)
     for size in (1, 7, 64):
-        again = asked(small_corpus, small_data, size)
+        again = asked(small_corpus, small_batch, size)
         assert again.sha256 == whole.sha256
         assert again.labels.tolist() == whole.labels.tolist()
-    shares = (batch for rank in (0, 1) for batch in batches(small_corpus, small_data, 5, rank, 2))
+    shares = (batch for rank in (0, 1) for batch in batches(small_corpus, small_batch, 5, rank, 2))
     assert questions(shares).sha256 == whole.sha256
 
 
 def test_the_masks_of_training_change_no_question(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    more = replace(small_data, masking=MaskingConfig(0.5), global_batch_size=3)
-    assert asked(small_corpus, more).sha256 == asked(small_corpus, small_data).sha256
+    more = replace(small_batch, masking=MaskingConfig(0.5), global_batch_size=3)
+    assert asked(small_corpus, more).sha256 == asked(small_corpus, small_batch).sha256
 
 
 @pytest.mark.parametrize("part", ["token_ids", "token_type_ids", "masked_positions", "labels"])
 def test_every_part_of_a_question_is_hashed(
-    small_corpus: PreparedCorpus, small_data: DataConfig, part: str
+    small_corpus: PreparedCorpus, small_batch: BatchConfig, part: str
 ) -> None:
     def changed() -> Iterator[PretrainBatch]:
-        for number, batch in enumerate(batches(small_corpus, small_data, 16)):
+        for number, batch in enumerate(batches(small_corpus, small_batch, 16)):
             if number == 1:
                 sequences = batch.sequences
                 array = {
@@ -97,34 +97,34 @@ def test_every_part_of_a_question_is_hashed(
                 array[2] += 1
             yield batch
 
-    assert questions(changed()).sha256 != asked(small_corpus, small_data).sha256
+    assert questions(changed()).sha256 != asked(small_corpus, small_batch).sha256
 
 
 def test_the_pairs_and_the_lengths_are_hashed(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     def with_labels_swapped() -> Iterator[PretrainBatch]:
-        for batch in batches(small_corpus, small_data, 16):
+        for batch in batches(small_corpus, small_batch, 16):
             yield batch._replace(nsp_labels=1 - batch.nsp_labels)
 
     found = {
-        asked(small_corpus, small_data).sha256,
-        asked(small_corpus, replace(small_data, max_length=23)).sha256,
-        asked(small_corpus, replace(small_data, pairs=PairsConfig(PairKind.none))).sha256,
+        asked(small_corpus, small_batch).sha256,
+        asked(small_corpus, replace(small_batch, max_length=23)).sha256,
+        asked(small_corpus, replace(small_batch, pairs=PairsConfig(PairKind.none))).sha256,
         questions(with_labels_swapped()).sha256,
     }
     assert len(found) == 4
 
 
 def test_wikitext2_asks_what_it_always_asked(wikitext2_corpus: PreparedCorpus) -> None:
-    found = asked(wikitext2_corpus, DataConfig(), 512)
+    found = asked(wikitext2_corpus, BatchConfig(), 512)
     assert found.sha256 == WIKITEXT_2
     assert (found.examples, found.tokens, len(found.labels)) == (6_216, 335_925, 50_384)
 
 
 def test_sums_are_those_of_asking_each_question_alone(
     small_corpus: PreparedCorpus,
-    small_data: DataConfig,
+    small_batch: BatchConfig,
     model: BertForPreTraining,
     vocabulary: Vocabulary,
 ) -> None:
@@ -132,7 +132,7 @@ def test_sums_are_those_of_asking_each_question_alone(
     right, in_five, count = (dict.fromkeys(CLASSES, 0) for _ in range(3))
     nsp_nll, nsp_right, characters, pairs = 0.0, 0, 0, 0
     model.eval()
-    for batch in batches(small_corpus, small_data, 1):
+    for batch in batches(small_corpus, small_batch, 1):
         with torch.no_grad():
             encoded = model(batch.sequences)
             logits = model.mlm_head(encoded.hidden)
@@ -153,7 +153,7 @@ def test_sums_are_those_of_asking_each_question_alone(
         nsp_right += nsp[pair].item() > nsp[1 - pair].item()
         pairs += 1
 
-    found = answer(model, batches(small_corpus, small_data, 16), vocabulary)
+    found = answer(model, batches(small_corpus, small_batch, 16), vocabulary)
     assert found.mlm_nll.tolist() == pytest.approx(list(nll.values()), rel=1e-5)
     assert found.mlm_correct.tolist() == list(right.values())
     assert found.mlm_in_five.tolist() == list(in_five.values())
@@ -169,40 +169,40 @@ def test_sums_are_those_of_asking_each_question_alone(
 @pytest.mark.parametrize("size", [1, 3, 64, 10**6])
 def test_any_micro_batch_gives_the_same_sums(
     small_corpus: PreparedCorpus,
-    small_data: DataConfig,
+    small_batch: BatchConfig,
     model: BertForPreTraining,
     vocabulary: Vocabulary,
     size: int,
 ) -> None:
-    expected = answer(model, batches(small_corpus, small_data, 16), vocabulary)
-    close(answer(model, batches(small_corpus, small_data, size), vocabulary), expected)
+    expected = answer(model, batches(small_corpus, small_batch, 16), vocabulary)
+    close(answer(model, batches(small_corpus, small_batch, size), vocabulary), expected)
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_the_shares_of_several_devices_add_up_to_the_whole(
     small_corpus: PreparedCorpus,
-    small_data: DataConfig,
+    small_batch: BatchConfig,
     model: BertForPreTraining,
     vocabulary: Vocabulary,
     world_size: int,
 ) -> None:
     shares = [
-        answer(model, batches(small_corpus, small_data, 16, rank, world_size), vocabulary)
+        answer(model, batches(small_corpus, small_batch, 16, rank, world_size), vocabulary)
         for rank in range(world_size)
     ]
-    whole = answer(model, batches(small_corpus, small_data, 16), vocabulary)
+    whole = answer(model, batches(small_corpus, small_batch, 16), vocabulary)
     assert all(share.labelled < whole.labelled for share in shares)
     close(reduce(HeldOutSums.plus, shares), whole)
 
 
 def test_they_are_the_sums_of_training_and_validation(
     small_corpus: PreparedCorpus,
-    small_data: DataConfig,
+    small_batch: BatchConfig,
     model: BertForPreTraining,
     vocabulary: Vocabulary,
 ) -> None:
     model.eval()
-    (batch,) = batches(small_corpus, small_data, 10**6)
+    (batch,) = batches(small_corpus, small_batch, 10**6)
     with torch.no_grad():
         expected = objective_sums(model, batch)
         found = held_out_sums(model, batch, vocabulary)
@@ -239,11 +239,11 @@ def test_means_name_what_was_asked_and_leave_out_what_was_not() -> None:
 
 def test_blocks_have_no_pairs_to_score(
     small_corpus: PreparedCorpus,
-    small_data: DataConfig,
+    small_batch: BatchConfig,
     model: BertForPreTraining,
     vocabulary: Vocabulary,
 ) -> None:
-    blocks = replace(small_data, pairs=PairsConfig(PairKind.none))
+    blocks = replace(small_batch, pairs=PairsConfig(PairKind.none))
     found = answer(model, batches(small_corpus, blocks, 16), vocabulary)
     assert (found.labelled, found.nsp_nll, found.nsp_correct) == (0, 0, 0)
     assert found.masked.sum() > 0
@@ -251,19 +251,19 @@ def test_blocks_have_no_pairs_to_score(
 
 def test_dropout_is_off_and_the_model_stays_in_its_mode(
     small_corpus: PreparedCorpus,
-    small_data: DataConfig,
+    small_batch: BatchConfig,
     model: BertForPreTraining,
     vocabulary: Vocabulary,
 ) -> None:
     model.train()
-    once, again = (answer(model, batches(small_corpus, small_data, 9), vocabulary) for _ in "ab")
+    once, again = (answer(model, batches(small_corpus, small_batch, 9), vocabulary) for _ in "ab")
     close(once, again)
     assert model.training
 
 
 def test_labels_of_both_kinds_are_asked(
-    small_corpus: PreparedCorpus, small_data: DataConfig
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    labels = asked(small_corpus, small_data).pair_labels
+    labels = asked(small_corpus, small_batch).pair_labels
     assert set(np.unique(labels)) == {IS_NEXT, IS_RANDOM}
     assert math.isclose((labels == IS_NEXT).mean(), 0.5, abs_tol=0.2)

@@ -14,6 +14,7 @@ from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import ModelConfig
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 WORDS = (
@@ -68,7 +69,7 @@ def checkpoint_of(model: BertForPreTraining, tokenizer: Tokenizer) -> dict[str, 
             **{f"model.{name}": value for name, value in model.state_dict().items()},
         },
         "bert_lightning": {
-            "format": 1,
+            "format": CHECKPOINT_FORMAT,
             "model": {
                 "vocab_size": None,
                 "max_position_embeddings": LIMIT,
@@ -77,7 +78,7 @@ def checkpoint_of(model: BertForPreTraining, tokenizer: Tokenizer) -> dict[str, 
             },
             "vocab_size": 32,
             "tokenizer": tokenizer.to_str(),
-            "config": {"data": {"max_length": LIMIT}},
+            "config": {"batch": {"max_length": LIMIT}},
             "corpus": "a test",
         },
     }
@@ -117,6 +118,6 @@ def script() -> Callable[[str], ModuleType]:
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """What looks like a name on the hub is not asked for there."""
-    import huggingface_hub
+    from huggingface_hub import constants
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

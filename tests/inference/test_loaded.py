@@ -166,7 +166,7 @@ def test_a_pickle_inside_is_refused_without_a_way_round(
 def test_a_checkpoint_of_another_program(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     torch.save({"epoch": 3, "weights": torch.zeros(2)}, path)
-    with pytest.raises(UserError, match=r"'bert_lightning' \(format 1\).*entries epoch, weights"):
+    with pytest.raises(UserError, match=r"'bert_lightning' \(format 2\).*entries epoch, weights"):
         bert_lightning.load(path)
     torch.save(torch.zeros(2), path)
     with pytest.raises(UserError, match=r"not a checkpoint of bert-lightning.*is a Tensor"):
@@ -179,9 +179,9 @@ def test_a_checkpoint_of_another_program(tmp_path: Path) -> None:
 
 def test_a_later_format_is_refused(tmp_path: Path, write_checkpoint: Write) -> None:
     path = write_checkpoint(
-        tmp_path / "last.ckpt", change=lambda c: c["bert_lightning"].update(format=2)
+        tmp_path / "last.ckpt", change=lambda c: c["bert_lightning"].update(format=3)
     )
-    with pytest.raises(UserError, match=r"has format 2, .* reads format 1"):
+    with pytest.raises(UserError, match=r"has format 3, .* reads format 2"):
         bert_lightning.load(path)
 
 
