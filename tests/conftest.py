@@ -1,8 +1,13 @@
-"""Corpora that several rooms test with; none of them needs a network."""
+"""Corpora and small runs that several folders test with; none of them needs a network."""
 
 import os
 import random
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -11,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for tiny models threads are slo
 
 import pytest
 import torch
+from real_runs import Run
 
 from bert_lightning.config import (
     BatchConfig,
@@ -19,10 +25,12 @@ from bert_lightning.config import (
     Format,
     PairsConfig,
     TokenizerConfig,
+    TrainConfig,
 )
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 
+CONF = Path(__file__).parents[1] / "conf"
 WIKITEXT_2 = Path(__file__).parents[2] / "shared" / "wikitext-2"
 SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu")
 VERBS = ("sees", "lifts", "paints", "follows", "opens", "leaves")
@@ -139,6 +147,93 @@ def save_hf() -> Callable[..., Path]:
         return folder
 
     return save
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty documents of three-sentence paragraphs, each document about a few nouns of its own."""
+    rng = random.Random(0)
+    nouns = ["crane", "driver", "river", "bridge", "harbour", "lamp", "garden", "teacher"]
+    nouns += ["letter", "window", "engine", "field"]
+    verbs = ["moves", "lifts", "sees", "paints", "opens", "carries", "follows", "leaves"]
+    documents = []
+    for _ in range(60):
+        own = rng.sample(nouns, 3)
+        lines = [
+            " ".join(
+                f"The {rng.choice(own)} {rng.choice(verbs)} the {rng.choice(own)}."
+                if rng.random() < 0.7
+                else f"Then a {rng.choice(own)} slowly {rng.choice(verbs)} a {rng.choice(own)}."
+                for _ in range(3)
+            )
+            for _ in range(4)
+        ]
+        documents.append("\n".join(lines))
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text("\n\n".join(documents), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_run(
+    corpus_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., list[str]]:
+    """Overrides of a run that takes seconds, without dropout: `small_run(run_dir, "more=1")`."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def overrides(*more: str) -> list[str]:
+        return [
+            "data=text",
+            f"data.path={corpus_file}",
+            f"data.cache_dir={cache}",
+            "batch.global_batch_size=32",
+            "tokenizer.min_frequency=1",
+            "model.hidden_size=32",
+            "model.intermediate_size=64",
+            "model.hidden_dropout_prob=0",
+            "model.attention_probs_dropout_prob=0",
+            "trainer.accelerator=cpu",
+            "trainer.precision=32-true",
+            "optim=adamw",
+            "trainer.max_steps=6",
+            "trainer.log_every_n_steps=1",
+            "trainer.val_check_interval=3",
+            *more,
+        ]
+
+    return overrides
+
+
+@pytest.fixture(scope="session")
+def small_config(small_run: Callable[..., list[str]]) -> Callable[..., TrainConfig]:
+    """The typed config of a small run in a folder: `small_config(run_dir, "more=1")`."""
+
+    from bert_lightning.cli import app as cli  # with Lightning, which most folders do without
+
+    @cache
+    def composed(*more: str) -> TrainConfig:
+        return cli.compose(CONF, small_run("run_dir=.", *more))
+
+    def config(run_dir: Path, *more: str) -> TrainConfig:
+        return replace(deepcopy(composed(*more)), run_dir=str(run_dir))
+
+    return config
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Run]]:
+    """Starts a run as a process: `start(folder, "option=1")`; what is left of it is killed."""
+    started: list[Run] = []
+
+    def begin(*arguments: Any, **options: Any) -> Run:
+        started.append(Run(*arguments, **options))
+        return started[-1]
+
+    yield begin
+    for run in started:
+        with suppress(ProcessLookupError):
+            os.killpg(run.process.pid, signal.SIGKILL)
+        run.process.wait()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

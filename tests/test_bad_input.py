@@ -41,7 +41,7 @@ FILES = {
 }
 GPUS = "trainer.accelerator=gpu"
 TEXT = "data=text data.path="
-SHARES = "batch.masking.mask_replace_prob=0.7"
+REPLACED = "batch.masking.mask_replace_prob=0.95"
 ROWS = [
     (
         1,
@@ -57,7 +57,7 @@ ROWS = [
     ),
     (1, "tokenizer=wrd", "did you mean 'word'?"),
     (1, "optim=adm", "there are adam, adamw; did you mean 'adam'?"),
-    (1, "strategy=dpp", "there are auto, ddp, deepspeed, fsdp; did you mean 'ddp'?"),
+    (1, "strategy=dpp", "there are auto, ddp, fsdp; did you mean 'ddp'?"),
     (1, "logger=wandb", "there are csv, none, tensorboard"),
     (2, "trainer.device=2", "trainer has no key 'device'; did you mean 'devices'?"),
     (3, "trainer.devices=two", "trainer.devices=two; an integer; -1 for all; auto"),
@@ -97,8 +97,8 @@ ROWS = [
     (16, "batch.masking.mlm_probability=1", "mlm_probability=1; between 0 and 1; 0.15"),
     (
         16,
-        SHARES,
-        "mask_replace_prob=0.7; random_replace_prob=0.1; keep_prob=0.1; up to 0.9; up to 1",
+        REPLACED,
+        "mask_replace_prob=0.95; random_replace_prob=0.1; up to 1.05; up to 1 at most",
     ),
     (16, "batch.masking.mask_replace_prob=1.2", "mask_replace_prob=1.2; between 0 and 1"),
     (
@@ -118,7 +118,6 @@ ROWS = [
     (25, "run_dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
     (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds 0; trainer.accelerator=cpu"),
     (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; on cpu with 0 GPUs found; strategy=ddp"),
-    (28, "strategy=deepspeed", "strategy=deepspeed; CUDA GPUs; on cpu with 0 GPUs; strategy=ddp"),
     (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be 1 or more"),
     (29, "batch.global_batch_size=0", "batch.global_batch_size=0 must be 1 or more"),
     (29, "batch.micro_batch_size=-1", "batch.micro_batch_size=-1 must be 1 or more"),
@@ -284,7 +283,7 @@ def test_row_27_more_gpus_than_there_are(
     [
         ("modell=tiny", "the config has no key 'modell'; did you mean 'model'?"),
         ("sed=1", "the config has no key 'sed'; did you mean 'seed'?"),
-        ("data.max_len=9", "data has no key 'max_len'; did you mean 'max_length'?"),
+        ("batch.max_len=9", "batch has no key 'max_len'; did you mean 'max_length'?"),
         ("batch.masking.maskprobability=0.1", "did you mean 'mlm_probability'?"),
         ("tokenizer.min_freq=2", "did you mean 'min_frequency'?"),
         ("model.hiden_size=8", "model has no key 'hiden_size'; did you mean 'hidden_size'?"),
@@ -299,8 +298,8 @@ def test_row_27_more_gpus_than_there_are(
         ("callbacks.topk=2", "callbacks has no key 'topk'; did you mean 'save_top_k'?"),
         ("+sed=1", "the config has no key 'sed'; did you mean 'seed'?"),
         ("++optim.lrr=1", "optim has no key 'lrr'; did you mean 'lr'?"),
-        ("batch.phases=[{shar:1}]", "batch.phases[…] has no key 'shar'; did you mean 'share'?"),
-        ("data.phase=[{share:1}]", "data has no key 'phase'; did you mean 'phases'?"),
+        ("batch.phases=[{fracton:1}]", "phases[…] has no key 'fracton'; did you mean 'fraction'?"),
+        ("batch.phase=[{fraction:1}]", "batch has no key 'phase'; did you mean 'phases'?"),
     ],
 )
 def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -> None:
@@ -322,9 +321,12 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
         ("logger=null", "logger=null: expects the name of a file in conf/logger or logger=none"),
         ("logger.name=csv", "null, as logger is with logger=none, has no keys to set"),
         ("~optim.lr", "~optim.lr: no key can be taken out; give it another value"),
-        ("batch.phases=[{max_length:9}]", "batch.phases[0].share is missing, and has no default"),
-        ("batch.phases=[{share:x}]", "batch.phases[…].share=x: expects a number"),
-        ("batch.phases=[{share:1,max_length:x}]", "max_length=x: expects an integer or null"),
+        (
+            "batch.phases=[{max_length:9}]",
+            "batch.phases[0].fraction is missing, and has no default",
+        ),
+        ("batch.phases=[{fraction:x}]", "batch.phases[…].fraction=x: expects a number"),
+        ("batch.phases=[{fraction:1,max_length:x}]", "max_length=x: expects an integer or null"),
         (
             "batch.phases=[9]",
             "batch.phases[0]=9: expects a phase such as {fraction: 0.9, max_length: ",
@@ -334,31 +336,32 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
             "batch.phases=9: expects a list such as [{fraction: 0.9, max_length: 128}, ",
         ),
         (
-            "batch.phases={share:1}",
-            "batch.phases={share:1}: expects a list such as [{fraction: 0.9, ",
+            "batch.phases={fraction:1}",
+            "batch.phases={fraction:1}: expects a list such as [{fraction: 0.9, ",
         ),
         (
-            "batch.phases=[{share:0.9}]",
-            "the shares of batch.phases, 0.9, add up to 0.9; they must ",
+            "batch.phases=[{fraction:0.9}]",
+            "the fractions of batch.phases, 0.9, add up to 0.9; they must ",
         ),
         (
-            "batch.phases=[{share:0.9,max_length:512},{share:0.1}]",
+            "batch.phases=[{fraction:0.9,max_length:512},{fraction:0.1}]",
             "batch.phases[0].max_length=512 is more than batch.max_length=128",
         ),
         (
-            "batch.phases=[{share:1}] trainer.max_epochs=2",
+            "batch.phases=[{fraction:1}] trainer.max_epochs=2",
             "trainer.max_epochs=2.0 with batch.phases",
         ),
         (
-            "batch.phases=[{share:1}] optim.schedule=wsd optim.time_budget=8min",
+            "batch.phases=[{fraction:1}] optim.schedule=wsd optim.time_budget=8min",
             "optim.time_budget=8min with batch.phases",
         ),
         (
-            "batch.phases=[{share:0.99},{share:0.01}] trainer.max_steps=40",
-            "batch.phases[1].share=0.01 of 40 steps is no step: raise trainer.max_steps or the ",
+            "batch.phases=[{fraction:0.99},{fraction:0.01}] trainer.max_steps=40",
+            "batch.phases[1].fraction=0.01 of 40 steps is no step: raise trainer.max_steps or the ",
         ),
         (
-            "batch.phases=[{share:0.5,global_batch_size:102},{share:0.5}] batch.micro_batch_size=32",
+            "batch.phases=[{fraction:0.5,global_batch_size:102},{fraction:0.5}] "
+            "batch.micro_batch_size=32",
             "batch.phases[0].global_batch_size=102 is not a multiple of 1 device × 4 micro-batches",
         ),
         ("model@foo=tiny", "there is no 'model@foo' to override; did you mean 'model'?"),
@@ -406,7 +409,8 @@ def test_the_config_may_ask_for_the_traceback(
     for path in (ROOT / "conf").rglob("*.yaml"):
         copy = tmp_path / "conf" / path.relative_to(ROOT / "conf")
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(path.read_text().replace("debug: null", "debug: traceback"))
+        more = "\ndebug: traceback\n" if path.name == "train.yaml" else ""
+        copy.write_text(path.read_text() + more)
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments("seed=-1")])
     with pytest.raises(UserError, match="seed=-1"):
         cli.run(tmp_path / "conf", train)

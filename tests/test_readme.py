@@ -32,7 +32,7 @@ SMALL = [
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like a checkout, with notes of one's own and something like WikiText."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("train.py", "conf", "scripts", "bert_lightning", "Makefile"):
+    for name in ("train.py", "conf", "scripts", "benchmarks", "bert_lightning", "Makefile"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
     (folder / "constraints.txt").symlink_to(ROOT / "constraints.txt")
@@ -124,9 +124,9 @@ def test_make_test_runs_the_tests(checkout: Path, environment: dict[str, str]) -
 def test_what_a_trained_model_is_used_for(checkout: Path, environment: dict[str, str]) -> None:
     run(small("python train.py data=builtin"), checkout, environment)
     for command in COMMANDS:
-        if command.startswith("python scripts/"):
+        if command.startswith(("python scripts/", "python -m benchmarks.")):
             quick = " batch.global_batch_size=16 --rounds 1 --only ours-bf16 hf-best"
-            quick = quick if "benchmark.py" in command else ""
+            quick = quick if "benchmarks.steps" in command else ""
             assert run(command + quick, checkout, environment).strip()
     for command in GOING_ON:
         assert "validation  MLM loss" in run(small(command), checkout, environment)
@@ -172,6 +172,6 @@ def test_tensorboard_shows_the_runs(checkout: Path, environment: dict[str, str])
 
 
 def test_the_output_it_shows_is_the_recorded_one() -> None:
-    script = runpy.run_path(str(ROOT / "scripts" / "update_readme.py"))
+    script = runpy.run_path(str(ROOT / "benchmarks" / "update_readme.py"))
     assert "```text\nrun " in README
     assert script["filled"](README) == README

@@ -14,13 +14,12 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 from torch import nn
 
-from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
 from bert_lightning.config import OptimConfig, TrainConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.errors import UserError
-from bert_lightning.pretrained.checkpoints import manifest_path, read_checkpoint
 from bert_lightning.optim.optimizers import state_numbers
+from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT, manifest_path, read_checkpoint
 
 _WORTH_A_THREAD = 2**18
 """Bytes that take longer to hash than a thread to be told of them."""

@@ -10,9 +10,9 @@ from typing import Any
 
 from bert_lightning.config import ModelConfig, TrainConfig
 from bert_lightning.config.plain import from_plain, to_plain
+from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.phases import phase_options
-from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import (
     DamagedCheckpointError,

@@ -104,8 +104,7 @@ class PretrainingModule(L.LightningModule):
     @property
     def epochs(self) -> float:
         """Passes over the sentence pairs, up to the last log."""
-        phases = phases_of(self.config.batch, self.steps)
-        return passes(self.pairs_seen, phases, self.epoch_sizes)
+        return passes(self.pairs_seen, phases_of(self.config.batch, self.steps), self.epoch_sizes)
 
     def gradient_norm(self) -> Tensor:
         """The norm of the gradient of all parameters, as it was before it was clipped.

@@ -12,7 +12,7 @@ from bert_lightning.cli import app as cli
 from bert_lightning.cli.allowlist import refuse_foreign_code
 from bert_lightning.errors import UserError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOREIGN = [
     "hydra.callbacks.x._target_=os.system",
     "hydra.callbacks.x._target_=torch.hub.load",

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from bert_lightning.cli import app as cli
 from bert_lightning.cli.resume_options import completed
-from bert_lightning.config import DataConfig, TrainConfig
+from bert_lightning.config import CorpusConfig, TrainConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.errors import UserError
 from bert_lightning.runs.folder import write_config
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 PROCESSES = (
     *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"),
     *("SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_ID", "MASTER_ADDR", "MASTER_PORT"),
@@ -74,7 +74,7 @@ def test_any_text_survives_the_grammar(text: str, end: str) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        config = TrainConfig(data=DataConfig(path=f"p{text}{end}"), run_dir=folder)
+        config = TrainConfig(data=CorpusConfig(path=f"p{text}{end}"), run_dir=folder)
         write_config(config)
         assert composed(completed([f"resume={folder}"])).data.path == f"p{text}{end}"
 

@@ -6,7 +6,9 @@ from dataclasses import asdict
 import pytest
 
 from bert_lightning.config import (
-    DataConfig,
+    BatchConfig,
+    CorpusConfig,
+    CorpusSource,
     FeedForwardKind,
     LoggerConfig,
     LoggerName,
@@ -15,7 +17,6 @@ from bert_lightning.config import (
     ModelConfig,
     NormPlacement,
     PhaseConfig,
-    Source,
     StrategyConfig,
     StrategyName,
     TrainConfig,
@@ -24,7 +25,7 @@ from bert_lightning.config.plain import from_plain, to_plain
 
 
 def test_enums_become_strings_at_any_depth() -> None:
-    assert to_plain({"a": [Source.text, 1], "b": {"c": (Source.builtin, None)}}) == {
+    assert to_plain({"a": [CorpusSource.text, 1], "b": {"c": (CorpusSource.builtin, None)}}) == {
         "a": ["text", 1],
         "b": {"c": ["builtin", None]},
     }
@@ -39,8 +40,8 @@ def test_a_group_of_options_comes_back_from_json() -> None:
 def test_a_whole_config_comes_back_from_json(logger: LoggerConfig | None) -> None:
     config = TrainConfig(
         logger=logger,
-        data=DataConfig(
-            source=Source.builtin,
+        data=CorpusConfig(source=CorpusSource.builtin),
+        batch=BatchConfig(
             masking=MaskingConfig(unit=MaskingUnit.span),
             phases=[PhaseConfig(0.9, max_length=64), PhaseConfig(0.1)],
         ),

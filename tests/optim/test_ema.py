@@ -117,7 +117,7 @@ def test_it_is_what_is_validated_tested_returned_and_read(
     for split, at in (("val", (3, 6, 8)), ("test", (8,))):
         assert [step for step, _ in result.curves[f"{split}/loss"]] == list(at)
         split_name = "validation" if split == "val" else split
-        (batch,) = EvaluationBatches(result.corpus, split_name, result.config.data, 10_000)
+        (batch,) = EvaluationBatches(result.corpus, split_name, result.config.batch, 10_000)
         for step, logged in result.curves[f"{split}/loss"]:
             model = bert_lightning.load(checkpoint(run, step)).model
             with torch.no_grad():

@@ -40,18 +40,18 @@ def test_the_steps_of_the_decay_follow_from_the_pace() -> None:
     ("text", "seconds"), [("90s", 90), ("8min", 480), ("1.5h", 5400), ("2 min", 120)]
 )
 def test_a_budget_is_a_time(text: str, seconds: float) -> None:
-    assert OptimConfig(schedule=ScheduleName.wsd, budget=text).time_budget_seconds == seconds
+    assert OptimConfig(schedule=ScheduleName.wsd, time_budget=text).time_budget_seconds == seconds
 
 
 @pytest.mark.parametrize("text", ["8", "min", "8 minutes", "-1s", "0s", "1e3s", ""])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="write it as 90s, 8min or"):
-        OptimConfig(schedule=ScheduleName.wsd, budget=text)
+        OptimConfig(schedule=ScheduleName.wsd, time_budget=text)
 
 
 def test_only_a_rate_that_stays_can_wait_for_the_clock() -> None:
-    with pytest.raises(UserError, match="to fall before the length of the run is known"):
-        OptimConfig(budget="8min")
+    with pytest.raises(UserError, match="to decay before the length of the run is known"):
+        OptimConfig(schedule=ScheduleName.linear, time_budget="8min")
 
 
 @pytest.fixture

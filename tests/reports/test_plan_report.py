@@ -10,18 +10,31 @@ from pathlib import Path
 
 import pytest
 
-from bert_lightning.config import DataConfig, ModelConfig, PhaseConfig, TrainConfig
+from bert_lightning.config import (
+    BatchConfig,
+    ModelConfig,
+    OptimConfig,
+    OptimizerName,
+    PhaseConfig,
+    TrainConfig,
+    TrainerConfig,
+)
 from bert_lightning.reports.plan_report import findings, show_plan
 from bert_lightning.sizing.plan import PlanOptions, plan
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LARGE = ModelConfig(
     hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
 )
 
 
 def large(micro: int | None = None) -> TrainConfig:
-    return TrainConfig(data=DataConfig(max_length=512, micro_batch_size=micro), model=LARGE)
+    return TrainConfig(
+        batch=BatchConfig(max_length=512, global_batch_size=512, micro_batch_size=micro),
+        model=LARGE,
+        optim=OptimConfig(OptimizerName.adamw),
+        trainer=TrainerConfig(precision="32-true", max_steps=1000),
+    )
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -77,7 +90,7 @@ def test_it_says_what_fits_and_what_would_help(
 
 def test_it_says_which_phase_needs_most_and_how_long_each_is() -> None:
     config = large()
-    config.data = replace(config.data, phases=[PhaseConfig(0.9, 128), PhaseConfig(0.1)])
+    config.batch = replace(config.batch, phases=[PhaseConfig(0.9, 128), PhaseConfig(0.1)])
     said = " ".join(findings(plan(config, PlanOptions(memory=16))))
     assert "Phase 2 of 2 needs most memory, with 512 sequences of up to 512 tokens a step" in said
     assert (

@@ -18,9 +18,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
 from bert_lightning.errors import UserError
 from bert_lightning.pretrained.checkpoints import (
+    CHECKPOINT_FORMAT,
     DamagedCheckpointError,
     checkpoints_by_step,
     find_checkpoints,
@@ -110,7 +110,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_checkpoints import VerifiedCheckpointIO, contents
+from test_checkpoint_io import VerifiedCheckpointIO, contents
 resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_resume import assert_same, checkpoint, curves, state
+from left_behind import assert_same, checkpoint, curves, state
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import UserError

@@ -29,7 +29,7 @@ def test_plain_lines_with_both_losses_where_there_is_no_terminal(
     assert [line.split()[1] for line in validation] == ["3/6", "6/6"]
     assert f"MLM {result.curves['train/mlm_loss'][0][1]:.3f}  NSP" in training[0]
     assert result.baselines is not None
-    assert f"(floor {result.floors.mlm_loss:.3f})" in validation[0]
+    assert f"(floor {result.baselines.mlm_loss:.3f})" in validation[0]
 
 
 def test_a_bar_with_both_losses_on_a_terminal(

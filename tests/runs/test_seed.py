@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bert_lightning.config import TrainConfig
-from bert_lightning.training.fit import fit
 from bert_lightning.runs.seed import with_seed
+from bert_lightning.training.fit import fit
 
 Config = Callable[..., TrainConfig]
 

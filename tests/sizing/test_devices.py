@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bert_lightning.config import (
-    DataConfig,
+    BatchConfig,
     OptimConfig,
     OptimizerName,
     PhaseConfig,
@@ -28,7 +28,11 @@ from bert_lightning.sizing.micro_batches import divide_global_batch
 
 
 def config(devices: Any = "auto", **options: Any) -> TrainConfig:
-    return TrainConfig(trainer=TrainerConfig(devices=devices, **options))
+    return TrainConfig(
+        batch=BatchConfig(global_batch_size=512),
+        optim=OptimConfig(OptimizerName.adamw),
+        trainer=TrainerConfig(**{"devices": devices, "precision": "32-true", **options}),
+    )
 
 
 def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -95,26 +99,17 @@ def divided(name: str, **options: Any) -> TrainConfig:
     return replace(config(2, **options), strategy=StrategyConfig(StrategyName[name]))
 
 
-@pytest.mark.parametrize("name", ["fsdp", "deepspeed"])
-def test_dividing_a_model_on_cpu_says_what_it_needs(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_dividing_a_model_on_cpu_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, 0)
-    with pytest.raises(UserError, match=f"strategy={name} .* CUDA GPUs"):
-        find_devices(divided(name))
+    with pytest.raises(UserError, match=r"strategy=fsdp .* CUDA GPUs"):
+        find_devices(divided("fsdp"))
 
 
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [
-        ("fsdp", {"precision": "64-true"}, "precision=64-true does not go with strategy=fsdp"),
+        ("fsdp", {"precision": "64-true"}, "precision=64-true does not work with strategy=fsdp"),
         ("fsdp", {"precision": "16-mixed"}, "precision=16-mixed .* 32-true, bf16-mixed"),
-        ("deepspeed", {"precision": "bf16-true"}, "precision=bf16-true .* strategy=deepspeed"),
-        (
-            "deepspeed",
-            {"gradient_clip_val": 1.0, "gradient_clip_algorithm": "value"},
-            "gradient_clip_algorithm=value .* strategy=fsdp",
-        ),
     ],
 )
 def test_what_goes_with_no_divided_model(
@@ -124,32 +119,6 @@ def test_what_goes_with_no_divided_model(
     with pytest.raises(UserError, match=expected):
         find_devices(divided(name, **options))
     assert find_devices(divided("fsdp", gradient_clip_algorithm="value")).count == 2
-
-
-@pytest.mark.parametrize("optimizer", [OptimizerName.muon, OptimizerName.lamb])
-def test_deepspeed_updates_no_matrix_as_a_whole(
-    monkeypatch: pytest.MonkeyPatch, optimizer: OptimizerName
-) -> None:
-    gpus(monkeypatch, 2)
-    wanted = replace(divided("deepspeed"), optim=OptimConfig(optimizer, weight_decay=0.0))
-    with pytest.raises(UserError, match=rf"optimizer={optimizer.value} .* strategy=fsdp"):
-        find_devices(wanted)
-
-
-def test_deepspeed_keeps_no_average(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpus(monkeypatch, 2)
-    wanted = replace(divided("deepspeed"), optim=OptimConfig(ema_decay=0.99))
-    with pytest.raises(UserError, match=r"ema_decay=0.99 .* strategy=fsdp"):
-        find_devices(wanted)
-
-
-def test_deepspeed_has_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpus(monkeypatch, 2)
-    monkeypatch.setattr("bert_lightning.sizing.devices.find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"pip install 'bert-lightning\[deepspeed\]'"):
-        find_devices(divided("deepspeed"))
-    monkeypatch.setattr("bert_lightning.sizing.devices.find_spec", lambda name: name)
-    assert find_devices(divided("deepspeed")).world_size == 2
 
 
 @pytest.mark.parametrize(
@@ -166,9 +135,9 @@ def test_sizes_follow_from_each_other(
     total: int, world: int, micro: int | None, accumulation: int | None, expected: tuple[int, int]
 ) -> None:
     wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
-    wanted.data.global_batch_size, wanted.data.micro_batch_size = total, micro
+    wanted.batch.global_batch_size, wanted.batch.micro_batch_size = total, micro
     share = divide_global_batch(wanted, Devices("cpu", world, world, 1))
-    assert (share.micro_batch_size(wanted.data.global_batch_size), share.accumulation) == expected
+    assert (share.micro_batch_size(wanted.batch.global_batch_size), share.accumulation) == expected
 
 
 @pytest.mark.parametrize(
@@ -184,8 +153,8 @@ def test_sizes_that_do_not_multiply_name_the_nearest(
     world: int, micro: int | None, accumulation: int | None, nearest: list[str]
 ) -> None:
     wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
-    wanted.data.micro_batch_size = micro
-    with pytest.raises(UserError, match=r"data\.global_batch_size=512") as error:
+    wanted.batch.micro_batch_size = micro
+    with pytest.raises(UserError, match=r"batch\.global_batch_size=512") as error:
         divide_global_batch(wanted, Devices("cpu", world, world, 1))
     for size in nearest:
         assert f"batch.global_batch_size={size}" in str(error.value)
@@ -202,7 +171,7 @@ def test_a_micro_batch_is_chosen_that_fits(
     room = needs.state + needs.head + room_for * needs.sequence.total
     monkeypatch.setattr("bert_lightning.sizing.micro_batches._available", lambda _: room)
     share = divide_global_batch(wanted, one)
-    assert (share.micro_batch_size(wanted.data.global_batch_size), share.accumulation) == expected
+    assert (share.micro_batch_size(wanted.batch.global_batch_size), share.accumulation) == expected
     assert divide_global_batch(wanted, one, available=room) == share
 
 
@@ -228,11 +197,11 @@ def test_every_phase_has_the_same_number_of_micro_batches(
     expected: list[int],
 ) -> None:
     wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
-    wanted.data = DataConfig(
+    wanted.batch = BatchConfig(
         global_batch_size=128, micro_batch_size=micro, phases=phases, max_length=128
     )
     share = divide_global_batch(wanted, Devices("cpu", world, world, 1))
-    sizes = [options.global_batch_size for options in phase_options(wanted.data)]
+    sizes = [options.global_batch_size for options in phase_options(wanted.batch)]
     assert [share.micro_batch_size(size) for size in sizes] == expected
     for size, each in zip(sizes, expected, strict=True):
         assert each * world * share.accumulation == size
@@ -244,13 +213,13 @@ def test_every_phase_has_the_same_number_of_micro_batches(
         (
             [PhaseConfig(0.5, global_batch_size=50), PhaseConfig(0.5)],
             *(1, 32, None),
-            r"data\.phases\[0\]\.global_batch_size=50 is not a multiple of 1 device × "
+            r"batch\.phases\[0\]\.global_batch_size=50 is not a multiple of 1 device × "
             r"4 micro-batches \(4 pairs\); nearest: .*\]\.global_batch_size=48 or .*=52",
         ),
         (
             RAMP,
             *(5, None, None),
-            r"data\.phases\[0\]\.global_batch_size=48 is not a multiple of 5 devices",
+            r"batch\.phases\[0\]\.global_batch_size=48 is not a multiple of 5 devices",
         ),
         (
             RAMP,
@@ -260,16 +229,16 @@ def test_every_phase_has_the_same_number_of_micro_batches(
         (
             RAMP,
             *(1, 30, None),
-            r"data\.global_batch_size=128 is not a multiple of 1 device × data\.micro_batch",
+            r"batch\.global_batch_size=128 is not a multiple of 1 device × batch\.micro_batch",
         ),
-        (RAMP, 1, 32, 2, r"data\.global_batch_size=128 is not 1 device .*nearest: .*=64$"),
+        (RAMP, 1, 32, 2, r"batch\.global_batch_size=128 is not 1 device .*nearest: .*=64$"),
     ],
 )
 def test_a_phase_that_does_not_divide_is_named_with_the_nearest_that_would(
     phases: list[PhaseConfig], world: int, micro: int | None, accumulation: int | None, says: str
 ) -> None:
     wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
-    wanted.data = DataConfig(global_batch_size=128, micro_batch_size=micro, phases=phases)
+    wanted.batch = BatchConfig(global_batch_size=128, micro_batch_size=micro, phases=phases)
     with pytest.raises(UserError, match=says):
         divide_global_batch(wanted, Devices("cpu", world, world, 1))
 
@@ -282,10 +251,10 @@ def test_the_fewest_micro_batches_are_chosen_with_which_every_phase_fits(
 ) -> None:
     wanted, one = config(1, accelerator="cpu"), Devices("cpu", 1, 1, 1)
     phases = [PhaseConfig(0.5, 32, 480), PhaseConfig(0.3, 128, 96), PhaseConfig(0.2, 512, 144)]
-    wanted.data = DataConfig(max_length=512, phases=phases)
+    wanted.batch = BatchConfig(max_length=512, global_batch_size=512, phases=phases)
     needs = [
-        memory(replace(wanted, data=options), 30_522, 1, on_gpu=False)
-        for options in phase_options(wanted.data)
+        memory(replace(wanted, batch=options), 30_522, 1, on_gpu=False)
+        for options in phase_options(wanted.batch)
     ]
     room = needs[1].state + needs[1].head + room_for * needs[1].sequence.total
     found = divide_global_batch(wanted, one, available=room).accumulation

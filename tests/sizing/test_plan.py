@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from bert_lightning.config import (
-    DataConfig,
+    BatchConfig,
     MaskingConfig,
     ModelConfig,
+    OptimConfig,
+    OptimizerName,
     PhaseConfig,
     StrategyConfig,
     StrategyName,
@@ -24,15 +26,17 @@ from bert_lightning.sizing.plan import GIB, PlanOptions, plan
 LARGE = ModelConfig(
     hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
 )
+ADAMW = OptimConfig(OptimizerName.adamw)
 
 
 def large(
     length: int = 512, micro: int | None = None, strategy: str = "auto", **trainer: Any
 ) -> TrainConfig:
     return TrainConfig(
-        data=DataConfig(max_length=length, micro_batch_size=micro),
+        batch=BatchConfig(max_length=length, global_batch_size=512, micro_batch_size=micro),
         model=LARGE,
-        trainer=TrainerConfig(**trainer),
+        optim=ADAMW,
+        trainer=TrainerConfig(**{"precision": "32-true", "max_steps": 1000, **trainer}),
         strategy=StrategyConfig(StrategyName[strategy]),
     )
 
@@ -70,10 +74,11 @@ def test_the_micro_batch_is_the_largest_that_divides_and_fits() -> None:
     assert made.memory.needed(made.largest_micro_batch + 1) > made.usable == 0.9 * 16 * GIB
 
 
-def in_phases(*phases: PhaseConfig, **data: Any) -> TrainConfig:
+def in_phases(*phases: PhaseConfig, **batch: Any) -> TrainConfig:
     return TrainConfig(
-        data=DataConfig(max_length=512, phases=list(phases), **data),
+        batch=BatchConfig(max_length=512, global_batch_size=512, phases=list(phases), **batch),
         model=LARGE,
+        optim=ADAMW,
         trainer=TrainerConfig(max_steps=1000, precision="bf16-mixed"),
     )
 
@@ -99,7 +104,7 @@ def test_a_run_in_phases_costs_what_its_phases_do_one_after_the_other() -> None:
 def test_memory_is_that_of_the_phase_that_needs_most() -> None:
     long, many = PhaseConfig(0.9, 512, 512), PhaseConfig(0.1, 128, 4096)
     alone = {
-        phase.max_length: plan(in_phases(replace(phase, share=1)), PlanOptions(memory=2000))
+        phase.max_length: plan(in_phases(replace(phase, fraction=1)), PlanOptions(memory=2000))
         for phase in (long, many)
     }
     assert alone[128].needed > alone[512].needed

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from left_behind import assert_same, checkpoint, state
 from real_runs import TRACED, Run, trace
-from test_resume import assert_same, checkpoint, state
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.runs.seed import with_seed

@@ -125,7 +125,7 @@ def test_the_report_names_the_run_the_losses_their_floors_and_the_next_command(
     assert run.baselines is not None
     assert run.config.run_dir in lines
     assert f"{run.curves['val/mlm_loss'][-1][1]:.3f}" in lines
-    assert f"without context {run.floors.mlm_loss:.3f}" in lines
+    assert f"without context {run.baselines.mlm_loss:.3f}" in lines
     assert "pairs/s" in lines
     assert lines.count("the text has: ") == 3
     assert f'python scripts/fill_mask.py {run.config.run_dir} "' in lines
@@ -148,7 +148,7 @@ def test_a_checkpoint_is_plain_and_enough_to_use_the_model(run: FitResult) -> No
 
 
 def test_the_validation_curve_is_the_loss_over_all_held_out_pairs(run: FitResult) -> None:
-    held_out = EvaluationBatches(run.corpus, "validation", run.config.data, batch_size=1000)
+    held_out = EvaluationBatches(run.corpus, "validation", run.config.batch, batch_size=1000)
     (batch,) = [held_out[i] for i in range(len(held_out))]
     with torch.no_grad():
         sums = objective_sums(run.model.eval(), batch)
@@ -322,7 +322,7 @@ def test_training_begins_at_the_floor(small_config: Config, tmp_path: Path) -> N
     losses = []
     for start in ("true", "false"):
         run = assemble(small_config(tmp_path, f"objective.unigram_bias_init={start}"), None)
-        held_out = EvaluationBatches(run.corpus, "validation", run.config.data, batch_size=1000)
+        held_out = EvaluationBatches(run.corpus, "validation", run.config.batch, batch_size=1000)
         with torch.no_grad():
             sums = objective_sums(run.module.model.eval(), held_out[0])
         losses.append(sums.mlm_nll.item() / len(held_out[0].masked_labels))

@@ -77,9 +77,9 @@ def test_a_replay_is_the_step_as_it_was(small_config: Config, tmp_path: Path) ->
     run = tmp_path / "run"
     config = small_config(run, "callbacks.every_n_train_steps=4", "model.hidden_dropout_prob=0.2")
     result = fit(config)
-    corpus = prepare(config.data, config.tokenizer)
+    corpus = prepare(config.data, config.tokenizer, config.batch.pairs)
     steps = config.trainer.max_steps
-    batches = TrainingBatches(corpus, config.data, 0, StepPartition(0, 1, 1), steps)
+    batches = TrainingBatches(corpus, config.batch, 0, StepPartition(0, 1, 1), steps)
     # Step 4's update was made before its checkpoint; step 5 reads the weights that it holds.
     result.model.load_state_dict(
         {name.removeprefix("model."): value for name, value in state(run, 4).items()}

@@ -96,7 +96,9 @@ def test_a_new_words_row_is_the_mean_of_its_pieces(
     config = small_config(tmp_path, *SAME, f"init_from={folder}", *STILL, "tokenizer.extend=6")
     source = open_initial(config)
     assert source is not None
-    tokenizer = prepare(config.data, config.tokenizer, source.tokenizer).tokenizer
+    tokenizer = prepare(
+        config.data, config.tokenizer, config.batch.pairs, source.tokenizer
+    ).tokenizer
     rows = tokenizer.get_vocab_size() + 3
     model = module_from(config, rows).model
     initial = {name: value.clone() for name, value in model.state_dict().items()}

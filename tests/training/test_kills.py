@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from forked import ROOT, Forks, Run, until
-from test_resume import assert_same, logged, state
+from left_behind import assert_same, logged, state
 
 from bert_lightning.pretrained.checkpoints import (
     BEST,

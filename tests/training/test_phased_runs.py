@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from left_behind import assert_same, checkpoint, curves, state
 from real_runs import TRACED, Run
 from test_determinism import global_batches, stop_at
-from test_resume import Trace, assert_same, checkpoint, curves, state
+from test_resume import Trace
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
@@ -171,8 +172,8 @@ def test_the_log_says_what_each_phase_is(
 @pytest.mark.parametrize("step", [5, 6, 9, 10])
 def test_a_replay_is_the_step_as_it_was_in_every_phase(run: FitResult, step: int) -> None:
     config = run.config
-    corpus = prepare(config.data, config.tokenizer)
-    batches = TrainingBatches(corpus, config.data, 0, StepPartition(0, 1, 1), STEPS)
+    corpus = prepare(config.data, config.tokenizer, config.batch.pairs)
+    batches = TrainingBatches(corpus, config.batch, 0, StepPartition(0, 1, 1), STEPS)
     before = torch.load(checkpoint(Path(config.run_dir), step - 1), weights_only=True)
     model = deepcopy(run.model).eval()
     model.load_state_dict(
@@ -203,7 +204,7 @@ def test_phases_are_no_thing_to_change_at_a_resume(
     shutil.copytree(run.config.run_dir, tmp_path / "run", symlinks=True)
     other = PHASES.replace("max_length: 12", "max_length: 13")
     options = (*OPTIONS, "trainer.log_every_n_steps=1", other)
-    with pytest.raises(UserError, match=r"data\.phases=\[.*'max_length': 13.*and it was \[.*12"):
+    with pytest.raises(UserError, match=r"batch\.phases=\[.*'max_length': 13.*and it was \[.*12"):
         fit(small_config(tmp_path / "run", *options, "trainer.max_steps=99", "resume=auto"))
 
 

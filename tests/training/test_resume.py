@@ -1,26 +1,23 @@
 """A run that stops and goes on is the run that never stopped: to the bit, from every step."""
 
-import csv
 import hashlib
 import os
 import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from left_behind import assert_same, checkpoint, curves, logged, read, state
 from torch import Tensor
 
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded
 from bert_lightning.reports.run_report import report
-from bert_lightning.training import run as run_module
+from bert_lightning.training import fit as fit_module
 from bert_lightning.training import saving
-from bert_lightning.training.fit import FitResult, fit
+from bert_lightning.training.fit import fit
 from bert_lightning.training.module import PretrainingModule
 
 Config = Callable[..., TrainConfig]
@@ -79,53 +76,6 @@ class Trace:
 def trace(monkeypatch: pytest.MonkeyPatch) -> Trace:
     monkeypatch.setattr(saving, "_NEWEST", 99)
     return Trace(monkeypatch)
-
-
-def checkpoint(run: Path, step: int) -> Path:
-    return run / "checkpoints" / f"step={step:06d}.ckpt"
-
-
-def read(path: Path) -> dict[str, Any]:
-    return torch.load(path, weights_only=True)
-
-
-def assert_same(one: Any, other: Any, where: str = "") -> None:
-    """Every number is equal to the bit."""
-    assert type(one) is type(other), where
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for name in one:
-            assert_same(one[name], other[name], f"{where}/{name}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for place, values in enumerate(zip(one, other, strict=True)):
-            assert_same(*values, f"{where}/{place}")
-    elif isinstance(one, Tensor):
-        assert torch.equal(one, other), where
-    else:
-        assert one == other, where
-
-
-def state(path: Path, validated: bool = True) -> dict[str, Any]:
-    """What a checkpoint holds of the training, without clocks and what says how it was begun.
-
-    `validated=False` leaves out the validation after its step, as one that was stopped lacks it.
-    """
-    found = read(path)
-    progress, names = found["bert_lightning"]["progress"], ["seconds", "elapsed"]
-    if not validated:
-        names += ["validation_due", "val_loss"]
-    for name in names:
-        del progress[name]
-    left_out = ("speed/",) if validated else ("speed/", "val/")
-    for name in [name for name in progress["curves"] if name.startswith(left_out)]:
-        del progress["curves"][name]
-    del found["bert_lightning"]["config"]
-    return found
-
-
-def curves(result: FitResult) -> dict[str, Any]:
-    return {name: curve for name, curve in result.curves.items() if not name.startswith("speed/")}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -242,20 +192,6 @@ def test_logged_curves_go_on_without_gaps_or_repetitions(
             assert again[name] == whole[name]
 
 
-def logged(run: Path, logger: str) -> dict[str, list[tuple[int, float]]]:
-    if logger == "csv":
-        with (run / "metrics.csv").open() as file:
-            rows = list(csv.DictReader(file))
-        return {
-            name: [(int(row["step"]), float(row[name])) for row in rows if row[name]]
-            for name in rows[0]
-        }
-    events = EventAccumulator(str(run))
-    events.Reload()
-    names = events.Tags()["scalars"]
-    return {name: [(e.step, e.value) for e in events.Scalars(name)] for name in names}
-
-
 @pytest.mark.parametrize(
     "options", [(), ("optim=muon", "optim.warmup_steps=2"), ("optim.ema_decay=0.9",)]
 )
@@ -263,7 +199,7 @@ def test_a_checkpoint_takes_the_room_that_was_asked_for(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(run_module, "require_room", lambda _, size: asked.append(size))
+    monkeypatch.setattr(fit_module, "require_room", lambda _, size: asked.append(size))
     sizes = ("model.hidden_size=256", "model.intermediate_size=512")
     result = fit(small_config(tmp_path, *sizes, *options))
     assert asked == [pytest.approx(checkpoint(tmp_path, result.steps).stat().st_size, rel=0.02)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_resume import assert_same, checkpoint, state
+from left_behind import assert_same, checkpoint, state
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.training.fit import FitResult, fit

@@ -20,8 +20,6 @@ from bert_lightning.cli import app as cli
 from bert_lightning.config import StrategyConfig, StrategyName, TrainConfig
 from bert_lightning.errors import UserError
 from bert_lightning.optim.ema import TRAINED
-from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
-from bert_lightning.runs.resume import newest_good
 from bert_lightning.sizing.devices import Devices
 from bert_lightning.training.replay import replay
 from bert_lightning.training.strategies import ShardedStrategy, build_strategy
@@ -29,7 +27,7 @@ from bert_lightning.training.strategies import ShardedStrategy, build_strategy
 ROOT = Path(__file__).parents[2]
 PYTHON = [sys.executable]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
-TRAIN, WITHOUT_CUDA = (str(ROOT / path) for path in ("train.py", "tests/training/without_cuda.py"))
+TRAIN, WITHOUT_CUDA = (str(ROOT / path) for path in ("train.py", "tests/without_cuda.py"))
 FSDP = ["strategy=fsdp", "trainer.devices=2"]
 DOCUMENTED = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
 TORCHRUN_SAYS = {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
@@ -194,21 +192,6 @@ def test_blocks_gathered_in_bf16_compute_what_autocast_does(
     assert last(fsdp)["state_dict"]["model.nsp_head.weight"].dtype is torch.float32
 
 
-@pytest.mark.slow
-def test_deepspeed_takes_the_steps_of_one_device(options: list[str], tmp_path: Path) -> None:
-    pytest.importorskip("deepspeed")
-    # With so large an eps an update is the gradient times a constant: its size counts.
-    given = [*options, "optim.eps=1e3", "optim.lr=1e3", "optim.weight_decay=0"]
-    one = train(tmp_path / "one", given)
-    deepspeed = [*given, "strategy=deepspeed", "trainer.devices=2"]
-    two = train(tmp_path / "two", deepspeed, DS_ACCELERATOR="cpu")
-    for name, values in curves(one).items():
-        assert curves(two)[name] == pytest.approx(values, rel=1e-4, abs=1e-5), name
-    torch.testing.assert_close(last(two)["state_dict"], last(one)["state_dict"])
-    with pytest.raises(UserError, match="no state of an optimiser"):
-        newest_good(two)
-
-
 def free_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -324,12 +307,3 @@ def test_as_many_processes_as_the_options_say(
     for name, value in says.items():
         monkeypatch.setenv(name, value)
     assert isinstance(build_strategy(TrainConfig(), Devices("cpu", 2, 2, 1)), DDPStrategy)
-
-
-def test_without_an_optimisers_state_no_run_goes_on(tmp_path: Path) -> None:
-    about = {"format": CHECKPOINT_FORMAT, "progress": {}}
-    path = tmp_path / "checkpoints" / "step=000003.ckpt"
-    path.parent.mkdir()
-    torch.save({"state_dict": {}, "global_step": 3, "bert_lightning": about}, path)
-    with pytest.raises(UserError, match=r"strategy=deepspeed .* init_from="):
-        newest_good(tmp_path)

@@ -22,7 +22,7 @@ from bert_lightning.training.module import PretrainingModule
 from train import train
 
 ACT = json.loads(os.environ.get("ACT", '{"step": 0}'))
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[1] / "conf"
 learn, validate = PretrainingModule.training_step, PretrainingModule.validation_step
 
 

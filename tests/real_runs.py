@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 TRACED = Path(__file__).with_name("traced_train.py")
 _PATIENCE = 120.0
 """Seconds for what takes one on an idle machine."""

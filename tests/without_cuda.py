@@ -4,9 +4,7 @@ With DOUBLE in the environment all numbers are fp64, which these strategies' pre
 """
 
 import os
-import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,24 +21,8 @@ def train(config: TrainConfig) -> None:
         print(report(result))
 
 
-def let_deepspeed_run_on_cpu() -> None:
-    import deepspeed
-    from lightning.pytorch.accelerators import CPUAccelerator
-    from lightning.pytorch.strategies import deepspeed as module
-
-    def initialize(args: Any, **options: Any) -> Any:
-        args.device_rank = 0  # of a GPU it would be the index
-        return original(args=args, **options)
-
-    original, deepspeed.initialize = deepspeed.initialize, initialize
-    module.CUDAAccelerator = CPUAccelerator
-    module._validate_device_index_selection = lambda _: None
-
-
 if __name__ == "__main__":
     if "DOUBLE" in os.environ:
         torch.set_default_dtype(torch.float64)
-    if "strategy=deepspeed" in sys.argv:
-        let_deepspeed_run_on_cpu()
     devices.check_supported = lambda *_: None
-    cli.run(Path(__file__).parents[2] / "conf", train)
+    cli.run(Path(__file__).parents[1] / "conf", train)

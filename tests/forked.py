@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 _SERVER = """
 import json, os, runpy, sys, time
 sys.path.insert(0, sys.argv[1])

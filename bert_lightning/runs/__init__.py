@@ -1,0 +1,1 @@
+"""A run on disk and in processes: its folder, checkpoint files, progress, resume, loggers."""

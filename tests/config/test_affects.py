@@ -1,0 +1,81 @@
+"""Every option says what it affects, and the dataclasses alone say what its default is."""
+
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from bert_lightning.cli import app as cli
+from bert_lightning.config import PhaseConfig, TrainConfig
+from bert_lightning.config.affects import LEARNING, Option, leaves, option, options
+from bert_lightning.config.plain import to_plain
+
+CONF = Path(__file__).parents[2] / "conf"
+DEFAULTS = dict(leaves(to_plain(asdict(TrainConfig()))))
+CHOSEN = {
+    f"{group}/{choice}.yaml"
+    for entry in OmegaConf.load(CONF / "train.yaml").defaults
+    if OmegaConf.is_dict(entry)
+    for group, choice in entry.items()
+    if choice is not None and not group.startswith("override ")
+}
+"""The files that `python train.py` composes when nothing is asked of it."""
+FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.glob("*/*.yaml"))
+OPTIONS = [*options(TrainConfig), *options(PhaseConfig, "batch.phases[].")]
+
+
+def test_what_is_composed_of_nothing_is_the_dataclasses_defaults() -> None:
+    assert cli.compose(CONF, []) == TrainConfig()
+
+
+@pytest.mark.parametrize("found", OPTIONS, ids=lambda found: found.name)
+def test_every_option_says_what_it_affects(found: Option) -> None:
+    assert found.affects
+
+
+def test_no_option_is_passed_over() -> None:
+    assert [found.name for found in options(TrainConfig)] == list(DEFAULTS)
+
+
+@dataclass
+class Unmarked:
+    marked: int = option(1, LEARNING)
+    plain: int = 2
+
+
+@dataclass
+class Outer:
+    inner: Unmarked = field(default_factory=Unmarked)
+
+
+@pytest.mark.parametrize(("section", "name"), [(Unmarked, "plain"), (Outer, "inner.plain")])
+def test_an_option_without_a_mark_is_an_error(section: type, name: str) -> None:
+    with pytest.raises(TypeError, match=f"the option {name} does not say what it affects"):
+        list(options(section))
+
+
+def set_in(file: str) -> dict[str, object]:
+    """The options that a file of `conf/` sets, by their full names."""
+    group = file.partition("/")[0]
+    declared = re.match(r"# @package (\S+)\n", (CONF / file).read_text(encoding="utf-8"))
+    package = declared[1] if declared else group
+    values = OmegaConf.to_container(OmegaConf.load(CONF / file))
+    assert isinstance(values, dict)
+    values.pop("defaults", None)
+    return dict(leaves(values, "" if package == "_global_" else f"{package}."))
+
+
+@pytest.mark.parametrize("file", sorted(CHOSEN))
+def test_a_file_that_is_the_default_sets_nothing(file: str) -> None:
+    assert set_in(file) == {}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("hydra/")])
+def test_a_file_sets_only_what_is_not_the_default(file: str) -> None:
+    """An experiment may set a default again: one of the groups that it takes has another."""
+    found = {name: value for name, value in set_in(file).items() if name != "logger"}  # null
+    assert found.keys() <= DEFAULTS.keys()
+    if not file.startswith("experiment/"):
+        assert not [name for name, value in found.items() if DEFAULTS[name] == value]
