@@ -54,10 +54,10 @@ def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim == 2 and name.startswith(("encoder.blocks.", "pooler.", "mlm_head.dense"))
 
 
-def state_numbers(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:
-    """How many numbers the optimiser keeps for each one of a parameter: its moving averages.
+def states_per_weight(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:
+    """Returns the values of optimizer state for each weight of a parameter.
 
-    Muon keeps the momentum, the others Adam's two moments.
+    Muon keeps one, its momentum; the others keep Adam's two moments.
     """
     by_muon = config.optimizer is OptimizerName.muon and is_hidden_matrix(name, parameter)
     return 1 if by_muon else 2

@@ -18,7 +18,7 @@ from bert_lightning.config import OptimConfig, TrainConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.errors import UserError
-from bert_lightning.optim.optimizers import state_numbers
+from bert_lightning.optim.optimizers import states_per_weight
 from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT, manifest_path, read_checkpoint
 
 _WORTH_A_THREAD = 2**18
@@ -165,7 +165,7 @@ def expected_size(model: nn.Module, config: OptimConfig, description: dict[str, 
     """Bytes of a checkpoint: weights, their average, moments, and what is said beside them."""
     weights = 1 if config.ema_decay is None else 2
     arrays = sum(
-        (weights + state_numbers(config, name, parameter))
+        (weights + states_per_weight(config, name, parameter))
         * parameter.numel()
         * parameter.element_size()
         for name, parameter in model.named_parameters()

@@ -25,6 +25,7 @@ from bert_lightning.sizing.devices import (
     find_devices,
     with_precision,
 )
+from bert_lightning.sizing.memory import known_vocab_size
 from bert_lightning.sizing.micro_batches import divide_global_batch
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.module import PretrainingModule
@@ -58,7 +59,7 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
     config = with_precision(config, devices.accelerator)
     if devices.accelerator == "cpu":
         keep_freed_memory()
-    share = divide_global_batch(config, devices)
+    share = divide_global_batch(config, devices, known_vocab_size(config))
     if earlier is not None:
         share = same_share(earlier, config, share)
     source = open_initial(config)
