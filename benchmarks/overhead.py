@@ -54,7 +54,7 @@ def measure_loop(options: list[str], place: str) -> dict[str, object]:
     options = [*options, f"run_dir={place}/run", "trainer.profiler=simple"]
     run = assemble(cli.compose(ROOT / "conf", options), None)
     steps = run.module.steps
-    trainer = build_trainer(run.config, run.devices, run.share, steps, None, StopSignals(), None)
+    trainer = build_trainer(run.config, run.devices, run.partition, steps, None, StopSignals(), None)
     trainer.fit(run.module, datamodule=run.data)
     recorded = trainer.profiler.recorded_durations
     step = sum(recorded[STEP][1:])  # the first one starts torch's threads

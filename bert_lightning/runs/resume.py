@@ -10,6 +10,7 @@ from typing import Any
 
 from bert_lightning.config import ModelConfig, TrainConfig
 from bert_lightning.config.plain import from_plain, to_plain
+from bert_lightning.corpus.manifest import describe_difference
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.phases import phase_options
@@ -180,11 +181,8 @@ def _changes(earlier: ResumePoint, config: TrainConfig, corpus: PreparedCorpus) 
         and not any(name == option or name.startswith(f"{option}.") for option in free)
     ]
     if corpus.key != earlier.about["corpus_key"]:
-        changes.append(
-            f"the corpus is {corpus.name} ({corpus.origin}, {corpus.key[:12]}), and it was "
-            f"{earlier.about['corpus']} ({earlier.about['corpus_origin']}, "
-            f"{earlier.about['corpus_key'][:12]})"
-        )
+        different = describe_difference(earlier.about["corpus_identity"], corpus.identity)
+        changes += [f"corpus: {change}" for change in different if change not in changes]
     return changes
 
 

@@ -10,8 +10,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from bert_lightning.config import Overlong, TrainConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.baselines import Baselines, baselines
-from bert_lightning.data.batches import EvaluationBatches, StepPartition
+from bert_lightning.data.baselines import Baselines
+from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
@@ -53,7 +53,9 @@ class FitResult:
     corpus: PreparedCorpus
     model: BertForPreTraining
     baselines: Baselines | None
-    """Of the validation split; None where there is none."""
+    """Of the validation split; None if there is none, or this is not the main process."""
+    evaluation_set_sha256: str | None
+    """Of the validation split; None as above."""
     statistics: DataStatistics | None
     """Of the corpus and the examples; None where this process does not speak for the run."""
     curves: dict[str, list[tuple[int, float]]]
@@ -99,10 +101,10 @@ def _fit(config: TrainConfig, earlier: ResumePoint | None) -> FitResult:
         )
     if earlier is not None:
         require_more(earlier, config, module.steps)
-    validation_baselines = _validation_baselines(run)
+    validation = run.evaluation_sets.get("validation") if is_first_process() else None
     counted = None
     if is_first_process():
-        counted = statistics(corpus, config.batch, config.drawn_seed)
+        counted = statistics(corpus, config.batch, config.drawn_seed, validation)
         if config.trainer.enable_checkpointing:
             size = expected_size(module.model, config.optim, module.description)
             require_room(config.folder, size)
@@ -110,7 +112,13 @@ def _fit(config: TrainConfig, earlier: ResumePoint | None) -> FitResult:
         _announce(run, counted, earlier)
     with StopSignals() as signals:
         trainer = build_trainer(
-            config, run.devices, run.share, module.steps, validation_baselines, signals, earlier
+            config,
+            run.devices,
+            run.partition,
+            module.steps,
+            validation.baselines if validation is not None else None,
+            signals,
+            earlier,
         )
         if counted is not None:
             _log_texts(trainer, config, corpus)
@@ -128,7 +136,8 @@ def _fit(config: TrainConfig, earlier: ResumePoint | None) -> FitResult:
         config=config,
         corpus=corpus,
         model=model,
-        baselines=validation_baselines,
+        baselines=validation.baselines if validation is not None else None,
+        evaluation_set_sha256=validation.sha256 if validation is not None else None,
         statistics=counted,
         curves=module.curves,
         steps=trainer.global_step,
@@ -137,18 +146,10 @@ def _fit(config: TrainConfig, earlier: ResumePoint | None) -> FitResult:
         pairs=module.pairs_seen,
         tokens=module.tokens_seen,
         seconds=module.seconds,
-        share=run.share,
+        share=run.partition,
         accelerator=run.devices.accelerator,
         is_main=trainer.is_global_zero,
     )
-
-
-def _validation_baselines(run: Assembly) -> Baselines | None:
-    splits, batch = run.corpus.splits, run.config.batch
-    if "validation" not in splits:
-        return None
-    held_out = EvaluationBatches(run.corpus, "validation", batch, batch.global_batch_size)
-    return baselines(splits["train"], held_out, run.vocab_size)
 
 
 def _write_down(config: TrainConfig, corpus: PreparedCorpus) -> None:
@@ -200,7 +201,7 @@ def _epochs(run: Assembly) -> list[str]:
 
 
 def _sizes(run: Assembly) -> list[str]:
-    share = run.share
+    share = run.partition
     return [
         f"{phase.global_batch_size} pairs = {share.world_size} devices × "
         f"{share.accumulation} micro-batches of {share.micro_batch_size(phase.global_batch_size)}"

@@ -190,8 +190,8 @@ class PretrainingModule(L.LightningModule):
             self.clock.run()
 
     def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
-        words = self.trainer.datamodule.vocabulary  # type: ignore[attr-defined]
-        self.held_out_scores.update(held_out_sums(self.evaluated, batch, words))
+        stats = self.trainer.datamodule.token_stats  # type: ignore[attr-defined]
+        self.held_out_scores.update(held_out_sums(self.evaluated, batch, stats))
 
     def on_test_epoch_end(self) -> None:
         self._log_held_out("test")

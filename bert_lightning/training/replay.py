@@ -60,7 +60,7 @@ def replay(run: Path, step: int) -> Replay:
     if not 1 <= step <= module.steps:
         raise UserError(f"{run} has no step {step}: it has steps 1 to {module.steps}")
     trainer = build_trainer(
-        config, assembly.devices, assembly.share, step - 1, None, StopSignals(), None
+        config, assembly.devices, assembly.partition, step - 1, None, StopSignals(), None
     )
     trainer.fit(
         module,

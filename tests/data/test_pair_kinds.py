@@ -178,6 +178,7 @@ def test_one_document_makes_swapped_pairs_but_no_random_ones(
         split.sentence_starts[: sentences + 1],
         split.paragraph_starts[: paragraphs + 1],
         split.document_starts[:2],
+        split.token_counts,
     )
     if task is PairTask.sop:
         assert len(pair_sampler(one, PairsConfig(task=task), 64)) == one.pairs
