@@ -124,7 +124,7 @@ ROWS = [
         "cannot create the run folder {here}/notes.txt: ; hydra.run.dir=FOLDER chooses another",
     ),
     (25, "run_dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
-    (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds 0; trainer.accelerator=cpu"),
+    (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds none; trainer.accelerator=cpu"),
     (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; cpu, and torch finds 0 GPUs; strategy=ddp"),
     (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be 1 or more"),
     (29, "batch.global_batch_size=0", "batch.global_batch_size=0 must be 1 or more"),
@@ -283,7 +283,7 @@ def test_row_27_more_gpus_than_there_are(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     message = refusal("trainer.devices=3")
     assert "trainer.devices=3 asks for more GPUs than the 2" in message
-    assert "trainer.devices=2 uses them all" in message
+    assert "trainer.devices=2 uses all of them" in message
 
 
 @pytest.mark.parametrize(
