@@ -272,7 +272,7 @@ def test_row_14_offline_and_not_cached(
     message = refusal("data=wikitext2 data.fallback=null")
     assert "Salesforce/wikitext (wikitext-2-v1) is neither in the cache nor" in message
     assert "no route to the hub" in message
-    assert "one run with the hub in reach keeps it" in message
+    assert "one run with access to the hub keeps it" in message
     assert "data.path=FOLDER" in message
     assert "data=builtin" in message
 
