@@ -12,7 +12,6 @@ import datasets
 import huggingface_hub
 import numpy as np
 import pytest
-from bert_lightning.corpus.cache import cache_folder, hash_file
 from filelock import FileLock
 
 from bert_lightning.config import (
