@@ -1,6 +1,7 @@
 """`bert_lightning.fit`: a run from Python or a notebook."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ def fit(
             _require_no_objects(run, callbacks, loggers)
             train_beside(options, run.folder)
             return read_result(run.folder)
-        with _messages(run.folder), _torch_as_before():
+        with _messages(run.folder), _restored():
             return _fit_here(run, callbacks, loggers)
     except RunEnded as ended:
         if ended.exit_code:
@@ -112,11 +113,17 @@ def _messages(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _torch_as_before() -> Iterator[None]:
-    """Restores the random numbers of the CPU and the choice of algorithms, which a run sets."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
+def _restored() -> Iterator[None]:
+    """Restores what Lightning and a run set for the whole process.
+
+    That is the environment, torch's choice of algorithms and the random numbers of the CPU.
+    """
+    environment, deterministic = dict(os.environ), torch.are_deterministic_algorithms_enabled()
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         torch.use_deterministic_algorithms(deterministic)
+        for name in os.environ.keys() - environment:
+            del os.environ[name]
+        os.environ.update(environment)
