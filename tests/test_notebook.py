@@ -16,7 +16,7 @@ run_sync = pytest.importorskip("jupyter_core.utils").run_sync
 ROOT = Path(__file__).parents[1]
 SETUP = """
 import bert_lightning
-SMALL = ["data=builtin", "model.hidden_size=32", "model.intermediate_size=64", "trainer.max_steps=5",
+SMALL = ["data=builtin", "model.hidden_size=32", "trainer.max_steps=5",
          "trainer.accelerator=cpu", "batch.global_batch_size=8", "batch.max_length=32"]
 """
 
