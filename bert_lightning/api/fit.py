@@ -81,7 +81,7 @@ def _fit_here(
     if result.is_main:
         with crash_report(config.folder):
             print(report(result))
-    bert = PretrainedBert(result.model, result.corpus.tokenizer)
+    bert = PretrainedBert(result.model, result.corpus.tokenizer, origin=str(config.folder))
     return RunResult(config.folder, bert, result.curves, summarize(result))
 
 

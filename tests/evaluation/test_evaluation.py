@@ -43,7 +43,7 @@ def test_a_checkpoint_has_the_scores_that_its_run_reported(
     last = {name: values[-1][1] for name, values in run.curves.items()}
     assert found.step == 8
     summary = json.loads((Path(run.config.run_dir) / "summary.json").read_text())
-    assert found.questions_sha256 == summary["validation_questions_sha256"]
+    assert found.questions_sha256 == summary["evaluation_set_sha256"]
     assert found.mlm.all.loss == pytest.approx(last["val/mlm_loss"], rel=1e-6)
     assert found.mlm.all.accuracy == pytest.approx(last["val/mlm_accuracy"], rel=1e-6)
     assert found.mlm.all.accuracy_at_5 == pytest.approx(last["val/mlm_accuracy_at_5"], rel=1e-6)

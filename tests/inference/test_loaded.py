@@ -31,6 +31,16 @@ def test_a_checkpoint_gives_the_model_that_it_was_made_of(
     assert tied is loaded.model.encoder.embeddings.word.weight
 
 
+def test_it_is_shown_in_one_line(
+    tmp_path: Path, write_checkpoint: Write, bert: PretrainedBert
+) -> None:
+    path = write_checkpoint(tmp_path / "last.ckpt")
+    parameters = sum(parameter.numel() for parameter in bert.model.parameters())
+    sizes = f"2 layers, 128 hidden, 2 heads, {parameters:,} parameters, 24 tokens"
+    assert repr(bert) == f"PretrainedBert({sizes})"
+    assert repr(bert_lightning.load(path)) == f"PretrainedBert({sizes}; from {path})"
+
+
 def test_loading_leaves_the_global_random_state(tmp_path: Path, write_checkpoint: Write) -> None:
     path = write_checkpoint(tmp_path / "last.ckpt")
     before = torch.random.get_rng_state()
@@ -83,7 +93,7 @@ def test_a_missing_path_is_named_in_full(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_folder_without_checkpoints(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no checkpoint: .*last\.ckpt.*best"):
+    with pytest.raises(UserError, match=r"has no checkpoint: .*best\.ckpt.*last"):
         bert_lightning.load(tmp_path)
 
 
@@ -115,7 +125,7 @@ def test_a_flipped_bit_is_corrupt(tmp_path: Path, write_checkpoint: Write, where
         bert_lightning.load(path)
 
 
-def test_damage_to_the_directory_of_the_archive_is_corrupt_or_harmless(
+def test_corruption_of_the_directory_of_the_archive_is_corrupt_or_harmless(
     tmp_path: Path, write_checkpoint: Write, bert: PretrainedBert
 ) -> None:
     path = write_checkpoint(tmp_path / "last.ckpt")
@@ -130,7 +140,7 @@ def test_damage_to_the_directory_of_the_archive_is_corrupt_or_harmless(
     assert refused
 
 
-def test_a_damaged_best_gives_way_to_an_earlier_one_with_a_warning(
+def test_a_corrupted_best_is_skipped_with_a_warning(
     tmp_path: Path, seed_of: SeedOf, write_checkpoint: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     best = write_checkpoint(tmp_path / "checkpoints/best-step=000100.ckpt", seed=1)
@@ -151,10 +161,10 @@ def test_a_pickle_inside_is_refused_without_a_way_round(
     tmp_path: Path, write_checkpoint: Write
 ) -> None:
     inside = write_checkpoint(
-        tmp_path / "inside.ckpt", change=lambda c: c.update(share=Fraction(1, 2))
+        tmp_path / "inside.ckpt", change=lambda c: c.update(part=Fraction(1, 2))
     )
     bare = tmp_path / "bare.ckpt"
-    bare.write_bytes(pickle.dumps({"share": Fraction(1, 2)}))
+    bare.write_bytes(pickle.dumps({"part": Fraction(1, 2)}))
     for path in (inside, bare):
         with pytest.raises(UserError, match="is refused: it holds Python objects") as caught:
             bert_lightning.load(path)
