@@ -109,7 +109,7 @@ def build(source: PretrainedSource) -> BertForPreTraining:
 def load_into(
     model: BertForPreTraining, state: Mapping[str, Tensor], missing_heads: frozenset[str]
 ) -> None:
-    """Overwrites all weights of a model but those of heads that the state lacks."""
+    """Overwrites the weights of a model, all but those of heads that the state lacks."""
     optional = {f"{name}_head" for name in OBJECTIVES} - {name.partition(".")[0] for name in state}
     optional |= {*missing_heads, OWN_OBJECTIVES}
     kept = {

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,6 @@ from bert_lightning.runs.resume import ResumePoint
 
 _IDS = "tracking.json"
 """The run's identity at each tracking service, by which a resumed run continues there."""
-_CHARTS = {
-    title: {
-        "MLM and NSP": [
-            "Multiline",
-            [f"{split}/{head}_{score}" for head in ("mlm", "nsp") for split in ("train", "val")],
-        ]
-    }
-    for title, score in (("losses", "loss"), ("accuracies", "accuracy"))
-}
 
 
 def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logger]:
@@ -61,7 +52,7 @@ def log_config(loggers: Sequence[Logger], config: TrainConfig, corpus: PreparedC
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             writer = logger.experiment
-            writer.add_custom_scalars(_CHARTS)
+            writer.add_custom_scalars(_charts(config.objective.weights))
             writer.add_text("config", f"```json\n{json.dumps(options, indent=2)}\n```")
             writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
             if corpus.fallback_reason:
@@ -160,6 +151,15 @@ def _require(name: str) -> None:
             f"logger={name} needs the package {name}, which is not installed: "
             f"pip install 'bert-lightning[{name}]', or use logger=csv"
         )
+
+
+def _charts(objectives: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
+    """TensorBoard's charts of all losses and of all accuracies."""
+    curves = [f"{split}/{name}" for name in objectives for split in ("train", "val")]
+    return {
+        title: {"all objectives": ["Multiline", [f"{curve}_{score}" for curve in curves]]}
+        for title, score in (("losses", "loss"), ("accuracies", "accuracy"))
+    }
 
 
 def _ids(folder: Path) -> dict[str, str]:
