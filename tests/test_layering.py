@@ -18,7 +18,17 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     *("errors", "files", "batch", "terminal", "hub", "extensions"),
     *("config", "corpus", "data", "model", "optim"),
-    *("pretrained", "inference", "evaluation", "sizing", "runs", "training", "reports", "cli", "api"),
+    *(
+        "pretrained",
+        "inference",
+        "evaluation",
+        "sizing",
+        "runs",
+        "training",
+        "reports",
+        "cli",
+        "api",
+    ),
 )
 """Top to bottom; `__main__` is part of the last."""
 

@@ -6,11 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
 
 from bert_lightning.api.processes import train_beside
 from bert_lightning.api.result import RunResult, read_result
@@ -25,11 +23,15 @@ from bert_lightning.runs.launched import is_first_process, launched_externally
 from bert_lightning.sizing.devices import find_devices
 from bert_lightning.training import fit as training
 
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
+
 
 def fit(
     *config: TrainConfig | str | list[str],
-    callbacks: Sequence[Callback] = (),
-    loggers: Sequence[Logger] = (),
+    callbacks: "Sequence[Callback]" = (),
+    loggers: "Sequence[Logger]" = (),
 ) -> RunResult:
     """See :func:`bert_lightning.fit`."""
     run, options = compose_run(_given(config))
@@ -59,7 +61,7 @@ def _given(config: Sequence[TrainConfig | str | list[str]]) -> TrainConfig | lis
 
 
 def _require_no_objects(
-    config: TrainConfig, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+    config: TrainConfig, callbacks: "Sequence[Callback]", loggers: "Sequence[Logger]"
 ) -> None:
     several = f"trainer.devices={config.trainer.devices} trains in processes of their own"
     if callbacks or loggers:
@@ -75,7 +77,7 @@ def _require_no_objects(
 
 
 def _fit_here(
-    config: TrainConfig, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+    config: TrainConfig, callbacks: "Sequence[Callback]", loggers: "Sequence[Logger]"
 ) -> RunResult:
     result = training.fit(config, callbacks=callbacks, loggers=loggers)
     if result.is_main:

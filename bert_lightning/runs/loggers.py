@@ -4,7 +4,7 @@ import importlib.util
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,10 @@ def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logg
     if chosen.tensorboard:
         loggers.append(_tensorboard(folder, resumed.step if resumed is not None else 0))
     known = _ids(folder) if resumed is not None else {}
-    for name, build in _SERVICES.items():
-        if getattr(chosen, name):
-            _require(name)
-            if is_first_process():
-                loggers.append(build(config, known.get(name)))
+    if chosen.wandb:
+        loggers += _service(config, "wandb", _wandb, known)
+    if chosen.mlflow:
+        loggers += _service(config, "mlflow", _mlflow, known)
     return [*loggers, *(find("logger", name, "logger.own")(config) for name in chosen.own)]
 
 
@@ -142,15 +141,19 @@ def _mlflow(config: TrainConfig, known: str | None) -> MLFlowLogger:
     return logger
 
 
-_SERVICES = {"wandb": _wandb, "mlflow": _mlflow}
-
-
-def _require(name: str) -> None:
+def _service(
+    config: TrainConfig,
+    name: str,
+    build: Callable[[TrainConfig, str | None], Logger],
+    known: Mapping[str, str],
+) -> list[Logger]:
+    """A tracking service's logger, in the first process alone."""
     if importlib.util.find_spec(name) is None:
         raise UserError(
             f"logger={name} needs the package {name}, which is not installed: "
             f"pip install 'bert-lightning[{name}]', or use logger=csv"
         )
+    return [build(config, known.get(name))] if is_first_process() else []
 
 
 def _charts(objectives: Iterable[str]) -> dict[str, dict[str, list[Any]]]:

@@ -57,7 +57,7 @@ def test_a_step_that_is_not_finite_is_not_made(
     assert "not finite at step 5 (loss" in message
     assert "(loss nan," in message if where == "loss" else "gradient norm nan" in message
     assert f"batch {9 if where == 'loss' else 8} of rank 0" in message
-    assert "the update was not made" in message
+    assert "the step was not taken" in message
     assert f"checkpoint is {run / 'checkpoints' / 'step=000004.ckpt'}" in message
     assert f"python scripts/replay.py {run} 5" in message
     assert sorted(path.name for path in (run / "checkpoints").glob("step*.ckpt")) == [
