@@ -57,7 +57,7 @@ def measure_loop(options: list[str], place: str) -> dict[str, object]:
     steps = run.module.progress.steps
     loggers = build_loggers(run.config, None)
     trainer = build_trainer(
-        run.config, run.devices, run.share, steps, StopSignals(), loggers=loggers
+        run.config, run.devices, run.partition, steps, StopSignals(), loggers=loggers
     )
     trainer.fit(run.module, datamodule=run.data)
     recorded = trainer.profiler.recorded_durations

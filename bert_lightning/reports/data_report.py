@@ -17,9 +17,9 @@ from bert_lightning.batch import (
 )
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
-from bert_lightning.corpus.tokenizer import Tokenizer
-from bert_lightning.data.baselines import Baselines, baselines
-from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed
+from bert_lightning.data.baselines import Baselines
+from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.length_baseline import LabelStatistics
 from bert_lightning.data.phases import phase_options
 from bert_lightning.data.statistics import (
@@ -67,8 +67,11 @@ def show_data(config: TrainConfig, examples: int) -> None:
     corpus = prepare(
         config.data, config.tokenizer, batch.pairs, source.tokenizer if source else None
     )
-    found = statistics(corpus, batch, config.drawn_seed)
     vocab_size = corpus.tokenizer.get_vocab_size()
+    validation = None
+    if "validation" in corpus.splits:
+        validation = EvaluationSet(corpus, "validation", batch, rows_needed(corpus.tokenizer))
+    found = statistics(corpus, batch, config.drawn_seed, validation)
     console.print(f"{corpus.name}: {corpus.origin}")
     console.print(f"{vocab_size:,} tokens in the vocabulary\n")
     order = [name for name in ("train", "validation", "test") if name in found.splits]
@@ -78,10 +81,8 @@ def show_data(config: TrainConfig, examples: int) -> None:
     for number, (lengths, options) in enumerate(zip(described, phases, strict=True), 1):
         where = f" in phase {number}" if found.phases else ""
         _show_lengths(console, lengths, options.global_batch_size, where)
-    if "validation" in corpus.splits:
-        held_out = EvaluationBatches(corpus, "validation", batch, batch.global_batch_size)
-        scores = baselines(corpus.splits["train"], held_out, vocab_size)
-        _show_baselines(console, scores, found.labels)
+    if validation is not None:
+        _show_baselines(console, validation.baselines, found.labels)
     first = training_sample(corpus, phases[0], config.drawn_seed)[0]
     _show_examples(console, first, corpus.tokenizer, examples)
 

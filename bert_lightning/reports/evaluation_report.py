@@ -38,7 +38,10 @@ def _facts(found: Evaluation) -> Iterator[tuple[str, str]]:
         f"{found.mlm.all.masked:,} masked of {found.tokens:,} tokens, {found.examples:,} examples "
         f"of the {found.split} split",
     )
-    yield "sha256", f"{found.questions_sha256[:_SHOWN_OF_A_HASH]}…: equal for equal evaluation sets"
+    yield (
+        "sha256",
+        f"{found.evaluation_set_sha256[:_SHOWN_OF_A_HASH]}…: equal for equal evaluation sets",
+    )
 
 
 def _masked_tokens(found: MaskedResult) -> Table:
@@ -54,7 +57,7 @@ def _masked_tokens(found: MaskedResult) -> Table:
         [
             [
                 label,
-                f"{row.share:.1%}",
+                f"{row.fraction:.1%}",
                 *(f"{value:.3f}" for value in (row.loss, row.loss_baseline)),
                 *(f"{value:.1%}" for value in (row.accuracy, row.accuracy_baseline)),
                 *(f"{value:.1%}" for value in (row.accuracy_at_5, row.accuracy_at_5_baseline)),
@@ -67,7 +70,7 @@ def _masked_tokens(found: MaskedResult) -> Table:
 def _whole_text(found: MaskedResult) -> Table:
     rows = [["perplexity", f"{found.perplexity:,.1f}", f"{found.perplexity_baseline:,.1f}", ""]]
     if found.bits_per_character is not None:
-        unknown = found.classes["unknown"].share if "unknown" in found.classes else 0.0
+        unknown = found.classes["unknown"].fraction if "unknown" in found.classes else 0.0
         note = f"{unknown:.1%} [UNK], {found.piece_fraction:.1%} within a word"
         bits = (found.bits_per_character, found.bits_per_character_baseline)
         rows.append(["bits per character", *(f"{value:.3f}" for value in bits), note])

@@ -8,12 +8,9 @@ from typing import Any
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.affects import COMMAND, leaves, named
 from bert_lightning.config.plain import to_plain
-from bert_lightning.data.batches import EvaluationBatches
 from bert_lightning.data.phases import heaviest
-from bert_lightning.evaluation.scores import questions
 from bert_lightning.training.fit import FitResult
 
-_SCORES = ("loss", "mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """The names of the splits here, by the prefixes of their curves."""
 
@@ -46,15 +43,16 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
     }
     last = {name: values[-1][1] for name, values in result.curves.items()}
+    of_objectives = (
+        f"{name}_{score}" for score in ("loss", "accuracy") for name in result.model.objectives
+    )
+    scores = ["loss", *of_objectives]
     for prefix, split in _SPLITS.items():
         if f"{prefix}/mlm_loss" in last:
-            names = [name for name in _SCORES if f"{prefix}/{name}" in last]
+            names = [name for name in scores if f"{prefix}/{name}" in last]
             summary[split] = {name: last[f"{prefix}/{name}"] for name in names}
-    if "validation" in result.corpus.splits:
-        batch = result.config.batch
-        held_out = EvaluationBatches(result.corpus, "validation", batch, batch.global_batch_size)
-        asked = questions(held_out[i] for i in range(len(held_out)))
-        summary["evaluation_set_sha256"] = asked.sha256
+    if result.evaluation_set_sha256 is not None:
+        summary["evaluation_set_sha256"] = result.evaluation_set_sha256
     if result.statistics is not None:
         summary["data"] = asdict(result.statistics)
     if result.baselines is not None:

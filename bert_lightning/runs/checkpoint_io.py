@@ -122,6 +122,7 @@ def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -
         "corpus": corpus.name,
         "corpus_origin": corpus.origin,
         "corpus_key": corpus.key,
+        "corpus_identity": corpus.identity,
         "fallback_reason": corpus.fallback_reason,
     }
 

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,29 +16,21 @@ from bert_lightning.config.affects import COMMAND, PLACE, leaves, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.errors import UserError
+from bert_lightning.extensions import find
 from bert_lightning.files import write_text
 from bert_lightning.runs.curves import Curves, MetricsFile, unpack_curves
-from bert_lightning.runs.processes import is_first_process
+from bert_lightning.runs.launched import is_first_process
 from bert_lightning.runs.resume import ResumePoint
 
 _IDS = "tracking.json"
 """The run's identity at each tracking service, by which a resumed run continues there."""
-_CHARTS = {
-    title: {
-        "MLM and NSP": [
-            "Multiline",
-            [f"{split}/{head}_{score}" for head in ("mlm", "nsp") for split in ("train", "val")],
-        ]
-    }
-    for title, score in (("losses", "loss"), ("accuracies", "accuracy"))
-}
 
 
 def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logger]:
     """The run's loggers: `metrics.csv` first, then those of the config.
 
     Raises:
-        UserError: the package of one is not installed.
+        UserError: the package of one is not installed, or one of your own cannot be found.
     """
     folder, chosen = config.folder, config.logger
     curves = unpack_curves(resumed.progress["curves"]) if resumed is not None else {}
@@ -50,7 +42,7 @@ def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logg
         loggers += _service(config, "wandb", _wandb, known)
     if chosen.mlflow:
         loggers += _service(config, "mlflow", _mlflow, known)
-    return loggers
+    return [*loggers, *(find("logger", name, "logger.own")(config) for name in chosen.own)]
 
 
 def log_config(loggers: Sequence[Logger], config: TrainConfig, corpus: PreparedCorpus) -> None:
@@ -59,7 +51,7 @@ def log_config(loggers: Sequence[Logger], config: TrainConfig, corpus: PreparedC
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             writer = logger.experiment
-            writer.add_custom_scalars(_CHARTS)
+            writer.add_custom_scalars(_charts(config.objective.weights))
             writer.add_text("config", f"```json\n{json.dumps(options, indent=2)}\n```")
             writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
             if corpus.fallback_reason:
@@ -162,6 +154,15 @@ def _service(
             f"pip install 'bert-lightning[{name}]', or use logger=csv"
         )
     return [build(config, known.get(name))] if is_first_process() else []
+
+
+def _charts(objectives: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
+    """TensorBoard's charts of all losses and of all accuracies."""
+    curves = [f"{split}/{name}" for name in objectives for split in ("train", "val")]
+    return {
+        title: {"all objectives": ["Multiline", [f"{curve}_{score}" for curve in curves]]}
+        for title, score in (("losses", "loss"), ("accuracies", "accuracy"))
+    }
 
 
 def _ids(folder: Path) -> dict[str, str]:

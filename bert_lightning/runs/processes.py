@@ -16,27 +16,13 @@ from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from bert_lightning.errors import RunEnded
+from bert_lightning.runs.launched import is_first_process
 
 _RANK_0 = "BERT_LIGHTNING_RANK_0"
 """The environment variable that tells the other processes the number of rank 0's."""
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 10.0
 """What a process gets to end by itself, as it does after a stop signal or the loss of a peer."""
-
-
-def is_first_process() -> bool:
-    """Whether this process reports and writes for the run; known before processes are grouped."""
-    names = ["RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"]
-    if "LOCAL_RANK" not in os.environ:
-        names.append("SLURM_PROCID")
-    return all(os.environ.get(name, "0") == "0" for name in names)
-
-
-def launched_externally() -> bool:
-    """Whether torchrun or SLURM started this process as one of several."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return True
-    return "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
 
 
 def _watch(

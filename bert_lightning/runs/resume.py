@@ -21,6 +21,7 @@ from bert_lightning.config.affects import (
     options,
 )
 from bert_lightning.config.plain import from_plain, to_plain
+from bert_lightning.corpus.manifest import describe_difference
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.phases import phase_options
@@ -33,10 +34,9 @@ from bert_lightning.pretrained.checkpoints import (
 )
 from bert_lightning.pretrained.initial_weights import check_architecture
 from bert_lightning.runs.folder import shown
+from bert_lightning.runs.launched import AUTO
 
 _log = logging.getLogger(__name__)
-
-AUTO = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +164,6 @@ def _changes(resumed: ResumePoint, config: TrainConfig) -> dict[str, str]:
 def _that_matter(
     changes: Mapping[str, str], resumed: ResumePoint, config: TrainConfig, corpus: PreparedCorpus
 ) -> list[str]:
-    of_corpus = named(TrainConfig, TEXT | TOKENS)
     free = {
         option.name
         for option in options(TrainConfig)
@@ -174,10 +173,8 @@ def _that_matter(
         free.add("trainer.max_steps")  # require_more has a better message
     matter = [change for name, change in changes.items() if name not in free]
     if corpus.key != resumed.about["corpus_key"]:
-        matter += [changes[name] for name in of_corpus if name in changes and name in free] or [
-            f"the text of {corpus.origin} has changed: the corpus is {corpus.key[:12]}, and it was "
-            f"{resumed.about['corpus_key'][:12]}, of {resumed.about['corpus_origin']}"
-        ]
+        different = describe_difference(resumed.about["corpus_identity"], corpus.identity)
+        matter += [f"corpus: {change}" for change in different]
     return matter
 
 

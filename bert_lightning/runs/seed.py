@@ -6,7 +6,7 @@ import secrets
 from dataclasses import replace
 
 from bert_lightning.config import TrainConfig
-from bert_lightning.runs.processes import launched_externally
+from bert_lightning.runs.launched import launched_externally
 from bert_lightning.runs.resume import ResumePoint
 
 _DRAWN = "BERT_LIGHTNING_SEED"

@@ -9,8 +9,8 @@ from lightning.pytorch.loggers import Logger
 
 from bert_lightning.config import Overlong, TrainConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.baselines import Baselines, baselines
-from bert_lightning.data.batches import EvaluationBatches, StepPartition
+from bert_lightning.data.baselines import Baselines
+from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.errors import UserError
 from bert_lightning.files import write_text
@@ -18,8 +18,9 @@ from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.runs.checkpoint_io import expected_size
 from bert_lightning.runs.curves import Curves
 from bert_lightning.runs.folder import crash_report, locked, shown, write_config
+from bert_lightning.runs.launched import is_first_process
 from bert_lightning.runs.loggers import build_loggers, log_config
-from bert_lightning.runs.processes import all_processes, ending_with_rank_0, is_first_process
+from bert_lightning.runs.processes import all_processes, ending_with_rank_0
 from bert_lightning.runs.resume import ResumePoint, find_resume_point, require_more
 from bert_lightning.runs.seed import with_seed
 from bert_lightning.training.assembly import Assembly, assemble
@@ -27,7 +28,7 @@ from bert_lightning.training.callbacks import epochs
 from bert_lightning.training.saving import require_room
 from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.strategies import gathered
-from bert_lightning.training.trainer import build_trainer
+from bert_lightning.training.trainer import build_trainer, own_callbacks, quiet
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,9 @@ class FitResult:
     corpus: PreparedCorpus
     model: BertForPreTraining
     baselines: Baselines | None
-    """Of the validation split; None where there is none."""
+    """Of the validation split; None if there is none, or this is not the main process."""
+    evaluation_set_sha256: str | None
+    """Of the validation split; None as above."""
     statistics: DataStatistics | None
     """Of the corpus and the examples; None in all processes but the first."""
     curves: Curves
@@ -76,7 +79,8 @@ def fit(
     """
     if not is_first_process():
         logging.getLogger("bert_lightning").setLevel(logging.ERROR)  # the first one says it
-    with ending_with_rank_0(), locked(config.folder), crash_report(config.folder):
+    callbacks = [*own_callbacks(config), *callbacks]
+    with ending_with_rank_0(), locked(config.folder), crash_report(config.folder), quiet():
         resumed = find_resume_point(config)
         return _fit(with_seed(config, resumed), resumed, callbacks, loggers)
 
@@ -95,11 +99,11 @@ def _fit(
         )
     if resumed is not None:
         require_more(resumed, config, progress.steps)
-    validation_baselines = _validation_baselines(run)
+    validation = run.evaluation_sets.get("validation") if is_first_process() else None
     own_loggers = build_loggers(config, resumed)
     counted = None
     if is_first_process():
-        counted = statistics(corpus, config.batch, config.drawn_seed)
+        counted = statistics(corpus, config.batch, config.drawn_seed, validation)
         if config.trainer.enable_checkpointing:
             size = expected_size(module.model, config.optim, module.description)
             require_room(config.folder, size)
@@ -112,10 +116,10 @@ def _fit(
         trainer = build_trainer(
             config,
             run.devices,
-            run.share,
+            run.partition,
             progress.steps,
             signals,
-            baselines=validation_baselines,
+            baselines=validation.baselines if validation is not None else None,
             resumed=resumed,
             loggers=[*own_loggers, *loggers],
             callbacks=callbacks,
@@ -134,7 +138,8 @@ def _fit(
         config=config,
         corpus=corpus,
         model=model,
-        baselines=validation_baselines,
+        baselines=validation.baselines if validation is not None else None,
+        evaluation_set_sha256=validation.sha256 if validation is not None else None,
         statistics=counted,
         curves=progress.curves,
         steps=trainer.global_step,
@@ -143,18 +148,10 @@ def _fit(
         pairs=progress.pairs,
         tokens=progress.tokens,
         seconds=progress.seconds,
-        share=run.share,
+        share=run.partition,
         accelerator=run.devices.accelerator,
         is_main=trainer.is_global_zero,
     )
-
-
-def _validation_baselines(run: Assembly) -> Baselines | None:
-    splits, batch = run.corpus.splits, run.config.batch
-    if "validation" not in splits:
-        return None
-    held_out = EvaluationBatches(run.corpus, "validation", batch, batch.global_batch_size)
-    return baselines(splits["train"], held_out, run.vocab_size)
 
 
 def _announce(run: Assembly, counted: DataStatistics, resumed: ResumePoint | None) -> None:
@@ -200,7 +197,7 @@ def _examples(run: Assembly) -> list[str]:
 
 
 def _sizes(run: Assembly) -> list[str]:
-    partition = run.share
+    partition = run.partition
     return [
         f"{phase.global_batch_size} pairs = {partition.world_size} devices × "
         f"{partition.accumulation} micro-batches of "

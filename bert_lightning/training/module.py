@@ -15,7 +15,7 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.evaluation.scores import held_out_sums
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.objective import joint_loss, objective_sums
+from bert_lightning.model.objective import joint_loss, own_objectives
 from bert_lightning.optim.ema import put_trained_first
 from bert_lightning.optim.optimizers import build_optimizer
 from bert_lightning.optim.schedules import build_schedule, follow_config
@@ -50,7 +50,8 @@ class PretrainingModule(L.LightningModule):
         self.description = description
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
-            self.model = BertForPreTraining(config.model, vocab_size)
+            own = own_objectives(config.objective)
+            self.model = BertForPreTraining(config.model, vocab_size, own)
         if config.model.compile:
             self.model.compile_blocks()
         self.average: BertForPreTraining | None = None
@@ -58,7 +59,8 @@ class PretrainingModule(L.LightningModule):
         seconds = config.optim.time_budget_seconds
         budget = Budget(seconds, config.optim.decay_fraction) if seconds is not None else None
         self.progress = Progress(steps, budget)
-        self.train_scores, self.held_out_scores = Scores(), HeldOutScores()
+        names = list(self.model.objectives)
+        self.train_scores, self.held_out_scores = Scores(names), HeldOutScores(names)
         self.losses: list[Tensor] = []
         """This rank's terms of the loss of the current step, one for each micro-batch."""
         self._gradient_norm: Tensor | None = None
@@ -98,7 +100,7 @@ class PretrainingModule(L.LightningModule):
         torch.manual_seed(torch_seed(self.config.drawn_seed, Stream.dropout, *place))
 
     def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
-        sums = objective_sums(self.model, batch)
+        sums = self.model.sums(batch)
         self.train_scores.update(sums, batch)
         loss = joint_loss(sums, batch, self.config.objective)
         self.losses.append(loss.detach())
@@ -130,8 +132,8 @@ class PretrainingModule(L.LightningModule):
             nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, self.gradient_norm())
 
     def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
-        words = self.trainer.datamodule.vocabulary  # type: ignore[attr-defined]
-        self.held_out_scores.update(held_out_sums(self.evaluated, batch, words))
+        stats = self.trainer.datamodule.token_stats  # type: ignore[attr-defined]
+        self.held_out_scores.update(held_out_sums(self.evaluated, batch, stats))
 
     def test_step(self, batch: PretrainBatch, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)

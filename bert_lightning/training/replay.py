@@ -5,18 +5,17 @@ from pathlib import Path
 
 import torch
 
-from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
+from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import StrategyConfig, TrainConfig
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.data.batches import StepPartition, TrainingBatches
 from bert_lightning.errors import UserError
-from bert_lightning.model.objective import objective_sums
 from bert_lightning.runs.folder import read_config
 from bert_lightning.runs.resume import newest_good
 from bert_lightning.training.assembly import assemble
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.stops import StopSignals
-from bert_lightning.training.trainer import build_trainer
+from bert_lightning.training.trainer import build_trainer, own_callbacks, quiet
 
 
 @dataclass(frozen=True)
@@ -26,15 +25,13 @@ class Example:
     text: str
     """As the model reads it, masks included."""
     masked: int
-    mlm_loss: float
-    """Nats per masked token."""
-    nsp_loss: float | None
-    """Nats; None where there is no pair."""
+    losses: dict[str, float]
+    """Nats a label, by objective; an objective without a label here is absent."""
 
     @property
     def loss(self) -> float:
-        """Both losses; NaN where one is."""
-        return self.mlm_loss + (self.nsp_loss or 0.0)
+        """The sum of the losses; NaN if one is."""
+        return sum(self.losses.values())
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,20 @@ def replay(run: Path, step: int) -> Replay:
     if not 1 <= step <= steps:
         raise UserError(f"{run} has no step {step}: it has steps 1 to {steps}")
     checkpoint = resumed.path if resumed is not None else None
-    trainer = build_trainer(config, assembly.devices, assembly.share, step - 1, StopSignals())
-    trainer.fit(module, datamodule=assembly.data, ckpt_path=checkpoint, weights_only=True)
+    trainer = build_trainer(
+        config,
+        assembly.devices,
+        assembly.partition,
+        step - 1,
+        StopSignals(),
+        callbacks=own_callbacks(config),
+    )
+    with quiet():
+        trainer.fit(module, datamodule=assembly.data, ckpt_path=checkpoint, weights_only=True)
     whole = StepPartition(rank=0, world_size=1, accumulation=1)
-    batches = TrainingBatches(assembly.corpus, config.batch, config.drawn_seed, whole, steps)
+    batches = TrainingBatches(
+        assembly.corpus, config.batch, config.drawn_seed, whole, steps, assembly.data.labelers
+    )
     batch = batches[step - 1]
     with torch.no_grad(), trainer.strategy.precision_plugin.forward_context():
         examples = [
@@ -89,13 +96,11 @@ def _on_one_device(config: TrainConfig) -> TrainConfig:
 
 
 def _example(module: PretrainingModule, batch: PretrainBatch, tokenizer: Tokenizer) -> Example:
-    sums = objective_sums(module.model.eval(), batch)
-    masked = len(batch.masked_labels)
+    sums = module.model.eval().sums(batch)
     return Example(
         text=" ".join(
             tokenizer.id_to_token(token) or "" for token in batch.sequences.token_ids.tolist()
         ),
-        masked=masked,
-        mlm_loss=sums.mlm_nll.item() / max(1, masked),
-        nsp_loss=sums.nsp_nll.item() if batch.nsp_labels.item() != IGNORE_INDEX else None,
+        masked=len(batch.masked_labels),
+        losses={name: of.nll.item() / of.labels.item() for name, of in sums.items() if of.labels},
     )

@@ -19,16 +19,9 @@ from torch.optim import Optimizer
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
 from bert_lightning.runs.folder import shown
-from bert_lightning.runs.processes import is_first_process
+from bert_lightning.runs.launched import SIGNALS, is_first_process, shown_command
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.saving import SaveCheckpoints
-
-SIGNALS = [
-    getattr(signal, name)
-    for name in ("SIGTERM", "SIGINT", "SIGUSR1")
-    if hasattr(signal, name)  # Windows has no SIGUSR1
-]
-"""The stop signals."""
 
 
 class Consensus(NamedTuple):
@@ -137,7 +130,7 @@ class StopConsensus(Callback):
             f"gradient norm {module.gradient_norm().item():g}; batch {batch} of rank {rank}): the "
             "step was not taken. The last good checkpoint is "
             f"{shown(good[0]) if good else 'none yet'}. "
-            f"python scripts/replay.py {shown(self.run_dir)} {step} "
+            f"{shown_command('replay')} {shown(self.run_dir)} {step} "
             "shows the loss of each example; try an optim.lr below "
             f"{module.config.optim.lr:g}, a longer optim.warmup_steps, or "
             "trainer.gradient_clip_val=1"
