@@ -1,21 +1,11 @@
-"""Pre-trains BERT: `python train.py model=tiny trainer.devices=2`."""
+"""Pretrains BERT, as `bert-lightning train` does.
 
-from pathlib import Path
+python train.py model=tiny trainer.devices=2
+"""
 
-from bert_lightning.cli import app as cli
-from bert_lightning.config import TrainConfig
-from bert_lightning.reports.run_report import report
-from bert_lightning.runs.folder import crash_report
-from bert_lightning.training.fit import fit
+from bert_lightning.cli.main import command
 
-
-def train(config: TrainConfig) -> None:
-    """One run: trains, then writes and prints what came of it."""
-    result = fit(config)
-    if result.is_main:
-        with crash_report(Path(config.run_dir)):
-            print(report(result))
-
+main = command("train")
 
 if __name__ == "__main__":
-    cli.run(Path(__file__).parent / "conf", train)
+    main()

@@ -1,4 +1,4 @@
-"""The table of what `scripts/run_recipe.py` kept."""
+"""The README's table of recipes, from the results that `benchmarks/run_recipe.py` wrote."""
 
 import json
 from collections.abc import Callable
@@ -15,11 +15,11 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
     "NSP accuracy": (".3f", lambda result: result["validation"]["nsp"]["accuracy"]),
     "MLM of the test split": (".2f", lambda result: result["test"]["mlm"]["all"]["loss"]),
 }
-"""What stands in each column of a result, and how it is written."""
+"""The columns: how a value is formatted, and where a result holds it."""
 
 
 def results(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What each recipe in `folder/NAME/seed=N/result.json` came to, one entry a seed."""
+    """Returns the results in `folder/NAME/seed=N/result.json` by recipe, one for each seed."""
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("*/seed=*/result.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
@@ -28,24 +28,24 @@ def results(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def recipes_table(folder: Path) -> str:
-    """Markdown: a row for each recipe, the best loss last; of several seeds mean and range."""
+    """Returns Markdown: a row for each recipe, the best loss last; mean and range of the seeds."""
     found = results(folder)
     loss = _COLUMNS["MLM, nats"][1]
     order = sorted(found, key=lambda name: -mean(map(loss, found[name])))
-    floors = found[order[0]][0]["validation"], found[order[0]][0]["test"]
+    validation, test = found[order[0]][0]["validation"], found[order[0]][0]["test"]
     rows = [
         "| recipe | seeds | " + " | ".join(_COLUMNS) + " |",
         "|---|--:|" + "--:|" * len(_COLUMNS),
-        f"| *without context* | | | | {floors[0]['mlm']['all']['loss_floor']:.2f} "
-        f"| {floors[0]['mlm']['all']['accuracy_floor']:.3f} "
-        f"| {floors[0]['mlm']['bits_per_character_floor']:.2f} "
-        f"| {floors[0]['nsp']['accuracy_floor']:.3f} "
-        f"| {floors[1]['mlm']['all']['loss_floor']:.2f} |",
+        f"| *baseline* | | | | {validation['mlm']['all']['loss_baseline']:.2f} "
+        f"| {validation['mlm']['all']['accuracy_baseline']:.3f} "
+        f"| {validation['mlm']['bits_per_character_baseline']:.2f} "
+        f"| {validation['nsp']['accuracy_baseline']:.3f} "
+        f"| {test['mlm']['all']['loss_baseline']:.2f} |",
     ]
     rows += [
         f"| [`{name}`](benchmarks/recipes/{name}) | {len(found[name])} | "
         + " | ".join(
-            _written([value(result) for result in found[name]], form)
+            _formatted([value(result) for result in found[name]], form)
             for form, value in _COLUMNS.values()
         )
         + " |"
@@ -54,7 +54,7 @@ def recipes_table(folder: Path) -> str:
     return "\n".join(rows)
 
 
-def _written(values: list[float], form: str) -> str:
-    written = format(mean(values), form)
+def _formatted(values: list[float], form: str) -> str:
+    middle = format(mean(values), form)
     low, high = format(min(values), form), format(max(values), form)
-    return written if low == high else f"{written} ({low} to {high})"
+    return middle if low == high else f"{middle} ({low} to {high})"

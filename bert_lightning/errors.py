@@ -1,4 +1,4 @@
-"""The one error that is meant for the person at the keyboard."""
+"""The errors that become one message on the terminal, and the helpers that word them."""
 
 import os
 import sys
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """Something the user can put right; shown as one message, with exit code 2.
+    """A mistake that the user can correct; shown as one message, with exit code 2.
 
     The message states the value, the limit and the way out.
     """
 
 
-class RunEnded(Exception):  # noqa: N818 -- it is no error
-    """A run that ends before its last step, as it should: the message says why and what is next."""
+class RunEnded(Exception):  # noqa: N818 -- not an error
+    """The orderly end of a run before its last step; the message says why and what to do next."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -31,13 +31,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def writing(what: str, folder: Path, option: str) -> Iterator[None]:
-    """Turns a failure to write into a :class:`UserError` that names another way."""
+    """Turns a failure to write into a :class:`UserError` that names the option of the folder."""
     try:
         yield
     except OSError as error:
         raise UserError(
             f"{what} cannot be written to {folder.absolute()}: {error.strerror or error}; "
-            f"{option}=FOLDER names another place"
+            f"{option}=FOLDER chooses another folder"
         ) from error
 
 
@@ -45,8 +45,8 @@ def writing(what: str, folder: Path, option: str) -> Iterator[None]:
 def exit_on_user_error() -> Iterator[None]:
     """Ends the program on a :class:`UserError`: its message on standard error, exit code 2.
 
-    `HYDRA_FULL_ERROR=1` in the environment shows the traceback instead. For a `with`, or as a
-    decorator: `@exit_on_user_error()`.
+    With `HYDRA_FULL_ERROR=1` in the environment the traceback is shown instead. Works in a `with`
+    statement and as a decorator: `@exit_on_user_error()`.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: whether it answers, which names it may have, the files of a model."""
+"""The Hugging Face Hub: whether it answers, which names are valid, and the files of a model."""
 
 import re
 import threading
@@ -6,30 +6,30 @@ from collections.abc import Callable
 from pathlib import Path
 
 HUB_SECONDS = 6
-"""How long the hub may take to answer before it counts as out of reach."""
+"""Seconds after which a hub that has not answered counts as out of reach."""
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-"""Files that hold a model's weights, or say which files do; the one to prefer first."""
+"""Files that hold a model's weights, or list the files that do, in order of preference."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_NO_NAME = (".json", ".ckpt")
+_FILE_ENDINGS = (".json", ".ckpt")
 _FILES = [
     *("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"),
     *("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
 ]
-_OLD = [*_FILES, "pytorch_model.bin"]
+_WITH_PICKLED = [*_FILES, "pytorch_model.bin"]
 
 
 class UnavailableError(Exception):
-    """The text or the model cannot be had at present; the message says why."""
+    """A data set or a model is unavailable at present; the message says why."""
 
 
 def is_hub_name(text: str) -> bool:
-    """Whether this can be a name on the hub, rather than only a path."""
-    return _NAME.fullmatch(text) is not None and not text.endswith(_NO_NAME)
+    """Whether a text can be a name on the hub, not only a path."""
+    return _NAME.fullmatch(text) is not None and not text.endswith(_FILE_ENDINGS)
 
 
 def model_out_of_reach(name: str) -> str | None:
-    """Asks the hub for the model's entry; says why it does not answer, if it does not."""
+    """Asks the hub for a model; returns why it does not answer, or None if it does."""
     from huggingface_hub import HfApi, constants
 
     if constants.is_offline_mode():
@@ -38,7 +38,7 @@ def model_out_of_reach(name: str) -> str | None:
 
 
 def dataset_out_of_reach(repository: str, revision: str) -> str | None:
-    """Asks the hub for a data set's entry; says why it does not answer, if it does not."""
+    """Asks the hub for a data set; returns why it does not answer, or None if it does."""
     from huggingface_hub import HfApi
 
     return why_unanswered(
@@ -47,9 +47,9 @@ def dataset_out_of_reach(repository: str, revision: str) -> str | None:
 
 
 def why_unanswered(ask: Callable[[], object]) -> str | None:
-    """Asks the hub something; says why there is no answer, None where there is one.
+    """Calls `ask`; returns why there is no answer, or None if there is one.
 
-    The hub's own libraries would retry for minutes, and a name server may hang: hence a thread.
+    A thread bounds the time: the hub's libraries retry for minutes, and a name server may hang.
     """
     answer: list[str | None] = []
 
@@ -67,17 +67,17 @@ def why_unanswered(ask: Callable[[], object]) -> str | None:
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a model's config, weights and tokenizer, from the local cache or the hub.
+    """Returns the folder of a model's config, weights and tokenizer, from the cache or the hub.
 
     Raises:
-        UnavailableError: where neither has it; decided within seconds.
+        UnavailableError: neither has it; decided within seconds.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         cached = Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
-        if _is_whole(cached):
+        if _is_complete(cached):
             return cached
     except LocalEntryNotFoundError:
         pass
@@ -85,10 +85,14 @@ def model_folder(name: str) -> Path:
         raise UnavailableError(reason)
     try:
         folder = Path(snapshot_download(name, allow_patterns=_FILES))
-        return folder if _is_whole(folder) else Path(snapshot_download(name, allow_patterns=_OLD))
+        return (
+            folder
+            if _is_complete(folder)
+            else Path(snapshot_download(name, allow_patterns=_WITH_PICKLED))
+        )
     except Exception as error:  # the hub's library raises a dozen types
         raise UnavailableError(f"{type(error).__name__}: {error}".split("\n", 1)[0]) from error
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_complete(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any((folder / name).is_file() for name in WEIGHTS)

@@ -1,4 +1,4 @@
-"""The one form that tables of figures and waiting have on the terminal."""
+"""The project's tables of figures and progress bars."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 def figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table without lines: what a row is about at the left, its figures in columns."""
+    """Returns a table without lines: labels at the left, figures in aligned columns."""
     table = Table(header[0], box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in header[1:]:
         table.add_column(name, justify="right")
@@ -21,7 +21,7 @@ def figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 
 
 def tracked(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Hands on the items; on a terminal, a bar shows how many of them are done."""
+    """Yields the items; on a terminal, a progress bar shows how many are done."""
     console = Console(stderr=True)
     yield from track(
         items, what, total, console=console, transient=True, disable=not console.is_terminal

@@ -601,7 +601,7 @@ def test_row_25_a_folder_for_checkpoints_that_is_a_file(
     (place / "run" / "checkpoints").write_text("mine")
     message = refusal("resume=auto")
     assert f"{place}/run/checkpoints" in message
-    assert "hydra.run.dir=FOLDER names another place" in message
+    assert "hydra.run.dir=FOLDER chooses another folder" in message
 
 
 @pytest.mark.parametrize("resume", ["resume=run", ""], ids=["resumed", "new"])

@@ -15,7 +15,8 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = (
-    *("errors", "batch", "terminal", "hub", "config", "corpus", "data", "model", "optim"),
+    *("errors", "batch", "terminal", "hub", "extensions"),
+    *("config", "corpus", "data", "model", "optim"),
     *("pretrained", "inference", "evaluation", "sizing", "runs", "training", "reports", "cli"),
 )
 """Top to bottom."""

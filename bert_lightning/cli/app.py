@@ -1,9 +1,11 @@
-"""From the command line to a typed config: all that Hydra does is done here.
+"""From the command line to a typed config.
 
-Hydra composes `conf/`; the schema types every value; what a user gets wrong becomes one message
-and exit code 2.
+Hydra composes `conf/`; the schema types every value; a mistake of the user becomes one message and
+exit code 2.
 """
 
+import atexit
+import gc
 import os
 import signal
 import subprocess
@@ -25,40 +27,52 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bert_lightning.cli.allowlist import forget_the_environment, refuse_foreign_code
-from bert_lightning.cli.explain import explain, unknown_key
+from bert_lightning.cli.completion import answer
+from bert_lightning.cli.explain import explain, unknown_option
 from bert_lightning.cli.resume_options import completed
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import LoggerConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
-from bert_lightning.runs.processes import is_first_process
-from bert_lightning.training.stops import SIGNALS
+from bert_lightning.runs.launched import SIGNALS, is_first_process, this_program
 
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
 
-def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
-    """Composes the config of the command line and runs the task on it, or on each of a sweep.
+def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[str] = ()) -> None:
+    """Composes the config of the command line and runs the task on it, or on each job of a sweep.
 
-    A mistake of the user's ends the process with one message on standard error and exit code 2;
-    `debug=traceback` or the environment's HYDRA_FULL_ERROR=1 shows the traceback as well.
+    A mistake of the user ends the process with one message on standard error and exit code 2;
+    `debug=traceback` or HYDRA_FULL_ERROR=1 in the environment shows the traceback as well.
+
+    Args:
+        config_dir: the folder of the configs, with `train.yaml`.
+        task: what to do with the config.
+        words: what the command line begins with and Hydra does not know, such as `train`.
     """
+    atexit.register(gc.freeze)  # collecting what the system frees anyway takes seconds at the end
     given = os.environ.get(_TRACEBACK_WANTED)
     traceback_wanted = given == "1" or "debug=traceback" in sys.argv
     register_schema()
+    arguments = sys.argv[1 + len(words) :]
+    if (told := answer(arguments)) is not None:
+        print(told)
+        return
 
     exit_codes: list[int] = []
     crashes: list[Exception] = []
     try:
-        sys.argv[1:] = completed(sys.argv[1:])
+        arguments = completed(arguments)
     except UserError as error:
         if traceback_wanted:
             raise
         _tell(f"error: {error}")
         raise SystemExit(2) from None
+    whole = [sys.argv[0], *words, *arguments]
 
     def job(config: DictConfig) -> None:
+        sys.argv[:] = whole  # Hydra has read its part; another process of this run needs all
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             with _environment(given):
-                exit_codes.append(_run_alone(HydraConfig.get()))
+                exit_codes.append(_run_alone(HydraConfig.get(), words, arguments))
             return
         try:
             with _environment(given):  # processes that the task starts inherit it
@@ -78,6 +92,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
             exit_codes.append(2)
 
     main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")(job)
+    sys.argv[1:] = arguments
     try:
         with _environment("1"):  # otherwise Hydra prints a message of its own and exits with 1
             _check_targets(config_dir)
@@ -95,7 +110,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
 def _check_targets(config_dir: Path) -> None:
     """Composes once without building anything: Hydra builds what a config names before a job."""
     asked = get_args_parser().parse_args()
-    if asked.help or asked.hydra_help or asked.cfg or asked.info:
+    if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:
         return
     overrides = asked.overrides
     if asked.config_dir:
@@ -114,15 +129,21 @@ def _check_targets(config_dir: Path) -> None:
     refuse_foreign_code(config)
 
 
-def _run_alone(job: HydraConf) -> int:
+def _run_alone(job: HydraConf, words: Sequence[str], arguments: Sequence[str]) -> int:
     """Runs one job of a sweep as a process of its own; returns its exit code.
 
-    The processes of several devices are started with the command line of their parent: a sweep's
-    would run the whole sweep in each. So every job is a plain run, and one that fails stops none;
-    one that a signal stops ends the sweep.
+    The processes of several devices are started with the command line of their parent: that of a
+    sweep would run the whole sweep in each. So every job is a plain run. A job that fails stops no
+    other; a job that a signal stops ends the sweep.
     """
+    asked = vars(get_args_parser().parse_args(list(arguments)))
+    flags = [
+        f"--{flag}={asked[flag.replace('-', '_')]}"
+        for flag in ("config-path", "config-name", "config-dir")
+        if asked[flag.replace("-", "_")]
+    ]
     directory = f"hydra.run.dir='{job.runtime.output_dir}'"
-    command = [sys.executable, sys.argv[0], *job.overrides.task, directory]
+    command = [*this_program(), *words, *flags, *job.overrides.task, directory]
     process = subprocess.Popen(command)
     stops: list[int] = []
 
@@ -156,23 +177,27 @@ def _environment(traceback_wanted: str | None) -> Iterator[None]:
 
 
 def register_schema() -> None:
-    """Lets `conf/train.yaml` begin with the schema that types every key."""
-    ConfigStore.instance().store("schema", TrainConfig)
+    """Lets `conf/train.yaml` begin with the schema that types every key.
+
+    It has no logger, as each file of `conf/logger` adds one.
+    """
+    schema = TrainConfig(logger=LoggerConfig(tensorboard=False))
+    ConfigStore.instance().store("schema", schema)
     forget_the_environment()
 
 
 def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
-    """The typed config of these overrides, for scripts and tests that start no run."""
+    """Returns the typed config of these overrides, without starting a run."""
     register_schema()
     with hydra.initialize_config_dir(str(config_dir.absolute()), version_base="1.3"):
         return to_typed(hydra.compose("train", list(overrides)))
 
 
 def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
-    """The typed config of a script's own command line; it writes to no run's folder.
+    """Returns the typed config of a command that starts no run and so has no run folder.
 
     Raises:
-        UserError: with the message that train.py would end with.
+        UserError: with the message that `train` would end with.
     """
     try:
         return compose(config_dir, ["run_dir=.", *overrides])
@@ -186,7 +211,7 @@ def to_typed(config: DictConfig) -> TrainConfig:
     """Turns a composed config into dataclasses, which check themselves.
 
     Raises:
-        UserError: where a value is not allowed, cannot be resolved, or belongs to no option.
+        UserError: a value is not allowed, cannot be resolved, or belongs to no option.
     """
     try:
         typed = OmegaConf.to_object(config)
@@ -198,7 +223,7 @@ def to_typed(config: DictConfig) -> TrainConfig:
 
 
 def _in_folder(config: TrainConfig, folder: str) -> TrainConfig:
-    """The config with the folder that Hydra made for the run, unless it names another."""
+    """Returns the config with the folder that Hydra made for the run, unless it names another."""
     return config if config.run_dir is not None else replace(config, run_dir=folder)
 
 
@@ -207,7 +232,7 @@ def _refuse_added_keys(section: Any, path: str = "") -> None:
     known = {field.name for field in fields(section)}
     for name, value in vars(section).items():
         if name not in known:
-            raise UserError(unknown_key(f"{path}{name}"))
+            raise UserError(unknown_option(f"{path}{name}"))
         if is_dataclass(value):
             _refuse_added_keys(value, f"{path}{name}.")
 

@@ -1,11 +1,11 @@
-"""What a user got wrong in a config, in words; Hydra and OmegaConf say it for programmers."""
+"""Messages for the mistakes in a config, in plain words; those of Hydra are for programmers."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
@@ -17,24 +17,17 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from bert_lightning.config import PhaseConfig, TrainConfig
+from bert_lightning.cli.places import conf_dir
+from bert_lightning.config import TrainConfig
+from bert_lightning.config.affects import options
 from bert_lightning.errors import UserError, did_you_mean
+from bert_lightning.runs.launched import shown_command
 
-_EXPECTED = {
-    int: "an integer",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    PhaseConfig: "a phase such as {fraction: 0.9, max_length: 128}",
-    list[PhaseConfig]: "a list such as [{fraction: 0.9, max_length: 128}, {fraction: 0.1}]",
-}
-_LISTED: dict[Any, str] = {PhaseConfig: "batch.phases"}
-"""Where a section stands that is an entry of a list, which OmegaConf forgets."""
-_GROUPS = (*get_type_hints(TrainConfig), "arch", "experiment")
+_EXPECTED = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
 def explain(error: BaseException) -> str | None:
-    """What to tell the user of an error; None where it is not theirs."""
+    """Returns the message for an error; None where it is not a mistake of the user."""
     chain = _causes(error)
     for cause in chain:
         if isinstance(cause, UserError):
@@ -42,7 +35,7 @@ def explain(error: BaseException) -> str | None:
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             return _explain_missing(cause)
         if isinstance(cause, ConfigKeyError | AttributeError) and hasattr(cause, "full_key"):
-            return unknown_key(_full_key(cause))
+            return unknown_option(_full_name(cause))
         if isinstance(cause, MissingMandatoryValue):
             return f"{cause.full_key} is missing, and has no default"
         if isinstance(cause, ValidationError):
@@ -50,24 +43,22 @@ def explain(error: BaseException) -> str | None:
     for cause in chain:
         message = str(cause).split("\n", 1)[0]
         if isinstance(cause, OverrideParseException):
-            return f"{cause.override}: this is not an override of the form key=value"
+            return f"{cause.override}: this is not an override of the form option=value"
         if isinstance(cause, HydraException):
             return _explain_composition(message)
         if isinstance(cause, UnsupportedInterpolationType):
             return (
                 f"{cause.full_key}: {message}: a config reads no environment variables and runs no "
-                "code; write the value itself, or let the shell put it in: data.path=$TEXTS"
+                "code; write the value itself, or let the shell insert it: data.path=$TEXTS"
             )
         if isinstance(cause, OmegaConfBaseException):
             return f"{cause.full_key}: {message}" if cause.full_key else message
         if isinstance(cause, ValueError) and message.startswith("Config group override must be"):
             return _explain_group(sys.argv[1:])
-        if isinstance(cause, AssertionError) and message.startswith("Unexpected type for root"):
-            return "a section that is null, as logger is with logger=none, has no keys to set"
         if isinstance(cause, OSError) and cause.filename is not None:
             return (
-                f"the run's folder {Path(str(cause.filename)).absolute()} cannot be made: "
-                f"{cause.strerror}; hydra.run.dir=FOLDER names another"
+                f"cannot create the run folder {Path(str(cause.filename)).absolute()}: "
+                f"{cause.strerror}; hydra.run.dir=FOLDER chooses another"
             )
     return None
 
@@ -82,44 +73,61 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 def _explain_missing(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
-    options = sorted(error.options or [])
+    choices = sorted(error.options or [])
     if not group:
         return str(error).split("\n", 1)[0]
     if "," in name:
-        return (
-            f"{group}={name} names several; add -m to run one after the other: "
-            f"python train.py -m {group}={name}"
-        )
+        return _several_values(f"{group}={name}")
     return (
-        f"{group}={name}: there is no such {group}; there {'are' if len(options) > 1 else 'is'} "
-        f"{', '.join(options)}{did_you_mean(name, options)}"
+        f"unknown {group} '{name}'; choose from {', '.join(choices)}{did_you_mean(name, choices)}"
+    )
+
+
+def _several_values(override: str) -> str:
+    return (
+        f"{override} names several values; -m runs them one after the other: "
+        f"{shown_command('train')} -m {override}"
     )
 
 
 def _explain_group(overrides: Sequence[str]) -> str:
     for override in overrides:
         group, _, _ = override.partition("=")
-        if group in _GROUPS and not isinstance(OmegaConf.from_dotlist([override])[group], str):
-            none = " or logger=none" if group == "logger" else ""
-            return f"{override}: expects the name of a file in conf/{group}{none}"
-    return "a config group expects the name of one of its files, as in model=tiny"
+        if group in _groups() and not isinstance(OmegaConf.from_dotlist([override])[group], str):
+            choices = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+            return f"{override}: choose from {', '.join(choices)}"
+    return "a config group expects the name of one of its files, such as model=tiny"
 
 
-def unknown_key(full_key: str) -> str:
-    """What to say of a key that the config does not have: the nearest that it has."""
-    section, _, name = full_key.rpartition(".")
-    owner = _section(_declared(section)) if section else TrainConfig
-    known = [field.name for field in fields(owner)] if owner else []
-    where = f"{section} has" if section else "the config has"
-    return f"{where} no key '{name}'" + (
-        did_you_mean(name, known) or (f"; it has {', '.join(known)}" if known else "")
-    )
+def _groups() -> list[str]:
+    """Returns the names of all config groups."""
+    return sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 
 
-def _declared(full_key: str) -> Any:
-    """The type that the schema gives a key; None where it knows none."""
+def unknown_option(full_name: str) -> str:
+    """Returns the message for an option that does not exist; it names the most similar one.
+
+    That is `optim.lr` for `lr`, `trainer.max_epochs` for `epochs`, or a similar name in the same
+    section.
+    """
+    section, _, name = full_name.rpartition(".")
+    owner = _section(declared(section)) if section else TrainConfig
+    siblings = [field.name for field in fields(owner)] if owner else []
+    names = [option.name for option in options(TrainConfig)]
+    same = [known for known in names if known.endswith(f".{name}")]
+    if found := same or [known for known in names if known.endswith(f"_{name}")]:
+        return f"{full_name}: no such option; did you mean {' or '.join(map(repr, found[:2]))}?"
+    prefix = f"{section}." if section else ""
+    if nearest := did_you_mean(name, siblings).replace("'", f"'{prefix}", 1):
+        return f"{full_name}: no such option{nearest}"
+    has = f"; {section or 'the config'} has {', '.join(siblings)}" if siblings else ""
+    return f"{full_name}: no such option{has}"
+
+
+def declared(full_name: str) -> Any:
+    """Returns the type that the schema gives an option; None where it knows none."""
     hint: Any = TrainConfig
-    for part in full_key.split("."):
+    for part in full_name.split("."):
         owner = _section(hint)
         name, listed, _ = part.partition("[")
         hint = get_type_hints(owner).get(name) if owner else None
@@ -128,46 +136,55 @@ def _declared(full_key: str) -> Any:
 
 
 def _section(hint: Any) -> Any:
-    """The dataclass behind `X`, `X | None` or `list[X] | None`."""
+    """Returns the dataclass behind `X`, `X | None` or `list[X] | None`."""
     if is_dataclass(hint):
         return hint
     return next((found for part in get_args(hint) if (found := _section(part))), None)
 
 
-def _full_key(error: Any) -> str:
-    place = _LISTED.get(getattr(error, "object_type", None))
+def _full_name(error: Any) -> str:
+    """Returns the full name of an option, also in an entry of a list, of which OmegaConf forgets
+    the list."""
+    kind = getattr(error, "object_type", None)
+    lists = (option.name for option in options(TrainConfig) if _section(option.hint) is kind)
+    place = next(lists, None) if is_dataclass(kind) else None
     return str(error.full_key) if place is None else f"{place}[…].{error.full_key}"
 
 
 def _explain_value(error: ValidationError) -> str:
-    full_key = _full_key(error)
-    hint = _declared(full_key)
+    name = _full_name(error)
+    hint = declared(name)
     kind, *others = get_args(hint) or (hint,)
+    if get_origin(hint) is list:
+        kind, others = hint, []
     value = "null" if error.value is None else error.value
     or_null = " or null" if others else ""
-    if kind in _EXPECTED:
-        return f"{full_key}={value}: expects {_EXPECTED[kind]}{or_null}"
+    if expected := _expected(kind):
+        return f"{name}={value}: expects {expected}{or_null}"
     if isinstance(kind, type) and issubclass(kind, Enum):
-        names = [member.name for member in kind]
+        names = [member.name for member in kind] + ["null"] * bool(others)
         nearest = did_you_mean(str(value), names)
-        return f"{error.full_key}={value}: expects {' or '.join(names)}{or_null}{nearest}"
-    message = str(error).split("\n", 1)[0]
-    return f"{error.full_key}: {message}"
+        return f"{name}={value}: choose from {', '.join(names)}{nearest}"
+    return f"{name}: {str(error).split(chr(10), 1)[0]}"
+
+
+def _expected(kind: Any) -> str | None:
+    """Returns what a value of this type is called; None where it has no name."""
+    if section := _section(kind):
+        entry = "{" + ", ".join(f"{field.name}: …" for field in fields(section)) + "}"
+        return f"a list of {entry}" if get_origin(kind) is list else entry
+    return _EXPECTED.get(kind)
 
 
 def _explain_composition(message: str) -> str:
     if "Ambiguous value for argument" in message:
-        override = message.split("'")[1]
-        return (
-            f"{override} names several values; add -m to run one after the other: "
-            f"python train.py -m {override}"
-        )
+        return _several_values(message.split("'")[1])
     if "Could not override" in message:
         group = message.split("'")[1]
-        return f"there is no '{group}' to override{did_you_mean(group, _GROUPS)}"
+        return f"{group}: no such config group{did_you_mean(group, _groups())}"
     override = message.removeprefix("Error merging override ")
     if override.startswith("~"):
-        return f"{override}: no key can be taken out; give it another value"
-    hint = _declared(override.partition("=")[0])
-    kind, *_ = get_args(hint) or (hint,)
-    return f"{override}: expects {_EXPECTED[kind]}" if kind in _EXPECTED else message
+        return f"{override}: an option cannot be deleted; give it another value"
+    hint = declared(override.partition("=")[0])
+    expected = _expected((get_args(hint) or (hint,))[0])
+    return f"{override}: expects {expected}" if expected else message

@@ -14,11 +14,6 @@ class StrategyName(Enum):
     fsdp = "fsdp"
 
 
-class LoggerName(Enum):
-    tensorboard = "tensorboard"
-    csv = "csv"
-
-
 @dataclass
 class StrategyConfig:
     """How several devices divide the work."""
@@ -30,9 +25,20 @@ class StrategyConfig:
 
 @dataclass
 class LoggerConfig:
-    """Where the curves go."""
+    """Where the curves go besides the run's `metrics.csv`, which is always written."""
 
-    name: LoggerName = option(LoggerName.tensorboard, EXECUTION)
+    tensorboard: bool = option(True, EXECUTION)
+    """Whether the run's folder gets TensorBoard's event files."""
+    wandb: bool = option(False, EXECUTION)
+    """Whether Weights & Biases gets the curves; `pip install 'bert-lightning[wandb]'`."""
+    mlflow: bool = option(False, EXECUTION)
+    """Whether MLflow gets the curves; `pip install 'bert-lightning[mlflow]'`."""
+    project: str = option("bert-lightning", EXECUTION)
+    """The project at Weights & Biases, the experiment in MLflow."""
+    offline: bool = option(False, EXECUTION)
+    """Whether Weights & Biases stays on this machine; `wandb sync` uploads the run later."""
+    tracking_uri: str | None = option(None, EXECUTION | PLACE)
+    """MLflow's server or store; null is what MLFLOW_TRACKING_URI says, or `./mlruns`."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Documents → flat ids, where words begin, and how long sentences, paragraphs and documents are."""
+"""Documents → flat ids, the starts of words, and the lengths of sentences and paragraphs."""
 
 import json
 from collections import defaultdict
@@ -13,40 +13,40 @@ from bert_lightning.corpus.splits import Document
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 
 _CHARACTERS = 1_000_000
-"""Text that is encoded at a time: enough to keep all cores busy, little enough for any memory."""
+"""Text that is encoded at a time: enough to keep all cores busy, and little memory."""
 _CHUNK_CHARACTERS = 4_000_000
-"""Text of a split that is in memory before it is written."""
+"""Text of a split that is held in memory before it is written."""
 _MOST_KNOWN = 500_000
-"""Distinct words that are kept with their ids."""
+"""Distinct words whose ids are remembered."""
 
-_PART_AT_SPACES = {"WhitespaceSplit", "Whitespace", "BertPreTokenizer"}
-_PRE_TOKENIZERS = _PART_AT_SPACES | {"Punctuation", "Digits"}
+_SPLIT_AT_SPACES = {"WhitespaceSplit", "Whitespace", "BertPreTokenizer"}
+_PRE_TOKENIZERS = _SPLIT_AT_SPACES | {"Punctuation", "Digits"}
 _NORMALIZERS = {
     *("Lowercase", "StripAccents", "BertNormalizer", "Replace"),
     *("NFC", "NFD", "NFKC", "NFKD"),
 }
-"""Parts of a tokenizer that do the same with a word whatever stands beyond the spaces around it."""
+"""Parts of a tokenizer that treat a word alike, whatever stands beyond the spaces around it."""
 
 
-class Encoded(NamedTuple):
-    """Some documents, one after the other."""
+class EncodedDocuments(NamedTuple):
+    """Consecutive documents as flat arrays."""
 
     token_ids: np.ndarray
     """`(tokens,)`"""
     word_starts: np.ndarray
     """`(tokens,)` bool: whether the token begins a word."""
     sentence_lengths: np.ndarray
-    """`(sentences,)` in tokens, none of them 0."""
+    """`(sentences,)` in tokens, all above 0."""
     paragraph_lengths: np.ndarray
-    """`(paragraphs,)` in sentences, none of them 0."""
+    """`(paragraphs,)` in sentences, all above 0."""
     document_lengths: np.ndarray
-    """`(documents,)` in paragraphs, none of them 0."""
+    """`(documents,)` in paragraphs, all above 0."""
 
 
-class Encoder:
-    """Encodes without `[CLS]` and `[SEP]`; a "[SEP]" in the text is mere text.
+class TextEncoder:
+    """Encodes documents without `[CLS]` and `[SEP]`; a "[SEP]" in the text is ordinary text.
 
-    Where the vocabulary would find it as a whole word all the same, it is an unknown word. If the
+    If the vocabulary finds it as a whole word nevertheless, it becomes an unknown word. If the
     tokenizer never looks across a space, each distinct word is encoded once and then looked up.
     """
 
@@ -62,20 +62,20 @@ class Encoder:
         self._by_word = _never_looks_across_a_space(tokenizer)
         self._forget()
 
-    def encode(self, documents: Sequence[Document]) -> Encoded:
-        """Encodes documents; a sentence, paragraph or document without any token is left out."""
+    def encode(self, documents: Sequence[Document]) -> EncodedDocuments:
+        """Encodes documents; sentences, paragraphs and documents without a token are omitted."""
         paragraphs = list(chain.from_iterable(documents))
         sentences = chain.from_iterable(paragraphs)
-        pieces = [text.split(" ") if self._by_word else [text] for text in sentences]
-        token_ids, word_starts, lengths = self._look_up(list(chain.from_iterable(pieces)))
-        number = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        texts = [text.split(" ") if self._by_word else [text] for text in sentences]
+        token_ids, word_starts, lengths = self._look_up(list(chain.from_iterable(texts)))
+        number = np.fromiter(map(len, texts), np.int64, len(texts))
         sentence_lengths, paragraph_lengths = _without_empty(
             np.add.reduceat(lengths, np.cumsum(number) - number), list(map(len, paragraphs))
         )
         paragraph_lengths, document_lengths = _without_empty(
             paragraph_lengths, list(map(len, documents))
         )
-        return Encoded(
+        return EncodedDocuments(
             token_ids,
             word_starts,
             sentence_lengths,
@@ -83,11 +83,11 @@ class Encoder:
             document_lengths[document_lengths > 0],
         )
 
-    def _look_up(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The ids and word starts of the pieces, and how many tokens each has."""
+    def _look_up(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the ids and word starts of some texts, and the number of tokens in each."""
         if len(self._place) > _MOST_KNOWN or not self._by_word:
             self._forget()
-        new = list(set(pieces).difference(self._place))
+        new = list(set(texts).difference(self._place))
         if new:
             self._place.update(zip(new, count(len(self._place))))
             known = zip(*map(self._tokens, _slices(new)), strict=True)
@@ -95,17 +95,17 @@ class Encoder:
             self._known_ids, self._known_starts, self._known_lengths = (
                 np.concatenate([old, *more]) for old, more in zip(before, known, strict=True)
             )
-        place = np.fromiter(map(self._place.__getitem__, pieces), np.int64, len(pieces))
+        place = np.fromiter(map(self._place.__getitem__, texts), np.int64, len(texts))
         lengths = self._known_lengths[place]
         start = (np.cumsum(self._known_lengths) - self._known_lengths)[place]
         source = np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
         source += np.arange(len(source))
         return self._known_ids[source], self._known_starts[source], lengths
 
-    def _tokens(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _tokens(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self.tokenizer.encode_special_tokens = True
         try:
-            encodings = self.tokenizer.encode_batch(pieces, add_special_tokens=False)
+            encodings = self.tokenizer.encode_batch(texts, add_special_tokens=False)
         finally:
             self.tokenizer.encode_special_tokens = False
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
@@ -125,7 +125,7 @@ class Encoder:
 
 
 def _never_looks_across_a_space(tokenizer: Tokenizer) -> bool:
-    """Whether a text's tokens are those of the words between its spaces, one after the other."""
+    """Whether the tokens of a text are those of its words between spaces, one after the other."""
     parts = json.loads(tokenizer.to_str())
     normalizers, pre_tokenizers = (
         part.get("normalizers", part.get("pretokenizers", [part])) if part else []
@@ -136,13 +136,13 @@ def _never_looks_across_a_space(tokenizer: Tokenizer) -> bool:
         and all(" " not in part.get("pattern", {}).get("String", "") for part in normalizers)
         and all("Regex" not in part.get("pattern", {}) for part in normalizers)
         and all(part["type"] in _PRE_TOKENIZERS for part in pre_tokenizers)
-        and any(part["type"] in _PART_AT_SPACES for part in pre_tokenizers)
+        and any(part["type"] in _SPLIT_AT_SPACES for part in pre_tokenizers)
         and all(token["special"] for token in parts["added_tokens"])
     )
 
 
 def _without_empty(inner: np.ndarray, outer: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Drops the empty ones of `inner` and counts what is left in each of `outer`."""
+    """Drops the zeros of `inner`, and returns how many values of it are left in each `outer`."""
     kept = inner > 0
     lengths = np.asarray(outer, dtype=np.int64)
     if kept.all():
@@ -151,7 +151,7 @@ def _without_empty(inner: np.ndarray, outer: Sequence[int]) -> tuple[np.ndarray,
 
 
 def _slices(sentences: list[str]) -> Iterator[list[str]]:
-    """Consecutive sentences of about `_CHARACTERS` each time."""
+    """Yields consecutive sentences of about `_CHARACTERS` in all."""
     ends = np.cumsum(np.fromiter(map(len, sentences), np.int64, len(sentences)))
     borders = np.flatnonzero(np.diff(ends // _CHARACTERS)) + 1
     for start, end in zip([0, *borders.tolist()], [*borders.tolist(), len(sentences)], strict=True):
@@ -161,7 +161,7 @@ def _slices(sentences: list[str]) -> Iterator[list[str]]:
 def in_chunks(
     documents: Iterable[tuple[str, Document]],
 ) -> Iterator[tuple[str, list[Document]]]:
-    """Consecutive documents of one split, as many as may be in memory."""
+    """Yields consecutive documents of one split, of about `_CHUNK_CHARACTERS` in all."""
     waiting: defaultdict[str, list[Document]] = defaultdict(list)
     size: defaultdict[str, int] = defaultdict(int)
     for split, document in documents:

@@ -1,4 +1,4 @@
-"""Words of a new domain as entries of an existing vocabulary."""
+"""Adds the words of a new domain to an existing vocabulary."""
 
 import json
 from collections import Counter
@@ -16,20 +16,22 @@ _EXTENSIBLE = ("WordPiece", "WordLevel")
 def extend(
     tokenizer: Tokenizer, sentences: Iterable[str], config: TokenizerConfig, text_format: Format
 ) -> Tokenizer:
-    """Adds the most frequent words that the vocabulary has only in pieces, or not at all.
+    """Adds the most frequent words that the tokenizer splits, or does not know at all.
 
-    They stand behind all other entries, so that those keep their ids. A longer word that begins
-    with one of them may be split elsewhere than before.
+    They follow all other tokens, which keep their ids. A longer word that begins with one of them
+    may be split at another place than before.
 
     Args:
-        tokenizer: of words, or of words and pieces of words; stays as it is.
+        tokenizer: a tokenizer of words or wordpieces; it is not modified.
         sentences: the text of the new domain.
-        config: `extend` is how many words to add, at most, and `min_frequency` how often each
-            must occur.
+        config: adds at most `extend` words that occur `min_frequency` times or more.
         text_format: how the text writes words.
 
+    Returns:
+        The extended tokenizer.
+
     Raises:
-        UserError: where the tokenizer is of another kind.
+        UserError: the tokenizer is of another kind.
     """
     if not config.extend:
         return tokenizer
@@ -39,8 +41,8 @@ def extend(
     kind = content["model"]["type"]
     if kind not in _EXTENSIBLE:
         raise UserError(
-            f"tokenizer.extend={config.extend}: a tokenizer of type {kind} cannot take words, only "
-            f"{' and '.join(_EXTENSIBLE)} can; leave it 0"
+            f"tokenizer.extend={config.extend}: words cannot be added to a {kind} tokenizer, "
+            f"only to {' and '.join(_EXTENSIBLE)}; omit the option"
         )
     known = tokenizer.get_vocab()
     words = (
@@ -54,7 +56,7 @@ def extend(
 
 
 def pieces_of_new(old: Tokenizer, new: Tokenizer) -> dict[int, list[int]]:
-    """For each entry that an extended vocabulary has more: what it was made of before."""
+    """Returns, for each token added to a vocabulary, the old tokens that it consists of."""
     known = old.get_vocab()
     return {
         number: [piece.id for piece in old.model.tokenize(word)]
@@ -64,7 +66,7 @@ def pieces_of_new(old: Tokenizer, new: Tokenizer) -> dict[int, list[int]]:
 
 
 def _count(tokenizer: Tokenizer, sentences: Iterable[str]) -> Counter[str]:
-    """How often each word occurs, as the tokenizer sees words before it takes them apart."""
+    """Counts words as the tokenizer sees them before it splits them into tokens."""
     between_spaces = Counter(text for sentence in sentences for text in sentence.split())
     normalizer, splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
     words: Counter[str] = Counter()

@@ -1,20 +1,18 @@
-"""From the config to a prepared corpus: opened where the cache has it, else built once.
+"""From the config to a prepared corpus: opened if the cache has it, else built once.
 
-A store's folder is named by a hash of all that decides its content: the text, the options, the
-tokenizer and the code that read them. It is built aside, under a lock, and renamed when it is
-whole, so a build that was interrupted is never taken for a store.
+Its folder is named by the hash of its identity: the text, the options, the tokenizer and the format
+version. It is built in a temporary folder, under a lock, and renamed when it is complete, so that
+an interrupted build is never mistaken for a prepared corpus.
 """
 
-import hashlib
-import json
 import logging
 import shutil
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from bert_lightning.config import (
     CorpusConfig,
@@ -24,19 +22,18 @@ from bert_lightning.config import (
     PairsConfig,
     TokenizerConfig,
 )
-from bert_lightning.corpus import (
-    encoding,
-    extension,
-    sentences,
-    sources,
-    splits,
-    store,
-    tokenizer,
-    vocabulary,
+from bert_lightning.corpus import extension, sources, store, tokenizer, vocabulary
+from bert_lightning.corpus.catalog import (
+    TEMPORARY,
+    list_corpora,
+    lock_of,
+    remove_interrupted,
+    store_folder,
+    total_size,
 )
-from bert_lightning.corpus.cache import hash_file, store_folder
-from bert_lightning.corpus.encoding import Encoder, in_chunks
-from bert_lightning.corpus.readers import builtin, tables, text_files
+from bert_lightning.corpus.encoding import TextEncoder, in_chunks
+from bert_lightning.corpus.fingerprints import hash_file
+from bert_lightning.corpus.manifest import digest, identity_of, read_manifest
 from bert_lightning.corpus.sources import TextSource
 from bert_lightning.corpus.store import PreparedCorpus, Split, SplitWriter
 from bert_lightning.corpus.tokenizer import Tokenizer
@@ -45,21 +42,6 @@ from bert_lightning.hub import UnavailableError
 
 log = logging.getLogger(__name__)
 
-_CODE = (
-    builtin,
-    encoding,
-    extension,
-    sentences,
-    sources,
-    splits,
-    store,
-    tables,
-    text_files,
-    tokenizer,
-    vocabulary,
-)
-_ASIDE = ".tmp"
-
 
 def prepare(
     data: CorpusConfig,
@@ -67,16 +49,16 @@ def prepare(
     pairs: PairsConfig,
     base: Tokenizer | None = None,
 ) -> PreparedCorpus:
-    """Opens the prepared corpus, building it first where it is not in the cache.
+    """Opens the prepared corpus, and builds it first if the cache does not have it.
 
     Args:
         data: the text.
         tokenizer_config: how its tokenizer is built, found or extended.
         pairs: what the examples of each split need.
-        base: the tokenizer of a model to go on from, in place of the config's.
+        base: the tokenizer of a pretrained model, in place of the config's.
 
     Raises:
-        UserError: where the text cannot be had, or cannot be made into sentence pairs.
+        UserError: the text is unavailable, or cannot be made into sentence pairs.
     """
     source = sources.find_source(data, pairs.min_documents)
     if base is None and tokenizer_config.path is not None:
@@ -85,12 +67,12 @@ def prepare(
         return _open_or_build(source, data, tokenizer_config, pairs, base)
     except UnavailableError as unavailable:
         advice = (
-            "one run with the hub in reach keeps it for runs without; "
-            "data=builtin trains on the text that every Python carries"
+            "one run with access to the hub keeps it for runs without; "
+            "data=builtin trains on the text that comes with every Python"
         )
         if data.format is Format.wikitext:
             advice = (
-                "data.path=FOLDER takes wiki.train.tokens, wiki.valid.tokens and "
+                "data.path=FOLDER reads wiki.train.tokens, wiki.valid.tokens and "
                 f"wiki.test.tokens from a folder; {advice}"
             )
         if data.fallback is not Fallback.builtin:
@@ -115,20 +97,22 @@ def _open_or_build(
     base: Tokenizer | None,
     reason: str | None = None,
 ) -> PreparedCorpus:
-    identity = _identity(source, tokenizer_config, base)
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    identity = identity_of(source.fingerprint, tokenizer_config, base)
+    key = digest(identity)
     folder = store_folder(data, source.name, key)
     if store.find_damage(folder) is not None:
         with _writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(f"{folder}.lock")
+            lock = FileLock(lock_of(folder))
             lock.acquire()
         try:
             damage = store.find_damage(folder)  # another process may have built it meanwhile
             if damage is not None:
                 if folder.exists():
                     log.warning(
-                        "The prepared corpus %s is damaged: %s. It is built anew.", folder, damage
+                        "The prepared corpus %s is corrupted: %s. It is built again.",
+                        folder,
+                        damage,
                     )
                 _build(folder, source, tokenizer_config, base, identity)
         finally:
@@ -136,22 +120,11 @@ def _open_or_build(
     opened = store.open_corpus(folder, key, reason)
     for name, split in opened.splits.items():
         _check_pairs(source.origin, name, split, pairs)
-    return replace(opened, origin=source.origin)  # where the same text lies now
-
-
-def _identity(source: TextSource, words: TokenizerConfig, base: Tokenizer | None) -> dict[str, Any]:
-    """All that decides a store's content."""
-    files = [Path(str(module.__file__)) for module in _CODE] + [Path(__file__)]
-    return {
-        "source": source.fingerprint,
-        "tokenizer": asdict(words),
-        "tokenizer_base": hashlib.sha256(base.to_str().encode()).hexdigest() if base else None,
-        "code": {file.stem: hash_file(file) for file in files},
-    }
+    return replace(opened, origin=source.origin)  # the place where the same text is now
 
 
 def _check_pairs(origin: str, name: str, split: Split, config: PairsConfig) -> None:
-    """Makes sure that such pairs can be drawn from a split."""
+    """Makes sure that a split has what such pairs need."""
     if split.documents < config.min_documents:
         raise UserError(
             f"{origin}: the {name} split has {split.documents} documents, and next-sentence "
@@ -175,17 +148,18 @@ def _build(
     base: Tokenizer | None,
     identity: dict[str, Any],
 ) -> None:
-    """Builds the store aside, where nobody else writes while the lock is held, and moves it."""
-    aside = folder.with_name(folder.name + _ASIDE)
+    """Builds the corpus in a temporary folder, while the lock is held, and renames that."""
+    temporary = folder.with_name(folder.name + TEMPORARY)
     words = _frozen_tokenizer(folder) or _make_tokenizer(source, tokenizer_config, base)
     with _writing(folder):
-        _clean(folder.parent)
-        for leftover in (aside, folder):
-            shutil.rmtree(leftover, ignore_errors=True)  # of a killed build, or damaged
-        aside.mkdir()
-        (aside / store.TOKENIZER).write_text(words.to_str(pretty=True), encoding="utf-8")
+        remove_interrupted(folder.parent)
+        _mention_unusable(folder.parent)
+        for leftover in (temporary, folder):
+            shutil.rmtree(leftover, ignore_errors=True)  # of an interrupted build, or corrupted
+        temporary.mkdir()
+        (temporary / store.TOKENIZER).write_text(words.to_str(pretty=True), encoding="utf-8")
     try:
-        counts, files = _write_splits(aside, source, words)
+        counts, files = _write_splits(temporary, source, words)
         content = {
             "name": source.name,
             "origin": source.origin,
@@ -194,31 +168,30 @@ def _build(
             "splits": counts,
         }
         with _writing(folder):
-            store.write_manifest(aside, content, files)
-            aside.rename(folder)
+            store.complete(temporary, content, files)
+            temporary.rename(folder)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
 def _write_splits(
-    aside: Path, source: TextSource, words: Tokenizer
+    folder: Path, source: TextSource, words: Tokenizer
 ) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, Any]]]:
-    """Reads the text once and writes the arrays; the counts and file records of the splits."""
-    encoder = Encoder(words)
+    """Reads the text once and writes the arrays; returns the counts and file records of splits."""
+    encoder = TextEncoder(words)
     counts: dict[str, dict[str, int]] = {}
     files: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         writers: dict[str, SplitWriter] = {}
         for split, documents in in_chunks(source.read()):
             encoded = encoder.encode(documents)
-            with _writing(aside):
+            with _writing(folder):
                 if split not in writers:
-                    writer = SplitWriter(aside / split, words.get_vocab_size())
-                    writers[split] = stack.enter_context(writer)
+                    writers[split] = stack.enter_context(SplitWriter(folder / split, words))
                 writers[split].append(encoded)
         for split in sorted(writers, key=sources.SPLITS.index):
-            with _writing(aside):
+            with _writing(folder):
                 counts[split], records = writers[split].finish()
             files |= {f"{split}/{name}": record for name, record in records.items()}
     return counts, files
@@ -235,23 +208,26 @@ def _make_tokenizer(
 
 
 def _frozen_tokenizer(folder: Path) -> Tokenizer | None:
-    """The tokenizer of a store that is damaged elsewhere: training might give another one."""
-    manifest = store.read_manifest(folder)
+    """Returns the tokenizer of a corpus that is corrupted elsewhere: training may give another."""
+    manifest = read_manifest(folder)
     file = folder / store.TOKENIZER
     if manifest is None or not file.is_file():
         return None
-    whole = hash_file(file) == manifest["files"][store.TOKENIZER]["sha256"]
-    return store.open_tokenizer(folder) if whole else None
+    intact = hash_file(file) == manifest["files"][store.TOKENIZER]["sha256"]
+    return store.open_tokenizer(folder) if intact else None
 
 
-def _clean(cache: Path) -> None:
-    """Removes what killed builds of other stores left; a build that goes on holds its lock."""
-    for aside in cache.glob(f"*{_ASIDE}"):
-        try:
-            with FileLock(aside.with_suffix(".lock"), timeout=0):
-                shutil.rmtree(aside, ignore_errors=True)
-        except Timeout:
-            continue
+def _mention_unusable(cache: Path) -> None:
+    """Says how to remove corpora of other format versions, which would stay unnoticed."""
+    unusable = [entry for entry in list_corpora(cache) if not entry.usable]
+    if unusable:
+        log.warning(
+            "%s holds prepared corpora of other versions of bert-lightning (%s, %s): "
+            "bert-lightning corpora --remove unusable removes them.",
+            cache,
+            ", ".join(entry.folder.name for entry in unusable),
+            total_size(unusable),
+        )
 
 
 def _writing(folder: Path) -> AbstractContextManager[None]:

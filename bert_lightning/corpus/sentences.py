@@ -1,9 +1,9 @@
-"""Paragraph → sentences: the exact rule of tokenised WikiText, rules for prose, and others.
+"""Paragraph → sentences: the exact rule of tokenized WikiText, rules for prose, and others.
 
-A splitter is a function from a paragraph to its sentences. `SPLITTERS` gives those that come with
-the package the names that `data.sentences` selects them by; they look up or download nothing, and
-take time proportional to the paragraph's length. One of your own is any function that is marked as
-a :func:`splitter`, and `data.sentences=module:function` selects it.
+A splitter is a function from a paragraph to its sentences. `SPLITTERS` maps the names that
+`data.sentences` takes to the splitters of this package; they download nothing, and their time is
+proportional to the length of the paragraph. `data.sentences=module:function` selects a splitter of
+your own, marked with `@extension("splitter")`.
 """
 
 import hashlib
@@ -11,11 +11,12 @@ import re
 import sys
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bert_lightning.errors import UserError, did_you_mean
+from bert_lightning.extensions import find
 
 Splitter = Callable[[str], list[str]]
 
@@ -29,13 +30,13 @@ _END = re.compile(
     """,
     re.VERBOSE,
 )
-"""A possible end of a sentence. No part gives back what it took and nothing after the marks is
-required, so each character is read once, whatever the text."""
+"""A possible end of a sentence. No part of the pattern backtracks and nothing is required after the
+marks, so each character is read once, whatever the text."""
 
 _FULL_WIDTH = frozenset("。！？｡")
 
-_GOES_ON = frozenset("とっ、，")
-"""After a Japanese closing bracket these lead the sentence on: 「はい。」と言った。"""
+_CONTINUES = frozenset("とっ、，")
+"""After a Japanese closing bracket these continue the sentence: 「はい。」と言った。"""
 
 _NEVER_LAST = re.compile(
     r"mrs?|ms|messrs|dr|prof|st|mt|gen|col|lt|sgt|capt|rev|hon|gov|sen|rep"
@@ -46,7 +47,7 @@ _BEFORE_NUMBER = re.compile(
     r"nos?|pp?|vols?|secs?|ch|art|op|al|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec",
     re.IGNORECASE,
 )
-"""Abbreviations before a number or a bracket; elsewhere many of them are whole words ("No.")."""
+"""Abbreviations before a number or a bracket; elsewhere many of them are words ("No.")."""
 
 _INITIALS = re.compile(r"(?:[^\W\d_]\.-?)*[^\W\d_]")
 _STARTER = re.compile(
@@ -55,27 +56,27 @@ _STARTER = re.compile(
 """Words that begin a new sentence even after initials: "in the U.S. The"."""
 
 _LONGEST = 12
-"""More characters than any abbreviation has; how far back one is looked for."""
+"""More characters than any abbreviation has: the distance that is searched for one."""
 
 
 def split_wikitext(paragraph: str) -> list[str]:
-    """Splits a line of tokenised WikiText, in which `` . `` stands between sentences.
+    """Splits a line of tokenized WikiText, in which `` . `` separates sentences.
 
-    The delimiter is exactly a space, a full stop and a space. It is no part of the sentences, so
-    only the last of them keeps its full stop. Empty sentences are dropped.
+    The delimiter is exactly a space, a period and a space. It belongs to no sentence, so only the
+    last sentence keeps its period. Empty sentences are dropped.
     """
     return [sentence for sentence in paragraph.strip().split(" . ") if sentence.strip()]
 
 
 def split_prose(paragraph: str) -> list[str]:
-    """Splits ordinary text into sentences, and makes each run of white space one space.
+    """Splits ordinary text into sentences, and replaces each run of whitespace by one space.
 
-    A sentence ends at ``. ! ? …``, with the quotes and brackets that close after it, where white
-    space and a possible beginning follow: a letter that is not lower-case, a digit, an opening
-    quote or bracket. Abbreviations and initials ("Dr.", "e.g.", "J. K.", "U.S.") do not end it,
-    nor does the number of a list item ("1."). The full-width ``。！？`` need no space after them.
+    A sentence ends at ``. ! ? …`` and the closing quotes and brackets after it, if whitespace and a
+    possible beginning follow: a letter that is not lowercase, a digit, an opening quote or bracket.
+    Abbreviations and initials ("Dr.", "e.g.", "J. K.", "U.S.") do not end it, nor does the number
+    of a list item ("1."). The full-width ``。！？`` need no space after them.
 
-    No character is lost, added or moved but for white space.
+    No character is lost, added or moved, except whitespace.
     """
     sentences = []
     start = 0
@@ -92,7 +93,7 @@ def _ends_sentence(text: str, start: int, end: re.Match[str]) -> bool:
     if not following:
         return True
     if not _FULL_WIDTH.isdisjoint(end["marks"]):
-        return not (end["closing"] and following in _GOES_ON)
+        return not (end["closing"] and following in _CONTINUES)
     begins = (
         (following.isalpha() and not following.islower())
         or following.isdigit()
@@ -104,7 +105,7 @@ def _ends_sentence(text: str, start: int, end: re.Match[str]) -> bool:
 
 
 def _is_abbreviation(text: str, start: int, end: re.Match[str]) -> bool:
-    """Whether the one full stop at `end` belongs to the word before it."""
+    """Whether the single period at `end` belongs to the word before it."""
     dot = end.start()
     near = text[max(start, dot - _LONGEST) : dot]
     if not near or near[-1].isspace():
@@ -122,7 +123,7 @@ def _is_abbreviation(text: str, start: int, end: re.Match[str]) -> bool:
 
 
 def split_lines(paragraph: str) -> list[str]:
-    """Takes the paragraph, which is a line of the text, for one sentence."""
+    """Takes the paragraph, which is a line of the text, as one sentence."""
     tidy = " ".join(paragraph.split())
     return [tidy] if tidy else []
 
@@ -140,7 +141,7 @@ def _pysbd_segmenter() -> Any:
     except ImportError as error:
         raise UserError(
             "data.sentences=pysbd needs the package pysbd, which is not installed: "
-            "pip install 'bert-lightning[pysbd]', or data.sentences=prose does without"
+            "pip install 'bert-lightning[pysbd]', or use data.sentences=prose"
         ) from error
     return pysbd.Segmenter(language="en", clean=False)
 
@@ -153,26 +154,16 @@ SPLITTERS: dict[str, Splitter] = {
 }
 """The splitters by their names in `data.sentences`."""
 
-_marked: list[Splitter] = []
-
-
-def splitter(function: Splitter) -> Splitter:
-    """Marks a function of your own as one that `data.sentences=module:function` may name.
-
-    An option cannot call any other function: a config of somebody else's runs no code unseen.
-    """
-    _marked.append(function)
-    return function
-
 
 def find_splitter(name: str) -> Splitter:
-    """The splitter of that name, ready to use.
+    """Returns the splitter of that name, ready to use.
 
     Raises:
-        UserError: where there is none, or it needs a package that is not installed.
+        UserError: there is none, or it needs a package that is not installed.
     """
     if ":" in name:
-        return _own_splitter(name)
+        own: Splitter = find("splitter", name, "data.sentences")
+        return own
     if name not in SPLITTERS:
         known = ", ".join(SPLITTERS)
         raise UserError(
@@ -184,27 +175,9 @@ def find_splitter(name: str) -> Splitter:
 
 
 def splitter_version(name: str) -> str:
-    """What changes when this splitter does, as far as it is not code of this package."""
+    """Returns a value that changes when a splitter outside this package does, and "" for others."""
     find_splitter(name)
     if name == "pysbd":
         return metadata.version("pysbd")
     own = sys.modules[name.split(":")[0]].__file__ if ":" in name else None
     return hashlib.sha256(Path(own).read_bytes()).hexdigest() if own else ""
-
-
-def _own_splitter(name: str) -> Splitter:
-    module, function = name.split(":", 1)
-    try:
-        found = getattr(import_module(module), function, None)
-    except (ImportError, ValueError, TypeError) as error:
-        raise UserError(
-            f"data.sentences={name}: the module {module} cannot be imported ({error}); it must be "
-            "installed, or lie in a folder that PYTHONPATH names"
-        ) from error
-    if found not in _marked:
-        what = "is not marked as a splitter" if found is not None else "is not there"
-        raise UserError(
-            f"data.sentences={name}: {function} {what}; a splitter is a function from a paragraph "
-            "to a list of sentences with @bert_lightning.corpus.sentences.splitter above it"
-        )
-    return found

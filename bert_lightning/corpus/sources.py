@@ -2,52 +2,69 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bert_lightning.config import CorpusConfig, CorpusSource, Format
-from bert_lightning.corpus.cache import hash_text_files
+from bert_lightning.config.affects import PLACE, TEXT, named
+from bert_lightning.config.plain import to_plain
+from bert_lightning.corpus.catalog import cache_folder
+from bert_lightning.corpus.fingerprints import hash_text_files
+from bert_lightning.corpus.manifest import digest
 from bert_lightning.corpus.readers.builtin import builtin_documents
 from bert_lightning.corpus.readers.tables import hub_rows
 from bert_lightning.corpus.readers.text_files import (
     find_text_files,
-    part_at_headings,
     raw_documents,
     read_lines,
     rows_as_documents,
+    split_at_headings,
 )
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
-from bert_lightning.corpus.splits import Document, hold_out, some, usable, ways_out
+from bert_lightning.corpus.splits import (
+    Document,
+    assign_splits,
+    require_documents,
+    usable,
+    ways_out,
+)
 from bert_lightning.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 _WIKITEXT_FILES = ("wiki.train", "wiki.valid", "wiki.test")
+_HUB = {"hub_repository", "hub_name", "hub_revision"}
+_NEVER_CONTENT = {"source", "name", "fallback", "streaming"}
+"""Options that choose a text or how it is fetched, and leave its content as it is."""
 
 
 @dataclass(frozen=True)
 class TextSource:
-    """Text that can be read, and what identifies it without reading it all."""
+    """A text that can be read, and its identity."""
 
     name: str
     origin: str
-    """Where the text comes from, for people."""
+    """The place that the text comes from, for people."""
     fingerprint: dict[str, Any]
-    """What decides the result of `read`: hashes of the text, a hub's commit, options."""
+    """All that decides the result of `read`, as plain values: hashes of the text, and options."""
     text_format: Format
     read: Callable[[], Iterator[tuple[str, Document]]]
-    """Reads all documents with their splits, each time alike and `train` first where the splits
-    are separate; raises UnavailableError where the text is out of reach."""
+    """Reads all documents with their splits: the same each time, `train` first if the splits are
+    separate. Raises UnavailableError if the text cannot be reached."""
 
 
 def find_source(data: CorpusConfig, min_documents: int) -> TextSource:
-    """The source that the config asks for.
+    """Returns the source that the config names.
+
+    Args:
+        data: the options of the text.
+        min_documents: documents that each split must have.
 
     Raises:
-        UserError: where a file is missing, or there is no such splitter.
+        UserError: a file is missing, or there is no such splitter.
     """
     match data.source:
         case CorpusSource.builtin:
@@ -61,20 +78,23 @@ def find_source(data: CorpusConfig, min_documents: int) -> TextSource:
 
 
 def builtin_source(data: CorpusConfig, min_documents: int) -> TextSource:
-    """The prose that every CPython carries: its documentation."""
+    """Returns the text that comes with every CPython: its documentation."""
     version = ".".join(str(part) for part in sys.version_info[:3])
-    # Where this stands in for another corpus, that one's splitter and name are not meant.
+    # As a fallback for another corpus, it does not take that one's splitter and name.
     sentences = (data.sentences if data.source is CorpusSource.builtin else None) or "prose"
     name = (data.name if data.source is CorpusSource.builtin else None) or "builtin"
 
     def read() -> Iterator[tuple[str, Document]]:
-        raw = builtin_documents()
-        return hold_out(_documents(raw, sentences, data), data, min_documents, "the built-in text")
+        documents = _documents(builtin_documents(), sentences, data)
+        return assign_splits(documents, data, min_documents, "the built-in text")
 
     return TextSource(
         name=name,
         origin=f"pydoc_data.topics of Python {version}",
-        fingerprint={"builtin": version, **_options(data, sentences, min_documents)},
+        fingerprint=_fingerprint(
+            *("builtin", f"Python {version}", data, sentences, min_documents),
+            ignored={"format", "text_column", "hard_wrapped"} | _HUB,
+        ),
         text_format=Format.prose,
         read=read,
     )
@@ -96,17 +116,19 @@ def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
 
     def read() -> Iterator[tuple[str, Document]]:
         for split, file in files.items():
-            documents = _documents(part_at_headings(read_lines(file)), sentences, data)
-            yield from some(split, documents, data, str(file.absolute()))
+            documents = _documents(split_at_headings(read_lines(file)), sentences, data)
+            yield from require_documents(split, documents, data, str(file.absolute()))
 
-    given = {"validation_fraction", "test_fraction", "min_documents"}  # of splits that are there
-    options = {
-        name: value for name, value in _options(data, sentences, 0).items() if name not in given
-    }
     return TextSource(
         name=data.shown_name,
         origin=str(path.resolve()),
-        fingerprint={"wikitext": hash_text_files(list(files.values()), data), **options},
+        fingerprint=_fingerprint(
+            *("wikitext", _content(list(files.values()), data), data, sentences),
+            min_documents=0,  # these splits are given
+            ignored={"format", "text_column", "hard_wrapped"}
+            | {"validation_fraction", "test_fraction"}
+            | _HUB,
+        ),
         text_format=Format.wikitext,
         read=read,
     )
@@ -120,7 +142,7 @@ def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
     def documents(split: str) -> Iterator[Document]:
         texts = rows()[split]
         if data.format is Format.wikitext:
-            raw = part_at_headings(text.rstrip("\n") for text in texts)
+            raw = split_at_headings(text.rstrip("\n") for text in texts)
         else:
             raw = rows_as_documents(texts)
         return _documents(raw, sentences, data)
@@ -132,19 +154,16 @@ def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
                 f"{commit} has no split 'train'; it has {', '.join(rows())}: "
                 "choose another data.hub_name"
             )
-        yield from hold_out(documents("train"), data, min_documents, commit, given)
+        yield from assign_splits(documents("train"), data, min_documents, commit, given)
         for split in given[1:]:
-            yield from some(split, documents(split), data, commit)
+            yield from require_documents(split, documents(split), data, commit)
 
     return TextSource(
         name=data.shown_name,
         origin=commit,
-        fingerprint={
-            "hub": commit,
-            "text_column": data.text_column,
-            "format": data.format.value,
-            **_options(data, sentences, min_documents),
-        },
+        fingerprint=_fingerprint(
+            *("hub", "", data, sentences, min_documents), ignored={"hard_wrapped"}
+        ),
         text_format=data.format,
         read=read,
     )
@@ -166,20 +185,16 @@ def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
                 f"{seen['paragraphs']} paragraphs, none of them {usable(data)}{ways_out(data)}"
                 + ("" if data.hard_wrapped or data.format is Format.wikitext else wrapped)
             )
-        yield from hold_out(
+        yield from assign_splits(
             chain([first], documents), data, min_documents, f"data.path={data.path}"
         )
 
     return TextSource(
         name=data.shown_name,
         origin=f"{data.path} ({len(files)} files)",
-        fingerprint={
-            "text": hash_text_files(files, data),
-            "format": data.format.value,
-            "hard_wrapped": data.hard_wrapped,
-            "text_column": data.text_column,
-            **_options(data, sentences, min_documents),
-        },
+        fingerprint=_fingerprint(
+            *("files", _content(files, data), data, sentences, min_documents), ignored=_HUB
+        ),
         text_format=data.format,
         read=read,
     )
@@ -193,11 +208,11 @@ def _counted(raw: Iterable[list[str]], seen: Counter[str]) -> Iterator[list[str]
 
 
 def _documents(raw: Iterable[list[str]], sentences: str, data: CorpusConfig) -> Iterator[Document]:
-    """Splits paragraphs into sentences and keeps those that have enough.
+    """Splits paragraphs into sentences and keeps the paragraphs that have enough of them.
 
-    With WikiText's splitter, as in the textbook, what counts is how often the delimiter ` . `
-    stands in the paragraph, be it at its end: one such sentence alone makes no pair, but its
-    words are in the vocabulary.
+    With WikiText's splitter, as in the textbook, the number of delimiters ` . ` in the paragraph
+    counts, even at its end: a single sentence with one gives no pair, but its words enter the
+    vocabulary.
     """
     split = find_splitter(sentences)
     delimiters = data.min_sentences - 1 if sentences == Format.wikitext.value else 0
@@ -209,12 +224,40 @@ def _documents(raw: Iterable[list[str]], sentences: str, data: CorpusConfig) -> 
             yield document
 
 
-def _options(data: CorpusConfig, sentences: str, min_documents: int) -> dict[str, Any]:
+def _content(files: Sequence[Path], data: CorpusConfig) -> str:
+    """Returns what identifies the content of text files; their paths do not."""
+    hashes = hash_text_files(files, cache_folder(data))
+    return f"{len(files)} files, SHA-256 {digest({'files': hashes})}"
+
+
+def _fingerprint(
+    kind: str,
+    content: str,
+    data: CorpusConfig,
+    sentences: str,
+    min_documents: int,
+    ignored: set[str],
+) -> dict[str, Any]:
+    """Returns the fingerprint of a text.
+
+    Args:
+        kind: the kind of the source.
+        content: what identifies the text before any option applies to it.
+        data: its options. All that affect the text count, except for `ignored` ones.
+        sentences: the splitter that `data.sentences` stands for.
+        min_documents: documents that each split must have; 0 if the splits are given.
+        ignored: the options that this kind of source does not read.
+    """
+    values = {**to_plain(asdict(data)), "sentences": sentences}
+    skipped = {*named(CorpusConfig, PLACE), *_NEVER_CONTENT, *ignored}
     return {
-        "sentences": sentences,
+        "kind": kind,
+        "content": content,
+        "options": {
+            f"data.{name}": values[name]
+            for name in named(CorpusConfig, TEXT)
+            if name not in skipped
+        },
         "splitter_version": splitter_version(sentences),
-        "min_sentences": data.min_sentences,
         "min_documents": min_documents,
-        "validation_fraction": data.validation_fraction,
-        "test_fraction": data.test_fraction,
     }

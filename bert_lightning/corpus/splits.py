@@ -1,4 +1,4 @@
-"""Which documents are held out, where a corpus does not say so itself."""
+"""Which documents belong to which split, if the corpus does not say so itself."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,25 +13,29 @@ Document = list[list[str]]
 
 
 def usable(data: CorpusConfig) -> str:
-    """What a paragraph must be to be kept, as a message says it."""
+    """Returns the condition for keeping a paragraph, for a message."""
     fewest = data.min_sentences
     return f"with {fewest} sentences or more" if fewest > 1 else "with a sentence"
 
 
 def ways_out(data: CorpusConfig) -> str:
-    """What else helps where no paragraph has the sentences that are asked for."""
+    """Returns what else helps if no paragraph has the required number of sentences."""
     if data.min_sentences == 1:
         return ""
     return (
         " (data.min_sentences); pairs=segment takes paragraphs of one sentence too, "
-        "pairs=none pre-trains without pairs"
+        "pairs=none pretrains without pairs"
     )
 
 
-def some(
+def require_documents(
     split: str, documents: Iterable[Document], data: CorpusConfig, origin: str
 ) -> Iterator[tuple[str, Document]]:
-    """The documents of a split that is given, of which there must be one."""
+    """Passes on the documents of a given split.
+
+    Raises:
+        UserError: there are none.
+    """
     document = None
     for document in documents:
         yield split, document
@@ -42,24 +46,32 @@ def some(
         )
 
 
-def hold_out(
+def assign_splits(
     documents: Iterator[Document],
     data: CorpusConfig,
     min_documents: int,
     origin: str,
     given: Iterable[str] = (),
 ) -> Iterator[tuple[str, Document]]:
-    """Gives whole documents, evenly spread over the corpus, to the splits that are not given.
+    """Assigns whole documents, evenly spread over the corpus, to the splits that are not given.
 
-    A document's split follows from its number, the shares, and, in a corpus so small that a share
-    of it is less than a split needs, from the number of all documents.
+    A document's split follows from its number and the fractions. If the corpus is so small that a
+    fraction of it is less than a split needs, it also follows from the number of all documents.
+
+    Raises:
+        UserError: there are too few documents.
     """
-    wished = {"test": data.test_fraction, "validation": data.validation_fraction}
-    shares = {name: share for name, share in wished.items() if share > 0 and name not in given}
-    needed = min_documents * (1 + len(shares))
-    enough = [ceil(min_documents / share) for share in shares.values()]
-    ahead = list(islice(documents, max(needed, *enough))) if shares else []
-    if shares and len(ahead) < needed:
+    wanted = {"test": data.test_fraction, "validation": data.validation_fraction}
+    fractions = {
+        name: fraction for name, fraction in wanted.items() if fraction > 0 and name not in given
+    }
+    if not fractions:
+        yield from require_documents("train", documents, data, origin)
+        return
+    needed = min_documents * (1 + len(fractions))
+    enough = [ceil(min_documents / fraction) for fraction in fractions.values()]
+    ahead = list(islice(documents, max(needed, *enough)))
+    if len(ahead) < needed:
         raise UserError(
             f"{origin} has {len(ahead)} documents that have a paragraph {usable(data)}, and "
             f"{needed} are needed, {min_documents} for each split"
@@ -69,23 +81,20 @@ def hold_out(
                 else ""
             )
             + "; separate documents by blank lines, give more files, or hold out nothing: "
-            + " ".join(f"data.{name}_fraction=0" for name in shares)
+            + " ".join(f"data.{name}_fraction=0" for name in fractions)
         )
-    if not shares:
-        yield from some("train", documents, data, origin)
-        return
-    passed: Counter[str] = Counter()
+    offered: Counter[str] = Counter()
     for document in chain(ahead, documents):
-        yield _split_of_next(passed, shares, min_documents / len(ahead)), document
+        yield _split_of_next(offered, fractions, min_documents / len(ahead)), document
 
 
-def _split_of_next(passed: Counter[str], shares: dict[str, float], at_least: float) -> str:
-    """The split of the next document; `passed` counts those that each split was offered."""
+def _split_of_next(offered: Counter[str], fractions: dict[str, float], at_least: float) -> str:
+    """Returns the split of the next document; `offered` counts the documents offered to each."""
     left = 1.0
-    for name, share in shares.items():
-        share = max(share, at_least)
-        before, passed[name] = passed[name], passed[name] + 1
-        if ceil(passed[name] * share / left - 0.5) > ceil(before * share / left - 0.5):
+    for name, fraction in fractions.items():
+        fraction = max(fraction, at_least)
+        before, offered[name] = offered[name], offered[name] + 1
+        if ceil(offered[name] * fraction / left - 0.5) > ceil(before * fraction / left - 0.5):
             return name
-        left -= share
+        left -= fraction
     return "train"

@@ -1,13 +1,13 @@
-"""The prepared corpus on disk: token ids and offsets in flat memory-mapped files, and a manifest.
+"""The prepared corpus on disk: token ids, offsets and counts in flat memory-mapped files.
 
 The files grow chunk by chunk, so a corpus of any size is written in little memory. The manifest is
-written last and holds the size and SHA-256 of every file, so a store that is not whole, or no
-longer what was written, is told from one that is.
+written last and holds the size and SHA-256 of every file, which tells a complete and unchanged
+corpus from any other.
 """
 
 import hashlib
-import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,21 +15,30 @@ from typing import Any, Self
 
 import numpy as np
 
-from bert_lightning.corpus.encoding import Encoded
-from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text
+from bert_lightning.corpus.encoding import EncodedDocuments
+from bert_lightning.corpus.fingerprints import hash_file
+from bert_lightning.corpus.manifest import (
+    CORPUS_FORMAT,
+    MANIFEST,
+    described_identity,
+    digest,
+    read_manifest,
+    write_manifest,
+)
+from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text, rows_needed
 
-_ARRAYS = ("token_ids", "word_starts", "sentence_starts", "paragraph_starts", "document_starts")
-MANIFEST = "manifest.json"
+_LEVELS = ("sentence_starts", "paragraph_starts", "document_starts")
+_ARRAYS = ("token_ids", "word_starts", *_LEVELS, "token_counts")
 TOKENIZER = "tokenizer.json"
 ALWAYS_HASHED = 64 * 2**20
-"""Bytes up to which a store's files are hashed whenever it is opened."""
+"""Total bytes up to which all files of a corpus are hashed whenever it is opened."""
 
 
 @dataclass(frozen=True)
 class Split:
     """One split: flat ids, and where sentences, paragraphs and documents start.
 
-    Every array of starts has one entry more than there are items, which is the end of the last.
+    Each array of starts has one more value than there are items: the end of the last one.
     """
 
     token_ids: np.ndarray
@@ -42,6 +51,12 @@ class Split:
     """`(paragraphs + 1,)` int64, counted in sentences."""
     document_starts: np.ndarray
     """`(documents + 1,)` int64, counted in paragraphs."""
+    token_counts: np.ndarray
+    """`(vocab,)` int64: how often each token occurs in the split."""
+
+    def counts_of_rows(self, rows: int) -> np.ndarray:
+        """Returns the token counts `(rows,)` of a model with more rows than the vocabulary."""
+        return np.pad(self.token_counts, (0, rows - len(self.token_counts)))
 
     @property
     def sentences(self) -> int:
@@ -61,19 +76,19 @@ class Split:
         return self.sentences - self.paragraphs
 
     def first_sentence(self, pair: np.ndarray) -> np.ndarray:
-        """The first sentence of each consecutive pair `(pairs,)`.
+        """Returns the first sentence of each consecutive pair `(pairs,)`.
 
-        Before it stand as many sentences as pairs, and one more for each paragraph that ended.
+        As many sentences as pairs precede it, and one more for each paragraph that has ended.
         """
         pairs_before = self.paragraph_starts - np.arange(len(self.paragraph_starts))
         return pair + np.searchsorted(pairs_before, pair, side="right") - 1
 
     def sentence_length(self, sentence: np.ndarray) -> np.ndarray:
-        """Tokens of each sentence."""
+        """Returns the number of tokens in each sentence."""
         return self.sentence_starts[sentence + 1] - self.sentence_starts[sentence]
 
     def document_bounds(self, sentence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The first sentence of each sentence's document, and the first one behind it."""
+        """Returns the first sentence of each sentence's document, and the first one after it."""
         starts = self.paragraph_starts[self.document_starts]
         document = np.searchsorted(starts, sentence, side="right") - 1
         return starts[document], starts[document + 1]
@@ -81,36 +96,40 @@ class Split:
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """A corpus that is ready to make batches of."""
+    """A corpus that is ready to be made into batches."""
 
     name: str
-    """The corpus that is really used: `data.name`, or `builtin` where that stands in."""
+    """The corpus that is used: `data.name`, or `builtin` if that is the fallback."""
     origin: str
-    """Where its text came from."""
+    """The place that its text came from."""
     fallback_reason: str | None
-    """Why the wanted corpus could not be had, where this is another."""
+    """The reason for using a fallback; None if this is the requested corpus."""
     key: str
-    """The hash that names the store."""
+    """The SHA-256 of its identity, which names it in the cache."""
     text_key: str
-    """The hash of the text and of how it becomes sentences: the same for every tokenizer."""
+    """The SHA-256 of the text and of how it becomes sentences: the same for every tokenizer."""
+    identity: dict[str, Any]
+    """What it is made of, and the counts of its splits; see `describe_difference`."""
     tokenizer: Tokenizer
     splits: dict[str, Split]
-    """`train`, and `validation` and `test` where the corpus has them."""
+    """`train`, and `validation` and `test` if the corpus has them."""
 
 
 class SplitWriter:
-    """Appends encoded documents to the files of one split."""
+    """Appends encoded documents to the files of one split, and counts their tokens."""
 
-    def __init__(self, folder: Path, vocab_size: int) -> None:
+    def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
         folder.mkdir()
-        narrow = np.uint16 if vocab_size <= 2**16 else np.uint32
-        types = (narrow, np.bool_, np.int64, np.int64, np.int64)
+        rows = rows_needed(tokenizer)
+        ids = np.uint16 if rows <= 2**16 else np.uint32
+        types = (ids, np.bool_, np.int64, np.int64, np.int64, np.int64)
         self._files = {
             name: _ArrayFile(folder / f"{name}.bin", np.dtype(dtype))
             for name, dtype in zip(_ARRAYS, types, strict=True)
         }
-        self._ends = np.zeros(3, dtype=np.int64)
-        for name in _ARRAYS[2:]:
+        self._token_counts = np.zeros(rows, dtype=np.int64)
+        self._ends = np.zeros(len(_LEVELS), dtype=np.int64)
+        for name in _LEVELS:
             self._files[name].append(self._ends[:1])
 
     def __enter__(self) -> Self:
@@ -125,19 +144,21 @@ class SplitWriter:
         for file in self._files.values():
             file.stream.close()
 
-    def append(self, encoded: Encoded) -> None:
-        """Writes whole documents behind those that are there."""
+    def append(self, encoded: EncodedDocuments) -> None:
+        """Writes whole documents after those that are there."""
         self._files["token_ids"].append(encoded.token_ids)
         self._files["word_starts"].append(encoded.word_starts)
+        self._token_counts += np.bincount(encoded.token_ids, minlength=len(self._token_counts))
         levels = (encoded.sentence_lengths, encoded.paragraph_lengths, encoded.document_lengths)
-        for level, (name, lengths) in enumerate(zip(_ARRAYS[2:], levels, strict=True)):
+        for level, (name, lengths) in enumerate(zip(_LEVELS, levels, strict=True)):
             if len(lengths):
                 ends = self._ends[level] + np.cumsum(lengths, dtype=np.int64)
                 self._files[name].append(ends)
                 self._ends[level] = ends[-1]
 
     def finish(self) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
-        """Closes the files; how many of each part there are, and what the manifest says of each."""
+        """Closes the files; returns the split's counts, and the manifest's record of each file."""
+        self._files["token_counts"].append(self._token_counts)
         records = {}
         for file in self._files.values():
             file.stream.flush()
@@ -147,13 +168,10 @@ class SplitWriter:
                 "dtype": file.dtype.name,
                 **_record(file.path, file.digest.hexdigest()),
             }
-        sizes = [
-            records[f"{name}.bin"]["bytes"] // self._files[name].dtype.itemsize for name in _ARRAYS
-        ]
-        parts = ("sentences", "paragraphs", "documents")
-        counts = {part: size - 1 for part, size in zip(parts, sizes[2:], strict=True)}
-        pairs = counts["sentences"] - counts["paragraphs"]
-        return {"tokens": sizes[0], **counts, "pairs": pairs}, records
+        sizes = [records[f"{name}.bin"]["bytes"] // self._ends.itemsize - 1 for name in _LEVELS]
+        parts = dict(zip(("sentences", "paragraphs", "documents"), sizes, strict=True))
+        tokens, pairs = int(self._token_counts.sum()), sizes[0] - sizes[1]
+        return {"tokens": tokens, **parts, "pairs": pairs}, records
 
 
 class _ArrayFile:
@@ -171,33 +189,24 @@ class _ArrayFile:
         self.digest.update(content)
 
 
-def write_manifest(folder: Path, content: dict[str, Any], files: dict[str, dict[str, Any]]) -> None:
-    """Completes a store: what it is made of, and the record of each of its files."""
+def complete(folder: Path, content: dict[str, Any], files: dict[str, dict[str, Any]]) -> None:
+    """Writes the manifest: what the corpus is made of, and the record of each of its files."""
     tokenizer = folder / TOKENIZER
-    own = _record(tokenizer, hashlib.sha256(tokenizer.read_bytes()).hexdigest())
-    manifest = {**content, "files": {**files, TOKENIZER: own}}
-    text = json.dumps({"sha256": _digest(manifest), **manifest}, indent=2)
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What the manifest says, or `None` where it is not there as it was written."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return manifest if manifest.pop("sha256") == _digest(manifest) else None
-    except (OSError, ValueError, KeyError, AttributeError):
-        return None
+    own = _record(tokenizer, hash_file(tokenizer))
+    write_manifest(folder, {**content, "files": {**files, TOKENIZER: own}})
 
 
 def find_damage(folder: Path) -> str | None:
-    """Says what is wrong with a store, if anything is.
+    """Says why a prepared corpus cannot be used, if so.
 
-    Small stores are hashed. Of large ones only the files whose time of change is another than when
-    they were written, for example because they were copied.
+    All files of a small corpus are hashed; of a large one, those whose modification time is not the
+    recorded one, for example because they were copied.
     """
     manifest = read_manifest(folder)
     if manifest is None:
-        return f"{MANIFEST} is missing or damaged"
+        return f"{MANIFEST} is missing or corrupted"
+    if manifest.get("format") != CORPUS_FORMAT:
+        return f"its format version is {manifest.get('format')} instead of {CORPUS_FORMAT}"
     small = sum(record["bytes"] for record in manifest["files"].values()) <= ALWAYS_HASHED
     for name, record in manifest["files"].items():
         file = folder / name
@@ -206,24 +215,25 @@ def find_damage(folder: Path) -> str | None:
         state = file.stat()
         if state.st_size != record["bytes"]:
             return f"{name} has {state.st_size} bytes instead of {record['bytes']}"
-        if small or state.st_mtime_ns != record["mtime_ns"]:
-            with file.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-            if found != record["sha256"]:
-                return f"{name} is not what was written (SHA-256)"
+        changed = state.st_mtime_ns != record["mtime_ns"]
+        if (small or changed) and hash_file(file) != record["sha256"]:
+            return f"{name} is not what was written (SHA-256)"
     return None
 
 
 def open_corpus(folder: Path, key: str, fallback_reason: str | None) -> PreparedCorpus:
-    """Opens a store in which no damage was found."""
+    """Opens a prepared corpus in which no damage was found, and notes the time of this use."""
     manifest = read_manifest(folder)
     assert manifest is not None, folder
+    with suppress(OSError):  # a cache that is read only
+        os.utime(folder / MANIFEST)
     return PreparedCorpus(
         name=manifest["name"],
         origin=manifest["origin"],
         fallback_reason=fallback_reason,
         key=key,
-        text_key=_digest(manifest["source"]),
+        text_key=digest(manifest["source"]),
+        identity=described_identity(manifest),
         tokenizer=open_tokenizer(folder),
         splits=open_splits(folder, manifest),
     )
@@ -243,21 +253,17 @@ def open_splits(folder: Path, manifest: dict[str, Any]) -> dict[str, Split]:
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer that the ids are of."""
+    """Opens the tokenizer that the ids belong to."""
     return load_tokenizer_text((folder / TOKENIZER).read_text(encoding="utf-8"))
 
 
 def _open_array(folder: Path, name: str, records: dict[str, dict[str, Any]]) -> np.ndarray:
     dtype = np.dtype(records[name]["dtype"])
-    if not records[name]["bytes"]:  # which cannot be mapped
+    if not records[name]["bytes"]:  # an empty file cannot be mapped
         return np.zeros(0, dtype)
-    return np.memmap(folder / name, dtype, mode="r").view(np.ndarray)  # which is faster to index
+    return np.memmap(folder / name, dtype, mode="r").view(np.ndarray)  # faster to index
 
 
 def _record(file: Path, sha256: str) -> dict[str, Any]:
     state = file.stat()
     return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256}
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

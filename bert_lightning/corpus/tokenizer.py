@@ -1,6 +1,6 @@
-"""Tokenizers: read from a file or the hub, and what is asked of them.
+"""Tokenizers: read from a file or the hub, checked, and used to encode.
 
-This module and `vocab` are the only importers of `tokenizers`.
+This module and `vocabulary` are the only importers of `tokenizers`.
 """
 
 import json
@@ -14,16 +14,13 @@ from bert_lightning.batch import CLS, SEP, SPECIAL_TOKENS, UNK
 from bert_lightning.errors import UserError
 from bert_lightning.hub import is_hub_name, model_out_of_reach
 
-_SPACE_MARKS = ("Ġ", "▁")
-"""What stands for the space before a word, in the vocabularies of RoBERTa and of ALBERT."""
-
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Reads an existing `tokenizer.json`, or that of a name on the Hugging Face hub.
+    """Reads a `tokenizer.json`, or the tokenizer of a model on the Hugging Face hub.
 
     Raises:
-        UserError: where there is no such file, it is none, it lacks one of the special tokens, or
-            the hub cannot be reached; decided within seconds.
+        UserError: there is no such file, it is not a tokenizer, it lacks a special token, or the
+            hub cannot be reached, which is decided within seconds.
     """
     file = Path(path).expanduser()
     if file.is_file():
@@ -40,10 +37,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def load_folder_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a folder in Hugging Face's format: its tokenizer.json, or its vocab.txt.
+    """Reads the tokenizer.json, or the vocab.txt, of a folder in Hugging Face's format.
 
     Raises:
-        UserError: where it has neither, they cannot be read, or a special token is missing.
+        UserError: it has neither, they cannot be read, or a special token is missing.
     """
     file, words = folder / "tokenizer.json", folder / "vocab.txt"
     if file.is_file():
@@ -56,12 +53,12 @@ def load_folder_tokenizer(folder: Path) -> Tokenizer:
 
 
 def made_ready(tokenizer: Tokenizer, name: str) -> Tokenizer:
-    """Makes sure of the special tokens and of BERT's layout, without padding or truncation."""
+    """Makes sure of the special tokens and BERT's layout; turns padding and truncation off."""
     missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
     if missing:
         raise UserError(
             f"{name} has no token {', '.join(missing)}; "
-            f"pre-training needs {', '.join(SPECIAL_TOKENS)}"
+            f"pretraining needs {', '.join(SPECIAL_TOKENS)}"
         )
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -70,10 +67,10 @@ def made_ready(tokenizer: Tokenizer, name: str) -> Tokenizer:
 
 
 def load_tokenizer_text(text: str) -> Tokenizer:
-    """Makes a tokenizer of the text of a `tokenizer.json`.
+    """Makes a tokenizer from the text of a `tokenizer.json`.
 
     Raises:
-        ValueError: where the text is no such thing.
+        ValueError: the text is not one.
     """
     try:
         return Tokenizer.from_str(text)
@@ -82,19 +79,19 @@ def load_tokenizer_text(text: str) -> Tokenizer:
 
 
 def special_id(tokenizer: Tokenizer, token: str) -> int:
-    """The id of a special token, which every tokenizer used here has."""
+    """Returns the id of a special token, which every tokenizer used here has."""
     number = tokenizer.token_to_id(token)
     assert number is not None, token
     return number
 
 
 def rows_needed(tokenizer: Tokenizer) -> int:
-    """Rows of an embedding with one for each id; more than there are entries, where ids skip."""
+    """Returns the number of rows that an embedding needs: the highest id, plus one."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
 def add_template(tokenizer: Tokenizer) -> None:
-    """Makes it lay texts out as `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`, as BERT does."""
+    """Sets the layout of BERT: `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]`."""
     tokenizer.post_processor = TemplateProcessing(
         single=f"{CLS} $A {SEP}",
         pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
@@ -103,9 +100,9 @@ def add_template(tokenizer: Tokenizer) -> None:
 
 
 def encode_plain(tokenizer: Tokenizer, sentences: list[str]) -> list[list[int]]:
-    """Turns sentences into ids without `[CLS]` and `[SEP]`; a "[SEP]" in the text is mere text.
+    """Turns sentences into ids without `[CLS]` and `[SEP]`; a "[SEP]" in them is ordinary text.
 
-    Where the vocabulary would find it as a whole word all the same, it is an unknown word.
+    If the vocabulary finds it as a whole word nevertheless, it becomes an unknown word.
     """
     unknown = special_id(tokenizer, UNK)
     special = {special_id(tokenizer, token) for token in SPECIAL_TOKENS} - {unknown}
@@ -129,7 +126,7 @@ def _from_file(name: str, file: Path) -> Tokenizer:
 
 
 def _from_vocab(file: Path) -> Tokenizer:
-    """BERT's WordPiece over the words of a vocab.txt, one a line; its options lie beside it."""
+    """Makes BERT's WordPiece from a vocab.txt, one token a line, and the options beside it."""
     options = file.with_name("tokenizer_config.json")
     try:
         given = json.loads(options.read_text(encoding="utf-8")) if options.is_file() else {}
@@ -140,7 +137,7 @@ def _from_vocab(file: Path) -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNK))
     tokenizer.normalizer = normalizers.BertNormalizer(
         lowercase=given.get("do_lower_case", True),
-        strip_accents=given.get("strip_accents"),  # None: where lower-cased
+        strip_accents=given.get("strip_accents"),  # None: if lowercased
         handle_chinese_chars=given.get("tokenize_chinese_chars", True),
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -150,7 +147,7 @@ def _from_vocab(file: Path) -> Tokenizer:
 
 
 def _from_hub(name: str) -> Tokenizer:
-    """The tokenizer of a model on the hub, from the local cache or the hub."""
+    """Reads the tokenizer of a model on the hub, from the local cache or the hub."""
     from huggingface_hub import try_to_load_from_cache
 
     try:
@@ -165,7 +162,7 @@ def _from_hub(name: str) -> Tokenizer:
         return _from_file(f"tokenizer.path={name}", Path(cached))
     raise UserError(
         f"tokenizer.path={name}: there is no file {Path(name).absolute()}, and the tokenizer of "
-        f"that name is neither in the cache nor to be had from the Hugging Face hub ({reason}); "
-        "tokenizer.path=FILE takes a local tokenizer.json, tokenizer.path=null builds one from "
+        f"that name is neither in the cache nor available from the Hugging Face hub ({reason}); "
+        "tokenizer.path=FILE reads a local tokenizer.json, tokenizer.path=null builds one from "
         "the corpus"
     )

@@ -1,4 +1,4 @@
-"""Text → vocabulary → tokenizer: of words, or of words and pieces of words."""
+"""Text → vocabulary → tokenizer: of words, or of words and wordpieces."""
 
 from collections.abc import Iterable, Sequence
 
@@ -21,7 +21,7 @@ from bert_lightning.errors import UserError
 
 _NO_LIMIT = 2**31
 MOST_PIECES = 8_000
-"""Entries at which the training of word pieces stops where no number is asked for."""
+"""Tokens at which the training of wordpieces stops if no number is requested."""
 _WIKITEXT_UNK = "<unk>"
 _PIECE = "##"
 
@@ -29,10 +29,10 @@ _PIECE = "##"
 def build_tokenizer(
     sentences: Iterable[str], config: TokenizerConfig, text_format: Format
 ) -> Tokenizer:
-    """Makes the vocabulary of a corpus; `config.kind` says of what.
+    """Makes the vocabulary of a corpus; `config.kind` names the tokens.
 
     Raises:
-        UserError: where the corpus has fewer words or pieces than `config.vocab_size`.
+        UserError: the corpus has fewer words or wordpieces than `config.vocab_size`.
     """
     if config.kind is TokenizerKind.wordpiece:
         return build_wordpiece_tokenizer(sentences, config, text_format)
@@ -44,8 +44,8 @@ def build_word_tokenizer(
 ) -> Tokenizer:
     """Makes a vocabulary of the words that occur at least `config.min_frequency` times.
 
-    In WikiText words already stand between spaces, and `<unk>` is `[UNK]`; in prose punctuation is
-    split off. The special tokens come first, then the words by falling frequency.
+    In WikiText, spaces separate all words and `<unk>` is `[UNK]`; in prose, punctuation is split
+    off. The special tokens come first, then the words by decreasing frequency.
     """
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
     steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if config.lowercase else []
@@ -80,12 +80,12 @@ def build_word_tokenizer(
 def build_wordpiece_tokenizer(
     sentences: Iterable[str], config: TokenizerConfig, text_format: Format
 ) -> Tokenizer:
-    """Trains words and pieces of words (`##ing`) as BERT has them.
+    """Trains words and wordpieces (`##ing`), as in BERT.
 
-    There are `config.vocab_size` in all; if that is null, `MOST_PIECES` or as many as there are.
-    Punctuation is split off, and in WikiText `<unk>` is `[UNK]`. At most a quarter of the entries
-    are single characters (but 100 may be): rarer ones are unknown, where a script has thousands.
-    Training the same text again may give other pieces, so train once and keep the result.
+    There are `config.vocab_size` in all; if that is null, `MOST_PIECES` at most. Punctuation is
+    split off, and in WikiText `<unk>` is `[UNK]`. At most a quarter of the tokens (but 100 in any
+    case) are single characters; in scripts that have thousands, rarer characters are unknown.
+    Training on the same text again may give other wordpieces, so train once and keep the result.
     """
     size = config.vocab_size or MOST_PIECES
     tokenizer = Tokenizer(models.WordPiece(unk_token=UNK, continuing_subword_prefix=_PIECE))
@@ -105,9 +105,9 @@ def build_wordpiece_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(sentences, trainer)
-    _check_size(tokenizer, config, "words and pieces of words")
+    _check_size(tokenizer, config, "words and wordpieces")
     if text_format is Format.wikitext:
-        # BERT's own pre-tokenizer would take the brackets of [UNK] off.
+        # BERT's own pre-tokenizer would split the brackets off [UNK].
         parts = Regex(r"\[UNK\]|[!-/:-@\[-`{-~]|\p{P}")
         tokenizer.normalizer = normalizers.Sequence(
             [normalizer, normalizers.Replace(_WIKITEXT_UNK, UNK)]
@@ -124,7 +124,7 @@ def train_on_files(paths: Sequence[str], config: TokenizerConfig, text_format: F
     """Makes the vocabulary of local files, of folders, and of patterns such as `notes/*.txt`.
 
     Raises:
-        UserError: where there is no such file, or no text in it.
+        UserError: there is no such file, or no text in it.
     """
     sources = [
         CorpusConfig(source=CorpusSource.text, path=path, format=text_format) for path in paths
@@ -144,13 +144,13 @@ def _special_tokens() -> list[AddedToken]:
 
 
 def _check_size(tokenizer: Tokenizer, config: TokenizerConfig, what: str) -> None:
-    """Holds what the corpus gave against what was asked for."""
+    """Compares the size of the vocabulary with the requested one."""
     wanted, found = config.vocab_size, tokenizer.get_vocab_size()
     if wanted is None or wanted == found:
         return
     if found < wanted:
         raise UserError(
-            f"tokenizer.vocab_size={wanted} is more than the corpus can give: it has "
+            f"tokenizer.vocab_size={wanted} is more than the corpus has: "
             f"{found - len(SPECIAL_TOKENS)} {what} that occur {config.min_frequency} times or more "
             f"(tokenizer.min_frequency), and {len(SPECIAL_TOKENS)} special tokens; use "
             f"tokenizer.vocab_size={found} or less, or more text"
@@ -163,12 +163,12 @@ def _check_size(tokenizer: Tokenizer, config: TokenizerConfig, what: str) -> Non
 
 
 def without_unk(sentences: Iterable[str]) -> Iterable[str]:
-    """WikiText's sentences without its mark for words that it left out."""
+    """Returns WikiText's sentences without its mark for omitted words."""
     return (sentence.replace(_WIKITEXT_UNK, "") for sentence in sentences)
 
 
 def _without_special_words(sentence: str) -> str:
-    """Leaves out words such as "[SEP]", which would take the special token's own id."""
+    """Drops words such as "[SEP]", which would take the id of the special token."""
     if not any(token in sentence for token in SPECIAL_TOKENS):
         return sentence
     return " ".join(word for word in sentence.split() if word not in SPECIAL_TOKENS)

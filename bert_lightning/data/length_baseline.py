@@ -1,25 +1,26 @@
-"""Whether the pair labels leak: how well they are told by lengths alone, without reading a word."""
+"""The length-only baseline: do the lengths of the two halves of an example leak its label?"""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 
-from bert_lightning.batch import IS_RANDOM, PretrainBatch
+from bert_lightning.batch import IGNORE_INDEX, IS_RANDOM
+from bert_lightning.data.pairs import Pairs
 
 LEAK = 0.05
-"""How far the accuracy from lengths may lie above the majority; beyond it the labels leak.
+"""The margin over the majority baseline beyond which the labels leak.
 
-Neighbouring sentences are a little alike in length: WikiText-2's honest pairs come to 0.03.
+Neighboring sentences are somewhat alike in length: WikiText-2's honest pairs come to 0.03.
 """
-
 _RIDGE = 1e-4
-_NEWTON_STEPS = 200
 
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """What can be said of held-out pair labels without reading a word."""
+    """How well held-out pair labels are predicted without reading a word."""
 
     pairs_read: int
     majority: float
@@ -29,68 +30,58 @@ class LabelStatistics:
 
     @property
     def leak(self) -> bool:
-        """Whether the lengths tell more than chance (three standard errors) and `LEAK` allow."""
+        """Whether the margin exceeds both `LEAK` and chance (three standard errors)."""
         error = np.sqrt(self.majority * (1 - self.majority) / self.pairs_read)
         return bool(self.length_only_accuracy - self.majority > max(LEAK, 3 * error))
 
 
-def describe_labels(
-    training: Sequence[PretrainBatch], held_out: Sequence[PretrainBatch]
-) -> LabelStatistics | None:
-    """What the lengths of the two halves tell of the labels; None where there are no labels.
+def label_statistics(training: Pairs, held_out: Pairs) -> LabelStatistics | None:
+    """Fits the length-only baseline and scores it; None without labels.
 
-    Where the first half stands in its document is no feature: a model does not see it, and the
-    label is drawn without regard to it.
+    The position of the first half in its document is no feature: a model does not see it, and the
+    label is drawn regardless of it.
     """
-    features, labels = length_features(training)
-    held_features, held_labels = length_features(held_out)
-    if not len(labels) or not len(held_labels):
+    labels, held_out_labels = training.nsp_labels, held_out.nsp_labels
+    if IGNORE_INDEX in labels or IGNORE_INDEX in held_out_labels:
         return None
-    share = float(held_labels.mean())
+    is_random = held_out_labels == IS_RANDOM
+    fraction = float(is_random.mean())
     return LabelStatistics(
-        pairs_read=len(held_labels),
-        majority=max(share, 1 - share),
-        length_only_accuracy=logistic_accuracy(features, labels, held_features, held_labels),
+        pairs_read=len(is_random),
+        majority=max(fraction, 1 - fraction),
+        length_only_accuracy=logistic_accuracy(
+            length_features(training), labels == IS_RANDOM, length_features(held_out), is_random
+        ),
     )
 
 
-def length_features(batches: Sequence[PretrainBatch]) -> tuple[np.ndarray, np.ndarray]:
-    """Features `(pairs, features)` of both halves' lengths, and labels `(pairs,)`: 1 is random."""
-    halves = []
-    for batch in batches:
-        sums = np.concatenate([[0], np.cumsum(batch.sequences.token_type_ids.numpy())])
-        bounds = batch.sequences.cu_seqlens.numpy()
-        second = np.diff(sums[bounds]) - 1
-        halves.append(np.stack([batch.sequences.lengths - 3 - second, second], axis=1))
-    a, b = np.concatenate(halves).T.astype(np.float64)
-    labels = np.concatenate([batch.nsp_labels.numpy() for batch in batches])
-    if not len(labels) or labels.min() < 0:  # pairs without a label
-        return np.empty((0, 0)), np.empty(0)
+def length_features(pairs: Pairs) -> np.ndarray:
+    """Returns features `(pairs, features)` of the lengths of both halves."""
+    a, b = pairs.first_length.astype(np.float64), pairs.second_length.astype(np.float64)
     log_a, log_b = np.log(np.maximum(a, 1)), np.log(np.maximum(b, 1))
     difference, total = log_a - log_b, a + b
     full = total == total.max()
     features = [log_a, log_b, log_a * log_b, np.abs(difference), difference**2, a, b, total, full]
-    return np.stack(features, axis=1), labels == IS_RANDOM
+    return np.stack(features, axis=1)
 
 
 def logistic_accuracy(
     features: np.ndarray, labels: np.ndarray, held_features: np.ndarray, held_labels: np.ndarray
 ) -> float:
-    """Accuracy on held-out labels of a logistic regression with a little ridge.
-
-    Newton's steps with a fixed bound of the curvature, which never overshoot (Böhning and Lindsay,
-    1988).
-    """
+    """Returns the held-out accuracy of a logistic regression with a small ridge penalty."""
     mean, spread = features.mean(0), features.std(0) + 1e-9
+    x, held_x = (torch.from_numpy((rows - mean) / spread) for rows in (features, held_features))
+    y = torch.from_numpy(labels).to(x)
+    weights = torch.zeros(x.shape[1] + 1, dtype=x.dtype, requires_grad=True)  # the bias comes last
+    optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 
-    def design(rows: np.ndarray) -> np.ndarray:
-        return np.column_stack([np.ones(len(rows)), (rows - mean) / spread])
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        fit = F.binary_cross_entropy_with_logits(x @ weights[:-1] + weights[-1], y)
+        value = fit + _RIDGE / 2 * weights.square().sum()
+        value.backward()
+        return value
 
-    x = design(features)
-    curvature = x.T @ x / 4 / len(x) + _RIDGE * np.eye(x.shape[1])
-    step = np.linalg.inv(curvature) @ x.T / len(x)
-    weights = np.zeros(x.shape[1])
-    for _ in range(_NEWTON_STEPS):
-        error = labels - 0.5 * (1 + np.tanh(x @ weights / 2))
-        weights = weights + step @ error - _RIDGE * np.linalg.solve(curvature, weights)
-    return float(((design(held_features) @ weights > 0) == held_labels).mean())
+    optimizer.step(loss)
+    predicted = held_x @ weights[:-1] + weights[-1] > 0
+    return float((predicted.numpy() == held_labels).mean())

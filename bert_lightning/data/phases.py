@@ -1,7 +1,7 @@
-"""Which options hold in which steps: a run divided into phases, by `batch.phases`.
+"""The phases of a run, from `batch.phases`: its steps, and the options in each.
 
-A run without phases is a run in one. Within a phase the options are plain ones, with the length and
-the batch size of that phase, and everything that makes batches of options works as it always does.
+A run without phases is a run in one phase. The options within a phase are those of a run without
+phases, with the length and the batch size of the phase.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from bert_lightning.config import BatchConfig, PhaseConfig
 from bert_lightning.errors import UserError
 
 EPOCHS_A_PHASE = 2**32
-"""The number of a phase's first epoch is this times the phase's: no phase draws the order, the
-pairs or the masks of another, and the first one draws those of a run without phases."""
+"""The first epoch of phase n has the number n times this: no phase draws the order, the pairs or
+the masks of another, and the first phase draws those of a run without phases."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Some of a run's optimiser steps, and what is their own."""
+    """Consecutive optimizer steps of a run, and the options of their own."""
 
     max_length: int
     global_batch_size: int
     start: int
     """Its first step, counted from 0."""
     end: int
-    """The step behind its last one."""
+    """The step after its last one."""
 
     @property
     def steps(self) -> int:
@@ -33,17 +33,17 @@ class Phase:
 
     @property
     def pairs(self) -> int:
-        """Examples that all its steps see together."""
+        """Examples of all its steps."""
         return self.steps * self.global_batch_size
 
 
 def entries(config: BatchConfig) -> list[PhaseConfig]:
-    """The phases as they are asked for."""
+    """Returns the phases of the config; one if there are none."""
     return config.phases or [PhaseConfig(fraction=1.0)]
 
 
 def phase_options(config: BatchConfig) -> list[BatchConfig]:
-    """The options within each phase, which have no phases themselves."""
+    """Returns the options within each phase; they have no phases themselves."""
     return [
         replace(
             config,
@@ -56,7 +56,9 @@ def phase_options(config: BatchConfig) -> list[BatchConfig]:
 
 
 def phases_of(config: BatchConfig, steps: int) -> list[Phase]:
-    """The phases of a run of so many steps; each ends where the shares up to it, rounded, do.
+    """Returns the phases of a run of `steps` steps.
+
+    Each ends where the fractions up to it, times `steps`, do, rounded.
 
     Raises:
         UserError: a phase would have no step.
@@ -66,8 +68,8 @@ def phases_of(config: BatchConfig, steps: int) -> list[Phase]:
     for number, (start, end) in enumerate(pairwise(bounds)):
         if start >= end:
             raise UserError(
-                f"batch.phases[{number}].fraction={fractions[number]:g} of {steps:,} steps is no step: "
-                "raise trainer.max_steps or the fraction, or omit the phase"
+                f"batch.phases[{number}].fraction={fractions[number]:g} of {steps:,} steps is no "
+                "step: raise trainer.max_steps or the fraction, or omit the phase"
             )
     return [
         Phase(options.max_length, options.global_batch_size, start, end)
@@ -76,7 +78,7 @@ def phases_of(config: BatchConfig, steps: int) -> list[Phase]:
 
 
 def heaviest(config: BatchConfig) -> BatchConfig:
-    """The options of the phase with the most tokens a step; of equals, the longest examples."""
+    """Returns the options of the phase with the most tokens a step, then the longest examples."""
     return max(
         phase_options(config),
         key=lambda options: (options.global_batch_size * options.max_length, options.max_length),
@@ -84,12 +86,12 @@ def heaviest(config: BatchConfig) -> BatchConfig:
 
 
 def by_length(config: BatchConfig) -> dict[int, BatchConfig]:
-    """The options of a phase for each length that occurs: phases of one length share examples."""
+    """Returns the options of one phase for each length: equal lengths have the same examples."""
     return {options.max_length: options for options in phase_options(config)}
 
 
 def passes(pairs: int, phases: Sequence[Phase], epoch_sizes: Sequence[int]) -> float:
-    """How often the first `pairs` pairs of a run go through the examples.
+    """Returns the epochs that the first `pairs` pairs of a run are.
 
     Args:
         pairs: sentence pairs that have been seen.

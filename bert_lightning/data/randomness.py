@@ -1,8 +1,8 @@
-"""Counter-based random numbers: a function of their keys, with no state to keep or replay.
+"""Counter-based random numbers: a function of their keys, without a state to save or replay.
 
-Each number is the SplitMix64 finaliser (Steele, Lea and Flood, 2014) applied to one key after the
-other, so that the draw of an example depends on its own name alone: not on the batch it came in,
-the worker that built it, or what was drawn before.
+Each number is the SplitMix64 finalizer (Steele, Lea and Flood, 2014) applied to one key after the
+other. So the draw of an example depends on its own keys alone, and not on its batch, on the worker
+that built it, or on earlier draws.
 """
 
 from enum import IntEnum
@@ -18,7 +18,7 @@ _HALF = np.uint64(32)
 
 
 class Stream(IntEnum):
-    """What a number is drawn for; numbers of different streams are independent."""
+    """The purpose of a number; numbers of different streams are independent."""
 
     order = 0
     is_next = 1
@@ -35,7 +35,7 @@ class Stream(IntEnum):
 
 
 def random_bits(*keys: Keys) -> np.ndarray:
-    """64 random bits for each tuple of keys; the keys broadcast, and at least one axis results."""
+    """Returns 64 random bits for each tuple of keys, which broadcast to at least one axis."""
     state = np.zeros(1, dtype=np.uint64)
     for key in keys:
         state = with_key(state, key)
@@ -43,43 +43,43 @@ def random_bits(*keys: Keys) -> np.ndarray:
 
 
 def with_key(bits: np.ndarray, key: Keys) -> np.ndarray:
-    """`random_bits(*keys, key)`, given the bits of `random_bits(*keys)`."""
+    """Returns `random_bits(*keys, key)`, given the bits of `random_bits(*keys)`."""
     return _mix((bits ^ np.atleast_1d(np.asarray(key, dtype=np.uint64))) + _GOLDEN)
 
 
 def uniform(bits: np.ndarray) -> np.ndarray:
-    """Random bits as float64 in [0, 1)."""
+    """Turns random bits into float64 in [0, 1)."""
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def integers_below(bits: np.ndarray, limit: Keys) -> np.ndarray:
-    """Random bits as int64 in [0, limit), `limit` at most 2³² (Lemire's multiplication)."""
+    """Turns random bits into int64 in [0, limit), for `limit` ≤ 2³² (Lemire's multiplication)."""
     scaled = (bits >> _HALF) * np.asarray(limit, dtype=np.uint64)
     return (scaled >> _HALF).astype(np.int64)
 
 
 def permuted(index: np.ndarray, size: int, *keys: Keys) -> np.ndarray:
-    """Where a random permutation of `range(size)` sends each `index`; one permutation a key.
+    """Maps each `index` by a random permutation of `range(size)`; the keys choose it.
 
-    A Feistel network on the smallest power of four that holds `size`, walked until the result lies
-    inside (Black and Rogaway, 2002): no array of the whole permutation is made.
+    A Feistel network on the smallest power of four that holds `size` is applied until the result
+    is below `size` (Black and Rogaway, 2002), so the permutation never exists as an array.
     """
     half_bits = np.uint64(max(1, -(-(size - 1).bit_length() // 2)))
     low = (np.uint64(1) << half_bits) - np.uint64(1)
-    turns = random_bits(random_bits(*keys), np.arange(6))
+    rounds = random_bits(random_bits(*keys), np.arange(6))
     result = index.astype(np.uint64)
     outside = np.ones(index.shape, dtype=bool)
     while outside.any():
         left, right = result[outside] >> half_bits, result[outside] & low
-        for turn in turns:
-            left, right = right, left ^ (with_key(turn, right) & low)
+        for round_key in rounds:
+            left, right = right, left ^ (with_key(round_key, right) & low)
         result[outside] = (left << half_bits) | right
         outside = result >= size
     return result.astype(np.int64)
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
-    """Mixes the numbers in place, as fresh memory for each turn would cost more than the turn."""
+    """Mixes the numbers in place: new memory for each operation would cost more than it."""
     state ^= state >> _SHIFT_1
     state *= _MIX_1
     state ^= state >> _SHIFT_2
@@ -89,5 +89,5 @@ def _mix(state: np.ndarray) -> np.ndarray:
 
 
 def torch_seed(*keys: int) -> int:
-    """A seed for torch's generators, which take 63 bits."""
+    """Returns a seed for torch's generators, which take 63 bits."""
     return int(random_bits(*keys)[0] & np.uint64(2**63 - 1))

@@ -1,7 +1,7 @@
-"""What a corpus and its examples are like, in plain numbers.
+"""The statistics of a corpus and of its examples, in plain numbers.
 
-All is counted with numpy. Where a corpus is large, an even sample of it is read, and the numbers
-say how many sentences and examples that were.
+Of a large corpus an even sample is read, and the statistics say how many sentences and examples
+that is. Tokens were counted when the corpus was prepared.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,23 @@ from bert_lightning.batch import UNK, PretrainBatch
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
-from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
-from bert_lightning.data.length_baseline import LabelStatistics, describe_labels
+from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.evaluation_set import EvaluationSet
+from bert_lightning.data.length_baseline import LabelStatistics
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import phase_options
 from bert_lightning.data.randomness import random_bits
 
 MOST_SENTENCES = 200_000
-"""Sentences of a split that are read; of more, these stand evenly spread over it."""
+"""Sentences of a split that are read, evenly spread over it."""
 MOST_EXAMPLES = 16_384
-"""Examples that are built, of the training and of the validation split."""
+"""Training examples that are built."""
 HISTOGRAM_BARS = 16
 
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """One split. Lengths are in tokens; what is a share or a length comes from `sentences_read`."""
+    """One split. Lengths, in tokens, and fractions of sentences come from `sentences_read`."""
 
     documents: int
     paragraphs: int
@@ -36,64 +37,68 @@ class SplitStatistics:
     pairs: int
     tokens: int
     types: int
-    """Distinct tokens that occur, `[UNK]` not counted."""
+    """Distinct tokens that occur, except `[UNK]`."""
     unknown_fraction: float
     """Of the tokens."""
     unigram_entropy: float
-    """Of the tokens' own frequencies, in nats."""
+    """Of the token frequencies, in nats."""
     mean_length: float
     median_length: float
     longest: int
     duplicate_fraction: float
-    """Sentences whose ids all stand in another one before; unknown words are all alike."""
+    """Sentences with the same ids as an earlier one; all unknown words are equal."""
     in_training_fraction: float | None
-    """Sentences that stand in the training split as well; None for that split itself."""
+    """Sentences that the training split has as well; None for that split itself."""
     sentences_read: int
 
 
 @dataclass(frozen=True)
 class ExampleStatistics:
-    """The first training examples of some length, special tokens included."""
+    """The first training examples of one maximum length, special tokens included."""
 
     examples_read: int
     max_length: int
     mean_length: float
     full_fraction: float
-    """Examples of `max_length` tokens: cut, but for those that just fit."""
+    """Examples of `max_length` tokens: truncated, or just fitting."""
     histogram: list[int]
-    """Examples of 1 to `bar_width` tokens, then as many lengths more with each entry."""
+    """Examples of 1 to `bar_width` tokens, then of the next `bar_width` lengths, and so on."""
     bar_width: int
     saved_of_max_length: float
-    """Share that would be padding if every example were padded to `max_length`."""
+    """Fraction that would be padding if every example were padded to `max_length`."""
     saved_of_longest: float
-    """The same, if each global batch were padded to its longest example."""
+    """Fraction that would be padding if each global batch were padded to its longest example."""
     predicted_fraction: float
-    """Tokens that are predicted."""
+    """Fraction of the tokens that are predicted."""
 
 
 @dataclass(frozen=True)
 class DataStatistics:
-    """A prepared corpus, and the examples that these options make of it."""
+    """A prepared corpus, and the examples that a run makes of it."""
 
     splits: dict[str, SplitStatistics]
     examples: ExampleStatistics
-    """Of `batch.max_length`, as held-out ones are."""
+    """Of `batch.max_length`, the length of held-out examples."""
     phases: list[ExampleStatistics]
-    """Of the length of each phase; empty where the run is not divided."""
+    """Of the length of each phase; empty for a run without phases."""
     labels: LabelStatistics | None
-    """None where there is no validation split, or the pairs have no labels."""
+    """Of the validation split; None if there is none, or its pairs have no labels."""
 
 
-def statistics(corpus: PreparedCorpus, config: BatchConfig, seed: int) -> DataStatistics:
-    """Counts a corpus and the examples that a run with this seed begins with."""
+def statistics(
+    corpus: PreparedCorpus, config: BatchConfig, seed: int, validation: EvaluationSet | None
+) -> DataStatistics:
+    """Describes a corpus and the first examples of a run.
+
+    Args:
+        corpus: the prepared corpus.
+        config: the options of the batches.
+        seed: that of the run.
+        validation: the evaluation set of the validation split, if the corpus has one.
+    """
     train = corpus.splits["train"]
     known = sentence_hashes(*read_sentences(train))
     batches = training_sample(corpus, config, seed)
-    labels = None
-    if "validation" in corpus.splits:
-        held_out = EvaluationBatches(corpus, "validation", config, config.global_batch_size)
-        step = -(-len(held_out.examples) // MOST_EXAMPLES)
-        labels = describe_labels(batches, [held_out[i] for i in range(0, len(held_out), step)])
     return DataStatistics(
         splits={
             name: describe_split(split, corpus.tokenizer, None if split is train else known)
@@ -104,23 +109,23 @@ def statistics(corpus: PreparedCorpus, config: BatchConfig, seed: int) -> DataSt
             describe_examples(training_sample(corpus, options, seed), options.max_length)
             for options in (phase_options(config) if config.phases else [])
         ],
-        labels=labels,
+        labels=validation.label_statistics if validation is not None else None,
     )
 
 
 def lines(found: DataStatistics) -> list[str]:
-    """The statistics in short, for the log of a run."""
+    """Returns the statistics in short, for the log of a run."""
     train, examples, labels = found.splits["train"], found.examples, found.labels
     repeated = "".join(
-        f", {split.in_training_fraction:.1%} of {name}'s stand in training too"
+        f", {split.in_training_fraction:.1%} of {name}'s also in training"
         for name, split in found.splits.items()
         if split.in_training_fraction is not None
     )
-    told = ""
+    leaks = ""
     if labels:
-        told = (
-            f"; pair labels: majority {labels.majority:.1%}, "
-            f"by lengths alone {labels.length_only_accuracy:.1%}{' (they LEAK)' * labels.leak}"
+        leaks = (
+            f"; pair labels: majority baseline {labels.majority:.1%}, length-only baseline "
+            f"{labels.length_only_accuracy:.1%}{' (the lengths LEAK the labels)' * labels.leak}"
         )
     phases = [
         f"examples of phase {number}: {phase.mean_length:.0f} tokens of at most "
@@ -133,13 +138,14 @@ def lines(found: DataStatistics) -> list[str]:
         f"tokens, {train.unknown_fraction:.1%} unknown; sentences: {train.duplicate_fraction:.1%} "
         f"duplicates{repeated}",
         f"examples: {examples.mean_length:.0f} tokens of at most {examples.max_length}, "
-        f"{examples.full_fraction:.1%} full; padding saved {examples.saved_of_max_length:.0%}{told}",
+        f"{examples.full_fraction:.1%} full; padding saved {examples.saved_of_max_length:.0%}"
+        f"{leaks}",
         *phases,
     ]
 
 
 def read_sentences(split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """The ids `(tokens,)` and lengths `(sentences,)` of the split's sentences, or of a sample."""
+    """Returns ids `(tokens,)` and lengths `(sentences,)` of all sentences, or of a sample."""
     chosen = np.arange(split.sentences)
     if split.sentences > MOST_SENTENCES:
         chosen = np.linspace(0, split.sentences - 1, MOST_SENTENCES).astype(np.int64)
@@ -149,7 +155,7 @@ def read_sentences(split: Split) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sentence_hashes(token_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """A number `(sentences,)` uint64 for each sentence: the same for the same ids in order."""
+    """Returns a number `(sentences,)` uint64 for each sentence: equal for equal ids in order."""
     bits = random_bits(token_ids, _places(lengths))
     sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(bits, dtype=np.uint64)])
     ends = np.cumsum(lengths)
@@ -159,11 +165,17 @@ def sentence_hashes(token_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def describe_split(
     split: Split, tokenizer: Tokenizer, training: np.ndarray | None
 ) -> SplitStatistics:
-    """Counts a split; `training` holds the hashes of the training sentences, unless it is that."""
+    """Describes a split.
+
+    Args:
+        split: the split.
+        tokenizer: that of the corpus.
+        training: the hashes of the training sentences; None if this is the training split.
+    """
     token_ids, lengths = read_sentences(split)
     hashes = sentence_hashes(token_ids, lengths)
-    counts = np.bincount(token_ids, minlength=tokenizer.get_vocab_size())
-    shares = counts[counts > 0] / counts.sum()
+    counts = split.token_counts
+    frequencies = counts[counts > 0] / counts.sum()
     unknown = counts[special_id(tokenizer, UNK)]
     return SplitStatistics(
         documents=split.documents,
@@ -173,7 +185,7 @@ def describe_split(
         tokens=len(split.token_ids),
         types=int((counts > 0).sum() - (unknown > 0)),
         unknown_fraction=float(unknown / counts.sum()),
-        unigram_entropy=float(-(shares * np.log(shares)).sum()),
+        unigram_entropy=float(-(frequencies * np.log(frequencies)).sum()),
         mean_length=float(lengths.mean()),
         median_length=float(np.median(lengths)),
         longest=int(lengths.max()),
@@ -184,18 +196,18 @@ def describe_split(
 
 
 def training_sample(corpus: PreparedCorpus, config: BatchConfig, seed: int) -> list[PretrainBatch]:
-    """The global batches that a run in one phase begins with, at most one epoch of them."""
+    """Returns the first global batches of a run without phases, one epoch at most."""
     examples = len(pair_sampler(corpus.splits["train"], config.pairs, config.max_length))
     size = min(config.global_batch_size, examples)
     steps = max(1, min(examples, MOST_EXAMPLES) // size)
-    share = StepPartition(rank=0, world_size=1, accumulation=1)
+    partition = StepPartition(rank=0, world_size=1, accumulation=1)
     config = replace(config, phases=None, global_batch_size=size)
-    batches = TrainingBatches(corpus, config, seed, share, steps)
+    batches = TrainingBatches(corpus, config, seed, partition, steps)
     return [batches[i] for i in range(steps)]
 
 
 def describe_examples(batches: Sequence[PretrainBatch], max_length: int) -> ExampleStatistics:
-    """Counts lengths, and the padding that flat batches do without."""
+    """Describes the lengths of examples, and the padding that unpadded batches save."""
     lengths = np.concatenate([batch.sequences.lengths for batch in batches])
     width = -(-max_length // HISTOGRAM_BARS)
     to_longest = sum(b.sequences.lengths.max() * len(b.sequences.lengths) for b in batches)
@@ -213,5 +225,5 @@ def describe_examples(batches: Sequence[PretrainBatch], max_length: int) -> Exam
 
 
 def _places(lengths: np.ndarray) -> np.ndarray:
-    """The place of each token `(tokens,)` within its own sentence."""
+    """Returns the position of each token `(tokens,)` in its own sentence."""
     return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)

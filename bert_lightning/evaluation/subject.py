@@ -1,4 +1,4 @@
-"""What is evaluated, and on which corpus."""
+"""The options and the corpus that a model is evaluated on."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -7,7 +7,7 @@ from typing import Any
 from bert_lightning.config import BatchConfig, CorpusConfig, TokenizerConfig, TrainConfig
 from bert_lightning.config.affects import EXAMPLES, TEXT, leaves, named
 from bert_lightning.config.plain import from_plain, to_plain
-from bert_lightning.corpus.cache import store_folder
+from bert_lightning.corpus.catalog import store_folder
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus, find_damage, open_corpus
 from bert_lightning.errors import UserError
@@ -17,14 +17,14 @@ from bert_lightning.pretrained.sources import PretrainedSource
 def evaluation_options(
     source: PretrainedSource, given: TrainConfig, overrides: Sequence[str]
 ) -> tuple[CorpusConfig, BatchConfig]:
-    """The text and the examples to evaluate on: those of the run, except for what is overridden.
+    """Returns the options of the text and of the examples: those of the run, and overrides.
 
     Args:
-        source: the model. A run's checkpoint says what it was trained on; for another model the
-            options are those of `given`.
+        source: the model. The checkpoint of a run has the options of its training; for any other
+            model they are those of `given`.
         given: the options that the command line composes by itself.
-        overrides: that command line. `data=…` takes another text with the run's kind of examples,
-            `pairs=…` another kind, `data.…=…` and `batch.…=…` one option.
+        overrides: that command line. `data=…` selects another text with the run's kind of examples,
+            `pairs=…` another kind of examples, `data.…=…` and `batch.…=…` one option.
 
     Raises:
         UserError: an override would change nothing, or examples are longer than the model reads.
@@ -36,10 +36,10 @@ def evaluation_options(
     trained = trained_on(source)
     if trained is not None:
         chosen = [name for name in _names() if _is_overridden(name, keys)]
-        asked = _plain(given.data, given.batch)
+        overridden = _plain(given.data, given.batch)
         options = _plain(trained[0], replace(trained[1], phases=None))
         for name in chosen:
-            _copy(name.split("."), asked, options)
+            _copy(name.split("."), overridden, options)
         data = from_plain(CorpusConfig, options["data"])
         batch = from_plain(BatchConfig, options["batch"])
     limit = source.config.max_position_embeddings
@@ -86,15 +86,15 @@ def _plain(data: CorpusConfig, batch: BatchConfig) -> dict[str, Any]:
     return to_plain({"data": asdict(data), "batch": asdict(batch)})
 
 
-def _copy(path: Sequence[str], asked: dict[str, Any], options: dict[str, Any]) -> None:
+def _copy(path: Sequence[str], source: dict[str, Any], target: dict[str, Any]) -> None:
     *groups, name = path
     for group in groups:
-        asked, options = asked[group], options[group]
-    options[name] = asked[name]
+        source, target = source[group], target[group]
+    target[name] = source[name]
 
 
 def corpus_of(source: PretrainedSource, data: CorpusConfig, batch: BatchConfig) -> PreparedCorpus:
-    """The corpus, in the model's own tokens: the very one that a run saw, if it is still there.
+    """Returns the corpus in the model's own tokens: the one of its run, if it still exists.
 
     Raises:
         UserError: the text is unavailable, or cannot be made into sentence pairs.
@@ -118,7 +118,7 @@ def _same_text(
 
 
 def trained_on(source: PretrainedSource) -> tuple[CorpusConfig, BatchConfig] | None:
-    """The options of the run's text and batches, by its checkpoint; None for other models.
+    """Returns a run's options of text and batches from its checkpoint; None for other models.
 
     Raises:
         UserError: they are those of another version.

@@ -1,4 +1,4 @@
-"""What a corpus says of each entry of a vocabulary: how frequent it is, and how long as text."""
+"""The statistics of each token of a vocabulary: its frequency, and its length as text."""
 
 import json
 from typing import NamedTuple
@@ -10,34 +10,37 @@ from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.baselines import unigram_nll
 
 COMMON, RARE = 1e-3, 1e-4
-"""Shares of the training split's tokens: an entry of the first share or more is common, one below
-the second is rare. On WikiText-2 a little less than half of the masked words are common, a quarter
+"""Fractions of the training split: a token with the first fraction or more is common, one below the
+second is rare. On WikiText-2 a little less than half of the masked tokens are common, a quarter
 rare."""
 CLASSES = ("common", "middle", "rare", "unknown")
 """By frequency; `[UNK]` stands for many words and is a class of its own."""
 
 
-class Vocabulary(NamedTuple):
-    """What is known of each entry, all `(vocab,)`."""
+class TokenStats(NamedTuple):
+    """The statistics of all tokens, arrays `(vocab,)`."""
 
     group: np.ndarray
-    """int64: its index in `CLASSES`."""
+    """int64: the class of the token, as an index into `CLASSES`."""
     characters: np.ndarray
-    """int64: of its text, without the mark of a piece; 0 for special tokens, which have none."""
+    """int64: the length of its text, without the mark of a wordpiece; 0 for special tokens."""
     is_piece: np.ndarray
-    """bool: whether it goes on within a word (`##ing`)."""
+    """bool: whether it continues a word (`##ing`)."""
     unigram_nll: np.ndarray
-    """float64: what it costs by its frequency alone, in nats."""
+    """float64: its loss in the unigram baseline, in nats."""
     rank: np.ndarray
-    """int64: its place among all by falling frequency, from 0."""
+    """int64: its position among all tokens by decreasing frequency, from 0."""
     limits: tuple[int, int]
-    """How often a common entry occurs at the least, and a middle one, in the training split."""
+    """The least occurrences in the training split of a common token, and of a middle one."""
 
 
-def describe(tokenizer: Tokenizer, counts: np.ndarray) -> Vocabulary:
-    """Describes the entries of a tokenizer by their `counts` `(vocab,)` in a training split.
+def token_stats(tokenizer: Tokenizer, counts: np.ndarray) -> TokenStats:
+    """Returns the statistics of the tokens of a vocabulary.
 
-    There may be more counts than entries, as a model may have rows that no token uses.
+    Args:
+        tokenizer: the tokenizer.
+        counts: `(vocab,)` how often each token occurs in the training split. There may be more
+            counts than tokens, as a model may have rows that no token uses.
     """
     total = counts.sum()
     limits = int(np.ceil(COMMON * total)), int(np.ceil(RARE * total))
@@ -46,7 +49,7 @@ def describe(tokenizer: Tokenizer, counts: np.ndarray) -> Vocabulary:
     rank = np.empty(len(counts), dtype=np.int64)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
     texts, is_piece = _texts(tokenizer, len(counts))
-    return Vocabulary(
+    return TokenStats(
         group=group.astype(np.int64),
         characters=np.fromiter(map(len, texts), np.int64, len(texts)),
         is_piece=is_piece,
@@ -57,7 +60,7 @@ def describe(tokenizer: Tokenizer, counts: np.ndarray) -> Vocabulary:
 
 
 def _texts(tokenizer: Tokenizer, rows: int) -> tuple[list[str], np.ndarray]:
-    """The text of each entry, and whether it goes on within a word."""
+    """Returns the text of each token, and whether it continues a word."""
     prefix = json.loads(tokenizer.to_str())["model"].get("continuing_subword_prefix") or ""
     texts, is_piece = [""] * rows, np.zeros(rows, dtype=bool)
     for token, number in tokenizer.get_vocab().items():

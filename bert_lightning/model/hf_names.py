@@ -18,6 +18,8 @@ from bert_lightning.config import (
     NormPlacement,
     PositionEmbedding,
 )
+from bert_lightning.config.affects import EXECUTION
+from bert_lightning.config.affects import named as affecting
 from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.errors import UserError
 
@@ -109,8 +111,9 @@ def to_config(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
     if has_counterpart(config):
         shared = {name: values[name] for name in _DEFAULTS}
         return {"model_type": "bert", **shared, **own, "tie_word_embeddings": True}
-    del values["compile"], values["activation_checkpointing"]
-    return {"model_type": OWN_TYPE, **values, **own}
+    execution = affecting(ModelConfig, EXECUTION)
+    computed = {name: value for name, value in values.items() if name not in execution}
+    return {"model_type": OWN_TYPE, **computed, **own}
 
 
 def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:

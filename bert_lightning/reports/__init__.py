@@ -1,1 +1,1 @@
-"""What people look at: terminal lines, tables and pictures."""
+"""Reports for people: terminal lines, tables and plots."""

@@ -1,4 +1,4 @@
-"""A look inside the data, on the terminal: statistics, lengths, floors and decoded examples."""
+"""The data of a config on the terminal: statistics, lengths, baselines and decoded examples."""
 
 from dataclasses import asdict
 
@@ -17,9 +17,9 @@ from bert_lightning.batch import (
 )
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
-from bert_lightning.corpus.tokenizer import Tokenizer
-from bert_lightning.data.baselines import Baselines, baselines
-from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed
+from bert_lightning.data.baselines import Baselines
+from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.length_baseline import LabelStatistics
 from bert_lightning.data.phases import phase_options
 from bert_lightning.data.statistics import (
@@ -41,13 +41,13 @@ _ROWS = {
     "types": "distinct tokens",
     "unknown_fraction": "unknown tokens",
     "unigram_entropy": "unigram entropy (nats)",
-    "mean_length": "tokens of a sentence: mean",
-    "median_length": "                      median",
-    "longest": "                      most",
+    "mean_length": "tokens a sentence: mean",
+    "median_length": "                   median",
+    "longest": "                   longest",
     "duplicate_fraction": "duplicate sentences",
     "in_training_fraction": "sentences also in training",
 }
-"""What the fields of a split's statistics are called here."""
+"""The labels of the fields of `SplitStatistics`."""
 _MASKED, _REPLACED, _KEPT, _SECOND = "bold red", "bold magenta", "bold cyan", "blue"
 _LABELS = {
     IS_NEXT: ("is next:", "bold green"),
@@ -57,20 +57,23 @@ _LABELS = {
 
 
 def show_data(config: TrainConfig, examples: int) -> None:
-    """Prints the corpus of a config, its floors, and the first `examples` of its training.
+    """Prints the corpus of a config, its baselines, and its first `examples` training examples.
 
     Raises:
-        UserError: where the text cannot be had, or cannot be made into sentence pairs.
+        UserError: the text is unavailable, or does not give sentence pairs.
     """
     console = Console(highlight=False, markup=False)
     batch, source = config.batch, open_initial(config)
     corpus = prepare(
         config.data, config.tokenizer, batch.pairs, source.tokenizer if source else None
     )
-    found = statistics(corpus, batch, config.drawn_seed)
     vocab_size = corpus.tokenizer.get_vocab_size()
+    validation = None
+    if "validation" in corpus.splits:
+        validation = EvaluationSet(corpus, "validation", batch, rows_needed(corpus.tokenizer))
+    found = statistics(corpus, batch, config.drawn_seed, validation)
     console.print(f"{corpus.name}: {corpus.origin}")
-    console.print(f"{vocab_size:,} words in the vocabulary\n")
+    console.print(f"{vocab_size:,} tokens in the vocabulary\n")
     order = [name for name in ("train", "validation", "test") if name in found.splits]
     _show_splits(console, {name: found.splits[name] for name in order})
     phases = phase_options(batch)
@@ -78,10 +81,8 @@ def show_data(config: TrainConfig, examples: int) -> None:
     for number, (lengths, options) in enumerate(zip(described, phases, strict=True), 1):
         where = f" in phase {number}" if found.phases else ""
         _show_lengths(console, lengths, options.global_batch_size, where)
-    if "validation" in corpus.splits:
-        held_out = EvaluationBatches(corpus, "validation", batch, batch.global_batch_size)
-        floor = baselines(corpus.splits["train"], held_out, vocab_size)
-        _show_baselines(console, floor, found.labels)
+    if validation is not None:
+        _show_baselines(console, validation.baselines, found.labels)
     first = training_sample(corpus, phases[0], config.drawn_seed)[0]
     _show_examples(console, first, corpus.tokenizer, examples)
 
@@ -90,7 +91,7 @@ def _show_splits(console: Console, splits: dict[str, SplitStatistics]) -> None:
     columns = [asdict(split) for split in splits.values()]
     rows = [[label, *(_shown(name, c[name]) for c in columns)] for name, label in _ROWS.items()]
     if any(split.sentences_read < split.sentences for split in splits.values()):
-        rows.append(["shares from … sentences", *(f"{c['sentences_read']:,}" for c in columns)])
+        rows.append(["fractions of … sentences", *(f"{c['sentences_read']:,}" for c in columns)])
     console.print(figures(["", *splits], rows))
 
 
@@ -103,15 +104,15 @@ def _shown(name: str, value: float | None) -> str:
 
 
 def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int, where: str) -> None:
-    """The histogram of the examples' lengths, and what it means for padding."""
+    """Prints the histogram of the examples' lengths, and the padding that is saved."""
     console.print(f"\nTokens of {found.examples_read:,} training examples{where}", style="bold")
-    for place, count in enumerate(found.histogram):
-        first = place * found.bar_width + 1
+    for bar_index, count in enumerate(found.histogram):
+        first = bar_index * found.bar_width + 1
         last = min(first + found.bar_width - 1, found.max_length)
         bar = "█" * round(_BAR * count / max(found.histogram)) or "▏" * (count > 0)
         console.print(f"{first:5} – {last:<4}{count / found.examples_read:6.1%} {bar}")
     console.print(
-        f"mean {found.mean_length:.1f}; {found.full_fraction:.1%} have all {found.max_length}; "
+        f"mean {found.mean_length:.1f}; {found.full_fraction:.1%} have {found.max_length}; "
         f"{found.predicted_fraction:.1%} of the tokens are predicted"
     )
     console.print(
@@ -120,32 +121,32 @@ def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int, w
     )
 
 
-def _show_baselines(console: Console, floor: Baselines, labels: LabelStatistics | None) -> None:
-    """What a loss or an accuracy on the validation split has to beat."""
+def _show_baselines(console: Console, scores: Baselines, labels: LabelStatistics | None) -> None:
+    """Prints the scores on the validation split that a model has to beat."""
     rows = [
-        ("masked words, by their frequency", f"{floor.mlm_loss:.3f}", f"{floor.mlm_accuracy:.3f}"),
+        ("masked tokens: unigram", f"{scores.mlm_loss:.3f}", f"{scores.mlm_accuracy:.3f}"),
     ]
-    if floor.nsp_loss is not None:
+    if scores.nsp_loss is not None:
         rows.append(
-            ("pair labels, by their shares", f"{floor.nsp_loss:.3f}", f"{floor.nsp_accuracy:.3f}")
+            ("pair labels: majority", f"{scores.nsp_loss:.3f}", f"{scores.nsp_accuracy:.3f}")
         )
     if labels:
-        rows.append(("pair labels, by the two lengths", "", f"{labels.length_only_accuracy:.3f}"))
+        rows.append(("pair labels: length-only", "", f"{labels.length_only_accuracy:.3f}"))
     console.print()
     console.print(figures(["Baselines on validation", "loss (nats)", "accuracy"], rows))
     if labels and labels.leak:
-        console.print(
-            "The pair labels LEAK: the two lengths tell them without a word read.", style=_MASKED
-        )
+        console.print("The pair labels LEAK: the two lengths alone predict them.", style=_MASKED)
 
 
 def _show_examples(
     console: Console, batch: PretrainBatch, tokenizer: Tokenizer, count: int
 ) -> None:
-    """Examples as the model sees them; in brackets behind each predicted token, the original."""
+    """Prints examples as the model sees them; the original follows each predicted token."""
     if count < 1:
         return
-    console.print("\nExamples as the model sees them (and what it has to predict)", style="bold")
+    console.print(
+        "\nExamples as the model sees them (in brackets: what it has to predict)", style="bold"
+    )
     legend = [("[MASK](original)", _MASKED), ("replaced(original)", _REPLACED)]
     legend += [("kept(kept)", _KEPT), ("second half", _SECOND)]
     console.print(*(Text(text, style) for text, style in legend))

@@ -1,4 +1,4 @@
-"""An evaluation as a person reads it: every score beside its floor."""
+"""Evaluations on the terminal: every score beside its baseline."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,11 +16,11 @@ _SHOWN_OF_A_HASH = 16
 
 
 def show_evaluation(found: Evaluation) -> None:
-    """Prints what was asked and the scores, as tables."""
+    """Prints the model, the evaluation set and the scores."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    for name, text in _asked(found):
+    for name, text in _facts(found):
         console.print(f"{name:<11} {text}")
-    tables = [_masked_tokens(found.mlm), _over_the_text(found.mlm)]
+    tables = [_masked_tokens(found.mlm), _whole_text(found.mlm)]
     if found.nsp is not None:
         tables.append(_pairs(found.nsp, found.pairs["task"]))
     for table in tables:
@@ -28,17 +28,20 @@ def show_evaluation(found: Evaluation) -> None:
         console.print(table)
 
 
-def _asked(found: Evaluation) -> Iterator[tuple[str, str]]:
+def _facts(found: Evaluation) -> Iterator[tuple[str, str]]:
     step = "" if found.step is None else f", step {found.step:,}"
     yield "model", f"{found.model}{step}; {found.parameters:,} parameters"
-    instead = " INSTEAD of the one asked for: see the warning above"
+    instead = " INSTEAD of the requested corpus: see the warning above"
     yield "corpus", f"{found.corpus} ({found.corpus_origin}){instead * bool(found.fallback_reason)}"
     yield (
-        "asked",
+        "held out",
         f"{found.mlm.all.masked:,} masked of {found.tokens:,} tokens, {found.examples:,} examples "
         f"of the {found.split} split",
     )
-    yield "sha256", f"{found.questions_sha256[:_SHOWN_OF_A_HASH]}…: the same where this is asked"
+    yield (
+        "sha256",
+        f"{found.evaluation_set_sha256[:_SHOWN_OF_A_HASH]}…: equal for equal evaluation sets",
+    )
 
 
 def _masked_tokens(found: MaskedResult) -> Table:
@@ -50,11 +53,11 @@ def _masked_tokens(found: MaskedResult) -> Table:
     }
     rows = {"all": found.all, **{labels[name]: scores for name, scores in found.classes.items()}}
     return figures(
-        ["masked tokens", "share", "nats", "floor", "top 1", "floor", "top 5", "floor"],
+        ["masked tokens", "fraction", "nats", "baseline", "top 1", "baseline", "top 5", "baseline"],
         [
             [
                 label,
-                f"{row.share:.1%}",
+                f"{row.fraction:.1%}",
                 *(f"{value:.3f}" for value in (row.loss, row.loss_baseline)),
                 *(f"{value:.1%}" for value in (row.accuracy, row.accuracy_baseline)),
                 *(f"{value:.1%}" for value in (row.accuracy_at_5, row.accuracy_at_5_baseline)),
@@ -64,14 +67,14 @@ def _masked_tokens(found: MaskedResult) -> Table:
     )
 
 
-def _over_the_text(found: MaskedResult) -> Table:
+def _whole_text(found: MaskedResult) -> Table:
     rows = [["perplexity", f"{found.perplexity:,.1f}", f"{found.perplexity_baseline:,.1f}", ""]]
     if found.bits_per_character is not None:
-        unknown = found.classes["unknown"].share if "unknown" in found.classes else 0.0
-        shares = f"{unknown:.1%} [UNK], {found.piece_fraction:.1%} go on within a word"
+        unknown = found.classes["unknown"].fraction if "unknown" in found.classes else 0.0
+        note = f"{unknown:.1%} [UNK], {found.piece_fraction:.1%} within a word"
         bits = (found.bits_per_character, found.bits_per_character_baseline)
-        rows.append(["bits per character", *(f"{value:.3f}" for value in bits), shares])
-    return figures(["all together", "", "floor", ""], rows)
+        rows.append(["bits per character", *(f"{value:.3f}" for value in bits), note])
+    return figures(["whole text", "", "baseline", ""], rows)
 
 
 def _pairs(found: PairResult, task: str) -> Table:
@@ -80,23 +83,25 @@ def _pairs(found: PairResult, task: str) -> Table:
         *(f"{found.accuracy:.1%}", f"{found.accuracy_baseline:.1%}"),
         f"{found.length_only_accuracy:.1%}",
     ]
-    return figures(["pairs", "nats", "floor", "right", "floor", "by lengths"], [row])
+    return figures(["pairs", "nats", "baseline", "accuracy", "baseline", "length-only"], [row])
 
 
 def show_minimal_pairs(found: MinimalPairsResult) -> None:
-    """Prints the accuracy of all pairs and of each group."""
+    """Prints the accuracy on all pairs and on each group."""
     console = Console(highlight=False, markup=False)
     console.print(_accuracies("minimal pairs", {"all (chance is 50 %)": found.all}))
     for name, members in found.groups.items():
         console.print()
         console.print(_accuracies(name, members))
     if found.all.same:
-        console.print(f"\nThe same tokens twice, and so half right: {found.all.same:,} pairs.")
+        console.print(
+            f"\nPairs of the same tokens twice, which count as half right: {found.all.same:,}."
+        )
 
 
 def _accuracies(name: str, members: Mapping[str, Accuracy]) -> Table:
     return figures(
-        [name, "right", "±", "pairs", "with [UNK]"],
+        [name, "accuracy", "±", "pairs", "with [UNK]"],
         [
             [
                 label,
@@ -109,15 +114,15 @@ def _accuracies(name: str, members: Mapping[str, Accuracy]) -> Table:
 
 
 def show_diagnosis(record: RunRecord, checks: Sequence[Check]) -> None:
-    """Prints what was looked at, and for each finding what to try."""
+    """Prints what was checked, and for each finding what to try."""
     console = Console(highlight=False, markup=False)
     console.print(f"{record.folder}\n", soft_wrap=True)
     found = [check for check in checks if check.finding is not None]
-    looked_at = Table.grid(padding=(0, 2, 0, 0))
+    checked = Table.grid(padding=(0, 2, 0, 0))
     for check in checks:
         mark = Text("ok", "green") if check.finding is None else Text("FOUND", "bold red")
-        looked_at.add_row(mark, check.name, check.measured)
-    console.print(looked_at)
+        checked.add_row(mark, check.name, check.measured)
+    console.print(checked)
     if not found:
         console.print("\nNothing found.")
     for check in found:

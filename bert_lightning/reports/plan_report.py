@@ -1,241 +1,160 @@
-"""What `scripts/plan.py` prints of a run that has not been started."""
+"""The plan of a run on the terminal: whether it fits, what it costs, how long it takes."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import StrategyName, TrainConfig
 from bert_lightning.config.plain import to_plain
-from bert_lightning.sizing.flops import Flops, Parameters
-from bert_lightning.sizing.memory import USABLE
-from bert_lightning.sizing.plan import GIB, H100_SHARE, Plan, PlanOptions, plan
-from bert_lightning.sizing.ways import Way
+from bert_lightning.sizing.memory import USABLE, byte_widths
+from bert_lightning.sizing.plan import ASSUMED_UTILIZATION, GIB, Plan, PlanOptions, plan
 from bert_lightning.terminal import figures
 
 _PARTS = {
-    "embeddings": ("embeddings", None),
-    "attention: projections": ("attention", "attention_projections"),
-    "attention: scores": (None, "attention_scores"),
-    "feed-forward": ("feed_forward", "feed_forward"),
-    "norms": ("norms", None),
-    "pooler": ("pooler", "pooler"),
-    "MLM head": ("mlm_head", "mlm_head"),
-    "NSP head": ("nsp_head", "nsp_head"),
-    "total": ("total", "total"),
+    "embeddings": ("embeddings", ()),
+    "attention": ("attention", ("attention_projections", "attention_scores")),
+    "feed-forward": ("feed_forward", ("feed_forward",)),
+    "norms": ("norms", ()),
+    "MLM head": ("mlm_head", ("mlm_head",)),
+    "pooler": ("pooler", ("pooler",)),
+    "NSP head": ("nsp_head", ("nsp_head",)),
+    "total": ("total", ("total",)),
 }
-"""What a component is called here, and its fields of parameters and FLOPs."""
-_STATE = {
+"""The label of each component, and its fields of `Parameters` and `Flops`."""
+_FIXED = {
     "weights": "weights",
     "gradients": "gradients",
-    "optimizer": "moments",
-    "copies": "weights cast or gathered",
-    "average": "average of the weights",
-    "communication": "buckets of gradients",
-}
-_ACTIVATIONS = {
-    "embeddings": ("embeddings", "length"),
-    "attention": ("attention", "length"),
-    "attention_weights": ("attention weights", "length²"),
-    "feed_forward": ("feed-forward", "length"),
-    "checkpoints": ("inputs of blocks", "length"),
-    "heads": ("heads", "length"),
+    "optimizer_state": "optimizer state",
+    "weight_copies": "weights, cast or gathered",
+    "ema": "EMA of the weights",
+    "gradient_buckets": "gradient buckets",
 }
 
 
 def show_plan(config: TrainConfig, options: PlanOptions, as_json: bool) -> None:
-    """Prints what a run will cost, as tables and sentences or as JSON.
+    """Prints the plan of a run, for people or as JSON.
 
     Raises:
-        UserError: where the options contradict each other; a run that does not fit is no error.
+        UserError: the options contradict each other; a run that does not fit is no error.
     """
-    made = plan(config, options)
+    planned = plan(config, options)
     if as_json:
-        found = {
-            **asdict(made),
-            "parameters": _with_total(made.parameters),
-            "forward_flops": _with_total(made.forward_flops),
-            "training_flops": _with_total(made.training_flops),
-            "memory": {**asdict(made.memory), "state": made.memory.state},
-            "fits": made.fits,
-            "usable": made.usable,
-            "needed": made.needed,
-            "micro_batch_size": made.micro_batch_size,
-            "largest_micro_batch": made.largest_micro_batch,
-            "findings": findings(made),
-        }
-        print(json.dumps(to_plain(found), indent=2))
+        print(json.dumps(_plain(planned), indent=2))
         return
     console = Console(highlight=False, markup=False)
-    console.print(_title(made), style="bold")
-    for table in (_components(made), _memory(made), _ways("length", made.lengths)):
+    console.print(_title(planned), style="bold")
+    for sentence in verdict(planned):
+        console.print(sentence)
+    for table in (_components(planned), _memory(planned)):
         console.print()
         console.print(table)
-    console.print()
-    console.print(_ways("options", made.ways))
-    console.print()
-    for sentence in findings(made):
-        console.print(sentence)
 
 
-def _with_total(counted: Parameters | Flops) -> dict[str, float]:
-    return {**asdict(counted), "total": counted.total}
+def _plain(planned: Plan) -> dict[str, object]:
+    computed = ("fits", "usable", "peak", "micro_batch_size", "largest_micro_batch")
+    values = to_plain(asdict(planned))
+    for name in ("parameters", "training_flops"):
+        values[name]["total"] = getattr(planned, name).total
+    values["memory"]["fixed"] = planned.memory.fixed
+    values |= {name: getattr(planned, name) for name in computed}
+    return {**values, "verdict": verdict(planned)}
 
 
-def findings(made: Plan) -> list[str]:
-    """In words: what fits, what does not and why, what would help, and how long it takes."""
-    return [*_what_fits(made), *_what_grows(made), *_what_helps(made), _time(made)]
+def verdict(planned: Plan) -> list[str]:
+    """Returns the sentences that say whether the run fits, why, and how long it takes."""
+    return [*_phase(planned), _fit(planned), *_way_out(planned), _time(planned)]
 
 
-def _what_fits(made: Plan) -> list[str]:
-    micro, count, length = made.micro_batch_size, made.share.accumulation, made.largest.max_length
-    there = f"{_gib(made.usable)} ({_percent(USABLE)} of {_gib(made.device_memory)})"
-    at_once = micro * count
-    said = []
-    if len(made.phases) > 1:
-        said.append(
-            f"Phase {made.phases.index(made.largest) + 1} of {len(made.phases)} needs most memory, "
-            f"with {made.largest.global_batch_size:,} sequences of up to {length} tokens a step."
-        )
-    if count > 1:
-        said.append(
-            f"All {at_once:,} sequences of {length} tokens at once would take "
-            f"{_gib(made.memory.needed(at_once))} GiB of a device, and {there} are there."
-        )
-    if not made.largest_micro_batch:
-        said.append(
-            f"It does not fit: even one sequence at a time takes {_gib(made.memory.needed(1))} "
-            f"GiB, and {there} are there."
-        )
-    elif not made.fits:
-        said.append(
-            f"It does not fit: micro-batches of {micro:,} take "
-            f"{_gib(made.needed)} GiB, and {there} are there; up to "
-            f"{made.largest_micro_batch:,} fit."
-        )
-    else:
-        how = (
-            f"the same step in {count:,} micro-batches of {micro:,}, whose gradients are added up,"
-            if count > 1
-            else f"a micro-batch of all {at_once:,} sequences of a device"
-        )
-        said.append(
-            f"It fits: {how} takes {_gib(made.needed)} GiB of {there}; "
-            f"up to {made.largest_micro_batch:,} sequences at a time would."
-        )
-    return said
-
-
-def _what_grows(made: Plan) -> list[str]:
-    one = made.memory.sequence
-    each = f"Each sequence at a time adds {_gib(one.kept)} GiB for the backward pass"
-    if one.attention_weights:
-        share = one.attention_weights / one.kept
-        each += (
-            f"; {_percent(share)} of it, the attention weights, grows with the square of the length"
-        )
-    elif made.config.model.activation_checkpointing:
-        each += ": a block's input only, the rest is made again for a third more work"
-    else:
-        each += ": it grows with the length, as flash attention keeps no attention weights"
-    return [
-        f"Weights, gradients and moments take {_gib(made.memory.state)} GiB, whatever the batch "
-        f"and the length. {each}."
-    ]
-
-
-def _what_helps(made: Plan) -> list[str]:
-    if made.fits:
+def _phase(planned: Plan) -> list[str]:
+    phases, largest = planned.phases, planned.largest
+    if len(phases) == 1:
         return []
-    if made.memory.state > made.usable:
-        said = "What does not depend on the batch is too much by itself, so no shorter length helps"
-    elif made.largest_micro_batch:
-        return ["A smaller batch.micro_batch_size helps; left away, it is chosen to fit."]
-    else:
-        said = "The activations of a single sequence are too much"
-    shorter = [way for way in made.lengths if way.largest_micro_batch]
-    helping = [way.overrides for way in [*shorter[-1:], *made.ways] if way.largest_micro_batch]
     return [
-        f"{said}. "
-        + (
-            f"With any of these it fits: {'; '.join(helping)}."
-            if helping
-            else "None of the options above is enough: it takes more devices, or a smaller model."
-        )
+        f"Phase {phases.index(largest) + 1} of {len(phases)} needs most memory, with "
+        f"{largest.global_batch_size:,} sequences of up to {largest.max_length} tokens a step."
     ]
 
 
-def _time(made: Plan) -> str:
-    rate = f"{made.tflops:,.1f} TFLOP/s a device"
-    if made.rate_is_assumed:
-        precision = made.config.trainer.precision
-        rate += f" (assumed: {_percent(H100_SHARE)} of an H100's peak in {precision})"
-    steps = " and then ".join(
-        f"{phase.steps:,} steps of {phase.global_batch_size:,} sequences"
-        + f" of up to {phase.max_length} tokens" * (len(made.phases) > 1)
-        for phase in made.phases
+def _fit(planned: Plan) -> str:
+    micro, count = planned.micro_batch_size, planned.partition.accumulation
+    largest = planned.largest_micro_batch
+    limit = f"and {_gib(planned.usable)} GiB may be used ({USABLE:.0%} of a device)"
+    if not largest:
+        return f"It does not fit: one sequence needs {_gib(planned.memory.peak(1))} GiB, {limit}."
+    batches = f"{count:,} micro-batches" if count > 1 else "one micro-batch"
+    needs = f"a step of {batches} of {micro:,} needs {_gib(planned.peak)} GiB, {limit}"
+    said = "It fits" if planned.fits else "It does not fit"
+    return f"{said}: {needs}; the largest micro-batch that fits is {largest:,}."
+
+
+def _way_out(planned: Plan) -> list[str]:
+    if planned.fits:
+        return []
+    if planned.largest_micro_batch:
+        return ["Lower batch.micro_batch_size, or omit it, and the largest that fits is chosen."]
+    config = planned.config
+    saving = {
+        "trainer.precision=bf16-mixed": byte_widths(config.trainer.precision).matmul > 2,
+        "model.activation_checkpointing=true": not config.model.activation_checkpointing,
+        "a smaller batch.max_length": planned.memory.fixed < planned.usable,
+        "strategy=fsdp with more trainer.devices": planned.devices.on_gpu,
+        "a smaller model": True,
+    }
+    return ["Plan again with what saves memory: " + ", ".join(filter(saving.get, saving)) + "."]
+
+
+def _time(planned: Plan) -> str:
+    rate = f"{planned.tflops:,.1f} TFLOP/s a device"
+    if planned.rate_is_assumed:
+        precision = planned.config.trainer.precision
+        rate += f" (assumed: {ASSUMED_UTILIZATION:.0%} of an H100's peak in {precision})"
+    steps = ", then ".join(
+        f"{phase.steps:,} steps of {phase.global_batch_size:,} sequences of up to "
+        f"{phase.max_length} tokens"
+        for phase in planned.phases
     )
-    return f"{steps}, {made.tokens:.3g} real tokens: {_hours(made.hours)} at {rate}."
+    hours = planned.hours
+    time = f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+    return f"{steps}, {planned.tokens:.3g} real tokens in all: {time} at {rate}."
 
 
-def _title(made: Plan) -> str:
-    config, devices = made.config, made.devices
-    model, longest = config.model, max(phase.max_length for phase in made.phases)
-    kind = "GPU" if devices.on_gpu else "CPU process"
-    count = f"{devices.world_size} {kind}{'s' if devices.world_size > 1 else ''}"
+def _title(planned: Plan) -> str:
+    config, count = planned.config, planned.devices.world_size
+    model, longest = config.model, max(phase.max_length for phase in planned.phases)
+    kind = "GPU" if planned.devices.on_gpu else "CPU process"
+    devices = (
+        f"{count} {kind}" if count == 1 else f"{count} {kind}{'es' if kind[0] == 'C' else 's'}"
+    )
     return (
-        f"{model.num_hidden_layers} layers, {model.hidden_size:,} hidden, "
-        f"{model.vocab_size:,} words; up to {longest} tokens; "
-        f"{config.trainer.precision}, {config.strategy.name.value} on {count}"
+        f"{model.num_hidden_layers} layers, {model.hidden_size:,} hidden, {model.vocab_size:,} "
+        f"tokens; length {longest}; {config.trainer.precision}; {devices}"
+        + f", {config.strategy.name.value}"
+        * (config.strategy.name is not StrategyName.auto)
     )
 
 
-def _components(made: Plan) -> Table:
+def _components(planned: Plan) -> Table:
     rows = []
-    for name, (parameters, flops) in _PARTS.items():
+    for label, (parameters, names) in _PARTS.items():
+        flops = sum(getattr(planned.training_flops, name) for name in names)
         rows.append(
-            [
-                name,
-                f"{getattr(made.parameters, parameters):,}" if parameters else "",
-                _mega(getattr(made.forward_flops, flops)) if flops else "",
-                _mega(getattr(made.training_flops, flops)) if flops else "",
-            ]
+            [label, f"{getattr(planned.parameters, parameters):,}", _mega(flops) if names else ""]
         )
-    if made.recomputed_flops:
-        rows.append(["blocks, made again", "", "", _mega(made.recomputed_flops)])
-    return figures(["", "parameters", "MFLOPs a token, forward", "in training"], rows)
+    if planned.recomputed_flops:
+        rows.append(["recomputed by checkpointing", "", _mega(planned.recomputed_flops)])
+    return figures(["", "parameters", "training MFLOPs a token"], rows)
 
 
-def _memory(made: Plan) -> Table:
-    count, one = made.micro_batch_size, made.memory.sequence
-    rows = [
-        [label, _gib(getattr(made.memory, name)), "model"]
-        for name, label in _STATE.items()
-        if getattr(made.memory, name)
-    ]
-    rows += [
-        [label, _gib(count * getattr(one, name)), grows]
-        for name, (label, grows) in _ACTIVATIONS.items()
-        if getattr(one, name)
-    ]
-    rows.append(["a part at work", _gib(made.needed - made.memory.state - count * one.kept), ""])
-    rows.append(["at the peak", _gib(made.needed), ""])
-    return figures([f"of a device, {count:,} at a time", "GiB", "grows with"], rows)
-
-
-def _ways(what: str, ways: Iterable[Way]) -> Table:
-    rows = [
-        [
-            way.overrides or "as asked for",
-            _gib(way.state),
-            _gib(way.sequence),
-            f"{way.largest_micro_batch:,}",
-        ]
-        for way in ways
-    ]
-    return figures([what, "GiB fixed", "a sequence", "most that fit"], rows)
+def _memory(planned: Plan) -> Table:
+    count, needs = planned.micro_batch_size, planned.memory
+    sizes = {label: getattr(needs, name) for name, label in _FIXED.items()}
+    sizes[f"activations of {count:,}"] = count * needs.sequence.saved
+    sizes["working set"] = planned.peak - sum(sizes.values())
+    sizes["peak"] = planned.peak
+    rows = [[label, _gib(size)] for label, size in sizes.items() if size]
+    return figures(["memory of a device", "GiB"], rows)
 
 
 def _mega(flops: float) -> str:
@@ -245,11 +164,3 @@ def _mega(flops: float) -> str:
 def _gib(size: float) -> str:
     gib = size / GIB
     return f"{gib:,.0f}" if gib >= 100 else f"{gib:#.3g}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"

@@ -1,1 +1,1 @@
-"""What a run needs and costs: devices, FLOPs, memory, micro-batches, a plan. Knows no Lightning."""
+"""The devices, FLOPs, memory and micro-batches of a run, and its plan; without Lightning."""

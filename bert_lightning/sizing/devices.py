@@ -1,4 +1,4 @@
-"""Which devices a run has, and in which precision they compute."""
+"""The devices that a run uses, and the precision in which they compute."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,17 +23,17 @@ _PRECISIONS = (
     "64",
 )
 _SHARDED_PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-true", "32", "bf16")
-"""The precisions of fsdp."""
+"""The precisions that fsdp supports."""
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What Lightning's Trainer is told."""
+    """The devices of a run, as Lightning's Trainer takes them."""
 
     accelerator: str
     devices: Any
     count: int
-    """Devices of one node."""
+    """Devices on each node."""
     num_nodes: int
 
     @property
@@ -49,14 +49,14 @@ def find_devices(config: TrainConfig) -> Devices:
     """Resolves `auto`: GPUs where there are any, CPU processes otherwise.
 
     Raises:
-        UserError: where more is asked for than the machine has.
+        UserError: the options ask for more than the machine has, or for what does not work on it.
     """
     wanted, devices = config.trainer.accelerator, config.trainer.devices
     gpus = torch.cuda.device_count()
     if wanted in ("gpu", "cuda") and not gpus:
         raise UserError(
-            f"trainer.accelerator={wanted} with trainer.devices={devices} asks for GPUs, and torch "
-            f"{torch.__version__} finds 0; trainer.accelerator=cpu trains without"
+            f"trainer.accelerator={wanted} with trainer.devices={devices} asks for GPUs, but torch "
+            f"{torch.__version__} finds none; trainer.accelerator=cpu trains without them"
         )
     single = devices in ("auto", 1, -1, "1")
     if wanted == "auto":
@@ -71,7 +71,7 @@ def find_devices(config: TrainConfig) -> Devices:
     if wanted in ("gpu", "cuda") and max(count, highest + 1) > gpus:
         raise UserError(
             f"trainer.devices={devices} asks for more GPUs than the {gpus} that torch finds; "
-            f"trainer.devices={gpus} uses them all"
+            f"trainer.devices={gpus} uses all of them"
         )
     if wanted == "cpu" and devices in ("auto", -1):
         devices = 1
@@ -80,7 +80,7 @@ def find_devices(config: TrainConfig) -> Devices:
 
 
 def count_devices(devices: Any, available: int) -> tuple[int, int]:
-    """How many devices are meant, and the highest index named, -1 where none is."""
+    """Returns how many devices are requested, and the highest index named, or -1 if none is."""
     if devices in ("auto", -1, "-1"):
         return max(1, available), -1
     if isinstance(devices, str) and "," not in devices:
@@ -93,10 +93,10 @@ def count_devices(devices: Any, available: int) -> tuple[int, int]:
 
 
 def check_supported(config: TrainConfig, accelerator: str) -> None:
-    """Whether the precision and the strategy exist, and work on this accelerator.
+    """Checks that accelerator, precision and strategy exist and work together.
 
     Raises:
-        UserError: where they do not.
+        UserError: they do not.
     """
     precision = config.trainer.precision
     if accelerator not in _ACCELERATORS:
@@ -111,7 +111,7 @@ def check_supported(config: TrainConfig, accelerator: str) -> None:
         )
     if accelerator == "cpu" and precision in ("16-mixed", "16-true", "16"):
         raise UserError(
-            f"trainer.precision={precision} needs a GPU, and this run is on the CPU; "
+            f"trainer.precision={precision} needs a GPU, but this run uses the CPU; "
             "use trainer.precision=bf16-mixed"
         )
     if config.strategy.name is StrategyName.fsdp:
@@ -122,20 +122,19 @@ def _check_sharding(config: TrainConfig, accelerator: str) -> None:
     precision = config.trainer.precision
     if accelerator not in ("gpu", "cuda"):
         raise UserError(
-            "strategy=fsdp shards a model's state over CUDA GPUs, and this run is on "
-            f"{accelerator} with {torch.cuda.device_count()} GPUs found; strategy=ddp divides the "
-            "work among CPU processes"
+            "strategy=fsdp shards a model's state over CUDA GPUs, but this run uses "
+            f"{accelerator}, and torch finds {torch.cuda.device_count()} GPUs; strategy=ddp "
+            "trains data-parallel, on CPU processes too"
         )
     if precision not in _SHARDED_PRECISIONS:
         raise UserError(
-            f"trainer.precision={precision} does not work with strategy=fsdp, which has "
+            f"trainer.precision={precision} does not work with strategy=fsdp, which supports "
             f"{', '.join(_SHARDED_PRECISIONS)}; use trainer.precision=bf16-mixed, or strategy=ddp"
         )
 
 
 def with_precision(config: TrainConfig, accelerator: str) -> TrainConfig:
-    """The config with the precision that `auto` stands for: bf16-mixed where products in bf16 are
-    faster, 32-true elsewhere."""
+    """Resolves `trainer.precision=auto`: bf16-mixed if the device multiplies bf16, else 32-true."""
     if config.trainer.precision != "auto":
         return config
     precision = "bf16-mixed" if _multiplies_bf16(accelerator) else "32-true"
@@ -144,7 +143,7 @@ def with_precision(config: TrainConfig, accelerator: str) -> TrainConfig:
 
 def _multiplies_bf16(accelerator: str) -> bool:
     if accelerator in ("gpu", "cuda"):
-        # A plan is made for a GPU that need not be here.
+        # A plan may be for a GPU of another machine.
         return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(False)
     capabilities: dict[str, bool] = getattr(
         torch.cpu, "get_capabilities", dict

@@ -1,21 +1,21 @@
-"""What a model costs to hold and to train: its parameters, and the operations of a batch.
+"""A model's parameters, and the floating-point operations (FLOPs) of its forward and training step.
 
-A multiplication and its addition count as two operations (FLOPs), and only matrix products count:
-norms, activations and dropout are about a thousandth of them. With `h` the hidden size, `i` the
-feed-forward's, `V` the words, `T` tokens in sequences of the lengths `l`, and `M` masked tokens,
-one forward pass takes
+A multiplication and its addition count as two FLOPs. Only matrix products count: norms, activations
+and dropout are about a thousandth of them. With `h` the hidden size, `i` the intermediate size, `V`
+the vocabulary size, `T` tokens in sequences of the lengths `l`, and `M` masked tokens, one forward
+pass takes
 
 | part | FLOPs |
 | --- | --- |
 | attention: projections | `layers · 8 · T · h²` |
-| attention: scores and their weighted sums | `layers · 4 · Σ l² · h` |
+| attention: scores and weighted sums | `layers · 4 · Σ l² · h` |
 | feed-forward | `layers · 4 · T · h · i`, or `6` for `glu` |
 | pooler, NSP head | `2 · h²` and `4 · h` a sequence |
 | MLM head | `2 · M · h · (h + V)` |
 
-and a training step three times that: for each product, the backward pass has one for the gradient
-of either factor. These are useful FLOPs: padding is not among them, nor is what activation
-checkpointing or a flash kernel does twice.
+and a training step three times that, because the backward pass has two products for each one of the
+forward pass: the gradients of its two factors. These are useful FLOPs: they leave out padding, and
+what activation checkpointing or a flash kernel computes twice.
 """
 
 from dataclasses import dataclass, fields
@@ -25,7 +25,7 @@ import torch
 
 from bert_lightning.config import FeedForwardKind, ModelConfig
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.norm import LayerNorm
+from bert_lightning.model.layers import LayerNorm
 
 _PARTS = {
     "encoder.embeddings": "embeddings",
@@ -34,37 +34,39 @@ _PARTS = {
     "mlm_head": "mlm_head",
     "nsp_head": "nsp_head",
 }
-"""Where in the model a component is; the attention of a block is told apart below."""
+"""The component of each module; `count_parameters` tells apart the attention of a block."""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many numbers a model learns, by component."""
+    """The parameters of a model, by component."""
 
     embeddings: int
-    """Of words, which the MLM head shares, of segments, and of learned positions."""
+    """Words (tied to the MLM head's decoder), segments and learned positions."""
     attention: int
     feed_forward: int
     norms: int
-    """Of the encoder and the MLM head."""
+    """All of the encoder's and the MLM head's."""
     pooler: int
     mlm_head: int
-    """Its own; the words' vectors are the embedding's."""
+    """Without the decoder's weight, which is the embedding's."""
     nsp_head: int
+    other_heads: int
+    """Of further objectives, such as your own."""
 
     @property
     def total(self) -> int:
         return sum(getattr(self, field.name) for field in fields(self))
 
 
-def without_memory(config: ModelConfig, vocab_size: int) -> BertForPreTraining:
-    """A model whose parameters have names and shapes, and no numbers."""
+def meta_model(config: ModelConfig, vocab_size: int) -> BertForPreTraining:
+    """Returns a model on torch's meta device: its parameters have shapes but no storage."""
     with torch.device("meta"):
         return BertForPreTraining(config, vocab_size)
 
 
 def count_parameters(model: BertForPreTraining) -> Parameters:
-    """Counts a model's own parameters, by component."""
+    """Counts the parameters of a model, each tied one once, by component."""
     counts = {field.name: 0 for field in fields(Parameters)}
     modules = dict(model.named_modules())
     for name, parameter in model.named_parameters():
@@ -73,7 +75,8 @@ def count_parameters(model: BertForPreTraining) -> Parameters:
         elif ".attention." in name:
             part = "attention"
         else:
-            part = next(part for start, part in _PARTS.items() if name.startswith(start))
+            parts = (part for start, part in _PARTS.items() if name.startswith(start))
+            part = next(parts, "other_heads")
         counts[part] += parameter.numel()
     return Parameters(**counts)
 
@@ -83,9 +86,9 @@ class Flops:
     """Floating-point operations by component."""
 
     attention_projections: float
-    """Of queries, keys, values and the output: as the tokens."""
+    """Queries, keys, values and the output; grows with the tokens."""
     attention_scores: float
-    """Of each token with each of its sequence: as the square of the length."""
+    """Each token with each token of its sequence; grows with the square of the length."""
     feed_forward: float
     pooler: float
     mlm_head: float
@@ -97,7 +100,7 @@ class Flops:
 
     @property
     def blocks(self) -> float:
-        """Of the stack of blocks, which is all but the heads."""
+        """The stack of blocks: all but the heads."""
         return self.attention_projections + self.attention_scores + self.feed_forward
 
     def plus(self, other: "Flops") -> "Flops":
@@ -112,13 +115,13 @@ class Flops:
 def forward_flops(
     config: ModelConfig, vocab_size: int, lengths: np.ndarray, masked: float
 ) -> Flops:
-    """Useful FLOPs of one forward pass and its losses.
+    """Returns the useful FLOPs of one forward pass with both losses.
 
     Args:
-        config: the sizes.
+        config: the sizes of the model.
         vocab_size: rows of the embedding.
         lengths: `(sequences,)` tokens of each sequence.
-        masked: tokens to predict, in all sequences together.
+        masked: masked tokens of all sequences.
     """
     h, layers = config.hidden_size, config.num_hidden_layers
     products = 3 if config.feed_forward is FeedForwardKind.glu else 2
@@ -137,10 +140,10 @@ def forward_flops(
 def training_flops(
     config: ModelConfig, vocab_size: int, lengths: np.ndarray, masked: float
 ) -> Flops:
-    """Useful FLOPs of a forward and a backward pass; arguments as in :func:`forward_flops`."""
+    """Returns the useful FLOPs of a forward and a backward pass; see :func:`forward_flops`."""
     return forward_flops(config, vocab_size, lengths, masked).times(3)
 
 
 def recomputed_flops(config: ModelConfig, forward: Flops) -> float:
-    """What activation checkpointing adds to a training step: the blocks' forward pass, again."""
+    """Returns the FLOPs that activation checkpointing adds: the blocks' forward pass once more."""
     return forward.blocks if config.activation_checkpointing else 0.0

@@ -1,9 +1,9 @@
-"""How the global batch is divided among devices and micro-batches."""
+"""Gradient accumulation: the global batch divided into micro-batches that fit into memory."""
 
 import math
-import os
 from dataclasses import replace
 
+import psutil
 import torch
 
 from bert_lightning.config import BatchConfig, TrainConfig
@@ -11,47 +11,50 @@ from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.phases import entries, heaviest, phase_options
 from bert_lightning.errors import UserError
 from bert_lightning.sizing.devices import Devices
-from bert_lightning.sizing.memory import USABLE, known_vocab_size, memory
+from bert_lightning.sizing.memory import USABLE, memory
 
-_SHARE_OF_HOST = 0.5
-"""The share of the host's free memory that a run may take; others live there too."""
+_USABLE_OF_HOST = 0.5
+"""The fraction of the host's available memory that a run may take; other programs need the rest."""
 
 
 def divide_global_batch(
-    config: TrainConfig, devices: Devices, available: float | None = None
+    config: TrainConfig, devices: Devices, vocab_size: int, available: float | None = None
 ) -> StepPartition:
-    """In how many micro-batches each device sees its part of a step, the same in every phase.
+    """Returns rank 0's partition of a step; the accumulation is the same in every phase.
 
-    The rank is 0: the process learns its own only when the group exists. `available` is the memory
-    of a device in bytes; None asks this machine's.
+    Args:
+        config: states the global batch size and possibly micro-batch size and accumulation.
+        devices: among which each step is divided.
+        vocab_size: rows of the embedding.
+        available: bytes that one device may use; None asks this machine.
 
     Raises:
-        UserError: where the sizes do not multiply to the global batch size of every phase.
+        UserError: the sizes do not multiply to the global batch size of every phase.
     """
     batch, world = config.batch, devices.world_size
     micro, accumulation = batch.micro_batch_size, config.trainer.accumulate_grad_batches
     phases, names = phase_options(batch), _size_names(batch)
-    shared = {f"{world} device{'s' if world > 1 else ''}": world}
+    ranks = {f"{world} device{'s' if world > 1 else ''}": world}
     batches: dict[str, int] = {}
     if accumulation is not None:
         batches[f"trainer.accumulate_grad_batches={accumulation}"] = accumulation
     if micro is not None:
-        most = phases.index(heaviest(batch))
-        parts = {**shared, f"batch.micro_batch_size={micro}": micro, **batches}
-        total = phases[most].global_batch_size
-        _require_product(names[most], total, parts, exactly=accumulation is not None)
+        largest = phases.index(heaviest(batch))
+        factors = {**ranks, f"batch.micro_batch_size={micro}": micro, **batches}
+        total = phases[largest].global_batch_size
+        _require_product(names[largest], total, factors, exactly=accumulation is not None)
         accumulation = total // (world * micro)
         batches = batches or {f"{accumulation} micro-batches": accumulation}
     for name, options in zip(names, phases, strict=True):
-        _require_product(name, options.global_batch_size, {**shared, **batches})
+        _require_product(name, options.global_batch_size, {**ranks, **batches})
     if accumulation is None:
         room = _available(devices) if available is None else available
-        accumulation = _fewest_micro_batches(config, devices, room)
+        accumulation = _fewest_micro_batches(config, devices, vocab_size, room)
     return StepPartition(0, world, accumulation)
 
 
 def _size_names(batch: BatchConfig) -> list[str]:
-    """The option that says the batch size of each phase."""
+    """Returns the option that states the global batch size of each phase."""
     return [
         "batch.global_batch_size"
         if entry.global_batch_size is None
@@ -60,21 +63,23 @@ def _size_names(batch: BatchConfig) -> list[str]:
     ]
 
 
-def _require_product(name: str, total: int, parts: dict[str, int], exactly: bool = False) -> None:
-    unit = math.prod(parts.values())
+def _require_product(name: str, total: int, factors: dict[str, int], exactly: bool = False) -> None:
+    unit = math.prod(factors.values())
     if total == unit or (not exactly and total % unit == 0):
         return
     below = total // unit * unit
     nearest = [unit] if exactly else [size for size in (below, below + unit) if size]
     raise UserError(
-        f"{name}={total} is not {'' if exactly else 'a multiple of '}{' × '.join(parts)} "
+        f"{name}={total} is not {'' if exactly else 'a multiple of '}{' × '.join(factors)} "
         f"({unit} pairs); nearest: " + " or ".join(f"{name}={size}" for size in nearest)
     )
 
 
-def _fewest_micro_batches(config: TrainConfig, devices: Devices, available: float) -> int:
-    """With which each phase fits into the available bytes; where none do, the most there can be."""
-    world, vocab_size = devices.world_size, known_vocab_size(config)
+def _fewest_micro_batches(
+    config: TrainConfig, devices: Devices, vocab_size: int, available: float
+) -> int:
+    """Returns the smallest accumulation with which every phase fits, else the largest possible."""
+    world = devices.world_size
     sizes, fitting = [], []
     for options in phase_options(config.batch):
         needs = memory(replace(config, batch=options), vocab_size, world, devices.on_gpu)
@@ -90,7 +95,7 @@ def _fewest_micro_batches(config: TrainConfig, devices: Devices, available: floa
 
 
 def _available(devices: Devices) -> float:
+    """Returns the bytes that a run may use on one of these devices now."""
     if devices.on_gpu:
         return USABLE * torch.cuda.mem_get_info()[0]
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return _SHARE_OF_HOST * free / devices.count
+    return _USABLE_OF_HOST * psutil.virtual_memory().available / devices.count

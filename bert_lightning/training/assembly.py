@@ -1,4 +1,4 @@
-"""The parts of a run, put together from its options: corpus, batches, model and devices."""
+"""Assembles the parts of a run from its options, each once."""
 
 import math
 from dataclasses import dataclass
@@ -9,22 +9,20 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import rows_needed
-from bert_lightning.data.baselines import unigram_log_probs
-from bert_lightning.data.batches import StepPartition
+from bert_lightning.data.baselines import unigram_nll
+from bert_lightning.data.batches import LABELERS, StepPartition
+from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
 from bert_lightning.errors import UserError
+from bert_lightning.model.objective import own_objectives
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.pretrained.initial_weights import open_initial, start_from
 from bert_lightning.pretrained.sources import PretrainedSource
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
-from bert_lightning.runs.resume import ResumePoint, require_same_run, same_share
-from bert_lightning.sizing.devices import (
-    Devices,
-    find_devices,
-    with_precision,
-)
+from bert_lightning.runs.resume import ResumePoint, require_same_run, same_partition
+from bert_lightning.sizing.devices import Devices, find_devices, with_precision
 from bert_lightning.sizing.micro_batches import divide_global_batch
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.module import PretrainingModule
@@ -32,24 +30,30 @@ from bert_lightning.training.module import PretrainingModule
 
 @dataclass(frozen=True, eq=False)
 class Assembly:
-    """A run that has not begun, or has not gone on."""
+    """The parts of a run, before its first step or before it resumes."""
 
     config: TrainConfig
-    """With the precision that is used."""
+    """With the precision that `auto` stands for."""
     devices: Devices
-    share: StepPartition
     corpus: PreparedCorpus
     vocab_size: int
     """Rows of the embedding."""
-    module: PretrainingModule
-    data: PretrainingData
+    partition: StepPartition
     phases: list[Phase]
     overlong: list[int]
     """Examples of an epoch that are too long, in each phase."""
+    evaluation_sets: dict[str, EvaluationSet]
+    """Those of the held-out splits, by the names of the splits."""
+    data: PretrainingData
+    module: PretrainingModule
 
 
 def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
-    """Puts the parts together; with `earlier`, those of the run that it is a checkpoint of.
+    """Assembles the parts of a run: devices, corpus, vocabulary, sizes, batches, model.
+
+    Args:
+        config: the options of the run.
+        earlier: the checkpoint that the run resumes from; None starts the run.
 
     Raises:
         UserError: for whatever the user can put right.
@@ -58,14 +62,16 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
     config = with_precision(config, devices.accelerator)
     if devices.accelerator == "cpu":
         keep_freed_memory()
-    share = divide_global_batch(config, devices)
-    if earlier is not None:
-        share = same_share(earlier, config, share)
+
     source = open_initial(config)
-    corpus = prepare(
-        config.data, config.tokenizer, config.batch.pairs, source.tokenizer if source else None
-    )
+    base = source.tokenizer if source is not None else None
+    corpus = prepare(config.data, config.tokenizer, config.batch.pairs, base)
     vocab_size = _vocab_size(config, corpus, source)
+
+    partition = divide_global_batch(config, devices, vocab_size)
+    if earlier is not None:
+        partition = same_partition(earlier, config, partition)
+
     samplers = {
         length: pair_sampler(corpus.splits["train"], options.pairs, length)
         for length, options in by_length(config.batch).items()
@@ -74,6 +80,17 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
     epoch_sizes = [len(sampler) for sampler in of_phases]
     steps = _steps(config, epoch_sizes[0])
     phases = phases_of(config.batch, steps)
+    own = own_objectives(config.objective)
+    labelers = {**LABELERS, **{name: found.labels for name, found in own.items()}}
+    evaluation_sets = {
+        split: EvaluationSet(corpus, split, config.batch, vocab_size, labelers)
+        for split in corpus.splits
+        if split != "train"
+    }
+    data = PretrainingData(
+        corpus, config.batch, config.drawn_seed, partition, steps, evaluation_sets, labelers
+    )
+
     if earlier is not None:
         require_same_run(earlier, config, corpus, vocab_size)
     description = describe_run(config, corpus, vocab_size)
@@ -83,13 +100,14 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
     return Assembly(
         config=config,
         devices=devices,
-        share=share,
         corpus=corpus,
         vocab_size=vocab_size,
-        module=module,
-        data=PretrainingData(corpus, config.batch, config.drawn_seed, share, steps),
+        partition=partition,
         phases=phases,
         overlong=[sampler.overlong for sampler in of_phases],
+        evaluation_sets=evaluation_sets,
+        data=data,
+        module=module,
     )
 
 
@@ -100,24 +118,24 @@ def _initialize(
         start_from(module.model, source, corpus.tokenizer)
     elif module.config.objective.unigram_bias_init:
         bias = module.model.mlm_head.decoder.bias
-        frequencies = unigram_log_probs(corpus.splits["train"], len(bias))
-        bias.data.copy_(torch.from_numpy(frequencies))
+        token_counts = corpus.splits["train"].counts_of_rows(len(bias))
+        bias.data.copy_(torch.from_numpy(-unigram_nll(token_counts)))
 
 
 def _vocab_size(
     config: TrainConfig, corpus: PreparedCorpus, source: PretrainedSource | None
 ) -> int:
-    words, wanted = rows_needed(corpus.tokenizer), config.model.vocab_size
-    if wanted is not None and wanted < words:
+    needed, wanted = rows_needed(corpus.tokenizer), config.model.vocab_size
+    if wanted is not None and wanted < needed:
         raise UserError(
-            f"model.vocab_size={wanted} is smaller than the tokenizer's {words} words; "
-            f"use model.vocab_size={words}, or null to follow the tokenizer"
+            f"model.vocab_size={wanted} is smaller than the tokenizer's {needed} tokens; "
+            f"use model.vocab_size={needed}, or null to follow the tokenizer"
         )
-    return wanted or max(words, source.vocab_size if source else 0)
+    return wanted or max(needed, source.vocab_size if source else 0)
 
 
 def _steps(config: TrainConfig, epoch_size: int) -> int:
-    """Optimiser steps of the run: the first limit of `max_steps` and `max_epochs`, or unknown."""
+    """Returns the optimizer steps of the run: the lower limit of `max_steps` and `max_epochs`."""
     if config.optim.time_budget is not None:
         return UNKNOWN_STEPS
     limits = [config.trainer.max_steps] if config.trainer.max_steps != -1 else []

@@ -1,6 +1,6 @@
-"""The LightningDataModule: hands each device its batches of a prepared corpus."""
+"""The LightningDataModule: gives each rank its batches of a prepared corpus."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,22 +11,23 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.corpus.tokenizer import rows_needed
-from bert_lightning.data.baselines import count_tokens
-from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
+from bert_lightning.data.batches import LABELERS, Labeler, StepPartition, TrainingBatches
+from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.phases import heaviest
-from bert_lightning.evaluation.token_stats import Vocabulary, describe
+from bert_lightning.evaluation.token_stats import TokenStats, token_stats
 
 
 class PretrainingData(L.LightningDataModule):
-    """MLM and NSP batches of a corpus.
+    """The training and held-out batches of a corpus.
 
     Args:
         corpus: the prepared corpus.
-        config: the options that batches are made with.
-        seed: decides order, pairs and masks of training batches.
-        share: how the global batch is divided; the rank is taken from the trainer.
-        steps: optimiser steps of the whole run.
+        config: the options of the batches.
+        seed: decides the order, pairs and masks of training batches.
+        partition: how the global batch is divided; the rank is taken from the trainer.
+        steps: optimizer steps of the whole run.
+        evaluation_sets: those of the held-out splits, by the names of the splits.
+        labelers: the labels of sequences, by objective.
     """
 
     def __init__(
@@ -34,21 +35,27 @@ class PretrainingData(L.LightningDataModule):
         corpus: PreparedCorpus,
         config: BatchConfig,
         seed: int,
-        share: StepPartition,
+        partition: StepPartition,
         steps: int,
+        evaluation_sets: Mapping[str, EvaluationSet],
+        labelers: Mapping[str, Labeler] = LABELERS,
     ) -> None:
         super().__init__()
         self.corpus = corpus
         self.config = config
         self.seed = seed
-        self.share = share
+        self.partition = partition
         self.steps = steps
+        self.evaluation_sets = evaluation_sets
+        self.labelers = labelers
 
     def train_dataloader(self) -> DataLoader[PretrainBatch]:
         assert self.trainer is not None
-        share = replace(self.share, rank=self.trainer.global_rank)
-        batches = TrainingBatches(self.corpus, self.config, self.seed, share, self.steps)
-        done = self.trainer.global_step * share.accumulation
+        partition = replace(self.partition, rank=self.trainer.global_rank)
+        batches = TrainingBatches(
+            self.corpus, self.config, self.seed, partition, self.steps, self.labelers
+        )
+        done = self.trainer.global_step * partition.accumulation
         return self._loader(batches, ResumableSampler(done, len(batches)))
 
     def val_dataloader(self) -> DataLoader[PretrainBatch] | list[DataLoader[PretrainBatch]]:
@@ -58,22 +65,18 @@ class PretrainingData(L.LightningDataModule):
         return self._held_out("test")
 
     @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """What the training split says of each word; only held-out scores need it."""
-        words = self.corpus.tokenizer
-        return describe(words, count_tokens(self.corpus.splits["train"], rows_needed(words)))
+    def token_stats(self) -> TokenStats:
+        """The statistics of each token, for held-out scores."""
+        return token_stats(self.corpus.tokenizer, self.corpus.splits["train"].token_counts)
 
     def _held_out(self, split: str) -> DataLoader[PretrainBatch] | list[DataLoader[PretrainBatch]]:
         assert self.trainer is not None
-        if split not in self.corpus.splits:
+        if split not in self.evaluation_sets:
             return []
-        most = heaviest(self.config)  # no more tokens at a time than training has there
-        tokens = self.share.micro_batch_size(most.global_batch_size) * most.max_length
+        phase = heaviest(self.config)  # no more tokens at a time than training has in this phase
+        tokens = self.partition.micro_batch_size(phase.global_batch_size) * phase.max_length
         return self._loader(
-            EvaluationBatches(
-                self.corpus,
-                split,
-                self.config,
+            self.evaluation_sets[split].batches(
                 max(1, tokens // self.config.max_length),
                 self.trainer.global_rank,
                 self.trainer.world_size,
@@ -88,7 +91,7 @@ class PretrainingData(L.LightningDataModule):
             batches,
             sampler=sampler,
             batch_size=None,  # an item is a batch already
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.trainer is not None
@@ -97,9 +100,9 @@ class PretrainingData(L.LightningDataModule):
 
 
 class ResumableSampler(Sampler[int]):
-    """The indices that are left of a run: nothing before them is made again.
+    """The remaining indices of a run; no batch before them is built again.
 
-    Its length is that of the whole run, as Lightning adds to it what it knows to be done.
+    Its length is that of the whole run, since Lightning subtracts the batches that are done.
     """
 
     def __init__(self, done: int, total: int) -> None:
@@ -113,5 +116,5 @@ class ResumableSampler(Sampler[int]):
         return self.total
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch

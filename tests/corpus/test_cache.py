@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from bert_lightning.corpus.cache import hash_file, hash_text_files
 
 from bert_lightning.config import CorpusConfig
 from bert_lightning.corpus import cache
-from bert_lightning.corpus.cache import hash_file, hash_text_files
 
 
 @pytest.fixture

@@ -192,9 +192,9 @@ def test_splitters_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 OWN = """
-from bert_lightning.corpus.sentences import splitter
+from bert_lightning.extensions import extension
 
-@splitter
+@extension("splitter")
 def clauses(paragraph):
     return paragraph.split(";")
 
@@ -214,7 +214,7 @@ def test_a_splitter_of_ones_own_is_named_by_its_module(
     assert splitter_version("own_splitters:clauses") != before, "a stale store would be used"
     for name, says in {
         "own_splitters:unmarked": "unmarked is not marked as a splitter",
-        "own_splitters:absent": "absent is not there",
+        "own_splitters:absent": "absent does not exist",
         "os:system": "system is not marked as a splitter",
         "no_such_module:clauses": "the module no_such_module cannot be imported",
         ":clauses": "the module  cannot be imported",

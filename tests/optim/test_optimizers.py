@@ -9,7 +9,7 @@ from torch import Tensor
 from bert_lightning.config import ModelConfig, OptimConfig, OptimizerName, ScheduleName
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.optim.lamb import Lamb
-from bert_lightning.optim.optimizers import build_optimizer, state_numbers
+from bert_lightning.optim.optimizers import build_optimizer, states_per_weight
 from bert_lightning.optim.schedules import build_schedule, schedule
 
 
@@ -211,7 +211,7 @@ def test_as_many_moments_are_kept_as_are_counted(optimizer: OptimizerName) -> No
         states |= part.state
     for name, parameter in model.named_parameters():
         kept = [value for value in states[parameter].values() if value.shape == parameter.shape]
-        assert len(kept) == state_numbers(config, name, parameter), name
+        assert len(kept) == states_per_weight(config, name, parameter), name
 
 
 @pytest.mark.parametrize(

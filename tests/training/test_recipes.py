@@ -126,7 +126,7 @@ def test_a_result_was_made_with_the_recipe_as_it_is(recipe: str) -> None:
 def test_all_results_are_of_the_same_questions() -> None:
     found = [result for runs in results(KEPT).values() for result in runs]
     for split in ("validation", "test"):
-        assert len({result[split]["questions_sha256"] for result in found}) == 1
+        assert len({result[split]["evaluation_set_sha256"] for result in found}) == 1
 
 
 def test_the_table_has_mean_and_range(tmp_path: Path) -> None:

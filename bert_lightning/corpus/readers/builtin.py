@@ -1,8 +1,8 @@
-"""The corpus that is always there: the prose of Python's own reference manual.
+"""The corpus that is always available: the prose of Python's own reference manual.
 
-CPython carries that manual for `help()`, as plain text that Sphinx rendered, so a run needs
-neither a network nor a file. Headings, tables, grammar, signatures and code are left out. No
-markup tells them from prose, only blank lines, indentation and how a block reads.
+CPython contains that manual for `help()`, as plain text that Sphinx rendered, so a run needs
+neither a network nor a file. Headings, tables, grammar, signatures and code are omitted. No markup
+tells them from prose, only blank lines, indentation and the words of a block.
 """
 
 import re
@@ -15,7 +15,7 @@ _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 _MARKER = re.compile(r"\s*(?:[*-]|\d{1,2}\.|\[\d{1,2}\])\s+")
 
 _COLUMNS = re.compile(r"[^\s:] {3,}\S")
-"""The gap between the columns of a table, or before a comment that is aligned."""
+"""The gap between the columns of a table, or before an aligned comment."""
 _EMPHASIS = re.compile(r"(?<![\w*\"'])(\*\*?)(?=[^\W\d_]|_)([^*\"]*[^\s*\"])\1(?=s\b|[^\w*]|$)")
 _FOOTNOTE = re.compile(r"\s+\[\d{1,2}\](?![\w\"\])])")
 _WRAPPED_HYPHEN = re.compile(r"(?<=\w-) (?!(?:and|or|to)\b)(?=\w)")
@@ -30,21 +30,21 @@ _FUNCTION_WORD = re.compile(
     r"|should|will|they|there|then|at|than|used|such|some|each|any|all|also|see|since)\b",
     re.IGNORECASE,
 )
-"""Words that sentences cannot do without and Python programs do not know."""
+"""Words that occur in almost all sentences and in no Python program."""
 _FEWEST_WORDS = 4
 _FEWEST_WORDS_UNENDED = 12
-"""A paragraph this long may lack the last full stop, as list items do."""
-_WORD_SHARE = 0.6
+"""A paragraph this long may lack the final period, as list items do."""
+_WORD_FRACTION = 0.6
 
 
 def builtin_documents() -> list[list[str]]:
     """Returns the manual's prose: one document a topic, each a list of paragraphs.
 
     Topics come in sorted order. They overlap, and whole documents are held out for validation, so
-    a paragraph stays only where it first occurs.
+    a paragraph is kept only in the first topic that has it.
 
     Raises:
-        UserError: This Python came without the manual.
+        UserError: this Python came without the manual.
     """
     try:
         from pydoc_data.topics import topics
@@ -76,7 +76,7 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _body(lines: list[str]) -> list[str]:
-    """The block without the marker of a list item, or the term above its definition."""
+    """Returns the block without the marker of a list item, or the term above its definition."""
     if lines and (marker := _MARKER.match(lines[0])):
         return [lines[0][marker.end() :], *lines[1:]]
     if len(lines) > 1 and _indentation(lines[1]) > _indentation(lines[0]):
@@ -89,24 +89,24 @@ def _indentation(line: str) -> int:
 
 
 def _unwrap(lines: list[str]) -> str:
-    """Undoes the hard wrapping and the marks of emphasis and footnotes."""
+    """Joins the wrapped lines, and removes the marks of emphasis and footnotes."""
     text = _WRAPPED_HYPHEN.sub("", " ".join(" ".join(lines).split()))
     return _FOOTNOTE.sub("", _EMPHASIS.sub(r"\2", text))
 
 
 def _reads_as_prose(paragraph: str) -> bool:
-    """Whether this is sentences.
+    """Whether a paragraph consists of sentences.
 
-    They begin with a letter, end with punctuation, and consist mostly of words, among which are
-    an article, a preposition or an auxiliary verb. Quoted code counts for nothing.
+    They begin with a letter, end with punctuation, and consist mostly of words, among them an
+    article, a preposition or an auxiliary verb. Quoted code is ignored.
     """
     unquoted = _QUOTED.sub(" ", paragraph)
     if not _FIRST.match(paragraph) or _CODE.search(unquoted):
         return False
-    pieces = unquoted.split()
-    words = [piece for piece in pieces if _WORD.fullmatch(piece)]
+    parts = unquoted.split()
+    words = [part for part in parts if _WORD.fullmatch(part)]
     return (
         len(words) >= (_FEWEST_WORDS if _LAST.search(paragraph) else _FEWEST_WORDS_UNENDED)
-        and len(words) >= _WORD_SHARE * len(pieces)
+        and len(words) >= _WORD_FRACTION * len(parts)
         and _FUNCTION_WORD.search(" ".join(words)) is not None
     )

@@ -9,20 +9,20 @@ from bert_lightning.errors import UserError
 from bert_lightning.hub import UnavailableError, dataset_out_of_reach
 
 _ROWS = 256
-"""How many rows of a table are in memory at once."""
+"""Rows of a table that are in memory at once."""
 
 TABLES = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
-"""The endings of table files, and what `datasets` calls their formats."""
+"""The extensions of table files, and the names of their formats in `datasets`."""
 
 
 def hub_rows(data: CorpusConfig) -> dict[str, Iterable[str]]:
-    """The texts of each split of the hub's data set, from its local cache or the hub.
+    """Returns the texts of each split of a hub data set, from its local cache or the hub.
 
-    They can be read more than once; where `data.streaming` is set, each time from the hub.
+    They can be read more than once; with `data.streaming`, each time from the hub.
 
     Raises:
-        UnavailableError: where neither has it; decided within seconds.
-        UserError: where the data set has no such column of text.
+        UnavailableError: neither has it, which is decided within seconds.
+        UserError: the data set has no such column of text.
     """
     from huggingface_hub import constants
 
@@ -34,7 +34,7 @@ def hub_rows(data: CorpusConfig) -> dict[str, Iterable[str]]:
     import datasets
 
     if reason is not None:
-        datasets.config.HF_HUB_OFFLINE = True  # what is cached still loads, without retries
+        datasets.config.HF_HUB_OFFLINE = True  # cached data still load, without retries
         constants.HF_HUB_OFFLINE = True
     try:
         loaded: Any = datasets.load_dataset(
@@ -43,17 +43,17 @@ def hub_rows(data: CorpusConfig) -> dict[str, Iterable[str]]:
             revision=data.hub_revision,
             streaming=data.streaming,
         )
-    except Exception as error:  # datasets raises a dozen types for "cannot be had"
+    except Exception as error:  # datasets raises a dozen types for "unavailable"
         raise UnavailableError(
-            f"{data.hub_repository} ({data.hub_name}) is neither in the cache nor to be had from "
-            f"the Hugging Face hub ({reason or error})"
+            f"{data.hub_repository} ({data.hub_name}) is neither in the cache nor available "
+            f"from the Hugging Face hub ({reason or error})"
         ) from error
     name = f"{data.hub_repository} ({data.hub_name})"
     return {split: _Texts(loaded[split], data.text_column, name) for split in loaded}
 
 
 class _Texts:
-    """The texts of a hub's split, read in batches of rows."""
+    """The texts of a split on the hub, read in batches of rows."""
 
     def __init__(self, table: Any, column: str, name: str) -> None:
         self.table, self.column, self.name = table, column, name
@@ -64,12 +64,14 @@ class _Texts:
             yield from _texts_of(batches, self.column, self.name)
         except UserError:
             raise
-        except Exception as error:  # a connection that breaks, in a dozen types
-            raise UnavailableError(f"{self.name} broke off while it was read: {error}") from error
+        except Exception as error:  # a broken connection, in a dozen types
+            raise UnavailableError(
+                f"the connection broke while {self.name} was read: {error}"
+            ) from error
 
 
 def file_rows(file: Path, kind: str, column: str) -> Iterator[str]:
-    """The texts of a table file's column, empty ones left out; a few rows at a time in memory.
+    """Yields the texts of a column of a table file, except empty ones.
 
     Args:
         file: the file, gzip-compressed or not.
@@ -77,12 +79,12 @@ def file_rows(file: Path, kind: str, column: str) -> Iterator[str]:
         column: the column's name.
 
     Raises:
-        UserError: where the file cannot be read, or has no such column of text.
+        UserError: the file cannot be read, or has no such column of text.
     """
     import datasets
 
     datasets.disable_progress_bars()
-    # A cell of text is text, though it be "1984" or "null".
+    # A cell of text stays text, even "1984" or "null".
     options = {"converters": {column: str}, "keep_default_na": False} if kind == ".csv" else {}
     try:
         table: Any = datasets.load_dataset(

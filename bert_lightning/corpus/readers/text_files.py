@@ -1,7 +1,7 @@
 """Local files → raw documents: lists of paragraphs, not yet split into sentences.
 
-Files are read as streams, line by line, so their size does not matter; what has neither blank lines
-nor line ends is parted where it exceeds any book.
+Files are read as streams, line by line, so their size does not matter. A text without blank lines
+or line ends is divided where it gets longer than any book.
 """
 
 import gzip
@@ -20,13 +20,17 @@ log = logging.getLogger(__name__)
 
 COMPRESSED = ".gz"
 LONGEST_DOCUMENT = 4_000_000
-"""Characters at which a document ends and the next begins: more than "War and Peace" has."""
+"""Characters after which a document ends and the next begins: more than "War and Peace" has."""
 LONGEST_LINE = 4_000_000
-"""Bytes at which a line ends, at a space, and the next begins."""
+"""Bytes after which a line ends, at a space, and the next begins."""
 
 
 def find_text_files(data: CorpusConfig) -> list[Path]:
-    """The files that `data.path` names: itself, all in a folder, or those of a pattern."""
+    """Returns the files that `data.path` names: one file, all in a folder, or those of a pattern.
+
+    Raises:
+        UserError: there are none.
+    """
     if data.path is None:
         raise UserError(
             "data=text needs the text: data.path='notes/*.txt' names a file, a folder or a pattern"
@@ -37,7 +41,7 @@ def find_text_files(data: CorpusConfig) -> list[Path]:
     elif path.is_file():
         found = [path]
     else:
-        names = glob(str(path), recursive=True)  # noqa: PTH207 -- Path.glob takes no absolute one
+        names = glob(str(path), recursive=True)  # noqa: PTH207 -- not absolute in Path.glob
         found = [Path(name) for name in names if Path(name).is_file()]
     if not found:
         raise UserError(
@@ -49,20 +53,20 @@ def find_text_files(data: CorpusConfig) -> list[Path]:
 
 
 def kind_of(file: Path) -> str:
-    """A file's ending, without that of compression: `.txt` of `notes.txt.gz`."""
+    """Returns a file's extension before compression: `.txt` for `notes.txt.gz`."""
     return Path(file.stem).suffix if file.suffix == COMPRESSED else file.suffix
 
 
 def raw_documents(file: Path, data: CorpusConfig) -> Iterator[list[str]]:
-    """Documents as lists of paragraphs; in a table each row is a document.
+    """Yields documents as lists of paragraphs; in a table each row is a document.
 
     Raises:
-        UserError: where the file is empty, or cannot be read as what its ending says.
+        UserError: the file is empty, or cannot be read as its extension says.
     """
     if kind_of(file) in TABLES:
         yield from rows_as_documents(file_rows(file, kind_of(file), data.text_column))
     elif data.format is Format.wikitext:
-        yield from part_at_headings(_some_text(file, data))
+        yield from split_at_headings(_some_text(file, data))
     else:
         stripped = (line.strip() for line in _some_text(file, data))
         for block in _between_gaps(line or None for line in stripped):
@@ -70,13 +74,16 @@ def raw_documents(file: Path, data: CorpusConfig) -> Iterator[list[str]]:
 
 
 def rows_as_documents(rows: Iterable[str]) -> Iterator[list[str]]:
-    """Each row of a table is a document, and each of its lines a paragraph."""
+    """Yields each row of a table as a document, and each of its lines as a paragraph."""
     for text in rows:
         yield [line for line in text.split("\n") if line.strip()]
 
 
-def part_at_headings(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Paragraphs of each article; ` = Title = ` starts one, ` = = Section = = ` is left out."""
+def split_at_headings(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Yields the paragraphs of each article.
+
+    ` = Title = ` starts an article; ` = = Section = = ` is omitted.
+    """
 
     def without_headings() -> Iterator[str | None]:
         for line in lines:
@@ -90,10 +97,10 @@ def part_at_headings(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def read_lines(file: Path) -> Iterator[str]:
-    """A file's lines without their ends; one of more than `LONGEST_LINE` bytes is parted.
+    """Yields a file's lines without their ends; one of more than `LONGEST_LINE` bytes is divided.
 
     Raises:
-        UserError: where a byte is not UTF-8, which it names, or compressed data are damaged.
+        UserError: a byte is not UTF-8, or compressed data are corrupted.
     """
     offset = 0
     with _open(file) as stream:
@@ -104,7 +111,7 @@ def read_lines(file: Path) -> Iterator[str]:
                 yield text.removesuffix("\n").removesuffix("\r")
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(
-                f"{file.absolute()} cannot be decompressed: {error}; make or fetch it again"
+                f"{file.absolute()} cannot be decompressed: {error}; compress or download it again"
             ) from error
 
 
@@ -116,7 +123,7 @@ def _decode(line: bytes, offset: int, file: Path) -> str:
     try:
         return line.decode("utf-8-sig" if offset == 0 else "utf-8")
     except UnicodeDecodeError as error:
-        # utf-8-sig counts from behind the mark that it takes off
+        # utf-8-sig counts from the end of the mark that it removes
         start = error.start + 3 * (offset == 0 and line.startswith(b"\xef\xbb\xbf"))
         raise UserError(
             f"{file.absolute()} is not UTF-8: byte {offset + start} is 0x{line[start]:02x}; "
@@ -134,7 +141,7 @@ def _some_text(file: Path, data: CorpusConfig) -> Iterator[str]:
 
 
 def _bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file; together they are its bytes."""
+    """Yields the lines of a file; together they are its bytes."""
     rest = b""
     while line := rest + stream.readline(LONGEST_LINE - len(rest)):
         rest = b""
@@ -145,24 +152,24 @@ def _bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _last_character(line: bytes) -> int:
-    """Where the last character of UTF-8 starts: all its other bytes are 10xxxxxx."""
+    """Returns the start of the last UTF-8 character; all its other bytes are 10xxxxxx."""
     return next((at for at in range(len(line) - 1, 0, -1) if line[at] & 0xC0 != 0x80), 0)
 
 
 def _between_gaps(lines: Iterable[str | None]) -> Iterator[list[str]]:
-    """The lines between the `None`s, as documents that end at `LONGEST_DOCUMENT` if not before."""
+    """Yields the lines between the `None`s as documents; each ends at `LONGEST_DOCUMENT`."""
     document: list[str] = []
-    characters, parted = 0, False
+    characters, warned = 0, False
     for line in lines:
         if line is not None:
             document.append(line)
             characters += len(line)
         if document and (line is None or characters >= LONGEST_DOCUMENT):
-            if line is not None and not parted:
-                parted = True
+            if line is not None and not warned:
+                warned = True
                 log.warning(
-                    "A document of more than %s characters is taken for several: blank lines (in "
-                    "WikiText headings) separate documents.",
+                    "A document of more than %s characters is divided into several: blank lines "
+                    "(in WikiText headings) separate documents.",
                     f"{LONGEST_DOCUMENT:,}",
                 )
             yield document

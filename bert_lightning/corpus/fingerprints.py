@@ -1,4 +1,4 @@
-"""The folder that is kept between runs, and the hashes of the text files that were read for it."""
+"""The SHA-256 of text files; those of large files are remembered until the files change."""
 
 import hashlib
 import json
@@ -9,44 +9,29 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_dir
-
-from bert_lightning.config import CorpusConfig
-
 ALWAYS_HASHED = 64 * 2**20
-"""Bytes of files up to which they are hashed each time; more are hashed where they may differ."""
+"""Total bytes of files up to which they are hashed each time."""
 _HASHES = "text_hashes.json"
 _SETTLED_NS = 3 * 10**9
-"""Longer than any file system's clock tick: two changes within one leave the same times."""
-
-
-def cache_folder(data: CorpusConfig) -> Path:
-    """The folder that holds prepared corpora."""
-    chosen = data.cache_dir or user_cache_dir("bert-lightning")
-    return Path(chosen).expanduser().absolute()
-
-
-def store_folder(data: CorpusConfig, name: str, key: str) -> Path:
-    """Where the prepared corpus of this name and key lies, if it is there."""
-    return cache_folder(data) / f"{name}-{key[:16]}"
+"""Longer than the clock tick of any file system: two changes within one tick have equal times."""
 
 
 def hash_file(file: Path) -> str:
-    """The SHA-256 of a file's bytes."""
+    """Returns the SHA-256 of a file's bytes."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def hash_text_files(files: Sequence[Path], data: CorpusConfig) -> list[str]:
-    """The SHA-256 of each file, from memory where large files are as they were.
+def hash_text_files(files: Sequence[Path], cache: Path) -> list[str]:
+    """Returns the SHA-256 of each file, from the cache folder where a large file is unchanged.
 
-    A file is as it was if its path, size, inode and times of modification and of status change are.
-    The last cannot be set by hand, so an edit that keeps the size and puts the modification time
-    back is seen too. A file that changed within the last three seconds is not remembered.
+    A file is unchanged if its path, size, inode, modification time and status-change time are. The
+    last cannot be set by hand, so an edit that keeps the size and restores the modification time
+    is noticed too. The hash of a file that changed within the last three seconds is not remembered.
     """
     if sum(file.stat().st_size for file in files) <= ALWAYS_HASHED:
         return [hash_file(file) for file in files]
-    memory = cache_folder(data) / _HASHES
+    memory = cache / _HASHES
     known = _read(memory)
     before = dict(known)
     hashes = []
@@ -84,8 +69,8 @@ def _read(memory: Path) -> dict[str, Any]:
 
 
 def _write(memory: Path, known: dict[str, Any]) -> None:
-    """Replaces the memory whole; of two processes that do so at once, one is forgotten."""
+    """Replaces the file atomically; if two processes do so at once, the last one wins."""
     memory.parent.mkdir(parents=True, exist_ok=True)
-    aside = memory.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    aside.replace(memory)
+    temporary = memory.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    temporary.replace(memory)

@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from bert_lightning.model.dropout import Dropout, dropout
 
 

@@ -1,0 +1,26 @@
+"""Pretrains BERT: `bert-lightning train model=tiny trainer.devices=2`."""
+
+import sys
+from collections.abc import Sequence
+
+from bert_lightning.cli import app
+from bert_lightning.cli.places import conf_dir
+from bert_lightning.config import TrainConfig
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains with the options of the command line, which may begin with the word `train`."""
+    words = [] if argv is None else sys.argv[1 : len(sys.argv) - len(argv)]
+    app.run(conf_dir(), train, words)
+
+
+def train(config: TrainConfig) -> None:
+    """Trains one run, then writes and prints its results."""
+    from bert_lightning.reports.run_report import report
+    from bert_lightning.runs.folder import crash_report
+    from bert_lightning.training.fit import fit
+
+    result = fit(config)
+    if result.is_main:
+        with crash_report(config.folder):
+            print(report(result))

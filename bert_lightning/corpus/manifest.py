@@ -1,0 +1,132 @@
+"""The manifest of a prepared corpus: what it is made of, and how two of them differ, in words.
+
+Its `identity` decides every byte of the corpus: the format version, the text and how it becomes
+sentences, and the tokenizer. The hash of the identity names the corpus in the cache.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bert_lightning.config import TokenizerConfig
+from bert_lightning.config.affects import PLACE, TOKENS, named
+from bert_lightning.config.plain import to_plain
+from bert_lightning.corpus.tokenizer import Tokenizer
+
+CORPUS_FORMAT = 1
+"""The version of prepared corpora. Raise it whenever the same text and options give other bytes or
+other files than before; the golden-bytes test fails then."""
+MANIFEST = "manifest.json"
+_IDENTITY = ("format", "source", "tokenizer", "tokenizer_base")
+_KINDS = {
+    "builtin": "Python's own manual",
+    "files": "files",
+    "hub": "the Hugging Face hub",
+    "wikitext": "WikiText's files",
+}
+"""The kinds of sources, as a message says them."""
+
+
+def identity_of(
+    source: Mapping[str, Any], tokenizer: TokenizerConfig, base: Tokenizer | None
+) -> dict[str, Any]:
+    """Returns all that decides the content of a prepared corpus, as plain values.
+
+    Args:
+        source: the fingerprint of the text; see :mod:`bert_lightning.corpus.sources`.
+        tokenizer: how the tokenizer is built or extended.
+        base: the existing tokenizer, if any; it enters by its content, not by its path.
+    """
+    places = named(TokenizerConfig, PLACE)
+    options = to_plain(asdict(tokenizer))
+    return {
+        "format": CORPUS_FORMAT,
+        "source": dict(source),
+        "tokenizer": {
+            f"tokenizer.{name}": options[name]
+            for name in named(TokenizerConfig, TOKENS)
+            if name not in places
+        },
+        "tokenizer_base": hashlib.sha256(base.to_str().encode()).hexdigest() if base else None,
+    }
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Completes a prepared corpus; the manifest carries a SHA-256 of itself."""
+    text = json.dumps({"sha256": digest(content), **content}, indent=2)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Returns the manifest, or None where it is missing or not as it was written."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return manifest if manifest.pop("sha256") == digest(manifest) else None
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+
+
+def described_identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the identity in a manifest, with the counts of its splits, for a checkpoint."""
+    return {name: manifest[name] for name in (*_IDENTITY, "splits")}
+
+
+def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Says in words how two prepared corpora differ.
+
+    Args:
+        old: the :func:`described_identity` of one.
+        new: that of another.
+
+    Returns:
+        One phrase for each difference; an option reads `data.min_sentences=1, and it was 2`.
+    """
+    found = []
+    if old["format"] != new["format"]:
+        found.append(
+            f"the format version of prepared corpora is {new['format']}, and it was {old['format']}"
+        )
+    before, now = old["source"], new["source"]
+    if before["kind"] != now["kind"]:
+        found.append(
+            f"the text comes from {_KINDS[now['kind']]}, and it came from {_KINDS[before['kind']]}"
+        )
+    else:
+        if before["content"] != now["content"]:
+            found.append(f"the text is another: {now['content']}, and it was {before['content']}")
+        found += _options(before["options"], now["options"])
+    if before["splitter_version"] != now["splitter_version"]:
+        found.append("the code that splits sentences (data.sentences) has changed")
+    if before["min_documents"] != now["min_documents"]:
+        found.append(
+            f"each split needs {now['min_documents']} documents (batch.pairs), and it needed "
+            f"{before['min_documents']}"
+        )
+    found += _options(old["tokenizer"], new["tokenizer"])
+    if old["tokenizer_base"] != new["tokenizer_base"]:
+        found.append("the existing tokenizer that it builds on is another")
+    for split, counts in new["splits"].items():
+        counted = old["splits"].get(split)
+        if counted is not None and counted != counts:
+            found.append(
+                f"its {split} split has {counts['documents']:,} documents and "
+                f"{counts['tokens']:,} tokens, and it had {counted['documents']:,} and "
+                f"{counted['tokens']:,}"
+            )
+    return found
+
+
+def _options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name}={now.get(name)}, and it was {before.get(name)}"
+        for name in sorted({*before, *now})
+        if now.get(name) != before.get(name)
+    ]

@@ -1,0 +1,157 @@
+"""The evaluation set: a held-out split as fixed examples, and all that is known about them.
+
+A run makes one per split and process. Every rank iterates over its batches; the hash, the labels
+and the baselines are computed when rank 0 first asks for them, in one pass over the batches.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bert_lightning.batch import PretrainBatch
+from bert_lightning.config import BatchConfig
+from bert_lightning.corpus.store import PreparedCorpus
+from bert_lightning.data.baselines import Baselines, baselines
+from bert_lightning.data.batches import LABELERS, EvaluationBatches, Labeler
+from bert_lightning.data.length_baseline import LabelStatistics, label_statistics
+from bert_lightning.data.pairs import pair_sampler
+from bert_lightning.errors import UserError
+
+_READ_TOGETHER = 512
+"""Examples that are built at a time; no number depends on it."""
+_MOST_PAIRS = 16_384
+"""Pairs of either split that the length-only baseline reads, evenly spread over the split."""
+_TRAINING_DRAW = (0, 0)
+"""The seed and epoch of the training pairs that the length-only baseline is fitted to."""
+
+
+@dataclass(frozen=True)
+class EvaluationContents:
+    """The labels of an evaluation set, and its hash."""
+
+    sha256: str
+    """Of all inputs and labels: two models with equal hashes were evaluated on the same set."""
+    examples: int
+    tokens: int
+    masked_labels: np.ndarray
+    """`(masked,)` the tokens to predict."""
+    pair_labels: np.ndarray
+    """`(examples,)`, `IGNORE_INDEX` where there is no pair."""
+
+
+class EvaluationSet:
+    """The examples of a held-out split, with pairs and masks that never change.
+
+    Args:
+        corpus: the prepared corpus.
+        split: the name of the split.
+        config: the options of the batches; those of masking do not matter.
+        vocab_size: rows of the embedding, for the unigram baseline.
+        labelers: the labels of sequences, by objective.
+
+    Raises:
+        UserError: the corpus has no such split.
+    """
+
+    def __init__(
+        self,
+        corpus: PreparedCorpus,
+        split: str,
+        config: BatchConfig,
+        vocab_size: int,
+        labelers: Mapping[str, Labeler] = LABELERS,
+    ) -> None:
+        if split not in corpus.splits:
+            raise UserError(
+                f"{corpus.origin} has no {split} split, only {', '.join(corpus.splits)}; "
+                f"data.{split}_fraction=0.1 holds one out if the text comes without"
+            )
+        self.corpus = corpus
+        self.split = split
+        self.config = config
+        self.vocab_size = vocab_size
+        self.labelers = labelers
+
+    def batches(self, batch_size: int, rank: int = 0, world_size: int = 1) -> EvaluationBatches:
+        """Returns the batches of one rank; those of all ranks together are the split."""
+        return EvaluationBatches(
+            self.corpus, self.split, self.config, batch_size, rank, world_size, self.labelers
+        )
+
+    @cached_property
+    def contents(self) -> EvaluationContents:
+        """The labels and the hash."""
+        return read_contents(self._whole[i] for i in range(len(self._whole)))
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all inputs and labels; see :func:`read_contents`."""
+        return self.contents.sha256
+
+    @cached_property
+    def token_counts(self) -> np.ndarray:
+        """How often each token occurs in the training split, `(vocab_size,)`."""
+        return self.corpus.splits["train"].counts_of_rows(self.vocab_size)
+
+    @cached_property
+    def baselines(self) -> Baselines:
+        """The unigram and majority baselines."""
+        contents = self.contents
+        return baselines(self.token_counts, contents.masked_labels, contents.pair_labels)
+
+    @cached_property
+    def label_statistics(self) -> LabelStatistics | None:
+        """The length-only baseline of the pair labels; None without labels."""
+        train = self.corpus.splits["train"]
+        training = pair_sampler(train, self.config.pairs, self.config.max_length)
+        held_out = self._whole.examples
+        index = _spread(len(held_out))
+        return label_statistics(
+            training.sample(_spread(len(training)), *_TRAINING_DRAW),
+            held_out.pairs(index, np.zeros_like(index)),
+        )
+
+    @cached_property
+    def _whole(self) -> EvaluationBatches:
+        return self.batches(_READ_TOGETHER)
+
+
+def read_contents(batches: Iterable[PretrainBatch]) -> EvaluationContents:
+    """Reads and hashes the batches of a whole split.
+
+    The hash is over, in this order, the SHA-256 of each of these numbers of all examples, as
+    little-endian int64: lengths, token ids, token types, masked positions (counted over the whole
+    split), masked labels and pair labels. It does not depend on the batch size.
+    """
+    digests = [hashlib.sha256() for _ in range(6)]
+    tokens, masked_labels, pair_labels = 0, [], []
+    for batch in batches:
+        sequences = batch.sequences
+        parts = (
+            sequences.lengths,
+            sequences.token_ids.numpy(),
+            sequences.token_type_ids.numpy(),
+            batch.masked_positions.numpy() + tokens,
+            batch.masked_labels.numpy(),
+            batch.nsp_labels.numpy(),
+        )
+        for digest, part in zip(digests, parts, strict=True):
+            digest.update(part.astype("<i8").tobytes())
+        tokens += len(sequences.token_ids)
+        masked_labels.append(parts[4])
+        pair_labels.append(parts[5])
+    return EvaluationContents(
+        sha256=hashlib.sha256(b"".join(digest.digest() for digest in digests)).hexdigest(),
+        examples=sum(map(len, pair_labels)),
+        tokens=tokens,
+        masked_labels=np.concatenate(masked_labels),
+        pair_labels=np.concatenate(pair_labels),
+    )
+
+
+def _spread(size: int) -> np.ndarray:
+    """Returns at most `_MOST_PAIRS` of the indices below `size`, evenly spread."""
+    return np.linspace(0, size - 1, min(size, _MOST_PAIRS)).astype(np.int64)

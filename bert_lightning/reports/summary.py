@@ -1,0 +1,57 @@
+"""The content of a run's summary.json."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from bert_lightning.config.plain import to_plain
+from bert_lightning.data.phases import heaviest
+from bert_lightning.training.fit import FitResult
+
+_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+"""The names of the splits here, by the prefixes of their curves."""
+
+
+def summarize(result: FitResult) -> dict[str, Any]:
+    """Returns the run in plain values: losses in nats, rates per second of training."""
+    config = to_plain(asdict(result.config))
+    identity = {name: value for name, value in config.items() if name != "run_dir"}
+    seconds = max(result.seconds, 1e-9)
+    largest = heaviest(result.config.batch)
+    summary: dict[str, Any] = {
+        "corpus": result.corpus.name,
+        "corpus_origin": result.corpus.origin,
+        "corpus_key": result.corpus.key,
+        "fallback_reason": result.corpus.fallback_reason,
+        "vocab_size": result.corpus.tokenizer.get_vocab_size(),
+        "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
+        "steps": result.steps,
+        "repeat": result.repeat,
+        "epochs": result.epochs,
+        "pairs": result.pairs,
+        "real_tokens": result.tokens,
+        "training_seconds": round(result.seconds, 3),
+        "pairs_per_second": round(result.pairs / seconds, 1),
+        "real_tokens_per_second": round(result.tokens / seconds, 1),
+        "accelerator": result.accelerator,
+        "devices": result.share.world_size,
+        "micro_batch_size": result.share.micro_batch_size(largest.global_batch_size),
+        "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+    }
+    last = {name: values[-1][1] for name, values in result.curves.items()}
+    of_objectives = (
+        f"{name}_{score}" for score in ("loss", "accuracy") for name in result.model.objectives
+    )
+    scores = ["loss", *of_objectives]
+    for prefix, split in _SPLITS.items():
+        if f"{prefix}/mlm_loss" in last:
+            names = [name for name in scores if f"{prefix}/{name}" in last]
+            summary[split] = {name: last[f"{prefix}/{name}"] for name in names}
+    if result.evaluation_set_sha256 is not None:
+        summary["evaluation_set_sha256"] = result.evaluation_set_sha256
+    if result.statistics is not None:
+        summary["data"] = asdict(result.statistics)
+    if result.baselines is not None:
+        summary["validation_baselines"] = result.baselines._asdict()
+    return summary

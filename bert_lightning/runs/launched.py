@@ -1,0 +1,65 @@
+"""Facts about a run that are known before any library is loaded.
+
+Who started this process, how it is started again, and how its user would type another command.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+AUTO = "auto"
+"""The value of `resume=` that resumes a command's own run."""
+CONFIG_FILE = "run.json"
+"""The file in a run's folder that holds its whole config, for `resume=`."""
+SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1")
+    if hasattr(signal, name)  # Windows has no SIGUSR1
+]
+"""The signals that stop a run gracefully."""
+_SCRIPTS = {
+    "train": "train.py",
+    "export": "scripts/export_hf.py",
+    "inspect": "scripts/inspect_data.py",
+    "tokenizer": "scripts/train_tokenizer.py",
+}
+"""Files of a checkout that are not named after their command."""
+
+
+def is_first_process() -> bool:
+    """Returns whether this process is the one of the run that prints and writes."""
+    names = ["RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"]
+    if "LOCAL_RANK" not in os.environ:
+        names.append("SLURM_PROCID")
+    return all(os.environ.get(name, "0") == "0" for name in names)
+
+
+def launched_externally() -> bool:
+    """Returns whether torchrun or SLURM started this process as one of several."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return True
+    return "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+
+
+def this_program() -> list[str]:
+    """Returns the command that starts this program again, without its arguments."""
+    spec = sys.modules["__main__"].__spec__
+    return [sys.executable, *([sys.argv[0]] if spec is None else ["-m", spec.name])]
+
+
+def shown_command(name: str) -> str:
+    """Returns the command of this name as the user of this process would type it.
+
+    That is `bert-lightning encode`, `python -m bert_lightning encode` or, from a checkout,
+    `python scripts/encode.py`.
+    """
+    started = Path(sys.argv[0])
+    if (started.parent.name, started.name) == ("bert_lightning", "__main__.py"):
+        return f"python -m bert_lightning {name}"
+    if started.name != "train.py" and started.parent.name != "scripts":
+        return f"bert-lightning {name}"
+    checkout = started.parent if started.name == "train.py" else started.parent.parent
+    script = checkout / _SCRIPTS.get(name, f"scripts/{name.replace('-', '_')}.py")
+    here = script.is_absolute() and script.is_relative_to(Path.cwd())
+    return f"python {script.relative_to(Path.cwd()) if here else script}"
