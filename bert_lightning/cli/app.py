@@ -32,7 +32,7 @@ from bert_lightning.cli.explain import explain, unknown_option
 from bert_lightning.cli.resume_options import completed
 from bert_lightning.config import LoggerConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
-from bert_lightning.runs.launched import SIGNALS, is_first_process, this_program
+from bert_lightning.runs.launched import SIGNALS, is_first_process, reader_is_gone, this_program
 
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
@@ -84,6 +84,9 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[s
             _tell("interrupted")
             exit_codes.append(128 + signal.SIGINT)
         except Exception as error:
+            if reader_is_gone(error):
+                crashes.append(error)
+                return  # Hydra would report it
             show = traceback_wanted or config.debug == "traceback"
             if show or not isinstance(error, UserError):
                 crashes.append(error)
@@ -97,6 +100,8 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[s
         with _environment("1"):  # otherwise Hydra prints a message of its own and exits with 1
             _check_targets(config_dir)
             main()
+        if crashes:
+            raise crashes[0]
     except Exception as error:
         message = None if error in crashes else explain(error)
         if message is None or traceback_wanted:

@@ -1,5 +1,6 @@
 """The `bert-lightning` program: finds the command that its first argument names, and runs it."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,10 +10,33 @@ from typing import Any
 
 from bert_lightning.cli.parsers import COMMANDS
 from bert_lightning.errors import did_you_mean
+from bert_lightning.runs.launched import reader_is_gone
 
 _EXIT_BY_SIGPIPE = 128 + 13
 
 
+@contextmanager
+def _ending_with_the_reader() -> Iterator[None]:
+    """Ends the program quietly where nobody reads its output any more, as after `| head`."""
+    told, logging.raiseExceptions = logging.raiseExceptions, False  # of lines that nobody reads
+    try:
+        try:
+            yield
+        except SystemExit:
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        if not reader_is_gone(error):
+            raise
+        # Python flushes once more at its end, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(_EXIT_BY_SIGPIPE) from None
+    finally:
+        logging.raiseExceptions = told
+
+
+@_ending_with_the_reader()
 def main() -> None:
     """Runs the command line of `bert-lightning COMMAND …`."""
     name, *arguments = sys.argv[1:] or ["--help"]
@@ -38,24 +62,12 @@ def command(name: str) -> Callable[..., Any]:
     It imports the command when it is called.
     """
 
+    @_ending_with_the_reader()
     def run(argv: Sequence[str] | None = None) -> None:
         module, _, function = COMMANDS[name].function.partition(":")
-        with _ending_with_the_reader():
-            getattr(import_module(f"bert_lightning.cli.commands.{module}"), function)(argv)
+        getattr(import_module(f"bert_lightning.cli.commands.{module}"), function)(argv)
 
     return run
-
-
-@contextmanager
-def _ending_with_the_reader() -> Iterator[None]:
-    """Ends the program quietly where nobody reads its output any more, as after `| head`."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes once more at its end, and would complain then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(_EXIT_BY_SIGPIPE) from None
 
 
 def _usage() -> str:

@@ -23,7 +23,7 @@ from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.errors import RunEnded, UserError, writing
 from bert_lightning.files import TEMPORARY, write_text
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
-from bert_lightning.runs.launched import CONFIG_FILE, is_first_process
+from bert_lightning.runs.launched import CONFIG_FILE, is_first_process, reader_is_gone
 
 _LOCK, _HOLDER = ".lock", ".lock.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -123,7 +123,7 @@ def crash_report(run_dir: Path) -> Iterator[None]:
                 f"the run cannot write any more: {cause}; its checkpoints are untouched (newest: "
                 f"{good}): make room, and resume= continues"
             ) from error
-        if isinstance(error, UserError | RunEnded):
+        if isinstance(error, UserError | RunEnded) or reader_is_gone(error):
             raise
         path = run_dir / f"crash-{time.strftime('%Y-%m-%d_%H-%M-%S')}-{os.getpid()}.txt"
         lines = [

@@ -1,6 +1,6 @@
-"""Facts about a run that are known before any library is loaded.
+"""Facts about a process that are known before any library is loaded.
 
-Who started this process, how it is started again, and how its user would type another command.
+Who started it and reads it, how it is started again, and how its user would type another command.
 """
 
 import os
@@ -40,6 +40,19 @@ def launched_externally() -> bool:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return True
     return "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+
+
+def reader_is_gone(error: BaseException) -> bool:
+    """Returns whether an error says that nobody reads the output any more, as after `| head`.
+
+    A pipe to another process may break as well; then the output can still be written.
+    """
+    if isinstance(error, BrokenPipeError):
+        try:
+            print(flush=True)
+        except BrokenPipeError:
+            return True
+    return False
 
 
 def this_program() -> list[str]:
