@@ -117,7 +117,7 @@ ROWS = [
     (25, "hydra.run.dir=notes.txt", "{here}/notes.txt cannot be made; hydra.run.dir=FOLDER"),
     (25, "run_dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
     (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds 0; trainer.accelerator=cpu"),
-    (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; on cpu with 0 GPUs found; strategy=ddp"),
+    (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; cpu, and torch finds 0 GPUs; strategy=ddp"),
     (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be 1 or more"),
     (29, "batch.global_batch_size=0", "batch.global_batch_size=0 must be 1 or more"),
     (29, "batch.micro_batch_size=-1", "batch.micro_batch_size=-1 must be 1 or more"),
@@ -483,7 +483,7 @@ RESUMED = [
         "model.hidden_size=64, model.num_hidden_layers=3: the checkpoint; step=000004.ckpt is a "
         "model of another architecture; model.hidden_size=32 model.num_hidden_layers=2",
     ),
-    (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; on cpu with 0 GPUs found; strategy=ddp"),
+    (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; cpu, and torch finds 0 GPUs; strategy=ddp"),
     (22, "model.vocab_size=2000", "rows for words, and this model 2000: use model.vocab_size="),
     (33, "seed=-1", "seed=-1; between 0 and 4294967295"),
 ]

@@ -1,6 +1,6 @@
-"""Minimal pairs: does the model find the good sentence likelier than the bad one?
+"""Minimal pairs: whether a model finds the good sentence of a pair likelier than the bad one.
 
-The format, and what is counted, are BLiMP's (Warstadt et al., 2020,
+The format and the accuracy are BLiMP's (Warstadt et al., 2020,
 https://arxiv.org/abs/1912.00582); the score of a sentence is its pseudo-log-likelihood.
 """
 
@@ -19,62 +19,61 @@ from bert_lightning.terminal import tracked
 
 SENTENCES = ("sentence_good", "sentence_bad")
 GROUPS = ("field", "linguistics_term", "UID")
-"""BLiMP's names for what a pair is about, from wide to narrow."""
-_TOGETHER = 64
-"""Pairs that are scored together."""
+"""BLiMP's names for the phenomenon of a pair, from wide to narrow."""
+_PAIRS_PER_BATCH = 64
 
 
 class MinimalPair(NamedTuple):
-    """Two sentences that differ in what is tested."""
+    """Two sentences that differ in the tested phenomenon."""
 
     good: str
     bad: str
     groups: dict[str, str]
-    """Those of `GROUPS` that are given."""
+    """The value of each of `GROUPS` that the file states."""
     where: str
-    """File and line, for people."""
+    """File and line, for messages."""
 
 
-class Judged(NamedTuple):
-    """What a model makes of a pair."""
+class Judgment(NamedTuple):
+    """A model's judgment of a pair."""
 
     correct: float
     """1 if the good sentence is likelier, 0 if the bad one is, ½ if the tokens are the same."""
     same: bool
-    """Whether both are the same tokens, as words that differ may both be `[UNK]`."""
+    """Whether both are the same tokens: words that differ may both be `[UNK]`."""
     unknown: bool
-    """Whether a sentence has an `[UNK]`."""
+    """Whether a sentence contains `[UNK]`."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of some pairs."""
+    """The accuracy on some pairs."""
 
     pairs: int
     accuracy: float
     standard_error: float
     """√(p (1 - p) / pairs)"""
     same: int
-    """Pairs that are the same to the tokenizer, each counted as half right."""
+    """Pairs of the same tokens, each counted as half right."""
     unknown: int
-    """Pairs with an `[UNK]`."""
+    """Pairs that contain `[UNK]`."""
 
 
 @dataclass(frozen=True)
 class MinimalPairsResult:
-    """Accuracies; chance is ½."""
+    """The accuracies of a model; chance is ½."""
 
     model: str
     all: Accuracy
     groups: dict[str, dict[str, Accuracy]]
-    """By each of `GROUPS` that the file has, then by its values in the order of the file."""
+    """By each of `GROUPS` in the file, then by its values in the order of the file."""
 
 
 def read_pairs(path: Path) -> list[MinimalPair]:
-    """Reads a .jsonl file: an object with `sentence_good` and `sentence_bad` in each line.
+    """Reads a .jsonl file with `sentence_good` and `sentence_bad` in each line.
 
     Raises:
-        UserError: the file is not there, is empty, or a line is something else.
+        UserError: the file is missing or empty, or a line is malformed.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -102,36 +101,38 @@ def _parse(line: str, where: str) -> MinimalPair:
     try:
         entry = json.loads(line)
     except ValueError as error:
-        raise UserError(f"{where} is not JSON ({error}): each line is one object") from error
+        raise UserError(f"{where} is not JSON ({error}): each line must be one object") from error
     if not isinstance(entry, dict):
         raise UserError(
-            f"{where} holds a {type(entry).__name__}, where an object with "
-            f"{' and '.join(SENTENCES)} belongs"
+            f"{where} holds a {type(entry).__name__}, but must be an object with "
+            f"{' and '.join(SENTENCES)}"
         )
     for name in SENTENCES:
         if name not in entry:
             raise UserError(f"{where} has no {name}; its fields are {', '.join(entry) or 'none'}")
         if not isinstance(entry[name], str):
-            raise UserError(f"{where}: {name} is {json.dumps(entry[name])}, and a text is expected")
+            raise UserError(f"{where}: {name} is {json.dumps(entry[name])}, but must be a text")
     groups = {name: str(entry[name]) for name in GROUPS if name in entry}
     return MinimalPair(entry["sentence_good"], entry["sentence_bad"], groups, where)
 
 
 def judge(
     bert: PretrainedBert, pairs: Sequence[MinimalPair], *, truncate: bool = False
-) -> list[Judged]:
-    """Scores both sentences of each pair.
+) -> list[Judgment]:
+    """Compares both sentences of each pair.
 
     Raises:
-        UserError: a sentence is empty, too long, or holds a special token.
+        UserError: a sentence is empty, too long, or contains a special token.
     """
-    parts = [pairs[start : start + _TOGETHER] for start in range(0, len(pairs), _TOGETHER)]
+    batches = [
+        pairs[start : start + _PAIRS_PER_BATCH] for start in range(0, len(pairs), _PAIRS_PER_BATCH)
+    ]
     judged = []
-    for part in tracked(parts, len(parts), "scoring"):
-        for good, bad in _scored(bert, part, truncate):
+    for batch in tracked(batches, len(batches), "scoring"):
+        for good, bad in _scored(bert, batch, truncate):
             same = good.tokens == bad.tokens
             correct = 0.5 if same else float(good.total > bad.total)
-            judged.append(Judged(correct, same, UNK in good.tokens or UNK in bad.tokens))
+            judged.append(Judgment(correct, same, UNK in good.tokens or UNK in bad.tokens))
     return judged
 
 
@@ -142,7 +143,7 @@ def _scored(
     try:
         found = bert.pseudo_likelihoods(sentences, truncate=truncate)
     except UserError:
-        for pair in pairs:  # says which sentence it was
+        for pair in pairs:  # finds the sentence for the message
             for name, sentence in zip(SENTENCES, (pair.good, pair.bad), strict=True):
                 try:
                     bert.pseudo_log_likelihood(sentence, truncate=truncate)
@@ -153,10 +154,10 @@ def _scored(
 
 
 def summarize(
-    model: str, pairs: Sequence[MinimalPair], judged: Sequence[Judged]
+    model: str, pairs: Sequence[MinimalPair], judged: Sequence[Judgment]
 ) -> MinimalPairsResult:
-    """The accuracy of all pairs, and by what they are about."""
-    groups: dict[str, dict[str, list[Judged]]] = {}
+    """Returns the accuracy on all pairs and on each group."""
+    groups: dict[str, dict[str, list[Judgment]]] = {}
     for pair, one in zip(pairs, judged, strict=True):
         for name, value in pair.groups.items():
             groups.setdefault(name, {}).setdefault(value, []).append(one)
@@ -171,7 +172,7 @@ def summarize(
     )
 
 
-def _accuracy(judged: Sequence[Judged]) -> Accuracy:
+def _accuracy(judged: Sequence[Judgment]) -> Accuracy:
     count = len(judged)
     accuracy = sum(one.correct for one in judged) / count
     return Accuracy(

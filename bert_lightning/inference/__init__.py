@@ -1,1 +1,1 @@
-"""What a trained model is used for: vectors, fill-ins, is-next."""
+"""The loaded model: encode, fill a mask, is-next, pseudo-likelihood, export."""

@@ -1,4 +1,4 @@
-"""A trained model as a folder in Hugging Face's format, checked before it is there."""
+"""Export of a trained model to a verified folder in Hugging Face's format."""
 
 import json
 import os
@@ -32,28 +32,28 @@ from bert_lightning.pretrained.hf_folder import CONFIG, SAFETENSORS, read_config
 from bert_lightning.pretrained.sources import build, open_source
 
 TOLERANCE = 1e-5
-"""How far two outputs may lie apart: absolute up to 1, above that relative to the largest."""
+"""The largest allowed difference of outputs: absolute up to 1, above that relative to them."""
 TOKENIZER, TOKENIZER_CONFIG, CARD = "tokenizer.json", "tokenizer_config.json", "README.md"
 FILES = frozenset({CONFIG, SAFETENSORS, TOKENIZER, TOKENIZER_CONFIG, CARD})
 _MARK = "bert_lightning_export"
-"""The key of config.json by which an export is known, and its layout."""
+"""The key of config.json that marks an export; its value is the version of the layout."""
 _TRICKY = "The Crane's café flew 3.5 @-@ miles<unk>: [MASK], naïve ##ly!"
-"""Text on which tokenizers that are not quite the same part ways."""
+"""Text on which tokenizers that are not quite equal differ."""
 _NO_LIMIT = 2**31
 
 
 class Exported(NamedTuple):
-    """What an export came to."""
+    """The outcome of an export."""
 
     folder: Path
     checked_by: str
-    """`transformers`, or `bert-lightning`, which then loaded its own files back."""
+    """The reader of the written files: `transformers`, or `bert-lightning` itself."""
     difference: float
     """The largest absolute difference of any output."""
 
 
 class Outputs(NamedTuple):
-    """All that a model says of some texts, laid end to end without padding."""
+    """All outputs of a model for some texts, without padding."""
 
     hidden: Tensor
     """`(total, hidden)`"""
@@ -66,34 +66,34 @@ class Outputs(NamedTuple):
 def export(path: str | PathLike[str], folder: str | PathLike[str]) -> Exported:
     """Writes config, weights, tokenizer and model card of a model that can be loaded.
 
-    They are written aside, loaded again and compared with the model, and only then renamed to
-    `folder`; an earlier export there is replaced.
+    They are written to a temporary folder, loaded again and compared with the model, and only then
+    renamed to `folder`, where they replace an earlier export.
 
     Raises:
-        UserError: the folder holds something else, the model lacks a head, or what was written
-            does not compute the same.
+        UserError: the folder holds something else, the model lacks a head, or the written model
+            computes something else.
     """
     source = open_source(path)
     if source.missing_heads:
         raise UserError(
-            f"{source.name} has no {named(source.missing_heads)}, and an export has all heads: "
+            f"{source.name} has no {named(source.missing_heads)}, but an export needs all heads: "
             "train it from these weights first, with init_from="
         )
     bert = PretrainedBert(build(source), source.tokenizer)
     target = Path(folder).expanduser().absolute()
     _check_free(target)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with _writing(target):
-            aside.mkdir(parents=True)
-            _write(bert, aside)
+            temporary.mkdir(parents=True)
+            _write(bert, temporary)
             card = model_card(target.name, source, bert.model)
-            (aside / CARD).write_text(card, encoding="utf-8")
-        checked_by, difference = _check(bert, aside)
+            (temporary / CARD).write_text(card, encoding="utf-8")
+        checked_by, difference = _check(bert, temporary)
         with _writing(target):
-            _put(aside, target)
+            _replace(temporary, target)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return Exported(target, checked_by, difference)
 
 
@@ -106,23 +106,23 @@ def _writing(target: Path) -> Iterator[None]:
 
 
 def _check_free(target: Path) -> None:
-    """Makes sure that nothing but an earlier export is in the way."""
+    """Checks that the target is free, or an earlier export."""
     if not target.exists():
         return
     content = {path.name for path in target.iterdir()} if target.is_dir() else {"a file"}
     mine = content <= FILES and CONFIG in content and _MARK in read_config(target)
     if content and not mine:
         raise UserError(
-            f"{target} is not empty and no export of bert-lightning (it has "
-            f"{', '.join(sorted(content - FILES or content)[:4])}): name a new or empty folder"
+            f"{target} is neither empty nor an export of bert-lightning (it has "
+            f"{', '.join(sorted(content - FILES or content)[:4])}): choose a new or empty folder"
         )
 
 
-def _put(aside: Path, target: Path) -> None:
-    old = aside.with_suffix(".old")
+def _replace(temporary: Path, target: Path) -> None:
+    old = temporary.with_suffix(".old")
     if target.exists():
         target.rename(old)
-    aside.rename(target)
+    temporary.rename(target)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -138,7 +138,7 @@ def _write(bert: PretrainedBert, folder: Path) -> None:
     save_file(state, folder / SAFETENSORS, metadata={"format": "pt"})
     tokenizer.save(str(folder / TOKENIZER))
     options = {
-        "tokenizer_class": "PreTrainedTokenizerFast",  # one that takes tokenizer.json as it is
+        "tokenizer_class": "PreTrainedTokenizerFast",  # it reads tokenizer.json as it is
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         "model_max_length": model.config.max_position_embeddings,
         "clean_up_tokenization_spaces": False,
@@ -153,7 +153,7 @@ def _write(bert: PretrainedBert, folder: Path) -> None:
 
 
 def _check(bert: PretrainedBert, folder: Path) -> tuple[str, float]:
-    """Compares the model with what was written of it; who loaded that, and the difference."""
+    """Compares the model with its written files; returns their reader and the difference."""
     texts = _texts(bert)
     ours = outputs(bert, texts)
     theirs, checked_by = None, "bert-lightning"
@@ -168,17 +168,18 @@ def _check(bert: PretrainedBert, folder: Path) -> tuple[str, float]:
     for name, own, other in zip(Outputs._fields, ours, theirs, strict=True):
         difference = float((own - other).abs().max())
         allowed = TOLERANCE * max(1.0, float(own.abs().max()))
-        if not difference <= allowed:  # nor is nan
+        if not difference <= allowed:  # catches NaN too
             raise UserError(
-                f"the export does not compute what the model does: loaded by {checked_by}, its "
-                f"{name} differ by {difference:.2g}, more than {allowed:.2g}; nothing was written"
+                f"the export does not compute what the model does: its {name}, loaded by "
+                f"{checked_by}, differ by {difference:.2g}, more than {allowed:.2g}; nothing was "
+                "written"
             )
         largest = max(largest, difference)
     return checked_by, largest
 
 
 def outputs(bert: PretrainedBert, texts: Sequence[Text]) -> Outputs:
-    """What the model says of texts and pairs, both heads at every place."""
+    """Returns the model's outputs for texts and pairs, both heads at every position."""
     encodings = tokenize(bert.tokenizer, texts, max_length(bert.model), truncate=False)
     encoded = run(bert.model, encodings)
     with inference_mode(bert.model):
@@ -189,7 +190,7 @@ def outputs(bert: PretrainedBert, texts: Sequence[Text]) -> Outputs:
 def _transformers_outputs(
     bert: PretrainedBert, folder: Path, texts: Sequence[Text]
 ) -> Outputs | None:
-    """The same from the folder by transformers, padded there; None where it is not installed."""
+    """Returns the same by transformers, which pads; None if it is not installed."""
     try:
         from transformers import AutoTokenizer, BertForPreTraining
     except ImportError:
@@ -202,8 +203,8 @@ def _transformers_outputs(
         other = tokenizer(*_parts(text))
         if (own.ids, own.type_ids) != (other["input_ids"], other["token_type_ids"]):
             raise UserError(
-                f"the export does not read text as the model does: of {text!r} transformers makes "
-                f"{other['input_ids']}, and the model's own tokenizer {own.ids}; nothing was "
+                f"the export does not tokenize as the model does: transformers turns {text!r} into "
+                f"{other['input_ids']}, and the model's own tokenizer into {own.ids}; nothing was "
                 "written"
             )
     model: Any = BertForPreTraining.from_pretrained(folder)
@@ -218,7 +219,7 @@ def _transformers_outputs(
 
 
 def _texts(bert: PretrainedBert) -> list[Text]:
-    """Texts and pairs of unequal lengths, of words that are one token each."""
+    """Returns texts and pairs of unequal lengths, of words of one token each."""
     tokenizer, room = bert.tokenizer, max_length(bert.model)
     vocabulary = tokenizer.get_vocab()
     names = sorted(vocabulary, key=vocabulary.__getitem__)

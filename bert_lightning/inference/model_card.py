@@ -1,21 +1,26 @@
-"""What an export says of itself: its README.md."""
+"""The model card of an export: its README.md."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCardData
+
+from bert_lightning.config import TrainConfig
+from bert_lightning.config.affects import PLACE, leaves, named
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.hf_names import has_counterpart
 from bert_lightning.pretrained.sources import PretrainedSource
 
 _SCORES = {
-    "mlm_loss": "masked words, loss (nats)",
-    "mlm_accuracy": "masked words, accuracy",
+    "mlm_loss": "masked language modeling, loss (nats)",
+    "mlm_accuracy": "masked language modeling, accuracy",
     "nsp_loss": "sentence pairs, loss (nats)",
     "nsp_accuracy": "sentence pairs, accuracy",
 }
-_PLACES = {"run_dir", "cache_dir", "path", "default_root_dir"}
+_TASKS = {"mlm": "fill-mask", "nsp": "text-classification"}
+"""The hub's names of the objectives."""
 _WITH_TRANSFORMERS = """```python
 from transformers import AutoTokenizer, BertForPreTraining
 
@@ -42,40 +47,65 @@ bert.is_next("the crane is new", "it was built last year")
 
 
 def model_card(name: str, source: PretrainedSource, model: BertForPreTraining) -> str:
-    """The README.md of an exported model, in Markdown.
+    """Returns the README.md of an exported model, in Markdown.
 
     Args:
-        name: what the model is called.
-        source: where it came from; a run's checkpoint also says how it was trained.
-        model: the same, built.
+        name: the name of the model.
+        source: its origin; a run's checkpoint also says how it was trained.
+        model: the model of that source.
     """
-    parts = [_head(name, source, model), _use(name, model)]
+    summary = _summary(source)
+    parts = [_head(name, source, model, summary), _use(name, model)]
     if source.about:
-        parts += [_training(source), _scores(source)]
-    return "\n".join(part for part in parts if part)
+        parts.append(_training(source))
+    if "validation" in summary:
+        parts.append(_scores(summary))
+    return "\n".join(parts)
 
 
-def _head(name: str, source: PretrainedSource, model: BertForPreTraining) -> str:
-    counterpart = has_counterpart(model.config)
+def _head(
+    name: str, source: PretrainedSource, model: BertForPreTraining, summary: Mapping[str, Any]
+) -> str:
+    counterpart, config = has_counterpart(model.config), model.config
+    metadata = ModelCardData(
+        model_name=name,
+        library_name="transformers" if counterpart else "bert-lightning",
+        pipeline_tag="fill-mask",
+        tags=["bert", "masked-language-modeling", "next-sentence-prediction"],
+        eval_results=list(_eval_results(source, summary)) or None,
+    )
     kind = "BERT" if counterpart else "A BERT of a newer architecture"
-    config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return f"""---
-library_name: {"transformers" if counterpart else "bert-lightning"}
-pipeline_tag: fill-mask
-tags: [bert, masked-language-modelling, next-sentence-prediction]
-# license: yours to choose and to write here, such as apache-2.0
+{metadata.to_yaml()}
+# license: choose one and state it here, such as apache-2.0
 ---
 
 # {name}
 
-{kind} with its masked-language-model and next-sentence heads, pre-trained with bert-lightning.
+{kind} with masked-language-model and next-sentence heads, pretrained with bert-lightning.
 
 - {config.num_hidden_layers} layers, {config.hidden_size} hidden, {config.num_attention_heads} heads
 - {parameters:,} parameters
-- {source.tokenizer.get_vocab_size():,} entries in the vocabulary
+- {source.tokenizer.get_vocab_size():,} tokens in the vocabulary
 - texts of up to {config.max_position_embeddings} tokens
 """
+
+
+def _eval_results(source: PretrainedSource, summary: Mapping[str, Any]) -> Iterator[EvalResult]:
+    corpus = str(source.about.get("corpus"))
+    for metric, value in summary.get("validation", {}).items():
+        if metric in _SCORES:
+            objective, _, kind = metric.partition("_")
+            yield EvalResult(
+                task_type=_TASKS[objective],
+                dataset_type=corpus,
+                dataset_name=corpus,
+                dataset_split="validation",
+                metric_type=kind,
+                metric_name=_SCORES[metric],
+                metric_value=round(value, 4),
+            )
 
 
 def _use(name: str, model: BertForPreTraining) -> str:
@@ -84,65 +114,53 @@ def _use(name: str, model: BertForPreTraining) -> str:
 
 
 def _training(source: PretrainedSource) -> str:
-    about = source.about
-    origin = str(about.get("corpus_origin"))
+    about, places = source.about, named(TrainConfig, PLACE)
+    origin = Path(str(about.get("corpus_origin")))
     reason = about.get("fallback_reason")
-    config = json.dumps(_public(about.get("config", {})), indent=2)
+    options = {
+        name: value
+        for name, value in leaves(about.get("config", {}))
+        if value is not None and name not in places
+    }
     return f"""## Training
 
-Data: {about.get("corpus")} ({Path(origin).name if Path(origin).is_absolute() else origin}){
-        f", in place of the one asked for: {reason}" if reason else ""
+Data: {about.get("corpus")} ({origin.name if origin.is_absolute() else origin}){
+        f", instead of the requested corpus: {reason}" if reason else ""
     }.
-The weights are those of optimiser step {about.get("step")}. All options that were set:
+The weights are those of optimizer step {about.get("step")}. All options that were set:
 
 ```json
-{config}
+{json.dumps(options, indent=2)}
 ```
 """
 
 
-def _public(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options without those that are null, or say where on the machine something lay."""
-    return {
-        name: _public(value) if isinstance(value, Mapping) else value
-        for name, value in options.items()
-        if value is not None and name not in _PLACES
-    }
-
-
-def _scores(source: PretrainedSource) -> str:
-    """Validation scores beside the floors of a model without context; from the run's folder."""
-    summary = _summary(source)
-    if "validation" not in summary:
-        return ""
+def _scores(summary: Mapping[str, Any]) -> str:
     scores, baselines = summary["validation"], summary.get("validation_baselines", {})
     rows = [
-        f"| {title} | {scores[name]:.3f} | {_shown(baselines.get(name))} |"
+        f"| {title} | {scores[name]:.3f} | "
+        + (f"{baselines[name]:.3f} |" if baselines.get(name) is not None else "|")
         for name, title in _SCORES.items()
         if name in scores
     ]
     return f"""## Scores
 
-On the validation split at the end of the run (step {summary.get("steps")}), beside what can be had
-without context, by the frequencies of words and labels alone:
+On the validation split at the end of the run (step {summary.get("steps")}), beside the unigram
+baseline of masked tokens and the majority baseline of pairs:
 
-| | score | without context |
+| | score | baseline |
 | --- | --- | --- |
 {chr(10).join(rows)}
 """
 
 
 def _summary(source: PretrainedSource) -> Mapping[str, Any]:
+    """Returns the summary of the source's run; empty for other sources and unfinished runs."""
     checkpoints = Path(source.name).parent
     if checkpoints.name != "checkpoints":
         return {}
     try:
-        file = checkpoints.parent / "summary.json"
-        summary = json.loads(file.read_text(encoding="utf-8"))
+        summary = json.loads((checkpoints.parent / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # a checkpoint on its own, or a run that was stopped before it was summarised
+        return {}
     return summary if isinstance(summary, dict) else {}
-
-
-def _shown(floor: float | None) -> str:
-    return "" if floor is None else f"{floor:.3f}"

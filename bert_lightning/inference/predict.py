@@ -1,4 +1,4 @@
-"""What the two pre-training heads say of a text: a word for the mask, and whether b follows a."""
+"""The predictions of both pretraining heads: tokens for a mask, and whether b follows a."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Fill(NamedTuple):
-    """A word for the mask."""
+    """A token for the mask."""
 
     token: str
     probability: float
-    """Among all rows of the vocabulary, the special tokens included."""
+    """Among the whole vocabulary, special tokens included."""
 
 
 def fill_mask(
@@ -29,17 +29,17 @@ def fill_mask(
     top: int = 5,
     truncate: bool = False,
 ) -> list[Fill]:
-    """Suggests words for the one `[MASK]` of a text, the likeliest first.
+    """Returns tokens for the `[MASK]` of a text, the likeliest first.
 
     Args:
         model: the encoder and its heads.
         tokenizer: the one that the model was trained with.
-        text: holds `[MASK]` once.
-        top: how many words; special tokens are never among them.
-        truncate: whether a text that is longer than the model reads is cut.
+        text: contains `[MASK]` once.
+        top: how many; special tokens are never among them.
+        truncate: whether to cut a text that is longer than the model reads.
 
     Raises:
-        UserError: there is no mask or more than one, or the text is empty or too long.
+        UserError: the text has no mask or several, is empty, or is too long.
     """
     if top < 1:
         raise UserError(f"top={top} must be 1 or more")
@@ -52,7 +52,7 @@ def fill_mask(
         raise UserError(f"the text has no {MASK}{within}: write {MASK} where a word is missing")
     if len(positions) > 1:
         raise UserError(
-            f"the text has {len(positions)} times {MASK}, and 1 is filled at a time: "
+            f"the text has {MASK} {len(positions)} times, but one is filled at a time: "
             "write words in place of the others"
         )
     hidden = run(model, encodings).hidden[positions]  # (1, hidden)
@@ -76,7 +76,7 @@ def is_next(
     *,
     truncate: bool = False,
 ) -> float:
-    """The probability that the second text follows the first.
+    """Returns the probability that the second text follows the first.
 
     Raises:
         UserError: a text is empty, or the pair is longer than the model reads.
@@ -88,7 +88,7 @@ def is_next(
 
 
 def _word_ids(tokenizer: "Tokenizer") -> list[int]:
-    """All tokens but the special ones."""
+    """Returns the ids of all tokens but the special ones."""
     added = tokenizer.get_added_tokens_decoder()
     special = {token.content for token in added.values() if token.special} | set(SPECIAL_TOKENS)
     return sorted(index for token, index in tokenizer.get_vocab().items() if token not in special)

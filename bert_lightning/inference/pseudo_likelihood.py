@@ -1,6 +1,6 @@
-"""How likely a model finds a text: each of its tokens masked in turn (Salazar et al., 2020).
+"""The pseudo-likelihood of a text: each token masked and predicted in turn.
 
-https://arxiv.org/abs/1910.14659
+Salazar et al., 2020, https://arxiv.org/abs/1910.14659
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,24 +19,24 @@ from bert_lightning.model.heads import label_scores
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-TOKENS_AT_A_TIME = 8192
-"""Of the copies of texts, one for each of their tokens, that the model reads together."""
-_AROUND = 2
+TOKENS_PER_BATCH = 8192
+"""A text of n tokens becomes n copies, each with one mask; a batch holds about so many tokens."""
+_SPECIAL = 2
 """`[CLS]` and `[SEP]`."""
 _NEVER_PREDICTED = frozenset(SPECIAL_TOKENS) - {UNK}
 
 
 class PseudoLikelihood(NamedTuple):
-    """What a model thinks of a text."""
+    """The log-probabilities of a text's tokens."""
 
     tokens: list[str]
     """Without `[CLS]` and `[SEP]`, which are not predicted."""
     log_probs: list[float]
-    """Of each token where it alone is masked; natural logarithms."""
+    """Of each token when it alone is masked; natural logarithms."""
 
     @property
     def total(self) -> float:
-        """The pseudo-log-likelihood: their sum."""
+        """The pseudo-log-likelihood: the sum of the log-probabilities."""
         return sum(self.log_probs)
 
 
@@ -47,29 +47,31 @@ def pseudo_likelihoods(
     *,
     truncate: bool = False,
 ) -> list[PseudoLikelihood]:
-    """Masks each token of each text in turn; copies of all texts share batches without padding.
+    """Masks each token of each text in turn, in padding-free batches.
 
-    `PLL(w) = Σₜ log P(wₜ | w without wₜ)`. A piece of a word is masked alone, as in that paper, so
-    the model sees the word's other pieces.
+    `PLL(w) = Σₜ log P(wₜ | w without wₜ)`. As in the paper, a wordpiece is masked alone, so the
+    model sees the other pieces of its word.
 
     Raises:
-        UserError: a text is empty, longer than the model reads and `truncate` is not set, or holds
-            a special token other than `[UNK]`; or the tokenizer has no `[MASK]`.
+        UserError: a text is empty, too long without `truncate`, or contains a special token other
+            than `[UNK]`; or the tokenizer has no `[MASK]`.
     """
     mask = tokenizer.token_to_id(MASK)
     if mask is None:
-        raise UserError(f"the tokenizer has no token {MASK}, which a pseudo-likelihood needs")
+        raise UserError(
+            f"the tokenizer has no {MASK}, which a pseudo-likelihood needs: load another model"
+        )
     encodings = tokenize(tokenizer, texts, max_length(model), truncate=truncate)
     for encoding in encodings:
-        if held := _NEVER_PREDICTED.intersection(encoding.tokens[1:-1]):
+        if found := _NEVER_PREDICTED.intersection(encoding.tokens[1:-1]):
             raise UserError(
-                f"the text holds {', '.join(sorted(held))}, and each token of a whole text is "
-                "masked and predicted here: leave it out"
+                f"the text contains {', '.join(sorted(found))}, which no model predicts: "
+                "write the text without special tokens"
             )
     if not encodings:
         return []
-    log_probs = np.concatenate([_ask(model, copies) for copies in _copies(encodings, mask)])
-    ends = np.cumsum([len(encoding) - _AROUND for encoding in encodings])
+    log_probs = np.concatenate([_log_probs(model, copies) for copies in _copies(encodings, mask)])
+    ends = np.cumsum([len(encoding) - _SPECIAL for encoding in encodings])
     return [
         PseudoLikelihood(encoding.tokens[1:-1], part.tolist())
         for encoding, part in zip(encodings, np.split(log_probs, ends[:-1]), strict=True)
@@ -81,20 +83,20 @@ class _Copies(NamedTuple):
 
     sequences: Sequences
     positions: Tensor
-    """`(copies,)` where the masks are in the flat batch."""
+    """`(copies,)` the index of each mask in the batch."""
     labels: Tensor
-    """`(copies,)` what stood there."""
+    """`(copies,)` the masked tokens."""
 
 
 def _copies(encodings: Sequence["Encoding"], mask: int) -> Iterator[_Copies]:
-    """A copy for each token, in the order of the tokens, some at a time."""
+    """Yields batches of copies, one copy for each token, in the order of the tokens."""
     token_ids = np.concatenate([encoding.ids for encoding in encodings])
     lengths = np.array([len(encoding) for encoding in encodings])
-    asked = lengths - _AROUND
-    text = np.repeat(np.arange(len(lengths)), asked)  # (copies,)
-    place = np.arange(len(text)) - np.repeat(np.cumsum(asked) - asked, asked) + 1
+    counts = lengths - _SPECIAL
+    text = np.repeat(np.arange(len(lengths)), counts)  # (copies,)
+    place = np.arange(len(text)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
     start, length = (np.cumsum(lengths) - lengths)[text], lengths[text]
-    borders = np.flatnonzero(np.diff(np.cumsum(length) // TOKENS_AT_A_TIME)) + 1
+    borders = np.flatnonzero(np.diff(np.cumsum(length) // TOKENS_PER_BATCH)) + 1
     for chosen in np.split(np.arange(len(text)), borders):
         size = length[chosen]
         first = np.cumsum(size) - size
@@ -109,8 +111,8 @@ def _copies(encodings: Sequence["Encoding"], mask: int) -> Iterator[_Copies]:
         )
 
 
-def _ask(model: BertForPreTraining, copies: _Copies) -> np.ndarray:
-    """The log-probabilities `(copies,)` of what was masked."""
+def _log_probs(model: BertForPreTraining, copies: _Copies) -> np.ndarray:
+    """Returns the log-probabilities `(copies,)` of the masked tokens."""
     device = model.nsp_head.weight.device
     with inference_mode(model):
         hidden = model(copies.sequences.on(device)).hidden[copies.positions.to(device)]

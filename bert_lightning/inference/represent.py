@@ -1,9 +1,10 @@
-"""From text to vectors: one for each token, for a word in its context, for a whole sequence."""
+"""Text to vectors: of each token, of a word in its context, of the whole sequence."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from textwrap import shorten
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,32 +25,37 @@ Text = str | tuple[str, str]
 
 
 class Word(NamedTuple):
-    """A word as the tokenizer sees it, folded and normalised, and the tokens that it became."""
+    """A word as the tokenizer normalizes it, and its tokens."""
 
     text: str
     tokens: slice
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Representation:
-    """What the encoder makes of a text, or of a pair."""
+    """The encoder's output for a text, or for a pair."""
 
     tokens: list[str]
-    """The model's input, `[CLS]` and `[SEP]` included."""
+    """The model's input, with `[CLS]` and `[SEP]`."""
     vectors: Tensor
-    """`(tokens, hidden)` float32: a vector for each token, in its context."""
-    words: list[Word] = field(repr=False)
+    """`(tokens, hidden)` float32: the vector of each token in its context."""
+    words: list[Word]
     """The words in order; a special token is a word of its own."""
-    split: Callable[[str], list[str]] = field(repr=False)
-    """Takes a text apart into words, as the tokenizer did with this one."""
+    split: Callable[[str], list[str]]
+    """Splits a text into words as the tokenizer does."""
+
+    def __repr__(self) -> str:
+        count, hidden = self.vectors.shape
+        text = shorten(" ".join(self.tokens), 80, placeholder=" …")
+        return f"Representation({text}; {count} tokens × {hidden})"
 
     @property
     def cls(self) -> Tensor:
-        """`(hidden,)`: the vector of `[CLS]`."""
+        """The vector of `[CLS]`, `(hidden,)`."""
         return self.vectors[0]
 
     def occurrences(self, word: str) -> list[slice]:
-        """The tokens of each place where `word`, or a phrase of several words, stands."""
+        """Returns the tokens of each occurrence of a word, or of a phrase of several words."""
         wanted = self.split(word)
         texts = [known.text for known in self.words]
         return [
@@ -59,25 +65,25 @@ class Representation:
         ]
 
     def word(self, word: str, *, occurrence: int = 0) -> Tensor:
-        """The vector of a word in its context, `(hidden,)`.
+        """Returns the vector of a word in its context, `(hidden,)`.
 
         Args:
-            word: a word of the text; several tokens of one word are averaged.
-            occurrence: which one, counted from 0, where the word occurs several times.
+            word: a word of the text; the mean is taken if it has several tokens.
+            occurrence: which one, from 0, if the word occurs several times.
 
         Raises:
-            UserError: the word is not there, or not that often.
+            UserError: the word does not occur, or not that often.
         """
         places = self.occurrences(word)
         if not places:
             raise UserError(
-                f"'{word}' is not in the sentence, whose tokens are {' '.join(self.tokens)}"
+                f"'{word}' is not in the text, whose tokens are {' '.join(self.tokens)}"
                 + did_you_mean(word, (known.text for known in self.words))
             )
         if not 0 <= occurrence < len(places):
             raise UserError(
-                f"occurrence={occurrence} of '{word}', which is in the sentence {len(places)} "
-                f"time(s): choose from 0 to {len(places) - 1}"
+                f"occurrence={occurrence} of '{word}', which occurs {len(places)} time(s) in the "
+                f"text: choose from 0 to {len(places) - 1}"
             )
         return self.vectors[places[occurrence]].mean(0)
 
@@ -89,13 +95,15 @@ def represent(
     *,
     truncate: bool = False,
 ) -> list[Representation]:
-    """Encodes texts and pairs, all in one batch without padding.
+    """Encodes texts and pairs in one padding-free batch.
 
     Raises:
-        UserError: a text is empty, or longer than the model reads and `truncate` is not set.
+        UserError: a text is empty, or longer than the model reads without `truncate`.
     """
     if isinstance(texts, str):
-        raise UserError(f"a list of texts is expected, not one text ({texts[:40]!r}): use encode")
+        raise UserError(
+            f"encode_many expects a list of texts, not one text ({texts[:40]!r}): use encode"
+        )
     encodings = tokenize(tokenizer, texts, max_length(model), truncate=truncate)
     if not encodings:
         return []
@@ -104,7 +112,7 @@ def represent(
     return [
         Representation(
             tokens=encoding.tokens,
-            vectors=vectors.clone(),  # apart from the batch, and fit for autograd
+            vectors=vectors.clone(),  # not a view of the batch, and usable with autograd
             words=_words(tokenizer, encoding, text),
             split=partial(split_words, tokenizer),
         )
@@ -113,14 +121,14 @@ def represent(
 
 
 def max_length(model: BertForPreTraining) -> int:
-    """The longest sequence that the model can read, in tokens."""
+    """Returns the longest sequence that the model can read, in tokens."""
     return model.config.max_position_embeddings
 
 
 def tokenize(
     tokenizer: "Tokenizer", texts: Sequence[Text], limit: int, *, truncate: bool
 ) -> list["Encoding"]:
-    """Turns each text or pair into at most `limit` tokens; truncation cuts the longer one first."""
+    """Tokenizes texts and pairs; `truncate` cuts the longer text of a pair to fit `limit`."""
     encodings = []
     for index, text in enumerate(texts):
         where = f" of entry {index}" if len(texts) > 1 else ""
@@ -129,7 +137,7 @@ def tokenize(
         for name, segment in zip(("first", "second"), segments, strict=False):
             if not len(segment):
                 which = f"the {name} text" if pair else "the text"
-                raise UserError(f"{which}{where} is empty: it needs one word at the least")
+                raise UserError(f"{which}{where} is empty: it needs at least one word")
         special = tokenizer.num_special_tokens_to_add(pair)
         lengths = [len(segment) for segment in segments]
         if sum(lengths) + special > limit:
@@ -151,14 +159,14 @@ def _segments(text: Text) -> tuple[str, ...]:
 
 
 def _cut(lengths: list[int], room: int) -> list[int]:
-    """Lengths of one or two texts after cutting the longer until both fit, as in training."""
+    """Returns the lengths of one or two texts, the longer cut until both fit, as in training."""
     if len(lengths) == 1:
         return [min(lengths[0], room)]
     return [int(length) for length in cut_to_fit(np.array(lengths[0]), np.array(lengths[1]), room)]
 
 
 def run(model: BertForPreTraining, encodings: Sequence["Encoding"]) -> Encoded:
-    """Runs the encoder, without dropout, on sequences laid end to end."""
+    """Runs the encoder, without dropout, on a padding-free batch."""
     with inference_mode(model):
         return model(_flat_batch(encodings, model.nsp_head.weight.device))
 
@@ -172,13 +180,13 @@ def _flat_batch(encodings: Sequence["Encoding"], device: torch.device) -> Sequen
 
 
 def split_words(tokenizer: "Tokenizer", text: str) -> list[str]:
-    """Takes a text apart into the words that the tokenizer sees in it."""
+    """Splits a text into the words that the tokenizer finds in it."""
     encoding = tokenizer.encode(text, add_special_tokens=False)
     return [word.text for word in _words(tokenizer, encoding, text)]
 
 
 def _words(tokenizer: "Tokenizer", encoding: "Encoding", text: Text) -> list[Word]:
-    """Groups tokens by the word that they came from."""
+    """Groups the tokens by their words."""
     segments, normalizer = _segments(text), tokenizer.normalizer
     origins = list(zip(encoding.type_ids, encoding.word_ids, strict=True))
     words = []

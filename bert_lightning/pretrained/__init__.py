@@ -1,1 +1,1 @@
-"""What a trained model left behind, for training to start from and for inference to use."""
+"""Pretrained models on disk and on the hub: checkpoints, Hugging Face folders, initial weights."""

@@ -1,4 +1,4 @@
-"""Checkpoints of training runs: where they are, and reading them without running code."""
+"""The checkpoints of training runs: finding them, and reading them without running code."""
 
 import hashlib
 import json
@@ -14,19 +14,18 @@ import torch
 from bert_lightning.errors import UserError
 
 CHECKPOINT_FORMAT = 2
-"""The layout of a checkpoint's entry `bert_lightning`, by which a model is used alone."""
+"""The version of a checkpoint's entry `bert_lightning`, which makes a model usable by itself."""
 BEST, LAST = "best.ckpt", "last.ckpt"
-"""Links in a run's `checkpoints` to the file of the lowest validation loss and to the newest."""
+"""Links in a run's `checkpoints` to the file with the lowest validation loss and to the newest."""
 
 
 def find_checkpoints(path: Path) -> list[Path]:
-    """The checkpoints that a file, a run folder or a folder of runs stands for.
+    """Returns the checkpoints of a file, a run folder, or the newest run in a folder of runs.
 
-    The one to prefer comes first: the best, then the last ones; in a folder of runs those of the
-    newest run.
+    The best comes first, then the others from the newest to the oldest.
 
     Raises:
-        UserError: there is none.
+        UserError: there are none.
     """
     if path.is_file():
         return [path]
@@ -35,9 +34,9 @@ def find_checkpoints(path: Path) -> list[Path]:
     runs = [found for place in places if (found := _in_folder(place))]
     if not runs:
         raise UserError(
-            f"{path} has no checkpoint: a run leaves checkpoints/last.ckpt and "
-            "checkpoints/best.ckpt, looked for here and up to 2 folders below; nor has it the "
-            "config.json of a model in Hugging Face's format; train first, or give another folder"
+            f"{path} has no checkpoint: neither checkpoints/best.ckpt nor checkpoints/last.ckpt is "
+            "here or up to 2 folders below, and there is no config.json of a model in Hugging "
+            "Face's format; train first, or choose another folder"
         )
     if runs[0][0].parent in [place.resolve() for place in places[:2]]:
         return runs[0]
@@ -45,35 +44,35 @@ def find_checkpoints(path: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """The checkpoint files of a folder, each once: `best.ckpt` and `last.ckpt` are links."""
+    """Returns the files of a folder, each once, because `best.ckpt` and `last.ckpt` are links."""
     named = sorted(folder.glob("*.ckpt"), key=lambda file: (file.name != BEST, -step_of(file)))
     return list(dict.fromkeys(file.resolve() for file in named if file.exists()))
 
 
 def step_of(checkpoint: Path) -> int:
-    """The optimiser step that a checkpoint was written after, by its name; -1 where it has none."""
+    """Returns the optimizer step in the name of a checkpoint, or -1 if there is none."""
     step = re.search(r"step=(\d+)", checkpoint.resolve().name)
     return int(step[1]) if step else -1
 
 
 def checkpoints_by_step(folder: Path) -> list[Path]:
-    """The checkpoint files of a run, the newest first."""
+    """Returns the checkpoint files of a run, the newest first."""
     return sorted((folder / "checkpoints").glob("step=*.ckpt"), key=step_of, reverse=True)
 
 
 def manifest_path(checkpoint: Path) -> Path:
-    """Where the manifest of a checkpoint lies."""
+    """Returns the path of a checkpoint's manifest."""
     resolved = checkpoint.resolve()
     return resolved.with_name(f"{resolved.name}.json")
 
 
 def read_manifest(checkpoint: Path) -> Mapping[str, Any] | None:
-    """What was written down of a checkpoint: its step, size, SHA-256 and validation loss.
+    """Reads the manifest of a checkpoint: its step, size, SHA-256 and validation loss.
 
-    Returns None where it has no manifest, as a file that was moved alone has none.
+    Returns None if there is no manifest, for example because the file was moved alone.
 
     Raises:
-        DamagedCheckpointError: the manifest cannot be understood.
+        CorruptCheckpointError: the manifest cannot be read.
     """
     try:
         manifest = json.loads(manifest_path(checkpoint).read_bytes())
@@ -81,32 +80,36 @@ def read_manifest(checkpoint: Path) -> Mapping[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpointError(
+        raise CorruptCheckpointError(
             f"{checkpoint} is corrupt (its manifest {manifest_path(checkpoint)} cannot be read): "
             "use another checkpoint"
         ) from error
     return manifest
 
 
-class DamagedCheckpointError(UserError):
-    """A checkpoint that was cut short, or has changed since it was written."""
+class CorruptCheckpointError(UserError):
+    """A checkpoint that is truncated, or has changed since it was written."""
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """Reads a checkpoint of this program, as tensors and plain types only."""
+    """Reads a checkpoint of bert-lightning, as tensors and plain types only.
+
+    Raises:
+        UserError: it is missing, corrupted, unsafe to load, or of another program or format.
+    """
     try:
-        if reason := _damage(path):
-            raise DamagedCheckpointError(f"{path} is corrupt ({reason}): use another checkpoint")
+        if reason := _corruption(path):
+            raise CorruptCheckpointError(f"{path} is corrupt ({reason}): use another checkpoint")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path.absolute()} does not exist") from None
     except pickle.UnpicklingError:
-        raise UserError(  # torch's own text advises to switch the check off
+        raise UserError(  # torch's own message advises to disable the check
             f"{path} is refused: it holds Python objects, which can run code when loaded; "
             "a checkpoint of bert-lightning holds tensors and plain types only"
         ) from None
     except RuntimeError as error:
-        raise _foreign(path, "no file that torch can read") from error
+        raise _foreign(path, "not a file that torch can read") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     if not isinstance(checkpoint, dict):
@@ -122,8 +125,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     return checkpoint
 
 
-def _damage(path: Path) -> str:
-    """Says what is wrong with the file, or nothing; torch itself checks no checksums."""
+def _corruption(path: Path) -> str:
+    """Returns how the file is corrupted, or `""`; torch itself verifies no checksum."""
     manifest, size = read_manifest(path), path.stat().st_size
     if manifest is not None:
         if size != manifest["bytes"]:
@@ -138,16 +141,16 @@ def _damage(path: Path) -> str:
         return f"{size} bytes that are not a complete torch file"
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            entry = archive.testzip()
     except OSError:
         raise
-    except Exception as error:  # a damaged directory of an archive raises almost anything
+    except Exception as error:  # a corrupted directory of an archive raises almost anything
         return f"{size} bytes, unreadable as a torch file: {error}"
-    return f"the checksum of {damaged} does not match" if damaged else ""
+    return f"the checksum of {entry} does not match" if entry else ""
 
 
 def _foreign(path: Path, found: str) -> UserError:
     return UserError(
-        f"{path} is not a checkpoint of bert-lightning: expected is a torch file of a dict with "
-        f"'state_dict' and 'bert_lightning' (format {CHECKPOINT_FORMAT}), and this is {found}"
+        f"{path} is not a checkpoint of bert-lightning: it should be a torch file of a dict with "
+        f"'state_dict' and 'bert_lightning' (format {CHECKPOINT_FORMAT}), but it is {found}"
     )

@@ -1,4 +1,4 @@
-"""A model in Hugging Face's format: config.json, weights and tokenizer in one folder."""
+"""Models in Hugging Face's format: config.json, weights and tokenizer in one folder."""
 
 import json
 import pickle
@@ -19,30 +19,36 @@ SAFETENSORS, INDEX, PICKLED = WEIGHTS
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
-    """The content of the folder's config.json."""
+    """Reads the config.json of a folder.
+
+    Raises:
+        UserError: it cannot be read, or is not a JSON object.
+    """
     file = folder / CONFIG
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(values, dict):
-        raise UserError(f"{file} holds a {type(values).__name__}, where a model's options belong")
+        raise UserError(
+            f"{file} contains a {type(values).__name__}, not an object with a model's options"
+        )
     return values
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """All weights of the folder, by name: from safetensors, in one file or several, where it can.
+    """Reads all weights of a folder by name, from safetensors if there are any.
 
     Raises:
-        UserError: there are none, or they are damaged or not safe to load.
+        UserError: there are none, or they are corrupted or unsafe to load.
     """
     found = next((name for name in WEIGHTS if (folder / name).is_file()), None)
     if found is None:
-        raise UserError(f"{folder} has no weights: none of {', '.join(WEIGHTS)}")
+        raise UserError(f"{folder} has no weights: it needs one of {', '.join(WEIGHTS)}")
     if found == PICKLED:
         return _read_pickled(folder / found)
     weights: dict[str, Tensor] = {}
-    for name in [found] if found == SAFETENSORS else _parts(folder / found):
+    for name in [found] if found == SAFETENSORS else _shards(folder / found):
         try:
             weights |= load_file(folder / name)
         except (SafetensorError, OSError) as error:
@@ -50,25 +56,25 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _parts(index: Path) -> list[str]:
-    """The files that an index names, all of them beside it."""
+def _shards(index: Path) -> list[str]:
+    """Returns the names of the files that an index lists, all of them beside it."""
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         return sorted(Path(name).name for name in names)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{index} is no index of weights ({error!r})") from error
+        raise UserError(f"{index} is not an index of weights ({error!r})") from error
 
 
 def _read_pickled(file: Path) -> dict[str, Tensor]:
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise UserError(  # torch's own text advises to switch the check off
+        raise UserError(  # torch's own message advises to disable the check
             f"{file} is refused: it holds Python objects, which can run code when loaded; "
-            "ask its maker for model.safetensors"
+            "ask its author for model.safetensors"
         ) from None
     except (RuntimeError, EOFError, OSError) as error:
         raise UserError(f"{file} is corrupt ({error})") from error
     if not isinstance(weights, dict) or not all(torch.is_tensor(v) for v in weights.values()):
-        raise UserError(f"{file} holds no dict of weights")
+        raise UserError(f"{file} does not contain a dict of weights")
     return weights

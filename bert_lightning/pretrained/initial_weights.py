@@ -1,13 +1,14 @@
-"""Training that goes on from weights that are there: `init_from=`."""
+"""Training that starts from pretrained weights: `init_from=`."""
 
 import hashlib
 import logging
-from dataclasses import fields
 
 import torch
 from torch import Tensor
 
 from bert_lightning.config import ModelConfig, PositionEmbedding, TrainConfig
+from bert_lightning.config.affects import ARCHITECTURE
+from bert_lightning.config.affects import named as named_options
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.extension import pieces_of_new
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
@@ -16,20 +17,14 @@ from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.hf_names import DECODER, DECODER_BIAS, WORDS, named
 from bert_lightning.pretrained.sources import PretrainedSource, load_into, open_source
 
-_FREE = {
-    *("vocab_size", "hidden_dropout_prob", "attention_probs_dropout_prob"),
-    *("initializer_range", "sinusoidal_init"),
-    *("activation_checkpointing", "compile"),
-}
-"""Options of the model that weights of any value go with."""
 _log = logging.getLogger(__name__)
 
 
 def open_initial(config: TrainConfig) -> PretrainedSource | None:
-    """Reads what `init_from` names, and makes sure that it is the model of the config.
+    """Reads the source that `init_from` names, and checks that it fits the config.
 
     Raises:
-        UserError: nothing usable is there, or its architecture or tokenizer is another.
+        UserError: it cannot be used, or has another architecture or tokenizer.
     """
     if config.init_from is None:
         return None
@@ -43,13 +38,13 @@ def open_initial(config: TrainConfig) -> PretrainedSource | None:
 def start_from(model: BertForPreTraining, source: PretrainedSource, tokenizer: Tokenizer) -> None:
     """Overwrites a new model's weights with those of the source.
 
-    The row of a token that the source did not have is the mean of the rows of its pieces there;
-    rows beyond all tokens, and heads that the source lacks, stay as they are.
+    The embedding of a new token is the mean of the source's embeddings of its pieces. Rows beyond
+    all tokens, and heads that the source lacks, keep their initial values.
 
     Args:
-        model: as the config describes it, with a row for each token.
-        source: of the same architecture.
-        tokenizer: the source's, or an extension of it.
+        model: a new model with a row for each token.
+        source: a source of the same architecture.
+        tokenizer: the source's tokenizer, or an extension of it.
     """
     new = pieces_of_new(source.tokenizer, tokenizer)
     initial, state = model.state_dict(), dict(source.state)
@@ -58,10 +53,10 @@ def start_from(model: BertForPreTraining, source: PretrainedSource, tokenizer: T
             state[name] = _with_new_rows(initial[name], state[name], new)
     state[DECODER] = state[WORDS]
     load_into(model, state, source.missing_heads)
-    _log.info("weights of %s; %s new words", source.name, f"{len(new):,}")
+    _log.info("weights from %s; %s new tokens", source.name, f"{len(new):,}")
     if source.missing_heads:
         _log.warning(
-            "%s has no %s: what it lacks starts from random weights",
+            "%s has no %s: these weights start at random",
             source.name,
             named(source.missing_heads),
         )
@@ -77,29 +72,33 @@ def _with_new_rows(initial: Tensor, old: Tensor, new: dict[int, list[int]]) -> T
 
 
 def check_architecture(where: str, wanted: ModelConfig, found: ModelConfig) -> None:
-    """Makes sure that weights that were found somewhere fit the model that is wanted.
+    """Checks that a model's weights fit a config.
+
+    Args:
+        where: the option that named the model, for the message.
+        wanted: the config.
+        found: the model's own config.
 
     Raises:
-        UserError: they do not; the message begins with the options that differ.
+        UserError: they do not fit; the message names the options that differ.
     """
     rotary = PositionEmbedding.rotary in (wanted.position_embedding, found.position_embedding)
-    free = _FREE if rotary else {*_FREE, "rope_theta"}
     differing = [
-        option.name
-        for option in fields(ModelConfig)
-        if option.name not in free and getattr(wanted, option.name) != getattr(found, option.name)
+        name
+        for name in named_options(ModelConfig, ARCHITECTURE)
+        if getattr(wanted, name) != getattr(found, name) and (rotary or name != "rope_theta")
     ]
     if differing:
         here = ", ".join(f"model.{key}={to_plain(getattr(wanted, key))}" for key in differing)
         there = " ".join(f"model.{key}={_typed(getattr(found, key))}" for key in differing)
         raise UserError(
-            f"{here}: {where} is a model of another architecture; these options make it "
-            f"the same: {there}"
+            f"{here}: {where} is a model of another architecture; these options make "
+            f"it the same: {there}"
         )
 
 
 def _typed(value: object) -> str:
-    """A value as it is written on the command line."""
+    """Returns a value as it is written on the command line."""
     plain = to_plain(value)
     return str(plain).lower() if isinstance(plain, bool) else str(plain)
 
@@ -112,7 +111,7 @@ def _check_tokenizer(config: TrainConfig, source: PretrainedSource) -> None:
     )
     if given != own:
         raise UserError(
-            f"tokenizer.path={config.tokenizer.path} is another tokenizer ({given}) than that of "
-            f"init_from={config.init_from} ({own}), whose weights go with its own: leave "
-            "tokenizer.path away; tokenizer.extend=N adds words"
+            f"tokenizer.path={config.tokenizer.path} ({given}) is not the tokenizer of "
+            f"init_from={config.init_from} ({own}), which its weights require: omit "
+            "tokenizer.path; tokenizer.extend=N adds words"
         )

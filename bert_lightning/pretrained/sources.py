@@ -1,4 +1,4 @@
-"""Where a model comes from: a run, a checkpoint, or a folder or name in Hugging Face's format."""
+"""Pretrained models from runs, checkpoints, Hugging Face folders and the hub."""
 
 import logging
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from bert_lightning.model.hf_names import (
 )
 from bert_lightning.model.objective import OBJECTIVES
 from bert_lightning.pretrained.checkpoints import (
-    DamagedCheckpointError,
+    CorruptCheckpointError,
     find_checkpoints,
     read_checkpoint,
 )
@@ -46,43 +46,42 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class PretrainedSource:
-    """A model as it was found, not yet built."""
+    """A pretrained model that has been read but not built."""
 
     name: str
-    """The file or folder that it was read from, or its name on the hub."""
+    """The file or folder it was read from, or its name on the hub."""
     config: ModelConfig
     vocab_size: int
     """Rows of the embedding."""
     state: dict[str, Tensor]
-    """The weights, under our names."""
+    """The weights, under the names of this package."""
     tokenizer: Tokenizer
     missing_heads: frozenset[str] = frozenset()
-    """Heads that it has no weights for, as a bare encoder has none."""
+    """Heads without weights; a bare encoder lacks all of them."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """What a checkpoint says of its run; empty for other sources."""
+    """A checkpoint's description of its run; empty for other sources."""
 
 
 def open_source(path: str | PathLike[str]) -> PretrainedSource:
-    """Reads a model from this machine, or, where no such path exists, from the hub.
+    """Reads a model from this machine, or from the hub if no such path exists.
 
-    In a run folder the checkpoint with the lowest validation loss goes before the last one; in a
-    folder of runs, the newest run is taken. A damaged checkpoint of a folder is passed over, with
-    a warning.
+    Of a run folder the checkpoint with the lowest validation loss is read, of a folder of runs the
+    newest run. A corrupted checkpoint in a folder is skipped with a warning.
 
     Raises:
-        UserError: nothing is there, it is damaged, not safe to load, or no BERT that this package
-            can run.
+        UserError: nothing is found, or it is corrupted, unsafe to load, or a model that this
+            package cannot run.
     """
     if "://" in str(path):
         raise UserError(
-            f"{path} is a URL, and models are read from this machine or by a name on the Hugging "
-            "Face hub: download it and give the path of the file"
+            f"{path} is a URL, but models are read from this machine or by a name on the Hugging "
+            "Face Hub: download it and give the path of the file"
         )
     local = Path(path).expanduser().absolute()
     if (local / CONFIG).is_file():
         return _read_folder(local, str(local))
     if local.exists():
-        return _newest_good(local)
+        return _read_preferred(local)
     missing = f"{local} does not exist (the working directory is {Path.cwd()})"
     if not is_hub_name(str(path)):
         raise UserError(f"{missing}: give {_KINDS}")
@@ -90,20 +89,20 @@ def open_source(path: str | PathLike[str]) -> PretrainedSource:
         return _read_folder(model_folder(str(path)), str(path))
     except UnavailableError as unavailable:
         raise UserError(
-            f"{missing}, and a model named {path} is neither in the cache nor to be had from the "
-            f"Hugging Face hub ({unavailable}): give {_KINDS}; what was loaded once with the hub "
-            "in reach is there without it"
+            f"{missing}, and a model named {path} is neither in the cache nor available from the "
+            f"Hugging Face Hub ({unavailable}): give {_KINDS}; a model that was loaded once stays "
+            "in the cache"
         ) from unavailable
 
 
 def build(source: PretrainedSource) -> BertForPreTraining:
-    """Makes the model, ready for use; missing heads have random weights."""
+    """Builds the model, ready for use; missing heads have random weights."""
     try:
-        with torch.random.fork_rng(devices=[]):  # initial weights, to be overwritten
+        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
             model = BertForPreTraining(source.config, source.vocab_size)
         load_into(model, source.state, source.missing_heads)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise _unfit(source.name, error) from error
+        raise _misfit(source.name, error) from error
     return model.eval()
 
 
@@ -121,27 +120,27 @@ def load_into(
     model.load_state_dict({**kept, **state})
 
 
-def _newest_good(path: Path) -> PretrainedSource:
+def _read_preferred(path: Path) -> PretrainedSource:
     candidates = find_checkpoints(path)
     for candidate in candidates[:-1]:
         try:
             return _read_checkpoint(candidate)
-        except DamagedCheckpointError as error:
-            _log.warning("%s; trying an earlier one", error)
+        except CorruptCheckpointError as error:
+            _log.warning("%s; skipped", error)
     return _read_checkpoint(candidates[-1])
 
 
 def _read_checkpoint(path: Path) -> PretrainedSource:
     checkpoint = read_checkpoint(path)
-    described = dict(checkpoint["bert_lightning"])
+    description = dict(checkpoint["bert_lightning"])
     try:
-        tokenizer = load_tokenizer_text(described.pop("tokenizer"))
-        config = from_plain(ModelConfig, described["model"])
-        vocab_size = described["vocab_size"]
+        tokenizer = load_tokenizer_text(description.pop("tokenizer"))
+        config = from_plain(ModelConfig, description["model"])
+        vocab_size = description["vocab_size"]
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unfit(str(path), error) from error
+        raise _misfit(str(path), error) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return PretrainedSource(
@@ -155,7 +154,7 @@ def _read_checkpoint(path: Path) -> PretrainedSource:
             and not name.startswith(_PREFIX + OWN_OBJECTIVES)  # they serve training alone
         },
         tokenizer=tokenizer,
-        about={**described, "step": checkpoint.get("global_step")},
+        about={**description, "step": checkpoint.get("global_step")},
     )
 
 
@@ -183,7 +182,7 @@ def _read_folder(folder: Path, name: str) -> PretrainedSource:
     )
 
 
-def _unfit(name: str, error: Exception) -> UserError:
+def _misfit(name: str, error: Exception) -> UserError:
     return UserError(
         f"{name} does not fit this version of bert-lightning ({type(error).__name__}: {error})"
         ": use the version that wrote it"

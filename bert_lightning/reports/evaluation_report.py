@@ -89,7 +89,7 @@ def _pairs(found: PairResult, task: str) -> Table:
 def show_minimal_pairs(found: MinimalPairsResult) -> None:
     """Prints the accuracy on all pairs and on each group."""
     console = Console(highlight=False, markup=False)
-    console.print(_accuracies("minimal pairs", {"all (chance is 50 %)": found.all}))
+    console.print(_accuracies("minimal pairs", {"all (chance is 50%)": found.all}))
     for name, members in found.groups.items():
         console.print()
         console.print(_accuracies(name, members))

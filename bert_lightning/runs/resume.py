@@ -27,7 +27,7 @@ from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.phases import phase_options
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import (
-    DamagedCheckpointError,
+    CorruptCheckpointError,
     checkpoints_by_step,
     read_checkpoint,
     step_of,
@@ -92,7 +92,7 @@ def newest_good(run_dir: Path, before: float = math.inf) -> ResumePoint | None:
             continue
         try:
             checkpoint = read_checkpoint(path)
-        except DamagedCheckpointError as error:
+        except CorruptCheckpointError as error:
             _log.warning("%s: trying the checkpoint before it", str(error).partition(": use")[0])
             corrupted.append(path)
             continue

@@ -28,8 +28,8 @@ GIB = 2**30
 H100_MEMORY = 80.0
 """GiB."""
 H100_PEAK_TFLOPS = {2: 989.0, 4: 67.0}
-"""The H100 SXM's dense peak by the bytes of a value: of its tensor cores in bf16 and fp16, and of its
-fp32 units, because torch leaves TF32 off (NVIDIA's data sheet; fp64 has fp32's rate there)."""
+"""The H100 SXM's dense peak by the bytes of a value: of its tensor cores in bf16 and fp16, and of
+its fp32 units, because torch leaves TF32 off (NVIDIA's data sheet; fp64 has fp32's rate there)."""
 ASSUMED_UTILIZATION = 0.4
 """The fraction of that peak that a run is assumed to reach; not measured with this project."""
 

@@ -16,7 +16,7 @@ from bert_lightning.files import TEMPORARY, atomic
 from bert_lightning.pretrained.checkpoints import (
     BEST,
     LAST,
-    DamagedCheckpointError,
+    CorruptCheckpointError,
     checkpoints_by_step,
     manifest_path,
     read_manifest,
@@ -109,7 +109,7 @@ def tidy(folder: Path, top_k: int, corrupted: Collection[Path] = ()) -> None:
     for file in files:
         try:
             manifest = read_manifest(file) or {}
-        except DamagedCheckpointError:
+        except CorruptCheckpointError:
             continue
         if manifest.get("val_loss") is not None:
             losses[file] = manifest["val_loss"]

@@ -14,7 +14,7 @@ import bert_lightning
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.minimal_pairs import (
     GROUPS,
-    Judged,
+    Judgment,
     MinimalPair,
     judge,
     read_pairs,
@@ -96,7 +96,7 @@ def test_accuracy_by_what_the_pairs_are_about() -> None:
         {},
     ]
     pairs = [MinimalPair("x", "y", about, "here") for about in groups]
-    judged = [Judged(correct, False, False) for correct in (1.0, 0.0, 1.0, 0.5)]
+    judged = [Judgment(correct, False, False) for correct in (1.0, 0.0, 1.0, 0.5)]
     found = summarize("m", pairs, judged)
     assert found.all.accuracy == 0.625
     assert found.all.standard_error == pytest.approx((0.625 * 0.375 / 4) ** 0.5)
@@ -125,13 +125,16 @@ def test_blimps_lines_are_read(write: Write) -> None:
     ("lines", "message"),
     [
         ([pair(GOOD, BAD), "{sentence_good:"], r"line 2 is not JSON \("),
-        (["[1, 2]"], "line 1 holds a list, where an object with sentence_good and sentence_bad"),
+        (
+            ["[1, 2]"],
+            "line 1 holds a list, but must be an object with sentence_good and sentence_bad",
+        ),
         (
             [{"sentence_good": GOOD, "good": 1}],
             "line 1 has no sentence_bad; its fields are sentence_good, good",
         ),
         (["{}"], "line 1 has no sentence_good; its fields are none"),
-        ([{"sentence_good": 3, "sentence_bad": BAD}], "sentence_good is 3, and a text is expected"),
+        ([{"sentence_good": 3, "sentence_bad": BAD}], "sentence_good is 3, but must be a text"),
         (["", " "], "pairs.jsonl is empty: it needs a JSON object in each line"),
     ],
 )
@@ -153,7 +156,7 @@ def test_a_missing_file_and_one_that_is_no_text_are_refused(tmp_path: Path) -> N
     [
         ("crane " * 40, r"line 3, sentence_bad: the text has 42 tokens .* reads 32"),
         ("", "line 3, sentence_bad: the text is empty"),
-        ("The [MASK] .", r"line 3, sentence_bad: the text holds \[MASK\]"),
+        ("The [MASK] .", r"line 3, sentence_bad: the text contains \[MASK\]"),
     ],
 )
 def test_a_sentence_that_cannot_be_scored_is_named(
@@ -171,9 +174,9 @@ def test_the_script_prints_and_writes_accuracies(
     b = write(pair("A xylophone .", "A zeppelin .", UID="two"), name="b.jsonl")
     script("minimal_pairs").main([run.config.run_dir, str(a), str(b)])
     shown = capsys.readouterr().out
-    assert re.search(r"all \(chance is 50 %\) +50.0% +28.9% +3 +33.3%\n", shown)
+    assert re.search(r"all \(chance is 50%\) +50.0% +28.9% +3 +33.3%\n", shown)
     assert "UID" in shown
-    assert "The same tokens twice, and so half right: 1" in shown
+    assert "Pairs of the same tokens twice, which count as half right: 1." in shown
     script("minimal_pairs").main([run.config.run_dir, str(a), str(b), "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["all"] == {

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from tokenizers import Tokenizer
 
 import bert_lightning
@@ -51,6 +52,11 @@ def run_folder(tmp_path: Path, write_checkpoint: Write) -> Path:
             if not name.endswith("decoder.weight"):
                 value.add_(torch.randn(value.shape, generator=generator), alpha=0.1)
         checkpoint["global_step"] = 30
+        checkpoint["bert_lightning"]["config"] = {
+            "data": {"source": "text", "path": f"{tmp_path}/notes", "name": None},
+            "batch": {"max_length": 16},
+            "run_dir": f"{tmp_path}/run",
+        }
 
     write_checkpoint(tmp_path / "run/checkpoints/best-step=000030.ckpt", change=stir)
     (tmp_path / "run" / "summary.json").write_text(json.dumps(SUMMARY))
@@ -209,7 +215,7 @@ def test_an_export_that_reads_text_otherwise_fails(
         file.write_text(file.read_text().replace('"lowercase": true', '"lowercase": false'))
 
     monkeypatch.setattr(exporting, "_write", wrong)
-    with pytest.raises(UserError, match="does not read text as the model does"):
+    with pytest.raises(UserError, match="does not tokenize as the model does"):
         export(run_folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -229,7 +235,7 @@ def test_only_an_earlier_export_is_replaced(
     (out / "notes.txt").write_text("mine")
     for folder in (out, run_folder, tmp_path / "other.ckpt"):
         before = contents(tmp_path)
-        with pytest.raises(UserError, match="no export of bert-lightning"):
+        with pytest.raises(UserError, match="nor an export of bert-lightning"):
             export(run_folder, folder)
         assert contents(tmp_path) == before
 
@@ -238,7 +244,7 @@ def test_a_model_of_someone_elses_is_not_replaced(
     save_hf: Callable[..., Path], run_folder: Path, tmp_path: Path
 ) -> None:
     theirs = save_hf(tmp_path / "theirs")
-    with pytest.raises(UserError, match=r"theirs is not empty and no export"):
+    with pytest.raises(UserError, match=r"theirs is neither empty nor an export"):
         export(run_folder, theirs)
 
 
@@ -254,16 +260,22 @@ def test_the_card_says_how_it_was_trained_and_what_it_scored(
     export(run_folder, tmp_path / "my-bert")
     card = (tmp_path / "my-bert" / "README.md").read_text()
     _, head, text = card.split("---\n", 2)
-    assert "# license: yours to choose" in head
+    assert "# license: choose one" in head
+    metadata = ModelCard(card).data
+    assert metadata.library_name == "transformers"
+    found = {result.metric_name: result.metric_value for result in metadata.eval_results}
+    assert found["masked language modeling, loss (nats)"] == 3.25
+    assert found["sentence pairs, accuracy"] == 0.75
+    options = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    assert options == {"data.source": "text", "batch.max_length": 16}
     for part in (
         "# my-bert\n",
         'from_pretrained("my-bert")',
         "Data: a test",
-        "optimiser step 30",
-        '"max_length": 16',
+        "optimizer step 30",
         "at the end of the run (step 40)",
-        "| masked words, loss (nats) | 3.250 | 4.750 |",
-        "| sentence pairs, accuracy | 0.750 |  |",
+        "| masked language modeling, loss (nats) | 3.250 | 4.750 |",
+        "| sentence pairs, accuracy | 0.750 | |",
     ):
         assert part in text
     assert str(tmp_path) not in card

@@ -74,7 +74,7 @@ def test_is_next_prints_a_probability(script: Script, run_folder: str, capsys: C
     ("name", "arguments", "message"),
     [
         ("encode", ["crane " * 20], "has 22 tokens"),
-        ("encode", [TEXT, "--word", "fox"], "'fox' is not in the sentence"),
+        ("encode", [TEXT, "--word", "fox"], "'fox' is not in the text"),
         ("fill_mask", [TEXT], "has no [MASK]"),
         ("is_next", [TEXT, ""], "the second text is empty"),
     ],

@@ -31,6 +31,16 @@ def test_a_checkpoint_gives_the_model_that_it_was_made_of(
     assert tied is loaded.model.encoder.embeddings.word.weight
 
 
+def test_it_is_shown_in_one_line(
+    tmp_path: Path, write_checkpoint: Write, bert: PretrainedBert
+) -> None:
+    path = write_checkpoint(tmp_path / "last.ckpt")
+    parameters = sum(parameter.numel() for parameter in bert.model.parameters())
+    sizes = f"2 layers, 128 hidden, 2 heads, {parameters:,} parameters, 24 tokens"
+    assert repr(bert) == f"PretrainedBert({sizes})"
+    assert repr(bert_lightning.load(path)) == f"PretrainedBert({sizes}; from {path})"
+
+
 def test_loading_leaves_the_global_random_state(tmp_path: Path, write_checkpoint: Write) -> None:
     path = write_checkpoint(tmp_path / "last.ckpt")
     before = torch.random.get_rng_state()
@@ -83,7 +93,7 @@ def test_a_missing_path_is_named_in_full(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_folder_without_checkpoints(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no checkpoint: .*last\.ckpt.*best"):
+    with pytest.raises(UserError, match=r"has no checkpoint: .*best\.ckpt.*last"):
         bert_lightning.load(tmp_path)
 
 

@@ -57,7 +57,7 @@ def test_five_words_unless_told(bert: PretrainedBert) -> None:
     ("text", "truncate", "message"),
     [
         ("a crane is flying", False, r"the text has no \[MASK\]: write \[MASK\]"),
-        ("a [MASK] is [MASK]", False, r"the text has 2 times \[MASK\], and 1 is filled"),
+        ("a [MASK] is [MASK]", False, r"the text has \[MASK\] 2 times, but one is filled"),
         ("", False, "the text is empty"),
         ("crane " * 20 + "[MASK]", False, "has 23 tokens .* reads 16"),
         ("crane " * 20 + "[MASK]", True, r"no \[MASK\] among its first 16 tokens"),

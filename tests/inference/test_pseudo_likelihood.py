@@ -32,7 +32,7 @@ def one_by_one(bert: PretrainedBert, text: str) -> list[float]:
 def test_it_is_the_sum_over_masking_each_token_alone(
     bert: PretrainedBert, monkeypatch: pytest.MonkeyPatch, at_a_time: int
 ) -> None:
-    monkeypatch.setattr(pseudo_likelihood, "TOKENS_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(pseudo_likelihood, "TOKENS_PER_BATCH", at_a_time)
     found = bert.pseudo_likelihoods(TEXTS)
     for text, one in zip(TEXTS, found, strict=True):
         expected = one_by_one(bert, text)
@@ -54,7 +54,7 @@ def test_one_text_gives_one_number(bert: PretrainedBert) -> None:
 def test_no_more_tokens_are_read_at_a_time_than_fit(
     bert: PretrainedBert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pseudo_likelihood, "TOKENS_AT_A_TIME", 30)
+    monkeypatch.setattr(pseudo_likelihood, "TOKENS_PER_BATCH", 30)
     read = []
     bert.model.register_forward_pre_hook(lambda _, args: read.append(len(args[0].token_ids)))
     bert.pseudo_likelihoods(TEXTS)
@@ -86,8 +86,11 @@ def test_a_long_text_can_be_cut(bert: PretrainedBert) -> None:
     [
         ("", "the text is empty"),
         ("crane " * 20, r"the text has 22 tokens .* reads 16"),
-        ("a [MASK] is flying", r"the text holds \[MASK\]"),
-        ("a crane [SEP] came [CLS]", r"the text holds \[CLS\], \[SEP\], and .*: leave it out"),
+        ("a [MASK] is flying", r"the text contains \[MASK\]"),
+        (
+            "a crane [SEP] came [CLS]",
+            r"the text contains \[CLS\], \[SEP\], which .*: write the text without",
+        ),
     ],
 )
 def test_it_refuses(bert: PretrainedBert, text: str, message: str) -> None:
@@ -99,7 +102,7 @@ def test_a_tokenizer_without_a_mask_and_a_model_without_the_head_are_refused(
     bert: PretrainedBert, tokenizer: Tokenizer
 ) -> None:
     unmasked = Tokenizer(models.WordLevel({"[UNK]": 0, "crane": 1}, unk_token="[UNK]"))
-    with pytest.raises(UserError, match=r"the tokenizer has no token \[MASK\]"):
+    with pytest.raises(UserError, match=r"the tokenizer has no \[MASK\]"):
         pseudo_likelihoods(bert.model, unmasked, ["crane"])
     bare = PretrainedBert(bert.model, tokenizer, frozenset({"mlm_head"}))
     with pytest.raises(UserError, match="no masked-language-model head"):

@@ -71,12 +71,21 @@ def test_a_word_is_folded_and_split_as_in_the_text(bert: PretrainedBert) -> None
         encoded.word("airship")
 
 
+def test_it_is_shown_in_one_line(bert: PretrainedBert) -> None:
+    shown = repr(bert.encode("a crane left", "he is flying"))
+    assert shown == ("Representation([CLS] a crane left [SEP] he is flying [SEP]; 9 tokens × 128)")
+    assert repr(bert.encode("crane " * 14)).endswith("crane …; 16 tokens × 128)")
+    assert len(repr(bert.encode("crane " * 14))) < 120
+
+
 def test_occurrences_count_through_both_texts(bert: PretrainedBert) -> None:
     encoded = bert.encode("a crane left", "the crane is a crane")
     assert [place.start for place in encoded.occurrences("crane")] == [2, 6, 9]
     assert torch.equal(encoded.word("crane", occurrence=1), encoded.vectors[6])
     assert encoded.occurrences("left the") == []  # [SEP] stands between
-    with pytest.raises(UserError, match=r"occurrence=3 .* 3 time\(s\): choose from 0 to 2"):
+    with pytest.raises(
+        UserError, match=r"occurrence=3 .* 3 time\(s\) in the text: choose from 0 to 2"
+    ):
         encoded.word("crane", occurrence=3)
 
 
@@ -85,7 +94,7 @@ def test_an_absent_word_gets_the_tokens_and_the_nearest(bert: PretrainedBert) ->
         bert.encode(FLYING).word("cranes")
     assert "[CLS] a crane is flying [SEP]" in str(caught.value)
     assert "did you mean 'crane'?" in str(caught.value)
-    with pytest.raises(UserError, match="'' is not in the sentence"):
+    with pytest.raises(UserError, match="'' is not in the text"):
         bert.encode(FLYING).word("")
 
 
@@ -129,7 +138,7 @@ def test_truncation_keeps_the_words_that_remain(bert: PretrainedBert) -> None:
         ([("", "left")], "the first text is empty"),
         ([("left", " ")], "the second text is empty"),
         (["left", ""], "the text of entry 1 is empty"),
-        ("left", "a list of texts is expected"),
+        ("left", "encode_many expects a list of texts"),
     ],
 )
 def test_empty_text_is_refused(bert: PretrainedBert, texts: list[str], message: str) -> None:
@@ -169,5 +178,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(
 ) -> None:
     tokenizer.add_tokens([f"extra{index}" for index in range(20)])
     size = tokenizer.get_vocab_size()
-    with pytest.raises(UserError, match=rf"has {size} tokens and the model only 32 rows"):
+    with pytest.raises(
+        UserError, match=rf"has {size} tokens, but the model has embeddings for only 32"
+    ):
         PretrainedBert(bert.model, tokenizer)

@@ -1,4 +1,4 @@
-"""What `scripts/plan.py` prints, and that its example in the README is what it says."""
+"""What `scripts/plan.py` prints, and that the README's example of it is current."""
 
 import json
 import os
@@ -16,10 +16,12 @@ from bert_lightning.config import (
     OptimConfig,
     OptimizerName,
     PhaseConfig,
+    StrategyConfig,
+    StrategyName,
     TrainConfig,
     TrainerConfig,
 )
-from bert_lightning.reports.plan_report import findings, show_plan
+from bert_lightning.reports.plan_report import show_plan, verdict
 from bert_lightning.sizing.plan import PlanOptions, plan
 
 ROOT = Path(__file__).parents[2]
@@ -63,40 +65,67 @@ def test_json_holds_the_same_plan(capsys: pytest.CaptureFixture[str]) -> None:
     written, made = json.loads(capsys.readouterr().out), plan(large(), options)
     assert written["parameters"]["total"] == made.parameters.total == 336_226_108
     assert written["training_flops"]["total"] == made.training_flops.total
-    assert written["memory"]["state"] == made.memory.state
+    assert written["memory"]["fixed"] == made.memory.fixed
     assert written["largest_micro_batch"] == made.largest_micro_batch == 5
-    assert written["findings"] == findings(made)
+    assert written["verdict"] == verdict(made)
+
+
+def said(config: TrainConfig, memory: float) -> str:
+    return " ".join(verdict(plan(config, PlanOptions(memory=memory))))
 
 
 @pytest.mark.parametrize(
     ("config", "memory", "expected"),
     [
-        (large(), 16, "It fits: the same step in 128 micro-batches of 4"),
-        (large(512), 2000, "It fits: a micro-batch of all 512 sequences of a device"),
-        (large(512), 80, "It does not fit: micro-batches of 512 take"),
-        (large(512), 80, "A smaller batch.micro_batch_size helps"),
-        (large(), 7, "It does not fit: even one sequence at a time takes"),
-        (large(), 7, "With any of these it fits: batch.max_length=256; model.activation"),
-        (large(), 4, "no shorter length helps. With any of these it fits: strategy=fsdp"),
-        (large(), 0.5, "None of the options above is enough"),
-        (large(), 16, "the attention weights, grows with the square of the length"),
+        (large(), 16, "It fits: a step of 128 micro-batches of 4 needs 11.5 GiB, and 14.4 GiB may"),
+        (large(), 16, "the largest micro-batch that fits is 5."),
+        (large(512), 2000, "It fits: a step of one micro-batch of 512 needs"),
+        (large(512), 80, "It does not fit: a step of one micro-batch of 512 needs"),
+        (large(512), 80, "Lower batch.micro_batch_size, or omit it"),
+        (large(), 7, "It does not fit: one sequence needs"),
     ],
 )
-def test_it_says_what_fits_and_what_would_help(
-    config: TrainConfig, memory: float, expected: str
-) -> None:
-    assert expected in " ".join(findings(plan(config, PlanOptions(memory=memory))))
+def test_it_says_whether_it_fits_and_why(config: TrainConfig, memory: float, expected: str) -> None:
+    assert expected in said(config, memory)
+
+
+def test_what_it_advises_needs_less_memory() -> None:
+    config = large()
+    precision, checkpointing, fsdp = (
+        "trainer.precision=bf16-mixed",
+        "model.activation_checkpointing=true",
+        "strategy=fsdp with more trainer.devices",
+    )
+    saving = {
+        precision: replace(config, trainer=replace(config.trainer, precision="bf16-mixed")),
+        checkpointing: replace(config, model=replace(LARGE, activation_checkpointing=True)),
+        fsdp: replace(
+            config,
+            trainer=replace(config.trainer, devices=8),
+            strategy=StrategyConfig(StrategyName.fsdp),
+        ),
+        "a smaller batch.max_length": replace(config, batch=replace(config.batch, max_length=256)),
+    }
+    before = plan(config, PlanOptions(memory=7)).memory.peak(1)
+    for advice, changed in saving.items():
+        assert advice in said(config, 7)
+        assert plan(changed, PlanOptions(memory=7)).memory.peak(1) < before, advice
+    assert "max_length" not in said(config, 4)  # the weights alone are too much
+    assert precision not in said(saving[precision], 0.5)
+    assert checkpointing not in said(saving[checkpointing], 0.5)
 
 
 def test_it_says_which_phase_needs_most_and_how_long_each_is() -> None:
     config = large()
     config.batch = replace(config.batch, phases=[PhaseConfig(0.9, 128), PhaseConfig(0.1)])
-    said = " ".join(findings(plan(config, PlanOptions(memory=16))))
-    assert "Phase 2 of 2 needs most memory, with 512 sequences of up to 512 tokens a step" in said
+    sentences = said(config, 16)
     assert (
-        "900 steps of 512 sequences of up to 128 tokens and then 100 steps of 512 sequences of up "
-        "to 512 tokens, 8.52e+07 real tokens"
-    ) in said
+        "Phase 2 of 2 needs most memory, with 512 sequences of up to 512 tokens a step" in sentences
+    )
+    assert (
+        "900 steps of 512 sequences of up to 128 tokens, then 100 steps of 512 sequences of up to "
+        "512 tokens, 8.52e+07 real tokens"
+    ) in sentences
 
 
 def test_a_mistake_in_an_option_is_one_message() -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from bert_lightning.errors import UserError
 from bert_lightning.pretrained.checkpoints import (
     CHECKPOINT_FORMAT,
-    DamagedCheckpointError,
+    CorruptCheckpointError,
     checkpoints_by_step,
     find_checkpoints,
     read_checkpoint,
@@ -71,7 +71,7 @@ def test_bit_flips_and_truncations_are_caught(tmp_path: Path) -> None:
     damaged += [whole[: len(whole) * part // 4] for part in range(4)] + [whole + b"x"]
     for data in damaged:
         path.write_bytes(data)
-        with pytest.raises(DamagedCheckpointError, match="is corrupt"):
+        with pytest.raises(CorruptCheckpointError, match="is corrupt"):
             read_checkpoint(path)
     path.write_bytes(whole)
     read_checkpoint(path)
@@ -83,7 +83,7 @@ def test_a_damaged_manifest_does_not_pass(tmp_path: Path) -> None:
     whole = manifest.read_text()
     for damaged in (whole[:20], "", "[]", whole.replace('sha256": "', 'sha256": "0')):
         manifest.write_text(damaged)
-        with pytest.raises(DamagedCheckpointError, match="is corrupt"):
+        with pytest.raises(CorruptCheckpointError, match="is corrupt"):
             read_checkpoint(path)
 
 
@@ -94,7 +94,7 @@ def test_a_file_that_was_moved_alone_is_still_checked(tmp_path: Path) -> None:
     data = bytearray(moved.read_bytes())
     data[data.index((torch.arange(3000.0) + 7).numpy().tobytes()) + 100] ^= 1
     moved.write_bytes(data)
-    with pytest.raises(DamagedCheckpointError, match="is corrupt"):
+    with pytest.raises(CorruptCheckpointError, match="is corrupt"):
         read_checkpoint(moved)
 
 

@@ -1,6 +1,7 @@
 """Which devices a run gets, and how the global batch is divided; GPUs are pretended."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from bert_lightning.config import (
 )
 from bert_lightning.data.phases import phase_options
 from bert_lightning.errors import UserError
+from bert_lightning.sizing import micro_batches
 from bert_lightning.sizing.devices import (
     Devices,
     find_devices,
@@ -25,6 +27,8 @@ from bert_lightning.sizing.devices import (
 )
 from bert_lightning.sizing.memory import memory
 from bert_lightning.sizing.micro_batches import divide_global_batch
+
+VOCAB = 30_522
 
 
 def config(devices: Any = "auto", **options: Any) -> TrainConfig:
@@ -136,8 +140,11 @@ def test_sizes_follow_from_each_other(
 ) -> None:
     wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
     wanted.batch.global_batch_size, wanted.batch.micro_batch_size = total, micro
-    share = divide_global_batch(wanted, Devices("cpu", world, world, 1))
-    assert (share.micro_batch_size(wanted.batch.global_batch_size), share.accumulation) == expected
+    partition = divide_global_batch(wanted, Devices("cpu", world, world, 1), VOCAB)
+    assert (
+        partition.micro_batch_size(wanted.batch.global_batch_size),
+        partition.accumulation,
+    ) == expected
 
 
 @pytest.mark.parametrize(
@@ -155,7 +162,7 @@ def test_sizes_that_do_not_multiply_name_the_nearest(
     wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
     wanted.batch.micro_batch_size = micro
     with pytest.raises(UserError, match=r"batch\.global_batch_size=512") as error:
-        divide_global_batch(wanted, Devices("cpu", world, world, 1))
+        divide_global_batch(wanted, Devices("cpu", world, world, 1), VOCAB)
     for size in nearest:
         assert f"batch.global_batch_size={size}" in str(error.value)
 
@@ -167,12 +174,27 @@ def test_a_micro_batch_is_chosen_that_fits(
     monkeypatch: pytest.MonkeyPatch, room_for: float, expected: tuple[int, int]
 ) -> None:
     wanted, one = config(1, accelerator="cpu"), Devices("cpu", 1, 1, 1)
-    needs = memory(wanted, 30_522, 1, on_gpu=False)
-    room = needs.state + needs.head + room_for * needs.sequence.total
+    needs = memory(wanted, VOCAB, 1, on_gpu=False)
+    room = needs.fixed + needs.mlm_head + room_for * needs.sequence.total
     monkeypatch.setattr("bert_lightning.sizing.micro_batches._available", lambda _: room)
-    share = divide_global_batch(wanted, one)
-    assert (share.micro_batch_size(wanted.batch.global_batch_size), share.accumulation) == expected
-    assert divide_global_batch(wanted, one, available=room) == share
+    partition = divide_global_batch(wanted, one, VOCAB)
+    assert (
+        partition.micro_batch_size(wanted.batch.global_batch_size),
+        partition.accumulation,
+    ) == expected
+    assert divide_global_batch(wanted, one, VOCAB, available=room) == partition
+
+
+def test_the_hosts_available_memory_is_divided_among_its_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = SimpleNamespace(available=2e9)
+    monkeypatch.setattr(micro_batches.psutil, "virtual_memory", lambda: free)
+    wanted = config(2, accelerator="cpu")
+    devices = Devices("cpu", 2, 2, 1)
+    asked = divide_global_batch(wanted, devices, VOCAB)
+    assert asked == divide_global_batch(wanted, devices, VOCAB, available=5e8)
+    assert asked != divide_global_batch(wanted, devices, VOCAB, available=2e9)
 
 
 RAMP = [PhaseConfig(0.5, global_batch_size=48), PhaseConfig(0.5)]
@@ -200,11 +222,11 @@ def test_every_phase_has_the_same_number_of_micro_batches(
     wanted.batch = BatchConfig(
         global_batch_size=128, micro_batch_size=micro, phases=phases, max_length=128
     )
-    share = divide_global_batch(wanted, Devices("cpu", world, world, 1))
+    partition = divide_global_batch(wanted, Devices("cpu", world, world, 1), VOCAB)
     sizes = [options.global_batch_size for options in phase_options(wanted.batch)]
-    assert [share.micro_batch_size(size) for size in sizes] == expected
+    assert [partition.micro_batch_size(size) for size in sizes] == expected
     for size, each in zip(sizes, expected, strict=True):
-        assert each * world * share.accumulation == size
+        assert each * world * partition.accumulation == size
 
 
 @pytest.mark.parametrize(
@@ -240,7 +262,7 @@ def test_a_phase_that_does_not_divide_is_named_with_the_nearest_that_would(
     wanted = config(world, accelerator="cpu", accumulate_grad_batches=accumulation)
     wanted.batch = BatchConfig(global_batch_size=128, micro_batch_size=micro, phases=phases)
     with pytest.raises(UserError, match=says):
-        divide_global_batch(wanted, Devices("cpu", world, world, 1))
+        divide_global_batch(wanted, Devices("cpu", world, world, 1), VOCAB)
 
 
 @pytest.mark.parametrize(
@@ -253,11 +275,11 @@ def test_the_fewest_micro_batches_are_chosen_with_which_every_phase_fits(
     phases = [PhaseConfig(0.5, 32, 480), PhaseConfig(0.3, 128, 96), PhaseConfig(0.2, 512, 144)]
     wanted.batch = BatchConfig(max_length=512, global_batch_size=512, phases=phases)
     needs = [
-        memory(replace(wanted, batch=options), 30_522, 1, on_gpu=False)
+        memory(replace(wanted, batch=options), VOCAB, 1, on_gpu=False)
         for options in phase_options(wanted.batch)
     ]
-    room = needs[1].state + needs[1].head + room_for * needs[1].sequence.total
-    found = divide_global_batch(wanted, one, available=room).accumulation
+    room = needs[1].fixed + needs[1].mlm_head + room_for * needs[1].sequence.total
+    found = divide_global_batch(wanted, one, VOCAB, available=room).accumulation
     fitting = [
         count
         for count in range(1, 97)

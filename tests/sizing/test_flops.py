@@ -1,4 +1,4 @@
-"""The formulas of cost against torch's own count of what real models do."""
+"""The formulas of parameters and FLOPs against torch's own count on real models."""
 
 from typing import Any
 
@@ -20,9 +20,9 @@ from bert_lightning.model.objective import joint_loss, objective_sums
 from bert_lightning.sizing.flops import (
     count_parameters,
     forward_flops,
+    meta_model,
     recomputed_flops,
     training_flops,
-    without_memory,
 )
 
 MODERN = {
@@ -64,7 +64,7 @@ def batch(lengths: list[int], vocab_size: int) -> PretrainBatch:
 def test_parameters_are_the_models_own(arch: dict[str, Any], vocab_size: int) -> None:
     config = small(**arch)
     model = BertForPreTraining(config, vocab_size)
-    counted = count_parameters(without_memory(config, vocab_size))
+    counted = count_parameters(meta_model(config, vocab_size))
 
     def size(module: torch.nn.Module) -> int:
         return sum(parameter.numel() for parameter in module.parameters())

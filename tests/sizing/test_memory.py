@@ -1,4 +1,4 @@
-"""The memory that is planned against what real models keep, counted storage by storage."""
+"""The memory estimate against what real models save, counted storage by storage."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss, objective_sums
 from bert_lightning.optim.optimizers import is_hidden_matrix
 from bert_lightning.sizing.flops import count_parameters
-from bert_lightning.sizing.memory import activations, known_vocab_size, memory, widths
+from bert_lightning.sizing.memory import activations, byte_widths, known_vocab_size, memory
 
 VOCAB = 400
 PRECISIONS = ["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
@@ -82,10 +82,10 @@ def batch(sequences: int, length: int) -> PretrainBatch:
     )
 
 
-def kept_bytes(
+def saved_bytes(
     config: ModelConfig, precision: str, sequences: int, length: int, device: str = "cpu"
 ) -> int:
-    """Bytes of all storages that wait for the backward pass, parameters left out."""
+    """Returns the bytes saved for the backward pass, parameters left out."""
     model = BertForPreTraining(config, VOCAB).to(device)
     if precision.endswith("true") and precision.startswith("bf16"):
         model = model.bfloat16()
@@ -98,7 +98,7 @@ def kept_bytes(
         nonlocal counted
         address = saved.untyped_storage().data_ptr()
         if address not in kept:
-            kept[address] = saved.detach()  # alive, so that no other storage gets its address
+            kept[address] = saved.detach()  # kept alive, so that no other storage gets its address
             counted += saved.untyped_storage().nbytes()
         return saved
 
@@ -114,27 +114,27 @@ def kept_bytes(
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_a_sequence_keeps_what_is_planned(arch: str, precision: str) -> None:
+def test_a_sequence_saves_what_is_estimated(arch: str, precision: str) -> None:
     config, length = small(**ARCHITECTURES[arch]), 96
-    few, many = (kept_bytes(config, precision, n, length) for n in (1, 3))
+    few, many = (saved_bytes(config, precision, n, length) for n in (1, 3))
     planned = activations(config, length, 0.15, precision, on_gpu=False)
-    assert (many - few) / 2 == pytest.approx(planned.kept, rel=0.1)
+    assert (many - few) / 2 == pytest.approx(planned.saved, rel=0.1)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_a_sequence_keeps_on_a_gpu_what_is_planned(arch: str, precision: str) -> None:
+def test_a_sequence_saves_on_a_gpu_what_is_estimated(arch: str, precision: str) -> None:
     config, length = small(**ARCHITECTURES[arch]), 96
-    few, many = (kept_bytes(config, precision, n, length, "cuda") for n in (64, 192))
+    few, many = (saved_bytes(config, precision, n, length, "cuda") for n in (64, 192))
     planned = activations(config, length, 0.15, precision, on_gpu=True)
-    assert (many - few) / 128 == pytest.approx(planned.kept, rel=0.1)
+    assert (many - few) / 128 == pytest.approx(planned.saved, rel=0.1)
 
 
 def test_attention_weights_grow_with_the_square_of_the_length() -> None:
     config = small()
-    each = {length: kept_bytes(config, "32-true", 1, length) for length in (32, 64, 128)}
+    each = {length: saved_bytes(config, "32-true", 1, length) for length in (32, 64, 128)}
     # a n² + b n + c has the second difference 2 a
     square = (each[128] - each[64]) / 64 - (each[64] - each[32]) / 32
     planned = activations(config, 128, 0.15, "32-true", on_gpu=False)
@@ -142,13 +142,13 @@ def test_attention_weights_grow_with_the_square_of_the_length() -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_what_is_kept_whatever_the_batch(precision: str) -> None:
+def test_what_is_saved_whatever_the_batch(precision: str) -> None:
     config = small()
-    few, many = (kept_bytes(config, precision, n, 32) for n in (1, 3))
+    few, many = (saved_bytes(config, precision, n, 32) for n in (1, 3))
     run = TrainConfig(model=config, trainer=TrainerConfig(precision=precision))
     planned = memory(run, VOCAB, world_size=1, on_gpu=False)
-    gradient = widths(precision).parameter * VOCAB * (config.hidden_size + 1)
-    assert (3 * few - many) / 2 == pytest.approx(planned.copies + gradient, rel=0.1)
+    gradient = byte_widths(precision).parameter * VOCAB * (config.hidden_size + 1)
+    assert (3 * few - many) / 2 == pytest.approx(planned.weight_copies + gradient, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_the_peak_of_a_step(arch: str, precision: str, tmp_path: Path) -> None:
             loss = joint_loss(objective_sums(model, examples), examples, ObjectiveConfig())
         loss.backward()
 
-    step()  # the gradients are there from now on, as when they accumulate
+    step()  # gradients exist from now on, as in gradient accumulation
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     profiler.export_chrome_trace(str(tmp_path / "trace.json"))
@@ -177,8 +177,8 @@ def test_the_peak_of_a_step(arch: str, precision: str, tmp_path: Path) -> None:
         batch=BatchConfig(max_length=128), model=config, trainer=TrainerConfig(precision=precision)
     )
     planned = memory(run, VOCAB, world_size=1, on_gpu=False)
-    before = planned.weights + planned.gradients + planned.optimizer
-    assert peak == pytest.approx(planned.needed(8) - before, rel=0.1)
+    before = planned.weights + planned.gradients + planned.optimizer_state
+    assert peak == pytest.approx(planned.peak(8) - before, rel=0.1)
 
 
 def run_of(strategy: str = "auto", precision: str = "32-true", **model: Any) -> TrainConfig:
@@ -190,32 +190,32 @@ def run_of(strategy: str = "auto", precision: str = "32-true", **model: Any) -> 
     )
 
 
-def test_a_number_takes_its_width_in_weights_gradients_and_twice_in_adam() -> None:
+def test_a_value_takes_its_width_in_weights_gradients_and_twice_in_adam() -> None:
     count = count_parameters(BertForPreTraining(small(), VOCAB)).total
     for precision, width in {"32-true": 4, "bf16-mixed": 4, "16-mixed": 4, "bf16-true": 2}.items():
         needs = memory(run_of(precision=precision), VOCAB, 1, on_gpu=True)
-        assert (needs.weights, needs.gradients, needs.optimizer) == (
+        assert (needs.weights, needs.gradients, needs.optimizer_state) == (
             width * count,
             width * count,
             2 * width * count,
         )
-    assert needs.communication == 0
+    assert needs.gradient_buckets == 0
 
 
-def test_moments_and_average_are_counted_as_they_are_kept() -> None:
+def test_optimizer_state_and_ema_are_counted_as_they_are_kept() -> None:
     model = BertForPreTraining(small(), VOCAB)
     matrices = sum(p.numel() for n, p in model.named_parameters() if is_hidden_matrix(n, p))
     count = sum(parameter.numel() for parameter in model.parameters())
     one = memory(run_of(), VOCAB, 1, on_gpu=True)
     for optimizer, numbers in {"lamb": 2 * count, "muon": 2 * count - matrices}.items():
         run = replace(run_of(), optim=OptimConfig(OptimizerName[optimizer]))
-        assert memory(run, VOCAB, 1, on_gpu=True).optimizer == 4 * numbers
+        assert memory(run, VOCAB, 1, on_gpu=True).optimizer_state == 4 * numbers
     for strategy, world in (("auto", 1), ("ddp", 2), ("fsdp", 2)):
         run = run_of(strategy)
-        averaging = replace(run, optim=OptimConfig(OptimizerName.adamw, ema_decay=0.9))
-        without, needs = (memory(each, VOCAB, world, on_gpu=True) for each in (run, averaging))
-        assert needs.average == needs.weights == needs.state - without.state
-    assert one.average == 0
+        with_ema = replace(run, optim=OptimConfig(OptimizerName.adamw, ema_decay=0.9))
+        without, needs = (memory(each, VOCAB, world, on_gpu=True) for each in (run, with_ema))
+        assert needs.ema == needs.weights == needs.fixed - without.fixed
+    assert one.ema == 0
 
 
 def test_strategies_differ_in_what_a_device_holds() -> None:
@@ -223,15 +223,15 @@ def test_strategies_differ_in_what_a_device_holds() -> None:
         memory(run_of(strategy), VOCAB, world, on_gpu=True)
         for strategy, world in (("auto", 1), ("ddp", 8), ("fsdp", 8))
     )
-    assert ddp.state == one.state + one.gradients
+    assert ddp.fixed == one.fixed + one.gradients
     assert memory(run_of("auto"), VOCAB, 8, on_gpu=True) == ddp
-    assert fsdp.optimizer == one.optimizer / 8
+    assert fsdp.optimizer_state == one.optimizer_state / 8
     assert fsdp.weights == one.weights / 8
-    assert fsdp.copies > 0
+    assert fsdp.weight_copies > 0
     assert one.sequence == ddp.sequence == fsdp.sequence
 
 
-def test_flash_keeps_no_attention_weights() -> None:
+def test_flash_saves_no_attention_weights() -> None:
     flash = activations(small(), 512, 0.15, "bf16-mixed", on_gpu=True)
     assert flash.attention_weights == 0
     assert activations(small(), 512, 0.15, "32-true", on_gpu=True).attention_weights > 0
@@ -251,8 +251,8 @@ def test_the_largest_micro_batch_fits_and_one_more_does_not(
     run = run_of(precision=precision, activation_checkpointing=checkpointing)
     needs = memory(run, VOCAB, 1, on_gpu=True)
     largest = needs.largest_micro_batch(available)
-    assert largest == 0 or needs.needed(largest) <= available
-    assert needs.needed(largest + 1) > available
+    assert largest == 0 or needs.peak(largest) <= available
+    assert needs.peak(largest + 1) > available
 
 
 def test_the_vocabulary_is_what_the_options_say_or_berts() -> None:

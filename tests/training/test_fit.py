@@ -118,14 +118,14 @@ def test_the_losses_are_drawn(run: FitResult) -> None:
     assert len(picture) > 10_000
 
 
-def test_the_report_names_the_run_the_losses_their_floors_and_the_next_command(
+def test_the_report_names_the_run_the_losses_their_baselines_and_the_next_command(
     run: FitResult,
 ) -> None:
     lines = report(run)
     assert run.baselines is not None
     assert run.config.run_dir in lines
     assert f"{run.curves['val/mlm_loss'][-1][1]:.3f}" in lines
-    assert f"without context {run.baselines.mlm_loss:.3f}" in lines
+    assert f"(baseline {run.baselines.mlm_loss:.3f})" in lines
     assert "pairs/s" in lines
     assert lines.count("the text has: ") == 3
     assert f'python scripts/fill_mask.py {run.config.run_dir} "' in lines
