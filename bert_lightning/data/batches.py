@@ -5,7 +5,7 @@ ranks, micro-batches and loader workers, and after a restart at any step.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,21 +19,13 @@ from bert_lightning.batch import (
     PretrainBatch,
     pack_sequences,
 )
-from bert_lightning.config import BatchConfig, MaskingConfig
+from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
-from bert_lightning.data.masking import (
-    mask_tokens,
-    mlm_probability_at,
-    number_of_predictions,
-)
+from bert_lightning.data.masking import mask_tokens, mlm_probability_at, number_of_predictions
 from bert_lightning.data.pairs import Pairs, pair_sampler
 from bert_lightning.data.phases import EPOCHS_A_PHASE, by_length, phases_of
 from bert_lightning.data.randomness import Stream, permuted, random_bits, with_key
-from bert_lightning.errors import UserError
-
-_EVALUATION_SEED = 2**32
-"""Outside the seeds of runs: held-out pairs and masks are the same in every run."""
 
 Labeler = Callable[[Pairs, np.ndarray], np.ndarray]
 """Gives each example its label of an objective.
@@ -44,7 +36,11 @@ the whole global batch, to count its labels.
 """
 
 
-LABELERS: dict[str, Labeler] = {"nsp": lambda pairs, predictions: pairs.nsp_labels}
+def _pair_labels(pairs: Pairs, _: np.ndarray) -> np.ndarray:
+    return pairs.nsp_labels
+
+
+LABELERS: dict[str, Labeler] = {"nsp": _pair_labels}
 """The labels of sequences, by objective; those of `mlm` are tokens."""
 
 
@@ -241,43 +237,3 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
             keys = (builder.seed, Stream.order, int(value))
             example[now] = permuted(place[now], len(builder), *keys)
         return example, epoch
-
-
-class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
-    """A held-out split, every pair once, with pairs and masks that never change.
-
-    The masks are BERT's, 15 % of single tokens, whatever those of training: losses stay comparable.
-    Each rank gets the same number of batches; together they are the split.
-    """
-
-    def __init__(
-        self,
-        corpus: PreparedCorpus,
-        split: str,
-        config: BatchConfig,
-        batch_size: int,
-        rank: int = 0,
-        world_size: int = 1,
-        labelers: Mapping[str, Labeler] = LABELERS,
-    ) -> None:
-        config = replace(config, masking=MaskingConfig())
-        self.examples = ExampleBuilder(
-            corpus.splits[split], corpus.tokenizer, config, _EVALUATION_SEED, labelers
-        )
-        everything = np.arange(len(self.examples))
-        self.counts = self.examples.counts(everything, np.zeros_like(everything), 0.0)
-        if len(everything) < world_size:
-            raise UserError(
-                f"the {split} split has {len(everything)} examples, fewer than the {world_size} "
-                f"devices: raise data.{split}_fraction, or use fewer devices"
-            )
-        # No batch is empty: where they hold one pair each, some hold two instead.
-        count = min(-(-len(everything) // (batch_size * world_size)), len(everything) // world_size)
-        self.batches = np.array_split(np.array_split(everything, world_size)[rank], count)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> PretrainBatch:
-        chosen = self.batches[index]
-        return self.examples.build(chosen, np.zeros_like(chosen), 0.0, self.counts)

@@ -1,6 +1,6 @@
 """The loss curves of a run as a figure."""
 
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from bert_lightning.training.fit import FitResult
 
@@ -11,7 +11,7 @@ _TITLES = {"mlm": "masked language modeling", "nsp": "next-sentence prediction"}
 _CURVES = (("train", "training", "-"), ("val", "validation", "o-"))
 
 
-def loss_figure(result: FitResult) -> Figure:
+def loss_figure(result: FitResult) -> "Figure":
     """Draws the training and validation loss of each objective over the optimizer steps."""
     from matplotlib.figure import Figure  # slow to import, and most commands draw nothing
 

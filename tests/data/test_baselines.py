@@ -10,7 +10,7 @@ from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data import baselines as module
 from bert_lightning.data.baselines import baselines, count_tokens, unigram_nll
-from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.data.evaluation_set import EvaluationBatches
 
 
 def test_floors_are_those_of_slow_counting(
