@@ -145,7 +145,7 @@ ROWS = [
     (
         37,
         f"{TEXT}notes.txt tokenizer=wordpiece tokenizer.vocab_size=8000",
-        "tokenizer.vocab_size=8000; words and pieces of words; or less, or more text",
+        "tokenizer.vocab_size=8000; words and wordpieces; or less, or more text",
     ),
     (37, "tokenizer.vocab_size=5", "tokenizer.vocab_size=5 must be 6 or more"),
     (38, f"{TEXT}single.txt", "3 paragraphs, none of them with 2 sentences or more; pairs=none"),

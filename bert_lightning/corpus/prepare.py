@@ -153,7 +153,7 @@ def _build(
     words = _frozen_tokenizer(folder) or _make_tokenizer(source, tokenizer_config, base)
     with _writing(folder):
         remove_interrupted(folder.parent)
-        _mention_unusable(folder.parent)
+        _mention_unusable(folder)
         for leftover in (temporary, folder):
             shutil.rmtree(leftover, ignore_errors=True)  # of an interrupted build, or corrupted
         temporary.mkdir()
@@ -217,14 +217,15 @@ def _frozen_tokenizer(folder: Path) -> Tokenizer | None:
     return store.open_tokenizer(folder) if intact else None
 
 
-def _mention_unusable(cache: Path) -> None:
+def _mention_unusable(folder: Path) -> None:
     """Says how to remove corpora of other format versions, which would stay unnoticed."""
-    unusable = [entry for entry in list_corpora(cache) if not entry.usable]
+    corpora = [entry for entry in list_corpora(folder.parent) if entry.folder != folder]
+    unusable = [entry for entry in corpora if not entry.usable]
     if unusable:
         log.warning(
-            "%s holds prepared corpora of other versions of bert-lightning (%s, %s): "
+            "%s holds prepared corpora that this version of bert-lightning cannot use (%s, %s): "
             "bert-lightning corpora --remove unusable removes them.",
-            cache,
+            folder.parent,
             ", ".join(entry.folder.name for entry in unusable),
             total_size(unusable),
         )

@@ -14,7 +14,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import Format, TokenizerConfig
 from bert_lightning.corpus import encoding
-from bert_lightning.corpus.encoding import Encoder
+from bert_lightning.corpus.encoding import TextEncoder
 from bert_lightning.corpus.tokenizer import encode_plain
 from bert_lightning.corpus.vocabulary import build_word_tokenizer
 
@@ -65,7 +65,7 @@ SENTENCES = st.lists(
 @given(sentences=SENTENCES)
 def test_ids_are_those_of_the_sentences(kind: str, sentences: list[str]) -> None:
     tokenizer = MAKERS[kind]()
-    encoder = Encoder(tokenizer)
+    encoder = TextEncoder(tokenizer)
     assert encoder._by_word == (kind != "byte level")
     expected = encode_plain(tokenizer, sentences)
     for _ in range(2):  # the second time from what it knows
@@ -77,7 +77,7 @@ def test_ids_are_those_of_the_sentences(kind: str, sentences: list[str]) -> None
 
 
 def test_word_starts_are_those_of_the_words() -> None:
-    encoder = Encoder(pieces())
+    encoder = TextEncoder(pieces())
     encoded = encoder.encode([[["unable, ab", "a-unlikely"], ["b"]], [["abba"]]])
     tokens = [PIECES[i] for i in encoded.token_ids]
     expected = "un ##able , a ##b a [UNK] un ##like ##ly b a ##b ##b ##a"
@@ -90,7 +90,7 @@ def test_word_starts_are_those_of_the_words() -> None:
 
 
 def test_what_has_no_token_is_left_out_at_every_level() -> None:
-    encoder = Encoder(pieces())
+    encoder = TextEncoder(pieces())
     encoded = encoder.encode([[["\x00", "a"], ["\x00"]], [["\x00"]], [["a b", "\x00"], ["b"]]])
     assert encoded.sentence_lengths.tolist() == [1, 2, 1]
     assert encoded.paragraph_lengths.tolist() == [1, 1, 1]
@@ -101,10 +101,10 @@ def test_what_has_no_token_is_left_out_at_every_level() -> None:
 def test_little_is_kept_in_memory_and_long_text_goes_in_slices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = Encoder(pieces()).encode([[TEXT]] * 9)
+    whole = TextEncoder(pieces()).encode([[TEXT]] * 9)
     monkeypatch.setattr(encoding, "_MOST_KNOWN", 3)
     monkeypatch.setattr(encoding, "_CHARACTERS", 7)
-    encoder = Encoder(pieces())
+    encoder = TextEncoder(pieces())
     parts = [encoder.encode([[TEXT]]) for _ in range(9)]
     assert len(encoder._place) < 30
     for array, expected in zip(zip(*parts, strict=True), whole, strict=True):

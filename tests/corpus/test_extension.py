@@ -108,7 +108,7 @@ def test_whole_words_that_were_unknown(text_format: Format) -> None:
 
 def test_a_tokenizer_of_another_kind_is_refused() -> None:
     old = Tokenizer(models.BPE({"[UNK]": 0, "a": 1}, [], unk_token="[UNK]"))
-    with pytest.raises(UserError, match=r"tokenizer\.extend=3: a tokenizer of type BPE cannot"):
+    with pytest.raises(UserError, match=r"tokenizer\.extend=3: words cannot be added to a BPE"):
         extend(old, ["a"], options(3), Format.prose)
 
 

@@ -1,4 +1,4 @@
-"""The prepared corpus: built once, whole or not at all, and keyed by all that decides it."""
+"""The prepared corpus: built once, completely or not at all, and named by its identity."""
 
 import logging
 import os
@@ -12,7 +12,6 @@ import datasets
 import huggingface_hub
 import numpy as np
 import pytest
-from bert_lightning.corpus.cache import cache_folder, hash_file
 from filelock import FileLock
 
 from bert_lightning.config import (
@@ -23,9 +22,12 @@ from bert_lightning.config import (
     PairsConfig,
     TokenizerConfig,
 )
-from bert_lightning.corpus import cache, encoding, sentences, store
+from bert_lightning.corpus import catalog, encoding, fingerprints, manifest, store
 from bert_lightning.corpus import prepare as preparing
 from bert_lightning.corpus import sources as corpus
+from bert_lightning.corpus.catalog import cache_folder
+from bert_lightning.corpus.fingerprints import hash_file
+from bert_lightning.corpus.manifest import digest, read_manifest
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.readers import tables
 from bert_lightning.corpus.store import PreparedCorpus, SplitWriter
@@ -72,7 +74,7 @@ def data(tmp_path: Path) -> CorpusConfig:
 
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the stores that are really built."""
+    """The names of the corpora that are really built."""
     built = []
     build = preparing._build
 
@@ -181,8 +183,8 @@ def test_changed_text_options_or_words_make_a_new_key(data: CorpusConfig) -> Non
 def test_a_splitter_of_ones_own_in_a_line_of_config(
     data: CorpusConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = """from bert_lightning.extensions import extension
-@extension("splitter")
+    code = """from bert_lightning.corpus.sentences import splitter
+@splitter
 def at_words(paragraph):
     return paragraph.split(" is ")
 """
@@ -200,12 +202,14 @@ def at_words(paragraph):
 def test_a_large_text_is_not_read_again_to_open_its_store(
     data: CorpusConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (cache, store):
+    for module in (fingerprints, store):
         monkeypatch.setattr(module, "ALWAYS_HASHED", 0)
-    monkeypatch.setattr(cache, "_SETTLED_NS", -(10**12))
+    monkeypatch.setattr(fingerprints, "_SETTLED_NS", -(10**12))
     first = prepare(data, WORDS, PAIRS)
     hashed: list[Path] = []
-    monkeypatch.setattr(cache, "hash_file", lambda file: hashed.append(file) or hash_file(file))
+    monkeypatch.setattr(
+        fingerprints, "hash_file", lambda file: hashed.append(file) or hash_file(file)
+    )
     monkeypatch.setattr(corpus, "read_lines", None)
     assert same(prepare(data, WORDS, PAIRS), first)
     assert hashed == []
@@ -215,31 +219,44 @@ def test_a_large_text_is_not_read_again_to_open_its_store(
     assert prepare(data, WORDS, PAIRS).key != first.key
 
 
-def test_changed_code_makes_a_new_key(
-    data: CorpusConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_another_format_version_makes_a_new_key(
+    data: CorpusConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = prepare(data, WORDS, PAIRS)
-    changed = tmp_path / "sentences.py"
-    changed.write_text(Path(str(sentences.__file__)).read_text() + "# another rule\n")
-    monkeypatch.setattr(sentences, "__file__", str(changed))
-    second = prepare(data, WORDS, PAIRS)
+    for module in (manifest, store, catalog):
+        monkeypatch.setattr(module, "CORPUS_FORMAT", 99)
+    assert "instead of 99" in str(store.find_damage(folder_of(data, first)))
+    with caplog.at_level(logging.WARNING):
+        second = prepare(data, WORDS, PAIRS)
     assert first.key != second.key
     assert folder_of(data, second).is_dir()
+    assert f"({folder_of(data, first).name}, 0 MB): bert-lightning corpora" in caplog.text
 
 
 def test_the_manifest_says_what_the_store_is_made_of(data: CorpusConfig) -> None:
     prepared = prepare(data, TokenizerConfig(min_frequency=2), PAIRS)
-    manifest = store.read_manifest(folder_of(data, prepared))
-    assert manifest is not None
+    found = read_manifest(folder_of(data, prepared))
+    assert found is not None
     assert data.path is not None
-    assert manifest["source"]["text"] == [hash_file(Path(data.path))]
-    assert manifest["source"]["sentences"] == "prose"
-    assert manifest["tokenizer"]["min_frequency"] == 2
-    assert {"sentences", "tokenizer", "store", "prepare"} <= set(manifest["code"])
-    assert manifest["splits"]["train"]["pairs"] == prepared.splits["train"].pairs
-    assert manifest["splits"]["train"]["tokens"] == len(prepared.splits["train"].token_ids)
-    assert {len(record["sha256"]) for record in manifest["files"].values()} == {64}
-    assert "tokenizer.json" in manifest["files"]
+    assert digest({"files": [hash_file(Path(data.path))]}) in found["source"]["content"]
+    assert found["source"]["options"]["data.sentences"] == "prose"
+    assert not {"data.path", "data.cache_dir", "data.name"} & set(found["source"]["options"])
+    assert found["tokenizer"]["tokenizer.min_frequency"] == 2
+    assert "tokenizer.path" not in found["tokenizer"]
+    assert found["format"] == manifest.CORPUS_FORMAT
+    assert found["splits"]["train"]["pairs"] == prepared.splits["train"].pairs
+    assert found["splits"]["train"]["tokens"] == len(prepared.splits["train"].token_ids)
+    assert {len(record["sha256"]) for record in found["files"].values()} == {64}
+    assert "tokenizer.json" in found["files"]
+    assert prepared.key == digest({n: found[n] for n in prepared.identity if n != "splits"})
+
+
+def test_tokens_are_counted_while_a_corpus_is_written(data: CorpusConfig) -> None:
+    for split in prepare(data, WORDS, PAIRS).splits.values():
+        counts = np.bincount(split.token_ids, minlength=len(split.token_counts))
+        assert split.token_counts.tolist() == counts.tolist()
+        padded = split.counts_of_rows(len(counts) + 3)
+        assert padded.tolist() == [*counts.tolist(), 0, 0, 0]
 
 
 def test_a_large_store_is_hashed_only_where_its_times_changed(
@@ -248,7 +265,7 @@ def test_a_large_store_is_hashed_only_where_its_times_changed(
     monkeypatch.setattr(store, "ALWAYS_HASHED", 0)
     folder = folder_of(data, prepare(data, WORDS, PAIRS))
     with monkeypatch.context() as patched:
-        patched.setattr(store.hashlib, "file_digest", None)
+        patched.setattr(store, "hash_file", None)
         assert store.find_damage(folder) is None
     file = folder / "train" / "token_ids.bin"
     os.utime(file, ns=(0, 0))  # as a copy would have it
@@ -330,7 +347,7 @@ def test_a_damaged_store_is_rebuilt(
     with caplog.at_level(logging.WARNING):
         second = prepare(data, WORDS, PAIRS)
     (record,) = (r for r in caplog.records if r.name.startswith("bert_lightning"))
-    assert "damaged" in record.getMessage()
+    assert "corrupted" in record.getMessage()
     assert name in record.getMessage()
     assert len(builds) == 2
     assert second.splits["train"].token_ids.tolist() == before
@@ -389,7 +406,7 @@ sys.stdin.readline()
 @pytest.mark.parametrize(
     "step",
     [
-        "preparing.Encoder.encode = signal_and_sleep",
+        "preparing.TextEncoder.encode = signal_and_sleep",
         "store.SplitWriter.finish = signal_and_sleep",
         "preparing.Path.rename = signal_and_sleep",
     ],

@@ -138,7 +138,7 @@ def test_row_37_a_vocabulary_larger_than_the_corpus_has(kind: TokenizerKind) -> 
     with pytest.raises(UserError) as raised:
         build_tokenizer(SENTENCES, config, Format.prose)
     message = str(raised.value)
-    assert "tokenizer.vocab_size=4000 is more than the corpus can give" in message
+    assert "tokenizer.vocab_size=4000 is more than the corpus has" in message
     found = int(message.split("use tokenizer.vocab_size=")[1].split()[0])
     assert f"it has {found - 5} words" in message
     if kind is TokenizerKind.word:
@@ -266,7 +266,7 @@ def test_a_hub_out_of_reach_is_said_with_the_way_out(monkeypatch: pytest.MonkeyP
     for part in (
         "tokenizer.path=bert-base-uncased: there is no file",
         "no route to the hub",
-        "tokenizer.path=FILE takes a local tokenizer.json",
+        "tokenizer.path=FILE reads a local tokenizer.json",
     ):
         assert part in str(raised.value)
     assert asked == []
@@ -324,7 +324,7 @@ def test_the_script_makes_a_tokenizer_that_a_run_can_take(
     ("arguments", "says"),
     [
         (["absent.txt"], "absent.txt: nothing at"),
-        (["a.txt", "--vocab-size", "4000"], "vocab_size=4000 is more than the corpus can give"),
+        (["a.txt", "--vocab-size", "4000"], "vocab_size=4000 is more than the corpus has"),
         (["a.txt", "--output", "no/such/folder.json"], "no/such/folder.json cannot be written"),
     ],
 )
