@@ -21,7 +21,7 @@ from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import ObjectiveConfig, TrainConfig
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.hf_names import to_config, to_hugging_face
-from bert_lightning.model.objective import joint_loss, objective_sums
+from bert_lightning.model.objective import joint_loss
 from bert_lightning.optim.optimizers import build_optimizer
 
 PADDED_PART = {"cpu": 64, "cuda": 256}
@@ -95,7 +95,7 @@ class Ours(Contestant):
         return [move_data_to_device(batch, self.device)]
 
     def loss(self, part: PretrainBatch) -> Tensor:
-        return joint_loss(objective_sums(self.bert, part), part, ObjectiveConfig())
+        return joint_loss(self.bert.sums(part), part, ObjectiveConfig())
 
 
 class HuggingFace(Contestant):

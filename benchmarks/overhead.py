@@ -19,6 +19,7 @@ import torch
 from benchmarks.machine import machine
 from bert_lightning.cli import app as cli
 from bert_lightning.errors import exit_on_user_error
+from bert_lightning.runs.loggers import build_loggers
 from bert_lightning.training.assembly import assemble
 from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.trainer import build_trainer
@@ -26,7 +27,7 @@ from bert_lightning.training.trainer import build_trainer
 ROOT, NAME = Path(__file__).parents[1], "benchmarks/overhead.json"
 PARTS = {
     "guard and agreement": "[Callback]Agreement.on_before_optimizer_step",
-    "logging": "[LightningModule]PretrainingModule.on_train_batch_end",
+    "logging": "[Callback]RecordCurves.on_train_batch_end",
     "progress bar": "[Callback]LossProgress.on_train_batch_start",
 }
 """What Lightning's profiler calls them."""
@@ -53,8 +54,11 @@ def measure_loop(options: list[str], place: str) -> dict[str, object]:
     """Shares of a step, and what a checkpoint takes beside writing the same bare."""
     options = [*options, f"run_dir={place}/run", "trainer.profiler=simple"]
     run = assemble(cli.compose(ROOT / "conf", options), None)
-    steps = run.module.steps
-    trainer = build_trainer(run.config, run.devices, run.partition, steps, None, StopSignals(), None)
+    steps = run.module.progress.steps
+    loggers = build_loggers(run.config, None)
+    trainer = build_trainer(
+        run.config, run.devices, run.partition, steps, StopSignals(), loggers=loggers
+    )
     trainer.fit(run.module, datamodule=run.data)
     recorded = trainer.profiler.recorded_durations
     step = sum(recorded[STEP][1:])  # the first one starts torch's threads

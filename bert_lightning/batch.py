@@ -1,10 +1,11 @@
-"""The types that travel between rooms.
+"""The types that travel between packages.
 
-Shapes: `total` is the number of tokens of all sequences of a batch, laid end to end without
-padding; `sequences` is their number (for pre-training, sentence pairs); `masked` is the number of
-tokens to predict; `hidden` is the model's width.
+Batches are padding-free. Shapes: `total` is the number of tokens of all sequences of a batch;
+`sequences` is their number (in pretraining, sentence pairs); `masked` is the number of tokens to
+predict; `hidden` is the model's width.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,27 +18,26 @@ PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]",
 IS_NEXT, IS_RANDOM = 0, 1
 """The next-sentence classes, numbered as in Google's and Hugging Face's BERT."""
 
-
 IGNORE_INDEX = -100
-"""The next-sentence label of an example that is no pair; torch's losses pass over it."""
+"""The label of a sequence that an objective does not ask about; torch's losses ignore it."""
 
 
 class Sequences(NamedTuple):
-    """Token sequences laid end to end: padding does not exist."""
+    """Token sequences without padding, one after another."""
 
     token_ids: Tensor
     """`(total,)` int64."""
     token_type_ids: Tensor
     """`(total,)` int64: 0 for the first segment, 1 for the second."""
     position_ids: Tensor
-    """`(total,)` int64: the place of each token in its own sequence."""
+    """`(total,)` int64: the position of each token in its own sequence."""
     cu_seqlens: Tensor
-    """`(sequences + 1,)` int64: where each sequence starts; the last entry is `total`."""
+    """`(sequences + 1,)` int64, cumulative lengths: where each sequence starts, and `total`."""
     lengths: np.ndarray
     """`(sequences,)` int64, always in host memory, so that no device has to be asked for it."""
 
     def on(self, device: torch.device) -> "Sequences":
-        """The same with its tensors on a device."""
+        """Returns the same with its tensors on a device."""
         return self._replace(
             token_ids=self.token_ids.to(device, non_blocking=True),
             token_type_ids=self.token_type_ids.to(device, non_blocking=True),
@@ -46,10 +46,17 @@ class Sequences(NamedTuple):
         )
 
 
-def lay_end_to_end(
+def pack_sequences(
     token_ids: np.ndarray, token_type_ids: np.ndarray, lengths: np.ndarray
 ) -> Sequences:
-    """Packs flat token ids `(total,)` and types `(total,)` of sequences with these `lengths`."""
+    """Packs token ids `(total,)` and types `(total,)` of sequences with these `lengths`.
+
+    Two sequences, of three tokens and of one:
+
+    >>> packed = pack_sequences(np.array([2, 7, 3, 8]), np.array([0, 0, 1, 0]), np.array([3, 1]))
+    >>> packed.cu_seqlens.tolist(), packed.position_ids.tolist()
+    ([0, 3, 4], [0, 1, 2, 0])
+    """
     cu_seqlens = np.concatenate([[0], np.cumsum(lengths)])
     positions = np.arange(len(token_ids)) - np.repeat(cu_seqlens[:-1], lengths)
     return Sequences(
@@ -62,31 +69,39 @@ def lay_end_to_end(
 
 
 class PretrainBatch(NamedTuple):
-    """What one device sees at a time, with what the exact loss needs to know of the rest."""
+    """A micro-batch of one rank, with the counts that make its loss exact."""
 
     sequences: Sequences
     masked_positions: Tensor
     """`(masked,)` int64: indices into `sequences.token_ids` of the tokens to predict."""
     masked_labels: Tensor
     """`(masked,)` int64: the original tokens there."""
-    nsp_labels: Tensor
-    """`(sequences,)` int64: `IS_NEXT`, `IS_RANDOM`, or `IGNORE_INDEX` where there is no pair."""
-    global_masked: int
-    """Predicted tokens of the whole optimiser step: all devices, all micro-batches."""
-    global_pairs: int
-    """Labelled pairs of the whole optimiser step: all devices, all micro-batches."""
+    labels: Mapping[str, Tensor]
+    """By objective, such as `nsp`: `(sequences,)` int64, or `IGNORE_INDEX` where there is none."""
+    global_counts: Mapping[str, int]
+    """By objective: its labels in the whole optimizer step, of all ranks and micro-batches."""
+
+    @property
+    def nsp_labels(self) -> Tensor:
+        """`(sequences,)` int64: `IS_NEXT`, `IS_RANDOM`, or `IGNORE_INDEX` for no pair."""
+        return self.labels["nsp"]
 
     def on(self, device: torch.device) -> "PretrainBatch":
-        """The same with its tensors on a device."""
+        """Returns the same with its tensors on a device."""
         return self._replace(
             sequences=self.sequences.on(device),
             masked_positions=self.masked_positions.to(device, non_blocking=True),
             masked_labels=self.masked_labels.to(device, non_blocking=True),
-            nsp_labels=self.nsp_labels.to(device, non_blocking=True),
+            labels={
+                name: labels.to(device, non_blocking=True) for name, labels in self.labels.items()
+            },
         )
 
     def part(self, start: int, end: int) -> "PretrainBatch":
-        """The batch of these sequences alone, in memory of its own; the counts stay the step's."""
+        """Returns the batch of these sequences alone, in memory of its own.
+
+        The global counts stay those of the optimizer step.
+        """
         starts = self.sequences.cu_seqlens[start : end + 1]
         tokens = slice(int(starts[0]), int(starts[-1]))
         first, last = torch.searchsorted(self.masked_positions, starts[[0, -1]]).tolist()
@@ -100,7 +115,6 @@ class PretrainBatch(NamedTuple):
             ),
             masked_positions=self.masked_positions[first:last] - starts[0],
             masked_labels=self.masked_labels[first:last].clone(),
-            nsp_labels=self.nsp_labels[start:end].clone(),
-            global_masked=self.global_masked,
-            global_pairs=self.global_pairs,
+            labels={name: labels[start:end].clone() for name, labels in self.labels.items()},
+            global_counts=self.global_counts,
         )

@@ -58,7 +58,7 @@ ROWS = [
     (1, "tokenizer=wrd", "did you mean 'word'?"),
     (1, "optim=adm", "choose from adam, adamw; did you mean 'adam'?"),
     (1, "strategy=dpp", "choose from auto, ddp, fsdp; did you mean 'ddp'?"),
-    (1, "logger=wandb", "choose from csv, none, tensorboard"),
+    (1, "logger=comet", "choose from csv, mlflow, none, tensorboard, wandb"),
     (2, "trainer.device=2", "trainer.device: no such option; did you mean 'trainer.devices'?"),
     (3, "trainer.devices=two", "trainer.devices=two; an integer; -1 for all; auto"),
     (3, "trainer.devices=0", "trainer.devices=0; an integer of 1 or more"),
@@ -315,7 +315,7 @@ def test_row_27_more_gpus_than_there_are(
             "max_step: no such option; did you mean 'trainer.max_steps'?",
         ),
         ("strategy.nam=ddp", "strategy.nam: no such option; did you mean 'strategy.name'?"),
-        ("logger=csv logger.nam=x", "logger.nam: no such option; did you mean 'logger.name'?"),
+        ("logger=csv logger.projet=x", "no such option; did you mean 'logger.project'?"),
         (
             "callbacks.topk=2",
             "topk: no such option; did you mean 'callbacks.save_top_k'?",
@@ -345,8 +345,7 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
         ("optim.optimizer=adm", "choose from adam, adamw, lamb, muon; did you mean 'adam'?"),
         ("optim.lr=${foo}", "optim.lr: Interpolation key 'foo' not found"),
         ("optim=3", "optim=3: choose from adam, adamw, lamb, muon"),
-        ("logger=null", "logger=null: choose from csv, none, tensorboard"),
-        ("logger.name=csv", "null, such as logger with logger=none, has no options to set"),
+        ("logger=null", "logger=null: choose from csv, mlflow, none, tensorboard, wandb"),
         ("~optim.lr", "~optim.lr: an option cannot be deleted; give it another value"),
         (
             "batch.phases=[{max_length:9}]",
@@ -656,7 +655,7 @@ def test_row_32_two_runs_in_one_folder(
     monkeypatch.setattr(run_folder, "_WAIT_SECONDS", 0.2)
     script = (
         "import pathlib, sys; from bert_lightning.runs.folder import held\n"
-        "with held(pathlib.Path('run')): print(flush=True), sys.stdin.read()"
+        "with locked(pathlib.Path('run')): print(flush=True), sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script],
@@ -679,6 +678,6 @@ def test_row_32_two_runs_in_one_folder(
 def test_a_run_is_not_written_over(refusal: Callable[[str], str]) -> None:
     message = refusal("")
     assert message == (
-        "run holds a run at step 4 already: resume=run goes on with it, and hydra.run.dir=FOLDER "
+        "run already holds a run, at step 4: resume=run resumes it, and hydra.run.dir=FOLDER "
         "starts another"
     )

@@ -16,8 +16,19 @@ COMMANDS = PACKAGE / "cli" / "commands"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = (
-    *("errors", "batch", "terminal", "hub", "config", "corpus", "data", "model", "optim"),
-    *("pretrained", "inference", "evaluation", "sizing", "runs", "training", "reports", "cli"),
+    *("errors", "files", "batch", "terminal", "hub", "extensions"),
+    *("config", "corpus", "data", "model", "optim"),
+    *(
+        "pretrained",
+        "inference",
+        "evaluation",
+        "sizing",
+        "runs",
+        "training",
+        "reports",
+        "cli",
+        "api",
+    ),
 )
 """Top to bottom; `__main__` is part of the last."""
 

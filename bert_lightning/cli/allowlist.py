@@ -5,11 +5,11 @@ names under `hydra:`, and logging builds whatever its settings name. A config fr
 must not run code that way.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, Node, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from bert_lightning.config.affects import leaves
 from bert_lightning.errors import UserError
 
 _ALLOWED = ("hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.")
@@ -30,7 +30,8 @@ def refuse_foreign_code(config: DictConfig) -> None:
     Raises:
         UserError: it names code that is not on the list.
     """
-    for name, value in _leaves(config):
+    values: Any = OmegaConf.to_container(config)  # as it stands: nothing is resolved
+    for name, value in leaves(values, lists=True):
         key = name.rpartition(".")[2]
         logs = name.startswith(("hydra.job_logging.", "hydra.hydra_logging."))
         if key == "_target_":
@@ -48,15 +49,3 @@ def refuse_foreign_code(config: DictConfig) -> None:
                 f"{name}={value!s}: a config may not name code to run, except for Hydra's own "
                 "launchers and sweepers; remove it from the config"
             )
-
-
-def _leaves(section: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """All values by their full names, as they stand: nothing is resolved."""
-    if isinstance(section, DictConfig) and not section._is_none() and not section._is_missing():
-        for key in section:
-            yield from _leaves(section._get_node(key), f"{path}.{key!s}".lstrip("."))
-    elif isinstance(section, ListConfig) and not section._is_none() and not section._is_missing():
-        for place in range(len(section)):
-            yield from _leaves(section._get_node(place), f"{path}.{place}")
-    else:
-        yield path, section._value() if isinstance(section, Node) else section

@@ -4,6 +4,8 @@ Hydra composes `conf/`; the schema types every value; a mistake of the user beco
 exit code 2.
 """
 
+import atexit
+import gc
 import os
 import signal
 import subprocess
@@ -28,7 +30,7 @@ from bert_lightning.cli.allowlist import forget_the_environment, refuse_foreign_
 from bert_lightning.cli.completion import answer
 from bert_lightning.cli.explain import explain, unknown_option
 from bert_lightning.cli.resume_options import completed
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import LoggerConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.launched import SIGNALS, is_first_process, reader_is_gone, this_program
 
@@ -46,6 +48,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[s
         task: what to do with the config.
         words: what the command line begins with and Hydra does not know, such as `train`.
     """
+    atexit.register(gc.freeze)  # collecting what the system frees anyway takes seconds at the end
     given = os.environ.get(_TRACEBACK_WANTED)
     traceback_wanted = given == "1" or "debug=traceback" in sys.argv
     register_schema()
@@ -100,7 +103,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[s
         if crashes:
             raise crashes[0]
     except Exception as error:
-        message = None if error in crashes else explain(error)
+        message = None if error in crashes else explain(error, arguments)
         if message is None or traceback_wanted:
             raise
         _tell(f"error: {message}")
@@ -179,8 +182,12 @@ def _environment(traceback_wanted: str | None) -> Iterator[None]:
 
 
 def register_schema() -> None:
-    """Registers the schema that types every key, with which `conf/train.yaml` begins."""
-    ConfigStore.instance().store("schema", TrainConfig)
+    """Lets `conf/train.yaml` begin with the schema that types every key.
+
+    It has no logger, as each file of `conf/logger` adds one.
+    """
+    schema = TrainConfig(logger=LoggerConfig(tensorboard=False))
+    ConfigStore.instance().store("schema", schema)
     forget_the_environment()
 
 
@@ -200,7 +207,7 @@ def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfi
     try:
         return compose(config_dir, ["run_dir=.", *overrides])
     except Exception as error:
-        if (message := explain(error)) is None:
+        if (message := explain(error, overrides)) is None:
             raise
         raise UserError(message) from error
 

@@ -8,10 +8,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bert_lightning.config import TrainConfig
+from bert_lightning.config.affects import COMMAND, leaves, named
 from bert_lightning.errors import UserError
 from bert_lightning.runs.launched import (
     AUTO,
@@ -21,8 +23,6 @@ from bert_lightning.runs.launched import (
 )
 
 _RUN_DIR, _SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
-_OF_THE_COMMAND = ("run_dir", "resume", "allow_changes", "debug")
-"""Options that say something of a command and not of its run."""
 _SWEEP = ("-m", "--multirun")
 
 
@@ -97,12 +97,13 @@ def _of_run(resume: str, given: Mapping[str, str]) -> list[str]:
             f"resume={resume}: {(folder / CONFIG_FILE).absolute()} cannot be read ({error}); give "
             "the folder of a run"
         ) from error
+    of_the_command = named(TrainConfig, COMMAND)
     options = [
-        f"{name}={_written(value)}"
-        for name, value in _leaves(config)
-        if name not in _OF_THE_COMMAND and not _is_given(name, given)
+        f"{name}={written(value)}"
+        for name, value in leaves(config)
+        if name not in of_the_command and not _is_given(name, given)
     ]
-    return [*options, f"{_RUN_DIR}={_written(str(folder))}"]
+    return [*options, f"{_RUN_DIR}={written(str(folder))}"]
 
 
 def _is_given(name: str, given: Mapping[str, str]) -> bool:
@@ -111,26 +112,16 @@ def _is_given(name: str, given: Mapping[str, str]) -> bool:
     return any(".".join(parts[:count]) in given for count in range(1, len(parts) + 1))
 
 
-def _leaves(section: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in section.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{path}{name}.")
-        elif name == "logger" and value is None:
-            yield name, "none"
-        else:
-            yield f"{path}{name}", value
-
-
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """Returns a value in the grammar of Hydra's overrides."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join(map(written, value))}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{_written(item)}' for name, item in value.items())}}}"
+        return f"{{{','.join(f'{name}:{written(item)}' for name, item in value.items())}}}"
     if not isinstance(value, str):
         return repr(value)
     # Within quotes, only a backslash before a quote means anything.

@@ -38,7 +38,6 @@ from bert_lightning.config.tokenizer import TokenizerConfig, TokenizerKind
 from bert_lightning.config.trainer import (
     CallbacksConfig,
     LoggerConfig,
-    LoggerName,
     StrategyConfig,
     StrategyName,
     TrainerConfig,
@@ -55,7 +54,6 @@ __all__ = [
     "Format",
     "HiddenAct",
     "LoggerConfig",
-    "LoggerName",
     "MaskingConfig",
     "MaskingUnit",
     "ModelConfig",
@@ -91,7 +89,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
-    logger: LoggerConfig | None = field(default_factory=LoggerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     init_from: str | None = option(None, LEARNING | PLACE)
     """Weights to start from, and with them the tokenizer: a run, a checkpoint, a folder in Hugging

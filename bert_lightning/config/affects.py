@@ -105,10 +105,20 @@ def named(section: type[Any], affects: Affects) -> list[str]:
     return [found.name for found in options(section) if found.affects & affects]
 
 
-def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested mappings by their full names: `batch.max_length`, 128."""
+def leaves(
+    values: Mapping[str, Any], prefix: str = "", lists: bool = False
+) -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings by their full names: `batch.max_length`, 128.
+
+    Args:
+        values: of a config or a part of it.
+        prefix: what the names begin with.
+        lists: whether to enter lists as well: `phases.0.fraction`.
+    """
     for name, value in values.items():
+        if lists and isinstance(value, list):
+            value = {str(place): item for place, item in enumerate(value)}
         if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.", lists)
         else:
             yield f"{prefix}{name}", value

@@ -1,10 +1,16 @@
 """The joint loss, and how it is minimized."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 
-from bert_lightning.config.affects import LEARNING, OPTIMIZER_STATE, option
+from bert_lightning.config.affects import (
+    ARCHITECTURE,
+    LEARNING,
+    OPTIMIZER_STATE,
+    listed,
+    option,
+)
 from bert_lightning.errors import UserError
 
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
@@ -26,7 +32,7 @@ class ScheduleName(Enum):
 
 @dataclass
 class ObjectiveConfig:
-    """The joint loss: `mlm_weight` · MLM + `nsp_weight` · NSP."""
+    """The joint loss: the sum of the objectives, each times its weight."""
 
     mlm_weight: float = option(1.0, LEARNING)
     nsp_weight: float = option(1.0, LEARNING)
@@ -34,14 +40,48 @@ class ObjectiveConfig:
     """Whether the MLM head's bias is initialized to the log frequency of each word: training then
     starts at the unigram baseline, instead of taking its first steps to reach it. Not for weights
     of `init_from`."""
+    own: list[str] = listed(list, LEARNING | ARCHITECTURE)
+    """Objectives of your own, as `module:Class`, marked with `@extension("objective")`. They train
+    with the model and are saved in its checkpoints, but not exported."""
+    own_weights: list[float] = listed(list, LEARNING)
+    """The weight of each of them; empty gives every one the weight 1."""
 
     def __post_init__(self) -> None:
-        if self.mlm_weight < 0 or self.nsp_weight < 0 or self.mlm_weight + self.nsp_weight == 0:
+        names = [name.partition(":")[2] for name in self.own]
+        for option_value, name in zip(self.own, names, strict=True):
+            if not name.isidentifier():
+                raise UserError(f"objective.own={option_value}: write it as module:Class")
+            if names.count(name) > 1 or f"{name}_weight" in {field.name for field in fields(self)}:
+                raise UserError(
+                    f"objective.own={option_value}: there is another objective named {name}, and "
+                    "the curves are named by it: rename the class"
+                )
+        if self.own_weights and len(self.own_weights) != len(self.own):
             raise UserError(
-                f"objective.mlm_weight={self.mlm_weight:g}, "
-                f"objective.nsp_weight={self.nsp_weight:g}: weights must be 0 or more, "
-                "and not both 0"
+                f"objective.own_weights={self.own_weights} has {len(self.own_weights)} weights for "
+                f"the {len(self.own)} objectives of objective.own={self.own}: give one for each"
             )
+        weights = self.weights
+        if min(weights.values()) < 0 or not any(weights.values()):
+            given = [
+                f"objective.{field.name}={getattr(self, field.name)}"
+                for field in fields(self)
+                if field.name.endswith(("_weight", "own_weights"))
+            ]
+            raise UserError(f"{', '.join(given)}: weights must be 0 or more, and not all 0")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each objective by its name, your own last."""
+        suffix = "_weight"
+        weights = {
+            field.name.removesuffix(suffix): getattr(self, field.name)
+            for field in fields(self)
+            if field.name.endswith(suffix)
+        }
+        own = self.own_weights or [1.0] * len(self.own)
+        named = (name.partition(":")[2] for name in self.own)
+        return {**weights, **dict(zip(named, own, strict=True))}
 
 
 @dataclass
@@ -52,6 +92,9 @@ class OptimConfig:
     """`lamb` is for large batches (You et al., 2020, arXiv:1904.00962): its `lr` is the fraction
     of its length that a matrix moves by in a step. `muon` updates the matrices between layers
     (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon), and AdamW all the rest."""
+    own: str | None = option(None, LEARNING | OPTIMIZER_STATE)
+    """An optimizer of your own in place of `optimizer`, as `module:function`, marked with
+    `@extension("optimizer")`: a function from parameter groups and this config to the optimizer."""
     lr: float = option(5e-3, LEARNING)
     """Peak learning rate."""
     matrix_lr: float = option(0.015, LEARNING)

@@ -2,8 +2,8 @@
 
 A splitter is a function from a paragraph to its sentences. `SPLITTERS` maps the names that
 `data.sentences` takes to the splitters of this package; they download nothing, and their time is
-proportional to the length of the paragraph. A splitter of your own is any function marked as a
-:func:`splitter`; `data.sentences=module:function` selects it.
+proportional to the length of the paragraph. `data.sentences=module:function` selects a splitter of
+your own, marked with `@extension("splitter")`.
 """
 
 import hashlib
@@ -11,11 +11,12 @@ import re
 import sys
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bert_lightning.errors import UserError, did_you_mean
+from bert_lightning.extensions import find
 
 Splitter = Callable[[str], list[str]]
 
@@ -153,17 +154,6 @@ SPLITTERS: dict[str, Splitter] = {
 }
 """The splitters by their names in `data.sentences`."""
 
-_marked: list[Splitter] = []
-
-
-def splitter(function: Splitter) -> Splitter:
-    """Marks a function of your own as one that `data.sentences=module:function` may name.
-
-    An option can call no other function, so the config of someone else runs no unseen code.
-    """
-    _marked.append(function)
-    return function
-
 
 def find_splitter(name: str) -> Splitter:
     """Returns the splitter of that name, ready to use.
@@ -172,7 +162,8 @@ def find_splitter(name: str) -> Splitter:
         UserError: there is none, or it needs a package that is not installed.
     """
     if ":" in name:
-        return _own_splitter(name)
+        own: Splitter = find("splitter", name, "data.sentences")
+        return own
     if name not in SPLITTERS:
         known = ", ".join(SPLITTERS)
         raise UserError(
@@ -190,21 +181,3 @@ def splitter_version(name: str) -> str:
         return metadata.version("pysbd")
     own = sys.modules[name.split(":")[0]].__file__ if ":" in name else None
     return hashlib.sha256(Path(own).read_bytes()).hexdigest() if own else ""
-
-
-def _own_splitter(name: str) -> Splitter:
-    module, function = name.split(":", 1)
-    try:
-        found = getattr(import_module(module), function, None)
-    except (ImportError, ValueError, TypeError) as error:
-        raise UserError(
-            f"data.sentences={name}: the module {module} cannot be imported ({error}); install it, "
-            "or put its folder on PYTHONPATH"
-        ) from error
-    if found not in _marked:
-        what = "is not marked as a splitter" if found is not None else "does not exist"
-        raise UserError(
-            f"data.sentences={name}: {function} {what}; a splitter is a function from a paragraph "
-            "to a list of sentences with @bert_lightning.corpus.sentences.splitter above it"
-        )
-    return found

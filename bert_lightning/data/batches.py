@@ -1,10 +1,11 @@
 """Index → batch: a pure function of the prepared corpus, the options, the seed and the index.
 
-The examples of an optimiser step, their pairing and their masks are the same however many devices,
-micro-batches or loader workers share the work, and after a restart at any step.
+The examples of an optimizer step, their pairing and their masks are the same for any number of
+ranks, micro-batches and loader workers, and after a restart at any step.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,47 +17,63 @@ from bert_lightning.batch import (
     SEP,
     SPECIAL_TOKENS,
     PretrainBatch,
-    lay_end_to_end,
+    pack_sequences,
 )
-from bert_lightning.config import BatchConfig, MaskingConfig
+from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
-from bert_lightning.data.masking import (
-    mask_tokens,
-    mlm_probability_at,
-    number_of_predictions,
-)
+from bert_lightning.data.masking import mask_tokens, mlm_probability_at, number_of_predictions
 from bert_lightning.data.pairs import Pairs, pair_sampler
 from bert_lightning.data.phases import EPOCHS_A_PHASE, by_length, phases_of
 from bert_lightning.data.randomness import Stream, permuted, random_bits, with_key
-from bert_lightning.errors import UserError
 
-_EVALUATION_SEED = 2**32
-"""Outside the seeds of runs: held-out pairs and masks are the same in every run."""
+Labeler = Callable[[Pairs, np.ndarray], np.ndarray]
+"""Gives each example its label of an objective.
+
+It gets the examples and how many tokens of each are predicted, `(examples,)`, and returns int64
+labels `(examples,)`, `IGNORE_INDEX` for none. It depends on nothing else: every rank calls it on
+the whole global batch, to count its labels.
+"""
+
+
+def _pair_labels(pairs: Pairs, _: np.ndarray) -> np.ndarray:
+    return pairs.nsp_labels
+
+
+LABELERS: dict[str, Labeler] = {"nsp": _pair_labels}
+"""The labels of sequences, by objective; those of `mlm` are tokens."""
 
 
 @dataclass(frozen=True)
 class StepPartition:
-    """The part of each optimiser step that one device works on."""
+    """The part of each optimizer step that one rank computes."""
 
     rank: int
     world_size: int
     accumulation: int
-    """Micro-batches a step, the same in all of them."""
+    """Micro-batches of a step; every rank has as many."""
 
     def micro_batch_size(self, global_batch_size: int) -> int:
-        """Pairs of a micro-batch, in steps of so many."""
+        """Returns the pairs of a micro-batch, for a global batch of this many."""
         return global_batch_size // (self.world_size * self.accumulation)
 
 
 class ExampleBuilder:
-    """Makes batches of named examples of one split."""
+    """Builds batches of given examples of one split."""
 
-    def __init__(self, split: Split, tokenizer: Tokenizer, config: BatchConfig, seed: int) -> None:
+    def __init__(
+        self,
+        split: Split,
+        tokenizer: Tokenizer,
+        config: BatchConfig,
+        seed: int,
+        labelers: Mapping[str, Labeler],
+    ) -> None:
         self.split = split
         self.sampler = pair_sampler(split, config.pairs, config.max_length)
         self.config = config
         self.seed = seed
+        self.labelers = labelers
         self.cls_id = special_id(tokenizer, CLS)
         self.sep_id = special_id(tokenizer, SEP)
         self.mask_id = special_id(tokenizer, MASK)
@@ -68,33 +85,35 @@ class ExampleBuilder:
         return len(self.sampler)
 
     def pairs(self, index: np.ndarray, epoch: np.ndarray) -> Pairs:
-        """The sentence pairs of the examples `(pairs,)` in their epochs `(pairs,)`."""
+        """Returns the sentence pairs of the examples `(pairs,)` in their epochs `(pairs,)`."""
         return self.sampler.sample(index, self.seed, epoch)
 
     def predictions(self, pairs: Pairs, progress: float) -> np.ndarray:
-        """How many tokens of each example are predicted, `(pairs,)`, at this part of the run."""
+        """Returns how many tokens of each example are predicted, `(pairs,)`, at this progress."""
         probability = mlm_probability_at(self.config.masking, progress)
         return number_of_predictions(pairs.lengths, pairs.special, probability)
 
-    def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> tuple[int, int]:
-        """How many tokens of these examples are predicted, and how many pairs have a label."""
+    def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> dict[str, int]:
+        """Counts the labels of these examples, by objective."""
         pairs = self.pairs(index, epoch)
-        labelled = int((pairs.nsp_labels != IGNORE_INDEX).sum())
-        return int(self.predictions(pairs, progress).sum()), labelled
+        predictions = self.predictions(pairs, progress)
+        labels = self._labels(pairs, predictions)
+        counts = {name: int((each != IGNORE_INDEX).sum()) for name, each in labels.items()}
+        return {"mlm": int(predictions.sum()), **counts}
 
     def build(
         self,
         index: np.ndarray,
         epoch: np.ndarray,
         progress: float,
-        global_masked: int,
-        global_pairs: int,
+        global_counts: Mapping[str, int],
     ) -> PretrainBatch:
-        """The batch of the examples `(pairs,)` in their epochs, with the step's counts.
+        """Builds the batch of the examples `(pairs,)` in their epochs, with the step's counts.
 
-        `progress` is the part of the run, from 0 to 1, that is done.
+        `progress` is the fraction of the run, from 0 to 1, that is done.
         """
         pairs = self.pairs(index, epoch)
+        predictions = self.predictions(pairs, progress)
         token_ids, token_types, maskable, word_starts = self._assemble(pairs)
         lengths = pairs.lengths
         place = np.arange(len(token_ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -103,7 +122,7 @@ class ExampleBuilder:
             token_ids,
             maskable,
             lengths,
-            self.predictions(pairs, progress),
+            predictions,
             with_key(np.repeat(names, lengths), place),
             self.config.masking,
             self.mask_id,
@@ -111,19 +130,24 @@ class ExampleBuilder:
             word_starts,
         )
         return PretrainBatch(
-            sequences=lay_end_to_end(masked.token_ids, token_types, lengths),
+            sequences=pack_sequences(masked.token_ids, token_types, lengths),
             masked_positions=torch.from_numpy(masked.positions),
             masked_labels=torch.from_numpy(masked.labels),
-            nsp_labels=torch.from_numpy(pairs.nsp_labels),
-            global_masked=global_masked,
-            global_pairs=global_pairs,
+            labels={
+                name: torch.from_numpy(labels)
+                for name, labels in self._labels(pairs, predictions).items()
+            },
+            global_counts=global_counts,
         )
 
+    def _labels(self, pairs: Pairs, predictions: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: labels(pairs, predictions) for name, labels in self.labelers.items()}
+
     def _assemble(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """`[CLS] first [SEP] second [SEP]` of all pairs, end to end.
+        """Joins `[CLS] first [SEP] second [SEP]` of all pairs.
 
         Returns:
-            Ids, types, what may be masked, and where words begin, each `(total,)`.
+            Ids, types, which tokens may be masked, and which begin a word, each `(total,)`.
         """
         one, zero = np.ones_like(pairs.first_length), np.zeros_like(pairs.first_length)
         last = pairs.special - 2  # the second [SEP], where there is a second segment
@@ -143,10 +167,10 @@ class ExampleBuilder:
 
 
 class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
-    """`batches[i]` is the i-th micro-batch of one device.
+    """`batches[i]` is the i-th micro-batch of one rank.
 
     The examples come in a new random order each epoch; a step that crosses the end of an epoch
-    goes on with the next one, so every sentence pair is seen once an epoch and none is dropped.
+    continues with the next one, so every sentence pair is seen once an epoch and none is dropped.
     Each phase (`batch.phases`) has epochs of its own.
     """
 
@@ -155,53 +179,55 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
         corpus: PreparedCorpus,
         config: BatchConfig,
         seed: int,
-        share: StepPartition,
+        partition: StepPartition,
         steps: int,
+        labelers: Mapping[str, Labeler] = LABELERS,
     ) -> None:
         self.phases = phases_of(config, steps)
         train, tokenizer = corpus.splits["train"], corpus.tokenizer
         builders = {
-            length: ExampleBuilder(train, tokenizer, options, seed)
+            length: ExampleBuilder(train, tokenizer, options, seed, labelers)
             for length, options in by_length(config).items()
         }
         self.examples = [builders[phase.max_length] for phase in self.phases]
-        self.share = share
+        self.partition = partition
         self.steps = steps
         self._step: tuple[int, PretrainBatch] | None = None
         """The step asked for last: its micro-batches are built together, as that costs no more."""
 
     def __len__(self) -> int:
-        return self.steps * self.share.accumulation
+        return self.steps * self.partition.accumulation
 
     def __getitem__(self, index: int) -> PretrainBatch:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        step, micro_batch = divmod(index, self.share.accumulation)
-        if self.share.accumulation == 1:
+        step, micro_batch = divmod(index, self.partition.accumulation)
+        if self.partition.accumulation == 1:
             return self._whole_step(step)
         if self._step is None or self._step[0] != step:
             self._step = step, self._whole_step(step)
-        size = self.share.micro_batch_size(self.phases[self._phase_at(step)].global_batch_size)
+        pairs = self.phases[self._phase_at(step)].global_batch_size
+        size = self.partition.micro_batch_size(pairs)
         return self._step[1].part(micro_batch * size, (micro_batch + 1) * size)
 
     def _whole_step(self, step: int) -> PretrainBatch:
-        """All micro-batches of this device in a step, as one."""
+        """Builds all micro-batches of this rank in a step, as one."""
         number = self._phase_at(step)
         phase, builder = self.phases[number], self.examples[number]
         pairs = phase.global_batch_size
         position = (step - phase.start) * pairs + np.arange(pairs)
         examples, epochs = self._examples_at(number, position)
         progress = step / self.steps
-        masked, labelled = builder.counts(examples, epochs, progress)
-        size = pairs // self.share.world_size
-        mine = slice(self.share.rank * size, (self.share.rank + 1) * size)
-        return builder.build(examples[mine], epochs[mine], progress, masked, labelled)
+        counts = builder.counts(examples, epochs, progress)
+        size = pairs // self.partition.world_size
+        mine = slice(self.partition.rank * size, (self.partition.rank + 1) * size)
+        return builder.build(examples[mine], epochs[mine], progress, counts)
 
     def _phase_at(self, step: int) -> int:
         return sum(step >= phase.end for phase in self.phases)
 
     def _examples_at(self, phase: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The examples and epochs at these positions of a phase's endless stream of examples."""
+        """Returns the examples and epochs at these positions of a phase's endless stream."""
         builder = self.examples[phase]
         passed, place = np.divmod(position, len(builder))
         epoch = phase * EPOCHS_A_PHASE + passed
@@ -211,44 +237,3 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
             keys = (builder.seed, Stream.order, int(value))
             example[now] = permuted(place[now], len(builder), *keys)
         return example, epoch
-
-
-class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
-    """A held-out split, every pair once, with pairing and masks that never change.
-
-    The masks are BERT's, 15 % of single tokens, however training masks: losses stay comparable.
-
-    Each device gets the same number of batches; together they are the split.
-    """
-
-    def __init__(
-        self,
-        corpus: PreparedCorpus,
-        split: str,
-        config: BatchConfig,
-        batch_size: int,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        config = replace(config, masking=MaskingConfig())
-        self.examples = ExampleBuilder(
-            corpus.splits[split], corpus.tokenizer, config, _EVALUATION_SEED
-        )
-        everything = np.arange(len(self.examples))
-        epoch = np.zeros_like(everything)
-        self.masked, self.labelled = self.examples.counts(everything, epoch, 0.0)
-        if len(everything) < world_size:
-            raise UserError(
-                f"the {split} split makes {len(everything)} examples, fewer than the {world_size} "
-                "devices; hold out more of the corpus or use fewer devices"
-            )
-        # No batch is empty: where they hold one pair each, some hold two instead.
-        count = min(-(-len(everything) // (batch_size * world_size)), len(everything) // world_size)
-        self.batches = np.array_split(np.array_split(everything, world_size)[rank], count)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> PretrainBatch:
-        chosen = self.batches[index]
-        return self.examples.build(chosen, np.zeros_like(chosen), 0.0, self.masked, self.labelled)

@@ -5,27 +5,70 @@ and the baselines are computed when rank 0 first asks for them, in one pass over
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from bert_lightning.batch import PretrainBatch
-from bert_lightning.config import BatchConfig
+from bert_lightning.config import BatchConfig, MaskingConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.baselines import Baselines, baselines
-from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.data.batches import LABELERS, ExampleBuilder, Labeler
 from bert_lightning.data.length_baseline import LabelStatistics, label_statistics
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.errors import UserError
 
+_SEED = 2**32
+"""Outside the seeds of runs: held-out pairs and masks are the same in every run."""
 _READ_TOGETHER = 512
 """Examples that are built at a time; no number depends on it."""
 _MOST_PAIRS = 16_384
 """Pairs of either split that the length-only baseline reads, evenly spread over the split."""
 _TRAINING_DRAW = (0, 0)
 """The seed and epoch of the training pairs that the length-only baseline is fitted to."""
+
+
+class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
+    """A held-out split, every pair once, with pairs and masks that never change.
+
+    The masks are BERT's, 15 % of single tokens, whatever those of training: losses stay comparable.
+    Each rank gets the same number of batches; together they are the split.
+    """
+
+    def __init__(
+        self,
+        corpus: PreparedCorpus,
+        split: str,
+        config: BatchConfig,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        labelers: Mapping[str, Labeler] = LABELERS,
+    ) -> None:
+        config = replace(config, masking=MaskingConfig())
+        self.examples = ExampleBuilder(
+            corpus.splits[split], corpus.tokenizer, config, _SEED, labelers
+        )
+        everything = np.arange(len(self.examples))
+        self.counts = self.examples.counts(everything, np.zeros_like(everything), 0.0)
+        if len(everything) < world_size:
+            raise UserError(
+                f"the {split} split has {len(everything)} examples, fewer than the {world_size} "
+                f"devices: raise data.{split}_fraction, or use fewer devices"
+            )
+        # No batch is empty: where they hold one pair each, some hold two instead.
+        count = min(-(-len(everything) // (batch_size * world_size)), len(everything) // world_size)
+        self.batches = np.array_split(np.array_split(everything, world_size)[rank], count)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> PretrainBatch:
+        chosen = self.batches[index]
+        return self.examples.build(chosen, np.zeros_like(chosen), 0.0, self.counts)
 
 
 @dataclass(frozen=True)
@@ -50,13 +93,19 @@ class EvaluationSet:
         split: the name of the split.
         config: the options of the batches; those of masking do not matter.
         vocab_size: rows of the embedding, for the unigram baseline.
+        labelers: the labels of sequences, by objective.
 
     Raises:
         UserError: the corpus has no such split.
     """
 
     def __init__(
-        self, corpus: PreparedCorpus, split: str, config: BatchConfig, vocab_size: int
+        self,
+        corpus: PreparedCorpus,
+        split: str,
+        config: BatchConfig,
+        vocab_size: int,
+        labelers: Mapping[str, Labeler] = LABELERS,
     ) -> None:
         if split not in corpus.splits:
             raise UserError(
@@ -67,10 +116,13 @@ class EvaluationSet:
         self.split = split
         self.config = config
         self.vocab_size = vocab_size
+        self.labelers = labelers
 
     def batches(self, batch_size: int, rank: int = 0, world_size: int = 1) -> EvaluationBatches:
         """Returns the batches of one rank; those of all ranks together are the split."""
-        return EvaluationBatches(self.corpus, self.split, self.config, batch_size, rank, world_size)
+        return EvaluationBatches(
+            self.corpus, self.split, self.config, batch_size, rank, world_size, self.labelers
+        )
 
     @cached_property
     def contents(self) -> EvaluationContents:

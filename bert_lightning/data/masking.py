@@ -1,4 +1,4 @@
-"""Which tokens are predicted, and what stands in their place."""
+"""Which tokens are predicted, and what replaces them."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,8 @@ _STOP = 0.2
 _SPAN_LENGTHS = np.array(
     [(1 - (1 - _STOP) ** k) / (1 - (1 - _STOP) ** LONGEST_SPAN) for k in range(1, LONGEST_SPAN)]
 )
-"""`(9,)` shares of spans of at most 1, 2, … 9 words: geometric, cut off at 10, 3.8 in the mean."""
+"""`(9,)` probabilities that a span has at most 1, 2, … 9 words: geometric, cut off at 10; 3.8 words
+on average."""
 
 
 class Masked(NamedTuple):
@@ -22,7 +23,7 @@ class Masked(NamedTuple):
     token_ids: np.ndarray
     """`(total,)` with masks and replacements in place."""
     positions: np.ndarray
-    """`(masked,)` indices of the tokens to predict, rising."""
+    """`(masked,)` indices of the tokens to predict, ascending."""
     labels: np.ndarray
     """`(masked,)` the original tokens there."""
 
@@ -31,17 +32,17 @@ class _Units(NamedTuple):
     """What is chosen as a whole, in the order of the text: tokens or words."""
 
     first: np.ndarray
-    """`(units,)` the place of each unit's first token."""
+    """`(units,)` the index of each unit's first token."""
     example: np.ndarray
-    """`(units,)` the example that it is in."""
+    """`(units,)` the example that contains it."""
     draw: np.ndarray
     """`(units,)` 31 random bits: within an example, the lowest are chosen first."""
     owner: np.ndarray
-    """`(units,)` the unit that decides what stands in its place; a span's is the span's first."""
+    """`(units,)` the unit that decides how it is replaced; for a span, its first word."""
 
 
 def mlm_probability_at(config: MaskingConfig, progress: float) -> float:
-    """The share of predicted tokens when `progress` (0 to 1) of the run's steps are done."""
+    """Returns the fraction of predicted tokens when `progress` (0 to 1) of the run is done."""
     end = config.mlm_probability_end
     if end is None:
         return config.mlm_probability
@@ -52,10 +53,13 @@ def mlm_probability_at(config: MaskingConfig, progress: float) -> float:
 def number_of_predictions(
     lengths: np.ndarray, special: int | np.ndarray, probability: float
 ) -> np.ndarray:
-    """Predicted tokens of examples with these lengths `(examples,)`: at least one.
+    """Returns the number of predicted tokens of examples `(examples,)`: at least one.
 
-    The share is taken of the whole length, as in BERT; the `special` tokens of each example count
-    in it, but cannot be chosen.
+    As in BERT, it is a fraction of the whole length: the `special` tokens of an example count in
+    it, although they cannot be chosen.
+
+    >>> number_of_predictions(np.array([4, 20, 128]), special=3, probability=0.15).tolist()
+    [1, 3, 19]
     """
     wanted = np.maximum(1, np.rint(lengths * probability).astype(np.int64))
     return np.minimum(wanted, lengths - special)
@@ -72,29 +76,29 @@ def mask_tokens(
     ordinary_ids: np.ndarray,
     word_starts: np.ndarray | None = None,
 ) -> Masked:
-    """Chooses tokens among the maskable ones and replaces them; `config.unit` says how.
+    """Chooses tokens among the maskable ones and replaces them; `config.unit` decides how.
 
-    * `token`: tokens, evenly.
+    * `token`: tokens, with equal probability.
     * `word`: words in random order. The last one is cut, so that the number of tokens is exactly
-      that of `predictions`, which every rank knows before the batch is made.
+      that of `predictions`, which every rank knows before the batch is built.
     * `span`: words in random order, each the first of a span of 1 to 10 words (geometric with
-      p = 0.2, 3.8 in the mean) that ends before a special token at the latest. What an earlier
-      span took is not taken again, and the last span is cut.
+      p = 0.2, 3.8 on average) that ends before the next special token. A span skips what an
+      earlier one has taken, and the last span is cut.
 
-    Whether masks, random words or the tokens themselves stand there is decided once a unit; which
-    random words, once a token.
+    A mask, random tokens or the original ones: that is decided once a unit, and which random
+    tokens, once a token.
 
     Args:
-        token_ids: `(total,)` tokens of all examples, end to end.
+        token_ids: `(total,)` tokens of all examples.
         maskable: `(total,)` bool, False for `[CLS]` and `[SEP]`.
         lengths: `(examples,)` tokens of each example.
         predictions: `(examples,)` how many tokens to choose of each; no more than are maskable.
         keys: `(total,)` uint64 random bits that name each token of each example.
-        config: the unit, and the shares of mask, random word and kept word.
+        config: the unit, and the probabilities of a mask and of random tokens.
         mask_id: the id of `[MASK]`.
         ordinary_ids: the ids that a random replacement may have.
         word_starts: `(total,)` bool, True where a token begins a word; a token that is not
-            maskable, the one behind it and the first of an example always do. None: all do.
+            maskable, the one after it and the first of an example always do. None: all do.
     """
     example = np.repeat(np.arange(len(lengths)), lengths)  # (total,)
     if config.unit is MaskingUnit.token or word_starts is None:
@@ -105,7 +109,9 @@ def mask_tokens(
     draw = (random_bits(keys[at_first], Stream.masked) >> np.uint64(33)).astype(np.int64)
     units = _Units(first, example[at_first], draw, np.arange(len(first)))
     if config.unit is MaskingUnit.span:
-        units = _spans(units, maskable, keys)
+        span_bits = random_bits(keys[first], Stream.span_length)
+        span = 1 + np.searchsorted(_SPAN_LENGTHS, uniform(span_bits), side="right")
+        units = _join_spans(units, maskable[first], span)
     positions, unit = _choose(units, maskable, lengths, predictions)
 
     decided_by = keys[units.first[units.owner[unit]]]  # (masked,)
@@ -124,27 +130,39 @@ def mask_tokens(
 
 
 def _word_starts(word_starts: np.ndarray, maskable: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Where words begin `(total,)`, each special token a word of its own."""
+    """Returns where words begin `(total,)`, each special token a word of its own."""
     starts = word_starts | ~maskable
     starts[1:] |= ~maskable[:-1]
     starts[np.cumsum(lengths) - lengths] = True
     return starts
 
 
-def _spans(units: _Units, maskable: np.ndarray, keys: np.ndarray) -> _Units:
+def _join_spans(units: _Units, maskable: np.ndarray, span: np.ndarray) -> _Units:
     """Gives each word to the span with the lowest draw of those that reach it.
 
-    In the order of the new draws the words of a span follow each other. A loop over the words of
-    the longest span, not over those of the text.
+    Sorted by the new draws, the words of a span follow each other. Four words with the draws
+    7, 3, 5, 9 start spans of 1, 2, 3 and 1 words: the second word's span takes the third word,
+    whose own span is left with the fourth one. Spans are then chosen in the order of the draws:
+    words 1 and 2, then 3, then 0.
+
+    >>> words = _Units(np.arange(4), np.zeros(4, int), np.array([7, 3, 5, 9]), np.arange(4))
+    >>> joined = _join_spans(words, np.ones(4, bool), span=np.array([1, 2, 3, 1]))
+    >>> joined.draw.tolist(), joined.owner.tolist()
+    ([7, 3, 3, 5], [0, 1, 1, 2])
+
+    The loop is over the words of the longest span, not over those of the text.
+
+    Args:
+        units: words.
+        maskable: `(units,)` whether each may be masked.
+        span: `(units,)` how many words its span has.
     """
     draw, owner = units.draw.copy(), units.owner.copy()
-    length_bits = random_bits(keys[units.first], Stream.span_length)
-    length = 1 + np.searchsorted(_SPAN_LENGTHS, uniform(length_bits), side="right")
-    # A special token ends the stretch of text that a span may run over, and so does an example.
-    stretch = 2 * np.cumsum(~maskable[units.first]) + 2 * units.example
-    stretch += ~maskable[units.first]
+    # A special token ends the stretch of text that a span may cover, and so does an example.
+    stretch = 2 * np.cumsum(~maskable) + 2 * units.example
+    stretch += ~maskable
     for ahead in range(1, min(LONGEST_SPAN, len(draw))):
-        reaches = (length[:-ahead] > ahead) & (stretch[:-ahead] == stretch[ahead:])
+        reaches = (span[:-ahead] > ahead) & (stretch[:-ahead] == stretch[ahead:])
         lower = reaches & (units.draw[:-ahead] <= draw[ahead:])
         draw[ahead:][lower] = units.draw[:-ahead][lower]
         owner[ahead:][lower] = units.owner[:-ahead][lower]
@@ -154,9 +172,19 @@ def _spans(units: _Units, maskable: np.ndarray, keys: np.ndarray) -> _Units:
 def _choose(
     units: _Units, maskable: np.ndarray, lengths: np.ndarray, predictions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The chosen tokens `(masked,)`, rising, and the unit that each is in.
+    """Returns the chosen tokens `(masked,)`, ascending, and the unit of each.
 
-    Sorted by (example, not maskable, draw, place), the first tokens of each example are chosen.
+    Units are sorted by (example, not maskable, draw, place), and the first tokens of each example
+    are chosen. In the four tokens `the`, `ca`, `##t`, `sat`, words with the draws 5, 2 and 9, three
+    tokens are `ca`, `##t` and `the`. With one token, the first word is cut:
+
+    >>> words = _Units(np.array([0, 1, 3]), np.zeros(3, int), np.array([5, 2, 9]), np.arange(3))
+    >>> for number in (1, 2, 3):
+    ...     positions, unit = _choose(words, np.ones(4, bool), np.array([4]), np.array([number]))
+    ...     print(positions.tolist(), unit.tolist())
+    [1] [1]
+    [1, 2] [1, 1]
+    [0, 1, 2] [0, 1, 1]
     """
     barred = (~maskable[units.first]).astype(np.int64)
     order = np.argsort((units.example << 32) | (barred << 31) | units.draw, kind="stable")
@@ -169,5 +197,5 @@ def _choose(
     positions = units.first[unit] + within
     unit_at = np.full(len(maskable), -1)
     unit_at[positions] = unit
-    rising = np.flatnonzero(unit_at >= 0)  # several times faster than sorting them
-    return rising, unit_at[rising]
+    ascending = np.flatnonzero(unit_at >= 0)  # several times faster than sorting them
+    return ascending, unit_at[ascending]

@@ -1,4 +1,4 @@
-"""Which two segments make an example, and the label of their relation."""
+"""Which two segments make an example, and the label of the pair."""
 
 from typing import NamedTuple, Protocol
 
@@ -16,15 +16,14 @@ SPECIAL_TOKENS_IN_A_PAIR = 3
 _REDRAWS = 8
 """How often a random second sentence that does not fit is drawn again before it is cut."""
 
-
 _CHUNK = 1 << 20
-"""Pairs that are looked at together when a whole split is gone through."""
+"""Pairs that are read together in a pass over a whole split."""
 
 
 class Pairs(NamedTuple):
-    """Examples by their places in the store, all arrays `(pairs,)` int64.
+    """Examples by where their tokens are in the store, all arrays `(pairs,)` int64.
 
-    Each segment is a run of tokens; an example without a second one has its length 0.
+    Each segment is consecutive tokens; in an example without a second one, that has length 0.
     """
 
     first_start: np.ndarray
@@ -33,63 +32,65 @@ class Pairs(NamedTuple):
     second_start: np.ndarray
     second_length: np.ndarray
     nsp_labels: np.ndarray
-    """`IS_NEXT`, `IS_RANDOM` (in the sop task: swapped), or `IGNORE_INDEX` for no pair."""
+    """`IS_NEXT`, `IS_RANDOM` (in SOP: swapped), or `IGNORE_INDEX` for no pair."""
 
     @property
     def special(self) -> np.ndarray:
-        """`[CLS]` and `[SEP]` tokens of each example."""
+        """The number of `[CLS]` and `[SEP]` tokens of each example."""
         return SPECIAL_TOKENS_IN_A_PAIR - (self.second_length == 0)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each example, `[CLS]` and `[SEP]` included."""
+        """The tokens of each example, `[CLS]` and `[SEP]` included."""
         return self.first_length + self.second_length + self.special
 
 
 class PairSampler(Protocol):
-    """Makes examples of a split; which one an index means is a function of the keys alone."""
+    """Makes examples of a split; the example of an index is a function of the keys alone."""
 
     overlong: int
-    """Consecutive pairs of the split that do not fit into an example whole."""
+    """Consecutive pairs of the split that are too long for an example."""
 
     def __len__(self) -> int:
         """Examples of an epoch."""
         ...
 
     def sample(self, index: np.ndarray, *keys: Keys) -> Pairs:
-        """The examples `(pairs,)` of these indices; `keys` name the draw."""
+        """Returns the examples of these indices `(pairs,)`; `keys` name the draw."""
         ...
 
 
 def pair_sampler(split: Split, config: PairsConfig, max_length: int) -> PairSampler:
-    """The sampler that the config asks for.
+    """Returns the sampler that the config names.
 
     Raises:
-        UserError: where the split has nothing to make such examples of.
+        UserError: the split has no such examples.
     """
-    match config.kind:
-        case PairKind.sentence:
-            sampler: PairSampler = SentencePairs(split, config, max_length)
-        case PairKind.segment:
-            sampler = SegmentPairs(split, config, max_length)
-        case PairKind.none:
-            return Blocks(split, max_length)
+    if config.kind is PairKind.none:
+        return Blocks(split, max_length)
+    make = SentencePairs if config.kind is PairKind.sentence else SegmentPairs
+    sampler: PairSampler = make(split, config, max_length)
     if not len(sampler):
         raise UserError(
             f"pairs={config.kind.value} finds no two sentences that follow each other in "
             f"{split.documents} documents, {split.paragraphs} paragraphs and {split.sentences} "
-            "sentences; pairs=none pre-trains without pairs"
+            "sentences; pairs=none pretrains without pairs"
         )
     if config.task is PairTask.nsp and split.documents < 2:
         raise UserError(
             f"pairs.task=nsp draws a random second half from another document, and there is "
-            f"{split.documents} document; give more, or use pairs.task=sop or pairs=none"
+            f"{split.documents} document; add documents, or use pairs.task=sop or pairs=none"
         )
     return sampler
 
 
 class SentencePairs:
-    """The textbook's pairs: two consecutive sentences of a paragraph, or one and a random one."""
+    """The textbook's pairs: two consecutive sentences of a paragraph, or one and a random one.
+
+    Four sentences in two documents, `a b | c d`, have two pairs of consecutive sentences, `a b` and
+    `c d`. A random bit of each pair, seed and epoch makes the example `a b`, labeled `IS_NEXT`, or
+    `a c` or `a d`, labeled `IS_RANDOM` (in SOP: `b a`).
+    """
 
     def __init__(self, split: Split, config: PairsConfig, max_length: int) -> None:
         self.split = split
@@ -115,14 +116,13 @@ class SentencePairs:
         first = split.first_sentence(index if self.kept is None else self.kept[index])
         follows = _is_next(index, *keys)
         if self.task is PairTask.sop:
-            a, b = np.where(follows, first, first + 1), np.where(follows, first + 1, first)
+            a, b = _swapped(~follows, first, first + 1)
         else:
             a, b = first, np.where(follows, first + 1, self._random(first, index, *keys))
-        a_length, b_length = cut_to_fit(
-            split.sentence_length(a), split.sentence_length(b), self.budget
-        )
+        lengths = cut_to_fit(split.sentence_length(a), split.sentence_length(b), self.budget)
         labels = np.where(b == a + 1, IS_NEXT, IS_RANDOM)
-        return Pairs(split.sentence_starts[a], a_length, split.sentence_starts[b], b_length, labels)
+        starts = split.sentence_starts
+        return Pairs(starts[a], lengths[0], starts[b], lengths[1], labels)
 
     def _random(self, first: np.ndarray, index: np.ndarray, *keys: Keys) -> np.ndarray:
         bits = random_bits(*keys, Stream.second_sentence, index)
@@ -138,9 +138,14 @@ class SentencePairs:
 class SegmentPairs:
     """Original BERT's pairs: runs of sentences that fill an example, in two at a random sentence.
 
-    A document is parted where its tokens reach a multiple of the room in an example; a part of one
-    sentence joins the part before it, or the one after at a document's start. A share of the
-    examples is cut to a random shorter length (Devlin et al., 2019, appendix A.2).
+    A document is split wherever its tokens reach a multiple of the room in an example; a part of
+    one sentence joins the part before it, or at a document's start the one after it. A fraction of
+    the examples is cut to a random shorter length (Devlin et al., 2019, appendix A.2).
+
+    One document of four sentences of 3 tokens each, `a b c d`, with room for 6 tokens, has two
+    parts, `a b` and `c d`; with room for 7, `a b c` and the lone `d`, which joins: `a b c d`. A
+    part is cut at a random sentence, `a | b c d`; then, by a random bit, its second half stays or
+    is replaced by text that starts at a random sentence of another document.
     """
 
     def __init__(self, split: Split, config: PairsConfig, max_length: int) -> None:
@@ -175,11 +180,8 @@ class SegmentPairs:
         first_length, second_length = cut_to_fit(first_length, second_length, target)
         labels = np.where(second == first + (starts[middle] - starts[start]), IS_NEXT, IS_RANDOM)
         if self.task is PairTask.sop:
-            first, second = np.where(follows, first, second), np.where(follows, second, first)
-            first_length, second_length = (
-                np.where(follows, first_length, second_length),
-                np.where(follows, second_length, first_length),
-            )
+            first, second = _swapped(~follows, first, second)
+            first_length, second_length = _swapped(~follows, first_length, second_length)
             labels = np.where(first < second, IS_NEXT, IS_RANDOM)
         return Pairs(first, first_length, second, second_length, labels)
 
@@ -190,14 +192,13 @@ class SegmentPairs:
 
 
 class Blocks:
-    """No pairs: each document's text in blocks that fill an example, for masked tokens only."""
+    """No pairs: each document in blocks that fill an example, for masked tokens alone."""
 
     def __init__(self, split: Split, max_length: int) -> None:
         self.room = max_length - 2
         self.overlong = 0
         bounds = split.sentence_starts[split.paragraph_starts[split.document_starts]]
-        self.starts = bounds[:-1]
-        self.ends = bounds[1:]
+        self.starts, self.ends = bounds[:-1], bounds[1:]
         blocks = -(-(self.ends - self.starts) // self.room)
         self.blocks_before = np.concatenate([[0], np.cumsum(blocks)])
 
@@ -215,19 +216,31 @@ class Blocks:
 def cut_to_fit(
     a: np.ndarray, b: np.ndarray, budget: int | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths after cutting the longer of each two until both fit; of equals, the second."""
+    """Cuts the longer of each two lengths until both fit; of equals, the second.
+
+    >>> a, b = cut_to_fit(np.array([4, 5, 1]), np.array([4, 2, 9]), budget=6)
+    >>> a.tolist(), b.tolist()
+    ([3, 4, 1], [3, 2, 5])
+    """
     half = budget // 2
-    return (
-        np.minimum(a, np.maximum(budget - b, budget - half)),
-        np.minimum(b, np.maximum(budget - a, half)),
-    )
+    a_most, b_most = np.maximum(budget - b, budget - half), np.maximum(budget - a, half)
+    return np.minimum(a, a_most), np.minimum(b, b_most)
 
 
 def sentence_of_another_document(split: Split, first: np.ndarray, bits: np.ndarray) -> np.ndarray:
-    """Draws evenly from all sentences outside the document of each first one."""
+    """Draws with equal probability from all sentences outside the document of each first one.
+
+    Four sentences in three documents, `a | b c | d`: for the first sentence `b`, the sentences
+    outside its document are numbered `a` 0 and `d` 1. A number below the document's start is the
+    sentence itself, and any other one skips the document: 1 + 2 is `d`.
+    """
     start, end = split.document_bounds(first)
     drawn = integers_below(bits, split.sentences - (end - start))
     return np.where(drawn < start, drawn, drawn + (end - start))
+
+
+def _swapped(where: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.where(where, b, a), np.where(where, a, b)
 
 
 def _is_next(index: np.ndarray, *keys: Keys) -> np.ndarray:
@@ -235,7 +248,7 @@ def _is_next(index: np.ndarray, *keys: Keys) -> np.ndarray:
 
 
 def _parts(split: Split, budget: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each part starts and ends, in sentences: at least two of one document."""
+    """Returns where each part starts and ends, in sentences: at least two of one document."""
     documents = split.paragraph_starts[split.document_starts]
     tokens = split.sentence_starts[documents]
     first = np.repeat(tokens[:-1], np.diff(documents))  # (sentences,) of each one's document
@@ -246,7 +259,7 @@ def _parts(split: Split, budget: int) -> tuple[np.ndarray, np.ndarray]:
     begins = np.append(np.flatnonzero(opens), split.sentences)
     alone = np.diff(begins) == 1
     of_document = np.append(starts_document, True)[begins]
-    # A lone sentence joins what stands before it, and at a document's start what stands behind.
+    # A lone sentence joins the part before it, and at a document's start the one after it.
     joins = ~of_document
     joins[:-1] &= alone
     joins[-1] = False

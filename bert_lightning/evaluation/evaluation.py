@@ -199,12 +199,12 @@ def pair_result(sums: HeldOutSums, held_out: EvaluationSet) -> PairResult | None
     labels, baselines = held_out.label_statistics, held_out.baselines
     if labels is None or baselines.nsp_loss is None or baselines.nsp_accuracy is None:
         return None
-    pairs = int(sums.labelled)
+    pairs = int(sums.nsp.labels)
     return PairResult(
         pairs=pairs,
-        loss=float(sums.nsp_nll) / pairs,
+        loss=float(sums.nsp.nll) / pairs,
         loss_baseline=baselines.nsp_loss,
-        accuracy=float(sums.nsp_correct) / pairs,
+        accuracy=float(sums.nsp.correct) / pairs,
         accuracy_baseline=baselines.nsp_accuracy,
         length_only_accuracy=labels.length_only_accuracy,
     )

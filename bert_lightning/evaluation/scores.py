@@ -10,13 +10,13 @@ from functools import reduce
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
+from bert_lightning.batch import PretrainBatch
 from bert_lightning.evaluation.token_stats import CLASSES, TokenStats
 from bert_lightning.model.bert import BertForPreTraining, inference_mode
-from bert_lightning.model.label_scores import label_scores
+from bert_lightning.model.heads import label_scores
+from bert_lightning.model.objective import Sums
 
 
 class HeldOutSums(NamedTuple):
@@ -32,24 +32,30 @@ class HeldOutSums(NamedTuple):
     """`(classes,)` masked tokens."""
     characters: Tensor
     """`()` in the texts of the masked tokens; `[UNK]` has none."""
-    nsp_nll: Tensor
-    """`()` negative log-likelihood of the pair labels, in nats."""
-    nsp_correct: Tensor
-    """`()` pairs whose predicted label is right."""
-    labelled: Tensor
-    """`()` pairs with a label."""
+    others: Tensor
+    """`(objectives - 1, 3)`: the `Sums` of the model's other objectives, of which NSP is first."""
 
     @staticmethod
-    def zeros() -> "HeldOutSums":
-        return HeldOutSums(*(torch.zeros(size) for size in [len(CLASSES)] * 4 + [()] * 4))
+    def zeros(others: int) -> "HeldOutSums":
+        """Returns the sums over no examples, of a model with this many other objectives."""
+        shapes = [*[(len(CLASSES),)] * 4, (), (others, 3)]
+        return HeldOutSums(*(torch.zeros(shape) for shape in shapes))
 
     def plus(self, other: "HeldOutSums") -> "HeldOutSums":
         return HeldOutSums(*(a + b for a, b in zip(self, other, strict=True)))
 
-    def means(self) -> dict[str, Tensor]:
+    @property
+    def nsp(self) -> Sums:
+        """The sums of next-sentence prediction."""
+        return Sums(*self.others[0])
+
+    def means(self, others: Iterable[str]) -> dict[str, Tensor]:
         """Returns losses in nats, accuracies and bits per character, by name.
 
-        A score without examples is absent. These are the curves of a run's held-out splits.
+        A score without labels is absent. These are the curves of a run's held-out splits.
+
+        Args:
+            others: the names of the model's other objectives.
         """
         masked = self.masked.sum()
         found = {
@@ -62,9 +68,9 @@ class HeldOutSums(NamedTuple):
                 found[f"mlm_loss_{name}"] = nll / count
         if self.characters:
             found["bits_per_character"] = self.mlm_nll.sum() / math.log(2) / self.characters
-        if self.labelled:
-            found["nsp_loss"] = self.nsp_nll / self.labelled
-            found["nsp_accuracy"] = self.nsp_correct / self.labelled
+        for name, (nll, correct, count) in zip(others, self.others, strict=True):
+            if count:
+                found[f"{name}_loss"], found[f"{name}_accuracy"] = nll / count, correct / count
         return found
 
 
@@ -73,7 +79,7 @@ def held_out_sums(
 ) -> HeldOutSums:
     """Scores a model on one batch; the sums are on the device of both."""
     encoded = model(batch.sequences)
-    labels, pair_labels = batch.masked_labels, batch.nsp_labels
+    labels = batch.masked_labels
     scores = label_scores(model.mlm_head, encoded.hidden[batch.masked_positions], labels)
     group = torch.from_numpy(stats.group).to(labels.device)[labels]
     characters = torch.from_numpy(stats.characters).to(labels.device)[labels]
@@ -81,18 +87,14 @@ def held_out_sums(
         [scores.nll, scores.among(1), scores.among(5), torch.ones_like(scores.nll)], dim=1
     )  # (masked, 4)
     by_class = [(values * (group == one)[:, None]).sum(0) for one in range(len(CLASSES))]
+    others = [
+        torch.stack([value.to(scores.nll.dtype) for value in head.sums(encoded, batch)])
+        for name, head in model.objectives.items()
+        if name != "mlm"
+    ]
     mlm_nll, mlm_correct, mlm_in_five, masked = torch.stack(by_class, dim=1)
-    nsp_logits = model.nsp_head(encoded.pooled)  # (sequences, 2)
-    nsp_logits = nsp_logits.to(torch.promote_types(nsp_logits.dtype, torch.float32))
     return HeldOutSums(
-        mlm_nll,
-        mlm_correct,
-        mlm_in_five,
-        masked,
-        characters.sum(),
-        F.cross_entropy(nsp_logits, pair_labels, ignore_index=IGNORE_INDEX, reduction="sum"),
-        (nsp_logits.argmax(-1) == pair_labels).sum(),
-        (pair_labels != IGNORE_INDEX).sum(),
+        mlm_nll, mlm_correct, mlm_in_five, masked, characters.sum(), torch.stack(others)
     )
 
 

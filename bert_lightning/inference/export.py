@@ -20,7 +20,7 @@ from bert_lightning.errors import UserError
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.model_card import model_card
 from bert_lightning.inference.represent import Text, max_length, run, tokenize
-from bert_lightning.model.bert import inference_mode
+from bert_lightning.model.bert import OWN_OBJECTIVES, inference_mode
 from bert_lightning.model.hf_names import (
     DECODER,
     has_counterpart,
@@ -130,7 +130,11 @@ def _write(bert: PretrainedBert, folder: Path) -> None:
     model, tokenizer = bert.model, bert.tokenizer
     config = to_config(model.config, model.encoder.embeddings.word.num_embeddings)
     config |= {"pad_token_id": tokenizer.token_to_id(PAD), _MARK: 1}
-    state = {name: value.float() for name, value in model.state_dict().items()}
+    state = {
+        name: value.float()
+        for name, value in model.state_dict().items()
+        if not name.startswith(OWN_OBJECTIVES)
+    }
     if has_counterpart(model.config):
         state = to_hugging_face(state)
     else:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bert_lightning.batch import MASK, SPECIAL_TOKENS, UNK, Sequences, lay_end_to_end
+from bert_lightning.batch import MASK, SPECIAL_TOKENS, UNK, Sequences, pack_sequences
 from bert_lightning.errors import UserError
 from bert_lightning.inference.represent import max_length, tokenize
 from bert_lightning.model.bert import BertForPreTraining, inference_mode
-from bert_lightning.model.label_scores import label_scores
+from bert_lightning.model.heads import label_scores
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -105,7 +105,7 @@ def _copies(encodings: Sequence["Encoding"], mask: int) -> Iterator[_Copies]:
         labels = ids[positions]
         ids[positions] = mask
         yield _Copies(
-            lay_end_to_end(ids, np.zeros_like(ids), size),
+            pack_sequences(ids, np.zeros_like(ids), size),
             torch.from_numpy(positions),
             torch.from_numpy(labels),
         )

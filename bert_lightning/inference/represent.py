@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bert_lightning.batch import CLS, SEP, Sequences, lay_end_to_end
+from bert_lightning.batch import CLS, SEP, Sequences, pack_sequences
 from bert_lightning.data.pairs import cut_to_fit
 from bert_lightning.errors import UserError, did_you_mean
-from bert_lightning.model.bert import BertForPreTraining, Encoded, inference_mode
+from bert_lightning.model.bert import BertForPreTraining, inference_mode
+from bert_lightning.model.heads import Encoded
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -171,7 +172,7 @@ def run(model: BertForPreTraining, encodings: Sequence["Encoding"]) -> Encoded:
 
 
 def _batch(encodings: Sequence["Encoding"], device: torch.device) -> Sequences:
-    return lay_end_to_end(
+    return pack_sequences(
         np.concatenate([encoding.ids for encoding in encodings]),
         np.concatenate([encoding.type_ids for encoding in encodings]),
         np.array([len(encoding) for encoding in encodings]),

@@ -1,4 +1,4 @@
-"""Multi-head self-attention over flat sequences; the one place that knows where sequences end.
+"""Multi-head self-attention without padding; the one place that knows where sequences end.
 
 On CUDA in half precision it is torch's variable-length flash attention. Elsewhere sequences of
 similar length are gathered into a bucket, padded to its longest, and attended to together: two
@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from bert_lightning.config import ModelConfig
-from bert_lightning.model.dropout import keep_mask
-from bert_lightning.model.norm import LayerNorm
-from bert_lightning.model.rotary import Rotation, rotate
+from bert_lightning.model.layers import LayerNorm, keep_mask
+from bert_lightning.model.positions import POSITIONS, Prepared
 
 BUCKET_STEP = 32
 """Lengths that round up to the same multiple of this share a bucket, padded to that multiple: the
@@ -28,35 +27,54 @@ class Bucket(NamedTuple):
 
     length: int
     padding: Tensor
-    """`(sequences · heads, 1, length)`: what is added to the scores: -inf at padding, 0 elsewhere.
-    """
+    """`(sequences · heads, 1, length)`, added to the scores: -inf at padding and 0 elsewhere."""
 
 
 class Buckets(NamedTuple):
-    """Where each head of each token of a flat batch stands in the padded buckets.
+    """The buckets of a batch, and how its vectors get there and back.
 
-    A row is a vector of one head, `(head_dim,)`. Flat rows are in the order `(total, 3, heads)`,
-    the 3 being query, key and value; those of a bucket in `(3, sequences, heads, length)`.
+    A row is a vector of one head, `(head_dim,)`. The rows of a batch are in the order
+    `(total, 3, heads)`, the 3 being query, key and value; those of a bucket in
+    `(3, sequences, heads, length)`. What attention returns has no 3.
     """
 
     buckets: list[Bucket]
-    flat_of_padded: Tensor
-    """`(3 · padded rows,)` int64: the flat row in each padded one; padding repeats the first of its
-    sequence."""
-    padded_of_flat: Tensor
-    """`(total · 3 · heads,)` int64: the inverse."""
-    mixed_of_flat: Tensor
-    """`(total · heads,)` int64: the same for what attention returns, which has no 3."""
+    to_padded: Tensor
+    """`(3 · padded rows,)` int64: for each row of the buckets, the row of the batch that it copies;
+    padding copies the first of its sequence."""
+    from_padded: Tensor
+    """`(total · 3 · heads,)` int64: for each row of the batch, its row in the buckets."""
+    mixed_from_padded: Tensor
+    """`(total · heads,)` int64: the same for what attention returns."""
 
 
-def bucket_by_length(lengths: np.ndarray, heads: int, device: torch.device) -> Buckets:
-    """Groups sequences of these `lengths` `(sequences,)`, laid end to end, into buckets."""
+def bucket_by_length(
+    lengths: np.ndarray, heads: int, device: torch.device, step: int = BUCKET_STEP
+) -> Buckets:
+    """Groups the sequences of a batch by their lengths `(sequences,)`, rounded up to a `step`.
+
+    Four tokens in two sequences, `abc` and `d`, with one head, padded to multiples of 4. The batch
+    has the rows `a_q a_k a_v b_q … d_v`, 0 to 11. Both sequences share the one bucket, whose
+    queries are `a b c a` and `d d d d`; its keys and values follow in the same order:
+
+    >>> made = bucket_by_length(np.array([3, 1]), heads=1, device=torch.device("cpu"), step=4)
+    >>> made.to_padded.view(3, 2, 4).tolist()
+    [[[0, 3, 6, 0], [9, 9, 9, 9]],
+     [[1, 4, 7, 1], [10, 10, 10, 10]],
+     [[2, 5, 8, 2], [11, 11, 11, 11]]]
+    >>> made.buckets[0].padding[:, 0].tolist()
+    [[0.0, 0.0, 0.0, -inf], [0.0, -inf, -inf, -inf]]
+    >>> made.from_padded.view(4, 3).tolist()  # the query, key and value of each token
+    [[0, 8, 16], [1, 9, 17], [2, 10, 18], [4, 12, 20]]
+    >>> made.mixed_from_padded.tolist()
+    [0, 1, 2, 4]
+    """
     starts = np.cumsum(lengths) - lengths
-    padded_lengths = -(-lengths // BUCKET_STEP) * BUCKET_STEP
+    padded_lengths = -(-lengths // step) * step
     total, head, part = int(lengths.sum()), np.arange(heads)[:, None], np.arange(3)[:, None, None]
-    buckets, flat_of_padded = [], []
-    padded_of_flat = np.empty(total * 3 * heads, dtype=np.int64)
-    mixed_of_flat = np.empty(total * heads, dtype=np.int64)
+    buckets, to_padded = [], []
+    from_padded = np.empty(total * 3 * heads, dtype=np.int64)
+    mixed_from_padded = np.empty(total * heads, dtype=np.int64)
     rows = 0
     for length in np.unique(padded_lengths):
         members = np.flatnonzero(padded_lengths == length)
@@ -64,12 +82,12 @@ def bucket_by_length(lengths: np.ndarray, heads: int, device: torch.device) -> B
         real = offsets < lengths[members, None]  # (sequences, length)
         token = (starts[members, None] + np.where(real, offsets, 0))[:, None]
         mixed = token * heads + head  # (sequences, heads, length)
-        flat = (token * 3 + part[:, None]) * heads + head  # (3, sequences, heads, length)
+        copied = (token * 3 + part[:, None]) * heads + head  # (3, sequences, heads, length)
         real = np.broadcast_to(real[:, None], mixed.shape)
-        mixed_of_flat[mixed[real]] = rows + np.flatnonzero(real)
-        real = np.broadcast_to(real, flat.shape)
-        padded_of_flat[flat[real]] = 3 * rows + np.flatnonzero(real)
-        flat_of_padded.append(flat.ravel())
+        mixed_from_padded[mixed[real]] = rows + np.flatnonzero(real)
+        real = np.broadcast_to(real, copied.shape)
+        from_padded[copied[real]] = 3 * rows + np.flatnonzero(real)
+        to_padded.append(copied.ravel())
         padding = np.where(real[0], 0.0, -np.inf).reshape(-1, 1, length)
         buckets.append(Bucket(int(length), torch.from_numpy(padding).float().to(device)))
         rows += mixed.size
@@ -77,18 +95,32 @@ def bucket_by_length(lengths: np.ndarray, heads: int, device: torch.device) -> B
         buckets,
         *(
             torch.from_numpy(index).to(device)
-            for index in (np.concatenate(flat_of_padded), padded_of_flat, mixed_of_flat)
+            for index in (np.concatenate(to_padded), from_padded, mixed_from_padded)
         ),
     )
 
 
 def attend_in_buckets(qkv: Tensor, buckets: Buckets, dropout_p: float) -> Tensor:
-    """Scaled dot-product attention (Vaswani et al., 2017, section 3.2.1) within each sequence.
+    """Computes scaled dot-product attention within each sequence (Vaswani et al., 2017, 3.2.1).
+
+    For the query, key and value `(length, head_dim)` of one sequence and head, it and its gradient
+    equal these lines; `kept` is 1 where dropout keeps a weight:
+
+        scale = query.shape[1] ** -0.5
+        weights = (scale * query @ key.T).softmax(1)
+        used = weights * kept / (1 - dropout_p)
+        mixed = used @ value
+        grad_value = used.T @ grad_mixed
+        grad_weights = grad_mixed @ value.T * kept / (1 - dropout_p)
+        mean = (grad_weights * weights).sum(1, keepdim=True)
+        grad_scores = weights * (grad_weights - mean)
+        grad_query = scale * grad_scores @ key
+        grad_key = scale * grad_scores.T @ query
 
     Args:
         qkv: `(total, 3, heads, head_dim)`.
         buckets: of the same sequences and heads.
-        dropout_p: share of the attention weights that are dropped.
+        dropout_p: fraction of the attention weights that are dropped.
 
     Returns:
         `(total, heads, head_dim)`.
@@ -100,13 +132,13 @@ def attend_in_buckets(qkv: Tensor, buckets: Buckets, dropout_p: float) -> Tensor
 class _BucketAttention(torch.autograd.Function):
     """Attention on rows of one head, `(total · 3 · heads, head_dim)` → `(total · heads, head_dim)`.
 
-    The buckets' results and gradients are written side by side into one array each. Put together
-    from the buckets by autograd, they would be copied as often as there are layers.
+    Its gradient is written by hand, so that the results and gradients of all buckets go into one
+    array each. Autograd would join them from the buckets, with one more copy in every layer.
     """
 
     @staticmethod
     def forward(ctx, rows: Tensor, buckets: Buckets, dropout_p: float) -> Tensor:  # type: ignore[no-untyped-def]
-        padded = rows.index_select(0, buckets.flat_of_padded)
+        padded = rows.index_select(0, buckets.to_padded)
         mixed = padded.new_empty(len(padded) // 3, padded.shape[1])
         scale, kept_scale = padded.shape[1] ** -0.5, 1 / (1 - dropout_p)
         saved = []
@@ -118,7 +150,7 @@ class _BucketAttention(torch.autograd.Function):
             saved += [weights, kept]
         ctx.save_for_backward(padded, *saved)
         ctx.buckets, ctx.scale, ctx.kept_scale = buckets, scale, kept_scale
-        return mixed.index_select(0, buckets.mixed_of_flat).mul_(kept_scale)
+        return mixed.index_select(0, buckets.mixed_from_padded).mul_(kept_scale)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
@@ -126,15 +158,15 @@ class _BucketAttention(torch.autograd.Function):
         buckets, scale = ctx.buckets, ctx.scale
         grad_padded = torch.empty_like(padded)
         grad_mixed = grad.new_zeros(len(padded) // 3, padded.shape[1])  # 0 at padding
-        grad_mixed.index_copy_(0, buckets.mixed_of_flat, grad * ctx.kept_scale)
-        parts = zip(
+        grad_mixed.index_copy_(0, buckets.mixed_from_padded, grad * ctx.kept_scale)
+        each = zip(
             _each(buckets, padded, grad_mixed),
             _each(buckets, grad_padded, grad_mixed),
             saved[::2],
             saved[1::2],
             strict=True,
         )
-        for (_, (query, key, value), grad_out), (_, grads, _), weights, kept in parts:
+        for (_, (query, key, value), grad_out), (_, grads, _), weights, kept in each:
             grad_query, grad_key, grad_value = grads
             torch.bmm((weights if kept is None else weights * kept).mT, grad_out, out=grad_value)
             grad_weights = torch.bmm(grad_out, value.mT)
@@ -143,13 +175,14 @@ class _BucketAttention(torch.autograd.Function):
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
             torch.baddbmm(query, grad_scores, key, beta=0, alpha=scale, out=grad_query)
             torch.baddbmm(key, grad_scores.mT, query, beta=0, alpha=scale, out=grad_key)
-        return grad_padded.index_select(0, buckets.padded_of_flat), None, None
+        return grad_padded.index_select(0, buckets.from_padded), None, None
 
 
 def _each(
     buckets: Buckets, padded: Tensor, mixed: Tensor
 ) -> Iterator[tuple[Bucket, Tensor, Tensor]]:
-    """Each bucket's part: `(3, sequences · heads, length, head_dim)`, and of what has no 3."""
+    """Yields each bucket with views of its `(3, sequences · heads, length, head_dim)` rows, and of
+    those that have no 3."""
     end = 0
     for bucket in buckets.buckets:
         start, end = end, end + bucket.padding.shape[0] * bucket.length
@@ -158,7 +191,7 @@ def _each(
 
 
 class Ends(NamedTuple):
-    """Where flat sequences end, as a flash kernel wants to know it."""
+    """The ends of the sequences of a batch, as a flash kernel expects them."""
 
     cu_seqlens: Tensor
     """`(sequences + 1,)` int32."""
@@ -166,38 +199,38 @@ class Ends(NamedTuple):
 
 
 def attend_in_flash(qkv: Tensor, ends: Ends, dropout_p: float) -> Tensor:
-    """The same as :func:`attend_in_buckets`, in one kernel that reads flat sequences as they are.
+    """Computes the same as :func:`attend_in_buckets`, in one kernel that needs no padding.
 
     It is the operator beneath `torch.nn.attention.varlen`, which has no dropout, and beneath
     torch's jagged tensors, whose wrapping keeps the host too busy to feed the GPU.
     """
-    where = (ends.cu_seqlens, ends.cu_seqlens, ends.longest, ends.longest)  # of queries, of keys
+    limits = (ends.cu_seqlens, ends.cu_seqlens, ends.longest, ends.longest)  # queries', keys'
     query, key, value = qkv.unbind(1)  # each (total, heads, head_dim)
     mixed: Tensor = torch.ops.aten._flash_attention_forward(
-        query, key, value, *where, dropout_p, False, False
+        query, key, value, *limits, dropout_p, False, False
     )[0]
     return mixed
 
 
 def flash_reads(x: Tensor) -> bool:
-    """Whether flash attention works on these activations, `(total, hidden)`."""
+    """Returns whether flash attention can read these activations, `(total, hidden)`."""
     half = torch.is_autocast_enabled(x.device.type) or x.dtype in (torch.float16, torch.bfloat16)
     return x.is_cuda and half
 
 
 class Layout(NamedTuple):
-    """What attention has to know of a batch, the same in every layer."""
+    """Facts of a batch that attention needs, the same in every layer."""
 
-    place: Buckets | Ends
-    """Where the sequences are: in buckets, or end to end for flash attention."""
-    rotation: Rotation | None
-    """None where positions are part of the embedding."""
+    ends: Buckets | Ends
+    """The ends of its sequences: as buckets, or as flash attention reads them."""
+    positions: Prepared
+    """The tensors by which its positions change queries and keys."""
 
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention (Vaswani et al., 2017, section 3.2.2) with one joint projection.
 
-    Queries and keys can be normalised, each head by itself, which keeps the scores from growing
+    Queries and keys can be normalized, each head by itself, which keeps the scores from growing
     without bound (Dehghani et al., 2023, https://arxiv.org/abs/2302.05442, section 2).
     """
 
@@ -206,6 +239,7 @@ class SelfAttention(nn.Module):
         self.heads = config.num_attention_heads
         self.head_dim = config.head_dim
         self.dropout = config.attention_probs_dropout_prob
+        self.turn = POSITIONS[config.position_embedding].turn
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size, config.bias)
         self.output = nn.Linear(config.hidden_size, config.hidden_size, config.bias)
         norm = partial(LayerNorm, self.head_dim, config.layer_norm_eps, bias=config.bias)
@@ -215,16 +249,16 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Attends within each sequence: `(total, hidden)` → `(total, hidden)`."""
         qkv = self.query_key_value(x).view(len(x), 3, self.heads, self.head_dim)
-        if self.query_norm is not None or layout.rotation is not None:
+        if self.query_norm is not None or layout.positions:
             query, key, value = qkv.unbind(1)  # each (total, heads, head_dim)
             if self.query_norm is not None and self.key_norm is not None:
                 query, key = self.query_norm(query), self.key_norm(key)
-            if layout.rotation is not None:
-                query, key = rotate(query, layout.rotation), rotate(key, layout.rotation)
+            if layout.positions:
+                query, key = self.turn(query, layout.positions), self.turn(key, layout.positions)
             qkv = torch.stack([query, key, value], 1)
         dropout_p = self.dropout if self.training else 0.0
-        if isinstance(layout.place, Ends):
-            mixed = attend_in_flash(qkv, layout.place, dropout_p)
+        if isinstance(layout.ends, Ends):
+            mixed = attend_in_flash(qkv, layout.ends, dropout_p)
         else:
-            mixed = attend_in_buckets(qkv, layout.place, dropout_p)
+            mixed = attend_in_buckets(qkv, layout.ends, dropout_p)
         return self.output(mixed.reshape(len(x), -1))

@@ -1,24 +1,18 @@
 """BERT, read from top to bottom (Devlin et al., 2019, https://arxiv.org/abs/1810.04805).
 
-Everything works on flat sequences, `(total, hidden)`; only attention knows where they end.
+A batch is padding-free, `(total, hidden)`; only attention knows where its sequences end.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bert_lightning.batch import Sequences
-from bert_lightning.config import (
-    FeedForwardKind,
-    HiddenAct,
-    ModelConfig,
-    NormPlacement,
-    PositionEmbedding,
-)
+from bert_lightning.batch import PretrainBatch, Sequences
+from bert_lightning.config import FeedForwardKind, ModelConfig, NormPlacement
 from bert_lightning.model.attention import (
     Ends,
     Layout,
@@ -26,57 +20,48 @@ from bert_lightning.model.attention import (
     bucket_by_length,
     flash_reads,
 )
-from bert_lightning.model.dropout import Dropout
-from bert_lightning.model.norm import LayerNorm
-from bert_lightning.model.rotary import rotation
+from bert_lightning.model.heads import Encoded, Pooler
+from bert_lightning.model.layers import Dropout, LayerNorm, activation
+from bert_lightning.model.objective import (
+    OBJECTIVES,
+    MaskedLanguageModeling,
+    NextSentencePrediction,
+    Objective,
+    Sums,
+)
+from bert_lightning.model.positions import POSITIONS, Positions
 
-
-def activation(name: HiddenAct) -> nn.Module:
-    return nn.GELU() if name is HiddenAct.gelu else nn.ReLU()
+OWN_OBJECTIVES = "own_objectives"
+"""The part of the model that holds the objectives of your own; a loaded model is without it."""
 
 
 class Embeddings(nn.Module):
-    """The sum of a word's, its segment's and its position's vector, normalised.
-
-    With rotary positions there is no position's vector: attention turns queries and keys instead.
-    """
+    """The normalized sum of a word's, its segment's and, if it has one, its position's vector."""
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()
         self.word = nn.Embedding(vocab_size, config.hidden_size)
-        self.position = (
-            nn.Embedding(config.max_position_embeddings, config.hidden_size)
-            if config.position_embedding is PositionEmbedding.learned
-            else None
-        )
+        self.position = POSITIONS[config.position_embedding](config)
         self.token_type = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps, bias=config.bias)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, sequences: Sequences) -> Tensor:
         x = self.word(sequences.token_ids) + self.token_type(sequences.token_type_ids)
-        if self.position is not None:
-            x = x + self.position(sequences.position_ids)
+        x = self.position.add(x, sequences)
         return self.dropout(self.norm(x).to(activation_dtype(x)))
 
 
 def activation_dtype(x: Tensor) -> torch.dtype:
-    """The type of the vectors between layers: bf16 under its autocast, otherwise the parameters'.
+    """Returns the type of the vectors between layers: bf16 under its autocast, else that of `x`.
 
-    fp16 has too small a range for sums over many layers; autocast rounds its products alone.
+    fp16 has too small a range for sums over many layers: under it only products are in 16 bits.
     """
     device = x.device.type
     bf16 = torch.is_autocast_enabled(device) and (
         torch.get_autocast_dtype(device) is torch.bfloat16
     )
     return torch.bfloat16 if bf16 else x.dtype
-
-
-def sinusoids(positions: int, size: int) -> Tensor:
-    """Sines and cosines of positions, `(positions, size)` (Vaswani et al., 2017, section 3.5)."""
-    place = torch.arange(size)
-    angles = torch.outer(torch.arange(positions), 10000.0 ** (-(place - place % 2) / size))
-    return torch.where(place % 2 == 0, angles.sin(), angles.cos())
 
 
 class FeedForward(nn.Module):
@@ -105,7 +90,7 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Attention, then feed-forward; each adds to its input.
 
-    The sum is normalised (`post`, as in the paper), or what goes into either part is (`pre`;
+    The sum is normalized (`post`, as in the paper), or the input of either part is (`pre`;
     Xiong et al., 2020, https://arxiv.org/abs/2002.04745).
     """
 
@@ -143,7 +128,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, sequences: Sequences) -> Tensor:
-        """Returns one vector a token, `(total, hidden)`."""
+        """Computes one vector a token, `(total, hidden)`."""
         x = self.embeddings(sequences)
         layout = self._layout(sequences, x)
         for block in self.blocks:
@@ -154,87 +139,68 @@ class Encoder(nn.Module):
         return self.norm(x)
 
     def _layout(self, sequences: Sequences, x: Tensor) -> Layout:
-        config, lengths = self.config, sequences.lengths
-        rotary = config.position_embedding is PositionEmbedding.rotary
+        lengths = sequences.lengths
         return Layout(
             Ends(sequences.cu_seqlens.int(), int(lengths.max()))
             if flash_reads(x)
-            else bucket_by_length(lengths, config.num_attention_heads, x.device),
-            rotation(sequences.position_ids, int(lengths.max()), config.head_dim, config.rope_theta)
-            if rotary
-            else None,
+            else bucket_by_length(lengths, self.config.num_attention_heads, x.device),
+            self.embeddings.position.prepare(sequences),
         )
 
 
-class Pooler(nn.Module):
-    """One vector for a whole sequence, read off its `[CLS]`."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size, config.bias)
-
-    def forward(self, cls: Tensor) -> Tensor:
-        return self.dense(cls).tanh()
-
-
-class MaskedLanguageModelHead(nn.Module):
-    """From a token's vector to a score for each word; the words' vectors are the embedding's."""
-
-    def __init__(self, config: ModelConfig, word_embedding: nn.Embedding) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size, config.bias)
-        self.act = activation(config.hidden_act)
-        self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps, bias=config.bias)
-        self.decoder = nn.Linear(config.hidden_size, word_embedding.num_embeddings)
-        self.decoder.weight = word_embedding.weight
-
-    def transform(self, x: Tensor) -> Tensor:
-        """`(masked, hidden)` → `(masked, hidden)`, all but the product with the vocabulary."""
-        return self.norm(self.act(self.dense(x)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(masked, hidden)` → logits `(masked, vocab)`; training never makes them all at once."""
-        return self.decoder(self.transform(x))
-
-
-class Encoded(NamedTuple):
-    """What the encoder says of a batch."""
-
-    hidden: Tensor
-    """`(total, hidden)`: one vector a token."""
-    pooled: Tensor
-    """`(sequences, hidden)`: one vector a sequence."""
-
-
 class BertForPreTraining(nn.Module):
-    """The encoder with both heads of the paper.
+    """The encoder with the heads of all objectives; those of the paper are MLM and NSP.
 
     Args:
         config: the sizes.
         vocab_size: rows of the embedding, at least the tokenizer's size.
+        own: classes of the objectives that `objective.own` names, by name.
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+    mlm_head: MaskedLanguageModeling
+    nsp_head: NextSentencePrediction
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocab_size: int,
+        own: Mapping[str, Callable[[ModelConfig, nn.Embedding], nn.Module]] | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
+        self.own = dict(own or {})
         self.encoder = Encoder(config, vocab_size)
         self.pooler = Pooler(config)
-        self.mlm_head = MaskedLanguageModelHead(config, self.encoder.embeddings.word)
-        self.nsp_head = nn.Linear(config.hidden_size, 2)
+        words = self.encoder.embeddings.word
+        for name, head in OBJECTIVES.items():
+            self.add_module(f"{name}_head", head(config, words))
         self.apply(self._initialize)
-        position = self.encoder.embeddings.position
-        if config.sinusoidal_init and position is not None:
-            scale = 2 * config.initializer_range * 2**0.5  # the mean square of a sine is 1/2
-            position.weight.data.copy_(scale * sinusoids(*position.weight.shape))
+        # Last, so that the weights above are the same with and without objectives of your own.
+        self.own_objectives = nn.ModuleDict(
+            {name: head(config, words) for name, head in self.own.items()}
+        ).apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+        if isinstance(module, Positions):
+            module.initialize()
+
+    @property
+    def objectives(self) -> dict[str, Objective]:
+        """The heads by the names of their objectives, `mlm` first and your own last."""
+        heads = {name: getattr(self, f"{name}_head") for name in OBJECTIVES}
+        return cast(dict[str, Objective], {**heads, **dict(self.own_objectives.items())})
+
+    def sums(self, batch: PretrainBatch) -> dict[str, Sums]:
+        """Runs the model on a batch and sums every objective over it."""
+        encoded = self(batch.sequences)
+        return {name: head.sums(encoded, batch) for name, head in self.objectives.items()}
 
     def compile_blocks(self) -> None:
-        """Has torch compile each block, in place: the names of the parameters stay."""
+        """Compiles each block in place, which keeps the names of the parameters."""
         for block in self.encoder.blocks:
             block.compile(dynamic=True)
 
@@ -245,7 +211,7 @@ class BertForPreTraining(nn.Module):
 
 @contextmanager
 def inference_mode(model: BertForPreTraining) -> Iterator[None]:
-    """Without dropout and gradients; afterwards the model is in the mode that it was in."""
+    """Switches dropout and gradients off; afterwards the model is in its former mode."""
     training = model.training
     model.eval()
     try:

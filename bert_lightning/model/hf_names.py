@@ -1,7 +1,7 @@
-"""The same model in Hugging Face's words: one table of names, read in both directions.
+"""The same model under Hugging Face's names: one table, read in both directions.
 
-BERT there has a matrix each for query, key and value where this one has all three stacked; the
-rest is a matter of names. Next-sentence classes are numbered alike: 0 is "is next".
+BERT there has one matrix each for query, key and value, and this model stacks the three; all else
+is names. Next-sentence classes have the same numbers: 0 is "is next".
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +18,8 @@ from bert_lightning.config import (
     NormPlacement,
     PositionEmbedding,
 )
+from bert_lightning.config.affects import EXECUTION
+from bert_lightning.config.affects import named as affecting
 from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.errors import UserError
 
@@ -52,9 +54,9 @@ HEADS = {
     "mlm_head": "masked-language-model head",
     "nsp_head": "next-sentence head",
 }
-"""Parts that some models are without, and what they are called."""
+"""Parts that some models lack, and their names in messages."""
 OWN_TYPE = "bert_lightning"
-"""The `model_type` of what Hugging Face has no counterpart for."""
+"""The `model_type` of a model without a counterpart at Hugging Face."""
 
 _THEIR_DECODER = "cls.predictions.decoder"
 _DEFAULTS: dict[str, Any] = {
@@ -70,7 +72,7 @@ _DEFAULTS: dict[str, Any] = {
     "layer_norm_eps": 1e-12,
     "initializer_range": 0.02,
 }
-"""The fields that both configs have, and what Hugging Face's are where a file leaves them out."""
+"""The fields that both configs have, with Hugging Face's defaults."""
 _VOCAB_SIZE = 30522
 _ONLY = {
     "position_embedding_type": "absolute",
@@ -78,7 +80,7 @@ _ONLY = {
     "add_cross_attention": False,
     "quantization_config": None,
 }
-"""Settings that this model has no other value of."""
+"""Settings of which this model supports one value."""
 
 
 class Translated(NamedTuple):
@@ -92,7 +94,7 @@ class Translated(NamedTuple):
 
 
 def has_counterpart(config: ModelConfig) -> bool:
-    """Whether Hugging Face's BERT can compute what this model does."""
+    """Returns whether Hugging Face's BERT can compute what this model does."""
     return (
         config.norm is NormPlacement.post
         and config.position_embedding is PositionEmbedding.learned
@@ -103,21 +105,22 @@ def has_counterpart(config: ModelConfig) -> bool:
 
 
 def to_config(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
-    """The content of a `config.json`: Hugging Face's BERT, or `OWN_TYPE` where that has none."""
+    """Returns the content of a `config.json`: of Hugging Face's BERT, or of type `OWN_TYPE`."""
     own = {"architectures": ["BertForPreTraining"], "vocab_size": vocab_size, "dtype": "float32"}
     values = to_plain(asdict(config))
     if has_counterpart(config):
         shared = {name: values[name] for name in _DEFAULTS}
         return {"model_type": "bert", **shared, **own, "tie_word_embeddings": True}
-    del values["compile"], values["activation_checkpointing"]
-    return {"model_type": OWN_TYPE, **values, **own}
+    execution = affecting(ModelConfig, EXECUTION)
+    computed = {name: value for name, value in values.items() if name not in execution}
+    return {"model_type": OWN_TYPE, **computed, **own}
 
 
 def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:
-    """The model that a `config.json` describes, and the rows of its embedding.
+    """Returns the model that a `config.json` describes, and the rows of its embedding.
 
     Raises:
-        UserError: a setting that this model does not have; the message names it.
+        UserError: a setting is not supported; the message names it.
     """
     kind = values.get("model_type", "bert")
     if kind not in ("bert", OWN_TYPE):
@@ -143,7 +146,10 @@ def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:
 
 
 def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a whole model under Hugging Face's names, in memory of their own."""
+    """Returns the weights of a whole model under Hugging Face's names, in memory of their own.
+
+    Hugging Face's BERT has no place for objectives beyond MLM and NSP; they are left out.
+    """
     theirs = {}
     for ours, names, kind in _parameters(_layers(state)):
         parts = state[f"{ours}.{kind}"].chunk(len(names))
@@ -153,12 +159,12 @@ def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_hugging_face(state: Mapping[str, Tensor], num_hidden_layers: int) -> Translated:
-    """Weights under our names, from any of Hugging Face's BERT classes, old or new.
+    """Returns the weights under our names, from any of Hugging Face's BERT classes, old or new.
 
     Raises:
-        UserError: weights are missing, more than there should be, or the decoder is not tied.
+        UserError: weights are missing or unknown, or the decoder is not tied.
     """
-    theirs = {_todays(name): value for name, value in state.items()}
+    theirs = {_current_name(name): value for name, value in state.items()}
     for buffer in ("position_ids", "token_type_ids"):
         theirs.pop(f"bert.embeddings.{buffer}", None)
     bias = theirs.pop(f"{_THEIR_DECODER}.bias", None)
@@ -181,23 +187,23 @@ def from_hugging_face(state: Mapping[str, Tensor], num_hidden_layers: int) -> Tr
     if lost := [name for part, names in missing.items() if part not in heads for name in names]:
         raise UserError(f"the weights lack {_some(lost)}")
     if unknown := [name for name in theirs if name.startswith(("bert.", "cls."))]:
-        raise UserError(f"the weights hold {_some(unknown)}, which this model has no place for")
+        raise UserError(f"the weights hold {_some(unknown)}, which this model does not have")
     if decoder is not None and not torch.equal(decoder, ours[WORDS]):
         raise UserError(
             "the decoder of the masked-language-model head has weights of its own "
-            f"({_THEIR_DECODER}.weight), and in this model they are the word embedding's "
+            f"({_THEIR_DECODER}.weight); this model uses those of the word embedding "
             "(tie_word_embeddings=true)"
         )
     return Translated({**ours, DECODER: ours[WORDS]}, heads, tuple(theirs))
 
 
 def named(heads: Iterable[str]) -> str:
-    """Heads in words: "masked-language-model head and pooler"."""
+    """Returns the names of heads: "masked-language-model head and pooler"."""
     return " and ".join(sorted(HEADS[head] for head in heads))
 
 
 def _parameters(layers: int) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """Our module, their modules and `weight` or `bias`, for every parameter but the tied one."""
+    """Yields our module, theirs and `weight` or `bias`, for every parameter but the tied one."""
     for ours, names in NAMES.items():
         for layer in range(layers if "{}" in ours else 1):
             theirs = tuple(name.format(layer) for name in names)
@@ -211,8 +217,8 @@ def _layers(state: Mapping[str, Tensor]) -> int:
     return sum(name.endswith(".attention.output.weight") for name in state)
 
 
-def _todays(name: str) -> str:
-    """Today's name of a weight: of `BertForPreTraining`, and as newer versions write it."""
+def _current_name(name: str) -> str:
+    """Returns the current name of a weight, as the newest `BertForPreTraining` writes it."""
     name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
     name = name.replace("LayerNorm.beta", "LayerNorm.bias")
     within = name.startswith(("embeddings.", "encoder.", "pooler."))

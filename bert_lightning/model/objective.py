@@ -1,66 +1,120 @@
-"""The two objectives of the paper and their exact weighted sum."""
+"""The objectives, each a head with its loss, and their exact weighted sum.
 
-from typing import NamedTuple
+A new objective is a class here with an entry in `OBJECTIVES`, a weight in `ObjectiveConfig`, and,
+if it labels sequences, a function in `data/batches.py`. One of your own stays outside the package:
+`@extension("objective")` marks a class like these, with its `labels` beside its `sums`, and
+`objective.own=[module:Class]` names it.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 
 from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
-from bert_lightning.config import ObjectiveConfig
-from bert_lightning.model.bert import BertForPreTraining
-
-CHUNK = 512
-"""Rows of logits that exist at a time: few enough for the cache, enough for fast products."""
+from bert_lightning.config import ModelConfig, ObjectiveConfig
+from bert_lightning.extensions import find
+from bert_lightning.model.heads import CHUNK, Encoded, MaskedLanguageModelHead
 
 
-class ObjectiveSums(NamedTuple):
-    """Sums over a batch, so that batches of different sizes add up exactly."""
+class Sums(NamedTuple):
+    """Sums of one objective over a batch, so that batches of different sizes add up exactly."""
 
-    mlm_nll: Tensor
-    """Negative log-likelihood of the masked tokens, in nats."""
-    mlm_correct: Tensor
-    """Masked tokens whose most likely word is the right one; among k equally likely, 1/k."""
-    nsp_nll: Tensor
-    """Negative log-likelihood of the next-sentence labels, in nats."""
-    nsp_correct: Tensor
-    """Pairs whose likelier label is the right one."""
+    nll: Tensor
+    """`()` negative log-likelihood of the labels, in nats."""
+    correct: Tensor
+    """`()` labels that are the likeliest; one among k equally likely counts 1/k in MLM."""
+    labels: Tensor
+    """`()` how many labels there are."""
 
 
-def objective_sums(model: BertForPreTraining, batch: PretrainBatch) -> ObjectiveSums:
-    """Runs the model on a batch and sums both objectives over it."""
-    encoded = model(batch.sequences)
-    transformed = model.mlm_head.transform(encoded.hidden.index_select(0, batch.masked_positions))
-    decoder = model.mlm_head.decoder
-    mlm_nll, mlm_correct = linear_cross_entropy_sum(
-        transformed, decoder.weight, decoder.bias, batch.masked_labels
-    )
-    nsp_logits = model.nsp_head(encoded.pooled).to(decoder.bias.dtype)  # (sequences, 2)
-    return ObjectiveSums(
-        mlm_nll,
-        mlm_correct,
-        F.cross_entropy(nsp_logits, batch.nsp_labels, ignore_index=IGNORE_INDEX, reduction="sum"),
-        (nsp_logits.argmax(-1) == batch.nsp_labels).sum(),
-    )
+class Objective(Protocol):
+    """What every objective can do; it is a torch module too."""
+
+    def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
+        """Sums the objective over a batch, from the vectors of its encoder."""
+        ...
 
 
-def joint_loss(sums: ObjectiveSums, batch: PretrainBatch, config: ObjectiveConfig) -> Tensor:
-    """This batch's part of the loss of the whole optimiser step.
+class MaskedLanguageModeling(MaskedLanguageModelHead):
+    """Predicts the masked tokens (Devlin et al., 2019, section 3.1)."""
 
-    `mlm_weight · Σ NLL of masked tokens / masked tokens + nsp_weight · Σ NLL of pairs / pairs`,
-    both counts taken over all micro-batches of all devices: added up over these, the parts are
-    the loss of the global batch, however it was divided.
+    def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
+        x = self.transform(encoded.hidden.index_select(0, batch.masked_positions))
+        weight, bias, labels = self.decoder.weight, self.decoder.bias, batch.masked_labels
+        nll, correct = linear_cross_entropy_sum(x, weight, bias, labels)
+        return Sums(nll, correct, torch.full((), len(labels), device=nll.device))
+
+
+class NextSentencePrediction(nn.Linear):
+    """Tells whether the second segment follows the first one (Devlin et al., 2019, section 3.1)."""
+
+    def __init__(self, config: ModelConfig, words: nn.Embedding) -> None:
+        super().__init__(config.hidden_size, 2)
+
+    def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
+        return classification_sums(self(encoded.pooled), batch.labels["nsp"])
+
+
+OBJECTIVES: dict[str, Callable[[ModelConfig, nn.Embedding], nn.Module]] = {
+    "mlm": MaskedLanguageModeling,
+    "nsp": NextSentencePrediction,
+}
+"""The objectives by name. The model holds the head of `nsp` as `nsp_head`, and the curves are
+`train/nsp_loss` and so on."""
+
+
+def own_objectives(config: ObjectiveConfig) -> dict[str, Any]:
+    """Returns the classes that `objective.own` names, by their names.
+
+    Raises:
+        UserError: one cannot be found, or is not marked.
     """
-    return (
-        config.mlm_weight * sums.mlm_nll / batch.global_masked
-        + config.nsp_weight * sums.nsp_nll / max(1, batch.global_pairs)  # 0 without pairs
+    return {name.partition(":")[2]: find("objective", name, "objective.own") for name in config.own}
+
+
+def classification_sums(logits: Tensor, labels: Tensor) -> Sums:
+    """Sums the cross-entropy of logits `(sequences, classes)` and labels `(sequences,)`.
+
+    A label may be `IGNORE_INDEX`.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return Sums(
+        F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum"),
+        (logits.argmax(-1) == labels).sum(),
+        (labels != IGNORE_INDEX).sum(),
     )
+
+
+def joint_loss(sums: Mapping[str, Sums], batch: PretrainBatch, config: ObjectiveConfig) -> Tensor:
+    """Computes the part of a batch in the loss of the whole optimizer step.
+
+    `Σ weight · NLL / global count` over the objectives: of each, the labels of all micro-batches of
+    all ranks are counted. Added up over these, the parts are the loss of the global batch, however
+    it was divided. An objective without a label adds 0.
+    """
+    weights, counts = config.weights, batch.global_counts
+    return reduce(add, (weights[name] * of.nll / max(1, counts[name]) for name, of in sums.items()))
 
 
 def linear_cross_entropy_sum(
     x: Tensor, weight: Tensor, bias: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of `x @ weight.T + bias`, summed, without all logits in memory at once.
+    """Computes the summed cross-entropy of `x @ weight.T + bias`, a chunk of logits at a time.
+
+    It equals these lines, which hold all logits, and their gradients, in memory at once:
+
+        p = (x @ weight.T + bias).softmax(1)
+        one_hot = torch.nn.functional.one_hot(labels, len(weight))
+        nll = -(p * one_hot).sum(1).log().sum()
+        grad_logits = p - one_hot
+        grad_x = grad_logits @ weight
+        grad_weight = grad_logits.T @ x
+        grad_bias = grad_logits.sum(0)
 
     Args:
         x: `(masked, hidden)`.
@@ -98,7 +152,7 @@ class _LinearCrossEntropySum(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         exact, low = bias.dtype, x.dtype  # of sums, and of products
         # On CPU a softmax into a wider type first copies all logits, and its sums are fp32 anyway.
-        # fp16, which only GPUs have, would take small probabilities for 0.
+        # fp16, which only GPUs have, would round small probabilities to 0.
         wide = None if x.device.type == "cpu" else exact
         nll, correct = torch.zeros(2, dtype=exact, device=x.device)
         if needs_grad:
@@ -111,7 +165,7 @@ class _LinearCrossEntropySum(torch.autograd.Function):
             p = torch.addmm(low_bias, rows, weight.T).softmax(1, dtype=wide)  # (chunk, vocab)
             right = p[each, wanted]
             nll -= right.to(exact).clamp(min=torch.finfo(exact).tiny).log().sum()  # 87 nats at most
-            correct += _share_right(p, right)
+            correct += _count_correct(p, right)
             if needs_grad:
                 p[each, wanted] = right - 1  # ∂NLL/∂logits = p - one-hot
                 grad_bias += p.sum(0)
@@ -136,14 +190,14 @@ class _LinearCrossEntropySum(torch.autograd.Function):
         )
 
 
-def _share_right(p: Tensor, right: Tensor) -> Tensor:
-    """How many labels have the highest probability; one among k that have it counts 1/k.
+def _count_correct(p: Tensor, right: Tensor) -> Tensor:
+    """Counts the labels that have the highest probability; one among k that have it counts 1/k.
 
-    Numbers of few bits are often equal, and the first of equals would be a frequent word.
+    16-bit probabilities are often equal, and the first of the equals would be a frequent word.
 
     Args:
         p: `(rows, vocab)`.
-        right: `(rows,)`, the labels' own.
+        right: `(rows,)`, the probabilities of the labels.
     """
     highest = p.amax(1)
     if p.device.type == "cpu":  # few rows are right; on a GPU choosing them would stop the host

@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Adam, AdamW, Muon, Optimizer
 
 from bert_lightning.config import OptimConfig, OptimizerName
+from bert_lightning.extensions import find
 from bert_lightning.optim.lamb import Lamb
 
 
@@ -18,13 +19,13 @@ def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -
     late to clip them.
     """
     betas = (config.beta1, config.beta2)
-    if config.optimizer is OptimizerName.adam:
+    if config.own is None and config.optimizer is OptimizerName.adam:
         return Adam(model.parameters(), lr=config.lr, betas=betas, eps=config.eps, fused=fused)
     matrices: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        if config.optimizer is OptimizerName.muon and is_hidden_matrix(name, parameter):
+        if updated_by_muon(config, name, parameter):
             matrices.append(parameter)
         elif parameter.ndim >= 2 and not name.endswith(("position.weight", "token_type.weight")):
             decayed.append(parameter)
@@ -34,6 +35,9 @@ def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": kept, "weight_decay": 0.0},
     ]
+    if config.own is not None:
+        own: Optimizer = find("optimizer", config.own, "optim.own")(groups, config)
+        return own
     if config.optimizer is OptimizerName.lamb:
         groups[1]["adapted"] = False
         return Lamb(groups, lr=config.lr, betas=betas, eps=config.eps)
@@ -54,13 +58,19 @@ def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim == 2 and name.startswith(("encoder.blocks.", "pooler.", "mlm_head.dense"))
 
 
+def updated_by_muon(config: OptimConfig, name: str, parameter: nn.Parameter) -> bool:
+    """Returns whether Muon updates a parameter; AdamW updates all the others."""
+    muon = config.optimizer is OptimizerName.muon and config.own is None
+    return muon and is_hidden_matrix(name, parameter)
+
+
 def states_per_weight(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:
     """Returns the values of optimizer state for each weight of a parameter.
 
-    Muon keeps one, its momentum; the others keep Adam's two moments.
+    Muon keeps one, its momentum; the others keep Adam's two moments, and an optimizer of your own
+    is assumed to.
     """
-    by_muon = config.optimizer is OptimizerName.muon and is_hidden_matrix(name, parameter)
-    return 1 if by_muon else 2
+    return 1 if updated_by_muon(config, name, parameter) else 2
 
 
 class CombinedOptimizer(Optimizer):

@@ -19,7 +19,7 @@ from bert_lightning.corpus.tokenizer import (
 )
 from bert_lightning.errors import UserError
 from bert_lightning.hub import UnavailableError, is_hub_name, model_folder
-from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.model.bert import OWN_OBJECTIVES, BertForPreTraining
 from bert_lightning.model.hf_names import (
     DECODER,
     OWN_TYPE,
@@ -28,6 +28,7 @@ from bert_lightning.model.hf_names import (
     from_config,
     from_hugging_face,
 )
+from bert_lightning.model.objective import OBJECTIVES
 from bert_lightning.pretrained.checkpoints import (
     CorruptCheckpointError,
     find_checkpoints,
@@ -108,11 +109,13 @@ def build(source: PretrainedSource) -> BertForPreTraining:
 def load_into(
     model: BertForPreTraining, state: Mapping[str, Tensor], missing_heads: frozenset[str]
 ) -> None:
-    """Overwrites all weights of a model but those of missing heads."""
+    """Overwrites the weights of a model, all but those of heads that the state lacks."""
+    optional = {f"{name}_head" for name in OBJECTIVES} - {name.partition(".")[0] for name in state}
+    optional |= {*missing_heads, OWN_OBJECTIVES}
     kept = {
         name: value
         for name, value in model.state_dict().items()
-        if name.partition(".")[0] in missing_heads
+        if name.partition(".")[0] in optional
     }
     model.load_state_dict({**kept, **state})
 
@@ -148,6 +151,7 @@ def _read_checkpoint(path: Path) -> PretrainedSource:
             name.removeprefix(_PREFIX): value
             for name, value in checkpoint["state_dict"].items()
             if name.startswith(_PREFIX)
+            and not name.startswith(_PREFIX + OWN_OBJECTIVES)  # they serve training alone
         },
         tokenizer=tokenizer,
         about={**description, "step": checkpoint.get("global_step")},

@@ -1,17 +1,16 @@
 """The last words of a run: the files in its folder, and the lines on the terminal."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bert_lightning.batch import MASK, UNK
+from bert_lightning.files import write_text
 from bert_lightning.inference.loaded import PretrainedBert
-from bert_lightning.reports.plot import loss_figure
 from bert_lightning.reports.summary import summarize
-from bert_lightning.runs.checkpoint_io import write_whole
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import shown_command
 from bert_lightning.training.fit import FitResult
@@ -23,13 +22,14 @@ _EXAMPLE_LENGTHS = range(8, 21)
 
 def report(result: FitResult) -> str:
     """Writes `loss.png` and `summary.json` into the run's folder; returns the lines to print."""
-    folder = result.config.folder
+    folder, summary = result.config.folder, summarize(result)
     plotted = "train/mlm_loss" in result.curves
     if plotted:
-        loss_figure(result).savefig(folder / "loss.png", dpi=130)
-    summary = summarize(result)
+        from bert_lightning.reports.plot import loss_figure  # with matplotlib, slow to import
+
+        loss_figure(result.curves, summary).savefig(folder / "loss.png", dpi=130)
     # Written last: a run with a summary is complete.
-    write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     return "\n".join(_lines(result, summary, plotted))
 
 
@@ -44,7 +44,8 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
         lines[-1] += " INSTEAD of the requested corpus: see the warning above"
     for split in ("validation", "test"):
         if split in summary:
-            lines += [f"{split:<12}{text}" for text in _score_lines(split, summary)]
+            texts = _score_lines(split, summary, result.model.objectives)
+            lines += [f"{split:<12}{text}" for text in texts]
     lines.append(
         f"speed       {summary['pairs_per_second']:,.0f} pairs/s, "
         f"{summary['real_tokens_per_second']:,.0f} real tokens/s, "
@@ -61,14 +62,15 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
     return lines
 
 
-def _score_lines(split: str, summary: dict[str, Any]) -> Iterator[str]:
+def _score_lines(split: str, summary: dict[str, Any], objectives: Iterable[str]) -> Iterator[str]:
     scores = summary[split]
     baselines = summary["validation_baselines"] if split == "validation" else {}
 
     def score(name: str) -> str:
-        return f"{scores[name]:.3f}" + (f" (baseline {baselines[name]:.3f})" if baselines else "")
+        baseline = baselines.get(name)
+        return f"{scores[name]:.3f}" + ("" if baseline is None else f" (baseline {baseline:.3f})")
 
-    for objective in ("mlm", "nsp"):
+    for objective in objectives:
         if (loss := f"{objective}_loss") in scores:
             accuracy = score(f"{objective}_accuracy")
             yield f"{objective.upper()} loss {score(loss)}, accuracy {accuracy}"

@@ -5,19 +5,21 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from bert_lightning.config import TrainConfig
+from bert_lightning.config.affects import COMMAND, leaves, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.data.phases import heaviest
 from bert_lightning.training.fit import FitResult
 
-_SCORES = ("loss", "mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """The names of the splits here, by the prefixes of their curves."""
 
 
 def summarize(result: FitResult) -> dict[str, Any]:
     """Returns the run in plain values: losses in nats, rates per second of training."""
-    config = to_plain(asdict(result.config))
-    identity = {name: value for name, value in config.items() if name != "run_dir"}
+    of_command = named(TrainConfig, COMMAND)
+    options = leaves(to_plain(asdict(result.config)))
+    identity = {name: value for name, value in options if name not in of_command}
     seconds = max(result.seconds, 1e-9)
     largest = heaviest(result.config.batch)
     summary: dict[str, Any] = {
@@ -41,9 +43,13 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
     }
     last = {name: values[-1][1] for name, values in result.curves.items()}
+    of_objectives = (
+        f"{name}_{score}" for score in ("loss", "accuracy") for name in result.model.objectives
+    )
+    scores = ["loss", *of_objectives]
     for prefix, split in _SPLITS.items():
         if f"{prefix}/mlm_loss" in last:
-            names = [name for name in _SCORES if f"{prefix}/{name}" in last]
+            names = [name for name in scores if f"{prefix}/{name}" in last]
             summary[split] = {name: last[f"{prefix}/{name}"] for name in names}
     if result.evaluation_set_sha256 is not None:
         summary["evaluation_set_sha256"] = result.evaluation_set_sha256

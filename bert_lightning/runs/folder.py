@@ -1,4 +1,4 @@
-"""A run's folder: held by one run at a time, and what is written there beside checkpoints."""
+"""A run's folder: locked by one run at a time, and what is written there besides checkpoints."""
 
 import errno
 import json
@@ -21,28 +21,28 @@ from filelock import FileLock, Timeout
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.errors import RunEnded, UserError, writing
+from bert_lightning.files import TEMPORARY, write_text
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
-from bert_lightning.runs.checkpoint_io import write_whole
 from bert_lightning.runs.launched import CONFIG_FILE, is_first_process, reader_is_gone
 
 _LOCK, _HOLDER = ".lock", ".lock.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""On a disk, in a user's share of it or in a file; or the disk is read-only, as broken ones are."""
+"""No room on a disk, in a quota or in a file; or the disk is read-only, as broken ones are."""
 _WAIT_SECONDS = 8.0
-"""Processes that load data for a run that was killed hold its lock until they notice."""
+"""Loader workers of a killed run hold its lock until they notice."""
 
 
-def held(run_dir: Path) -> AbstractContextManager[None]:
-    """A context in which no other run works in this folder; only the first process takes it.
+def locked(run_dir: Path) -> AbstractContextManager[None]:
+    """A context in which no other run uses this folder; the first process holds the lock.
 
     Raises:
-        UserError: the folder cannot be written to, or another run holds it.
+        UserError: the folder cannot be written to, or another run has locked it.
     """
-    return _held(run_dir) if is_first_process() else nullcontext()
+    return _locked(run_dir) if is_first_process() else nullcontext()
 
 
 @contextmanager
-def _held(run_dir: Path) -> Iterator[None]:
+def _locked(run_dir: Path) -> Iterator[None]:
     with writing("the run", run_dir, "hydra.run.dir"):
         run_dir.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=run_dir).close()
@@ -50,8 +50,8 @@ def _held(run_dir: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=_WAIT_SECONDS)
         except Timeout:
-            raise UserError(_held_by(run_dir)) from None
-        for stray in run_dir.glob(".*.tmp"):  # what a killed write left
+            raise UserError(_in_use(run_dir)) from None
+        for stray in run_dir.glob(TEMPORARY):
             stray.unlink(missing_ok=True)
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%c")}
         (run_dir / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
@@ -62,7 +62,7 @@ def _held(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _held_by(run_dir: Path) -> str:
+def _in_use(run_dir: Path) -> str:
     try:
         holder = json.loads((run_dir / _HOLDER).read_text(encoding="utf-8"))
         who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
@@ -70,20 +70,20 @@ def _held_by(run_dir: Path) -> str:
         who = "another process"
     return (
         f"{shown(run_dir)} is in use by a run ({who}): wait for its end, or stop it; "
-        "hydra.run.dir=FOLDER starts another"
+        "hydra.run.dir=FOLDER starts another run"
     )
 
 
 def shown(folder: str | Path) -> str:
-    """A folder as its user would type it: relative to the working directory, if it lies below."""
+    """Returns a path as its user would type it: relative, if below the working directory."""
     path = Path(folder).absolute()
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def write_config(config: TrainConfig) -> None:
-    """Writes the config down for `resume=` and for people."""
+    """Writes the config for `resume=` and for people."""
     text = json.dumps(to_plain(asdict(config)), indent=2) + "\n"
-    write_whole(config.folder / CONFIG_FILE, text)
+    write_text(config.folder / CONFIG_FILE, text)
 
 
 def read_config(run_dir: Path) -> TrainConfig:
@@ -101,10 +101,10 @@ def read_config(run_dir: Path) -> TrainConfig:
 
 @contextmanager
 def crash_report(run_dir: Path) -> Iterator[None]:
-    """Has an error that nobody foresaw leave a report in the run's folder, and says where.
+    """Writes a report of an unexpected error into the run's folder, and says where it is.
 
     Raises:
-        UserError: the disk is full; there is no room for a report, and no need.
+        UserError: the disk is full, which needs no report.
     """
     before = threading.excepthook
 
@@ -121,7 +121,7 @@ def crash_report(run_dir: Path) -> Iterator[None]:
         if cause := _full_disk(error):
             raise UserError(
                 f"the run cannot write any more: {cause}; its checkpoints are untouched (newest: "
-                f"{good}): make room, and resume= goes on"
+                f"{good}): make room, and resume= continues"
             ) from error
         if isinstance(error, UserError | RunEnded) or reader_is_gone(error):
             raise
@@ -135,14 +135,14 @@ def crash_report(run_dir: Path) -> Iterator[None]:
             *traceback.format_exception(error),
         ]
         path.write_text("\n".join(lines), encoding="utf-8")
-        error.add_note(f"This report is in {path}; newest checkpoint: {good}; resume= goes on.")
+        error.add_note(f"This report is in {path}; newest checkpoint: {good}; resume= continues.")
         raise
     finally:
         threading.excepthook = before
 
 
 def _full_disk(error: BaseException | None) -> OSError | None:
-    """What a full disk raised, where that is behind an error that no message was made of yet."""
+    """Returns the full disk's error that caused this one, unless it already has its message."""
     while error is not None and not isinstance(error, UserError):
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             return error

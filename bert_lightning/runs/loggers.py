@@ -1,38 +1,176 @@
-"""Loggers whose curves go on where a resumed run does."""
+"""Where the curves of a run go besides its checkpoints; all of them continue at a resume."""
 
-import warnings
+import importlib.util
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from bert_lightning.config import TrainConfig
+from bert_lightning.config.affects import COMMAND, PLACE, leaves, named
+from bert_lightning.config.plain import to_plain
+from bert_lightning.corpus.store import PreparedCorpus
+from bert_lightning.errors import UserError
+from bert_lightning.extensions import find
+from bert_lightning.files import write_text
+from bert_lightning.runs.curves import Curves, MetricsFile, unpack_curves
 from bert_lightning.runs.launched import is_first_process
-from bert_lightning.runs.progress import Curves
+from bert_lightning.runs.resume import ResumePoint
+
+_IDS = "tracking.json"
+"""The run's identity at each tracking service, by which a resumed run continues there."""
 
 
-def tensorboard_logger(run_dir: Path, done: int) -> TensorBoardLogger:
-    """A TensorBoard logger; what was logged after step `done` is taken back, and logged again."""
+def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logger]:
+    """The run's loggers: `metrics.csv` first, then those of the config.
+
+    Raises:
+        UserError: the package of one is not installed, or one of your own cannot be found.
+    """
+    folder, chosen = config.folder, config.logger
+    curves = unpack_curves(resumed.progress["curves"]) if resumed is not None else {}
+    loggers: list[Logger] = [MetricsLogger(folder, curves)]
+    if chosen.tensorboard:
+        loggers.append(_tensorboard(folder, resumed.step if resumed is not None else 0))
+    known = _ids(folder) if resumed is not None else {}
+    if chosen.wandb:
+        loggers += _service(config, "wandb", _wandb, known)
+    if chosen.mlflow:
+        loggers += _service(config, "mlflow", _mlflow, known)
+    return [*loggers, *(find("logger", name, "logger.own")(config) for name in chosen.own)]
+
+
+def log_config(loggers: Sequence[Logger], config: TrainConfig, corpus: PreparedCorpus) -> None:
+    """Shows a new run's options and corpus in its loggers."""
+    options = to_plain(asdict(config))
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            writer = logger.experiment
+            writer.add_custom_scalars(_charts(config.objective.weights))
+            writer.add_text("config", f"```json\n{json.dumps(options, indent=2)}\n```")
+            writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
+            if corpus.fallback_reason:
+                writer.add_text("fallback", corpus.fallback_reason)
+        else:
+            local = named(TrainConfig, PLACE | COMMAND)
+            logger.log_hyperparams(
+                {name: value for name, value in leaves(options) if name not in local}
+            )
+
+
+class MetricsLogger(Logger):
+    """The `metrics.csv` that every run has; the first process writes it.
+
+    Args:
+        folder: the run's folder.
+        curves: those up to the step that the run resumes from.
+    """
+
+    name, version = "metrics", ""
+
+    def __init__(self, folder: Path, curves: Curves) -> None:
+        super().__init__()
+        self._file = MetricsFile(folder, curves) if is_first_process() else None
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self._file is not None and step is not None:
+            self._file.add(step, metrics)
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Does nothing: `run.json` has the options."""
+
+
+def _tensorboard(folder: Path, done: int) -> TensorBoardLogger:
+    """A TensorBoard logger; it discards what a killed run logged after step `done`."""
     logger = TensorBoardLogger(
-        run_dir, name="", version="", default_hp_metric=False, purge_step=done + 1
+        folder, name="", version="", default_hp_metric=False, purge_step=done + 1
     )
     if is_first_process():
-        logger.experiment.purge_step = None  # else files that are opened later take it back as well
+        logger.experiment.purge_step = None  # else files that are opened later discard it as well
     return logger
 
 
-def csv_logger(run_dir: Path, curves: Curves) -> CSVLogger:
-    """A CSV logger; the file begins with the run's curves so far, as Lightning's own deletes it."""
-    logger = CSVLogger(run_dir, name="", version="")
-    if not is_first_process():
-        return logger
-    with warnings.catch_warnings():  # that the file is deleted, whose rows are written again
-        warnings.filterwarnings("ignore", message="Experiment logs directory")
-        _ = logger.experiment
-    rows: dict[tuple[int, bool], dict[str, Tensor | float]] = {}
-    for name, curve in curves.items():
-        for step, value in curve:
-            rows.setdefault((step, name.startswith("val/")), {})[name] = value
-    for step, validation in sorted(rows):
-        logger.log_metrics(rows[step, validation], step)
-    logger.save()
+def _wandb(config: TrainConfig, known: str | None) -> WandbLogger:
+    import wandb
+
+    if wandb.run is not None:
+        wandb.finish()  # of an earlier run in this process
+    run_id = known or secrets.token_hex(8)
+    _keep_id(config.folder, "wandb", run_id)
+    settings = wandb.Settings(  # no command line, environment, machine, packages, code or output
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+        disable_git=True,
+        disable_code=True,
+        console="off",
+    )
+    return WandbLogger(
+        name=config.folder.name,
+        save_dir=config.folder,
+        project=config.logger.project,
+        id=run_id,
+        offline=config.logger.offline,
+        settings=settings,
+    )
+
+
+def _mlflow(config: TrainConfig, known: str | None) -> MLFlowLogger:
+    from mlflow.exceptions import MlflowException
+
+    store = config.logger.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    try:
+        logger = MLFlowLogger(
+            experiment_name=config.logger.project,
+            run_name=config.folder.name,
+            tracking_uri=store or "sqlite:///mlflow.db",
+            run_id=known,
+        )
+        _keep_id(config.folder, "mlflow", str(logger.run_id))
+    except MlflowException as error:
+        raise UserError(
+            f"logger=mlflow: {str(error).partition('. ')[0]}; logger.tracking_uri=URI names "
+            "another store"
+        ) from error
     return logger
+
+
+def _service(
+    config: TrainConfig,
+    name: str,
+    build: Callable[[TrainConfig, str | None], Logger],
+    known: Mapping[str, str],
+) -> list[Logger]:
+    """A tracking service's logger, in the first process alone."""
+    if importlib.util.find_spec(name) is None:
+        raise UserError(
+            f"logger={name} needs the package {name}, which is not installed: "
+            f"pip install 'bert-lightning[{name}]', or use logger=csv"
+        )
+    return [build(config, known.get(name))] if is_first_process() else []
+
+
+def _charts(objectives: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
+    """TensorBoard's charts of all losses and of all accuracies."""
+    curves = [f"{split}/{name}" for name in objectives for split in ("train", "val")]
+    return {
+        title: {"all objectives": ["Multiline", [f"{curve}_{score}" for curve in curves]]}
+        for title, score in (("losses", "loss"), ("accuracies", "accuracy"))
+    }
+
+
+def _ids(folder: Path) -> dict[str, str]:
+    try:
+        return json.loads((folder / _IDS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
+def _keep_id(folder: Path, service: str, run_id: str) -> None:
+    write_text(folder / _IDS, json.dumps({**_ids(folder), service: run_id}) + "\n")

@@ -1,4 +1,4 @@
-"""The processes of one machine's devices: started by the first, and ended when one of them dies."""
+"""The processes of one machine: rank 0 starts the others, and all end when one of them dies."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,23 +18,49 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from bert_lightning.errors import RunEnded
 from bert_lightning.runs.launched import is_first_process
 
-_FIRST = "BERT_LIGHTNING_FIRST_PROCESS"
-"""Tells the processes that the first one starts which it is."""
-_POLL_SECONDS = 0.5
+_RANK_0 = "BERT_LIGHTNING_RANK_0"
+"""The environment variable that tells the other processes the number of rank 0's."""
+_POLL_SECONDS = 0.1
 _GRACE_SECONDS = 10.0
-"""What a process gets to end by itself, as it does when its peers are gone or ask it to stop."""
+"""What a process gets to end by itself, as it does after a stop signal or the loss of a peer."""
+
+
+def _watch(
+    happened: Callable[[], str | None],
+    grace: float = 0.0,
+    others: Iterable["subprocess.Popen[bytes]"] = (),
+) -> threading.Event:
+    """Starts a thread that ends this process, and `others`, once `happened` names a reason.
+
+    The main thread gets `grace` seconds to end the run itself. Setting the returned event ends the
+    watch.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while (message := happened()) is None:
+            if over.wait(_POLL_SECONDS):
+                return
+        if not over.wait(grace):
+            rank = os.environ.get("LOCAL_RANK", "0")
+            sys.stderr.write(f"error: {message}: rank {rank} ends too; resume= continues the run\n")
+            sys.stderr.flush()
+            for process in others:
+                process.kill()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return over
 
 
 class Launcher(_SubprocessScriptLauncher):
     """Starts the processes as Lightning does, and names the one that dies.
 
-    Lightning's own observer kills everything, the first process included, before anyone can say
-    why. Here the others end by themselves where they can, and the message names the rank.
+    Lightning's own observer kills everything, rank 0 included, before anyone can say why. Here the
+    others end by themselves where they can, and the message names the rank.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._ending = threading.Event()
+    _over = threading.Event()
 
     def launch(
         self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any
@@ -43,26 +69,30 @@ class Launcher(_SubprocessScriptLauncher):
             num_devices=self.num_processes, num_nodes=self.num_nodes
         )
         if not self.cluster_environment.creates_processes_externally:
-            os.environ[_FIRST] = str(os.getpid())
+            os.environ[_RANK_0] = str(os.getpid())
             self._call_children_scripts()
-            threading.Thread(target=self._watch, name="watch-ranks", daemon=True).start()
+            self._over = _watch(self.dead, _GRACE_SECONDS, self.procs)
         _set_num_threads_if_needed(num_processes=self.num_processes)
         return function(*args, **kwargs)
 
     def dead(self) -> str | None:
-        """Names the processes that ended with an error; None where there is none."""
-        failed = {
-            rank: process
-            for rank, process in enumerate(self.procs, start=1)
-            if process.poll() not in (None, 0)
-        }
-        # Those that a signal killed come first: the others may have failed because of them.
-        first = sorted(failed, key=lambda rank: (failed[rank].returncode > 0, rank))
-        return _describe(first[0], failed[first[0]]) if first else None
+        """Names a process that ended with an error; None where there is none.
 
-    def end_children(self, at_once: bool = False) -> None:
+        One that a signal killed comes first: others may have failed because of it.
+        """
+        codes = [(process.poll() or 0, rank) for rank, process in enumerate(self.procs, start=1)]
+        failed = sorted(code for code in codes if code[0])
+        if not failed:
+            return None
+        code, rank = failed[0]
+        how = (
+            f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        )
+        return f"rank {rank} (process {self.procs[rank - 1].pid}) {how}"
+
+    def end_others(self, at_once: bool = False) -> None:
         """Waits for the other processes, and kills those that do not end by themselves."""
-        self._ending.set()
+        self._over.set()
         deadline = time.monotonic() + (0 if at_once else _GRACE_SECONDS)
         for process in self.procs:
             try:
@@ -70,24 +100,6 @@ class Launcher(_SubprocessScriptLauncher):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-    def _watch(self) -> None:
-        while (message := self.dead()) is None:
-            if self._ending.wait(_POLL_SECONDS):
-                return
-        # The main thread may be about to say it, or all of them to stop as they were asked to.
-        if self._ending.wait(_GRACE_SECONDS):
-            return
-        _say(message)
-        for process in self.procs:
-            process.kill()
-        os._exit(1)
-
-
-def _describe(rank: int, process: "subprocess.Popen[bytes]") -> str:
-    code = process.returncode
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    return f"rank {rank} (process {process.pid}) {how}"
 
 
 def use_own_launcher(trainer: L.Trainer) -> None:
@@ -99,68 +111,55 @@ def use_own_launcher(trainer: L.Trainer) -> None:
         )
 
 
-def _say(message: str) -> None:
-    rank = os.environ.get("LOCAL_RANK", "0")
-    sys.stderr.write(f"error: {message}: rank {rank} ends too; resume= goes on\n")
-    sys.stderr.flush()
-
-
-def lost_peers(error: BaseException) -> bool:
-    """Whether this is what a process sees of another's death."""
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        isinstance(error, dist.DistError) or "gloo" in text.lower() or "by peer" in text
-    )
-
-
-def why_lost(trainer: L.Trainer) -> str:
-    """Says who died, when this process has lost a peer; waits for it to be known."""
-    launcher = trainer.strategy.launcher
-    for _ in range(round(_GRACE_SECONDS / 2 / _POLL_SECONDS)):
-        if isinstance(launcher, Launcher) and (message := launcher.dead()):
-            return message
-        time.sleep(_POLL_SECONDS)  # in another process than the first, its watch ends it here
-    return "the connection to another process was lost"
-
-
 @contextmanager
 def all_processes(trainer: L.Trainer) -> Iterator[None]:
-    """Within it the processes of a run live and end together.
+    """A context in which the processes of a run live, and after which they have ended.
 
     Raises:
         RunEnded: another process died; the message names it.
     """
-    launcher = trainer.strategy.launcher
+    found = trainer.strategy.launcher
+    launcher = found if isinstance(found, Launcher) else None
     at_once = False
     try:
         yield
     except RunEnded:
         raise
     except BaseException as error:
-        if lost_peers(error):
-            raise RunEnded(f"{why_lost(trainer)}; resume= goes on", 1) from error
+        if _lost_a_peer(error):
+            raise RunEnded(f"{_who_died(launcher)}; resume= continues the run", 1) from error
         at_once = True
         raise
     finally:
-        if isinstance(launcher, Launcher):
-            launcher.end_children(at_once)
+        if launcher is not None:
+            launcher.end_others(at_once)
+
+
+def _lost_a_peer(error: BaseException) -> bool:
+    """Whether this is what a process sees of another's death."""
+    text = str(error)
+    by_gloo = "gloo" in text.lower() or "by peer" in text
+    return isinstance(error, RuntimeError) and (by_gloo or isinstance(error, dist.DistError))
+
+
+def _who_died(launcher: Launcher | None) -> str:
+    """Names the process that died, once that is known; if rank 0 did, the others end here."""
+    if _RANK_0 in os.environ:  # not torchrun's or SLURM's processes, which name it themselves
+        for _ in range(round(_GRACE_SECONDS / 2 / _POLL_SECONDS) if is_first_process() else 5):
+            if launcher is not None and (message := launcher.dead()):
+                return message
+            time.sleep(_POLL_SECONDS)
+    return "the connection to another process was lost"
 
 
 @contextmanager
-def ending_with_the_first() -> Iterator[None]:
-    """Ends this process when the one that started it, as one of several devices, is gone."""
-    if is_first_process() or _FIRST not in os.environ:
+def ending_with_rank_0() -> Iterator[None]:
+    """A context in which this process ends when rank 0, which started it, is gone."""
+    if is_first_process() or _RANK_0 not in os.environ:
         yield
         return
-    over, parent = threading.Event(), int(os.environ[_FIRST])
-
-    def watch() -> None:
-        while not over.wait(_POLL_SECONDS):
-            if os.getppid() != parent:
-                _say(f"rank 0 (process {parent}) is gone")
-                os._exit(1)
-
-    threading.Thread(target=watch, name="watch-rank-0", daemon=True).start()
+    parent = int(os.environ[_RANK_0])
+    over = _watch(lambda: None if os.getppid() == parent else f"rank 0 (process {parent}) is gone")
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The seed of a run that names none: drawn once, and the same in all its processes."""
+"""The seed of a run without one: drawn once, and the same in all its processes."""
 
 import hashlib
 import os
@@ -15,15 +15,15 @@ _SHARED = (
     *("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID"),
     *("SLURM_JOB_ID", "SLURM_RESTART_COUNT"),
 )
-"""What all processes of one launch by torchrun or SLURM have in common, and other launches not."""
+"""Variables that are equal in all processes of one launch by torchrun or SLURM, and in no other."""
 
 
-def with_seed(config: TrainConfig, earlier: ResumePoint | None) -> TrainConfig:
-    """The config with a seed: for `seed=null` that of the earlier part of the run, or a new one."""
+def with_seed(config: TrainConfig, resumed: ResumePoint | None) -> TrainConfig:
+    """Returns the config with a seed: for `seed=null` that of the checkpoint, or a new one."""
     if config.seed is not None:
         return config
-    if earlier is not None:
-        return replace(config, seed=earlier.about["config"]["seed"])
+    if resumed is not None:
+        return replace(config, seed=resumed.about["config"]["seed"])
     if launched_externally():
         shared = "\n".join(os.environ.get(name, "") for name in _SHARED)
         return replace(config, seed=int(hashlib.sha256(shared.encode()).hexdigest()[:8], 16))

@@ -25,7 +25,7 @@ import torch
 
 from bert_lightning.config import FeedForwardKind, ModelConfig
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.norm import LayerNorm
+from bert_lightning.model.layers import LayerNorm
 
 _PARTS = {
     "encoder.embeddings": "embeddings",
@@ -51,6 +51,8 @@ class Parameters:
     mlm_head: int
     """Without the decoder's weight, which is the embedding's."""
     nsp_head: int
+    other_heads: int
+    """Of further objectives, such as your own."""
 
     @property
     def total(self) -> int:
@@ -73,7 +75,8 @@ def count_parameters(model: BertForPreTraining) -> Parameters:
         elif ".attention." in name:
             part = "attention"
         else:
-            part = next(part for start, part in _PARTS.items() if name.startswith(start))
+            parts = (part for start, part in _PARTS.items() if name.startswith(start))
+            part = next(parts, "other_heads")
         counts[part] += parameter.numel()
     return Parameters(**counts)
 

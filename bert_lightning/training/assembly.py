@@ -10,17 +10,18 @@ from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import rows_needed
 from bert_lightning.data.baselines import unigram_nll
-from bert_lightning.data.batches import StepPartition
+from bert_lightning.data.batches import LABELERS, StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
 from bert_lightning.errors import UserError
+from bert_lightning.model.objective import own_objectives
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.pretrained.initial_weights import open_initial, start_from
 from bert_lightning.pretrained.sources import PretrainedSource
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
-from bert_lightning.runs.resume import ResumePoint, require_same_run, same_share
+from bert_lightning.runs.resume import ResumePoint, require_same_run, same_partition
 from bert_lightning.sizing.devices import Devices, find_devices, with_precision
 from bert_lightning.sizing.micro_batches import divide_global_batch
 from bert_lightning.training.datamodule import PretrainingData
@@ -69,7 +70,7 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
 
     partition = divide_global_batch(config, devices, vocab_size)
     if earlier is not None:
-        partition = same_share(earlier, config, partition)
+        partition = same_partition(earlier, config, partition)
 
     samplers = {
         length: pair_sampler(corpus.splits["train"], options.pairs, length)
@@ -79,13 +80,15 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
     epoch_sizes = [len(sampler) for sampler in of_phases]
     steps = _steps(config, epoch_sizes[0])
     phases = phases_of(config.batch, steps)
+    own = own_objectives(config.objective)
+    labelers = {**LABELERS, **{name: found.labels for name, found in own.items()}}
     evaluation_sets = {
-        split: EvaluationSet(corpus, split, config.batch, vocab_size)
+        split: EvaluationSet(corpus, split, config.batch, vocab_size, labelers)
         for split in corpus.splits
         if split != "train"
     }
     data = PretrainingData(
-        corpus, config.batch, config.drawn_seed, partition, steps, evaluation_sets
+        corpus, config.batch, config.drawn_seed, partition, steps, evaluation_sets, labelers
     )
 
     if earlier is not None:

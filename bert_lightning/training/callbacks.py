@@ -1,23 +1,23 @@
-"""What accompanies the training loop."""
+"""What accompanies the training step: curves, the average of the weights, the last validation."""
 
-import sys
-import time
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ProgressBar
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from lightning.pytorch.callbacks import Callback
 
-from bert_lightning.data.baselines import Baselines
-from bert_lightning.optim.time_budget import UNKNOWN_STEPS
+from bert_lightning.data.phases import passes, phases_of
+from bert_lightning.optim.ema import average_of, follow, put_average_first
+from bert_lightning.runs.curves import record
+from bert_lightning.training.metrics import take, with_joint
 from bert_lightning.training.module import PretrainingModule
 
-_SECONDS_BETWEEN_LINES = 5.0
 
+class RecordCurves(Callback):
+    """Measures training time, and records scores and speed in the curves and the loggers."""
 
-class ValidateAtTheEnd(Callback):
-    """Lets the last step be followed by a validation, wherever the interval would put it."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        pl_module.progress.clock.run()
 
     def on_train_batch_end(
         self,
@@ -28,120 +28,115 @@ class ValidateAtTheEnd(Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(pl_module, PretrainingModule)
-        if trainer.global_step >= pl_module.steps:
-            trainer.should_stop = True
+        step, every = trainer.global_step, pl_module.config.trainer.log_every_n_steps
+        if ends_step(trainer, batch_idx) and (
+            step % every == 0 or step == pl_module.progress.steps
+        ):
+            _record(trainer, pl_module, _training_values(trainer, pl_module))
 
-
-class LossProgress(ProgressBar):
-    """A bar with both losses on a terminal, plain lines elsewhere."""
-
-    def __init__(self, baselines: Baselines | None) -> None:
-        super().__init__()
-        self.baselines = baselines
-        self.console = Console()
-        self.bar: Progress | None = None
-        self.enabled = True
-        self._last_line = -_SECONDS_BETWEEN_LINES
-        self._last_step = 0
-
-    def disable(self) -> None:
-        """Called by Lightning on all ranks but the first."""
-        self.enabled = False
-
-    def enable(self) -> None:
-        self.enabled = True
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, PretrainingModule)
-        self._last_step = trainer.global_step
-        if not self.enabled or not self.console.is_terminal:
-            return
-        self.bar = Progress(
-            TextColumn("pre-training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[scores]}"),
-            TimeRemainingColumn(),
-            console=self.console,
-        )
-        self.bar.add_task(
-            "steps", total=_total(pl_module), scores="", completed=trainer.global_step
-        )
-        self.bar.start()
+        pl_module.progress.clock.halt()
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        # At the end of a batch the module logs after its callbacks are called.
-        assert isinstance(pl_module, PretrainingModule)
-        self._show_step(trainer.global_step, pl_module)
-
-    def _show_step(self, step: int, module: PretrainingModule) -> None:
-        curve = module.curves.get("train/mlm_loss", [])
-        logged = bool(curve) and curve[-1][0] == step
-        waited = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
-        if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=step, total=_total(module))
-            if logged:
-                self.bar.update(self.bar.task_ids[0], scores=_training_scores(module))
-        elif self.enabled and logged and waited and step != self._last_step:
-            self._last_line, self._last_step = time.monotonic(), step
-            self._print(f"step {step}/{_total(module) or '…'}  {_training_scores(module)}")
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._record_held_out(trainer, pl_module, "val")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, PretrainingModule)
-        if not self.enabled or self.baselines is None or trainer.sanity_checking:
-            return
-        self._show_step(trainer.global_step, pl_module)
-        last = {name: values[-1][1] for name, values in pl_module.curves.items()}
-        scores = [
-            f"{objective.upper()} {last[f'val/{objective}_loss']:.3f} (floor {floor:.3f}), "
-            f"accuracy {last[f'val/{objective}_accuracy']:.3f} ({accuracy_baseline:.3f})"
-            for objective, floor, accuracy_baseline in (
-                ("mlm", self.baselines.mlm_loss, self.baselines.mlm_accuracy),
-                ("nsp", self.baselines.nsp_loss, self.baselines.nsp_accuracy),
-            )
-            if floor is not None
-        ]
-        steps = f"{trainer.global_step}/{_total(pl_module) or '…'}"
-        self._print(f"step {steps}  validation  {'  '.join(scores)}")
+        if not trainer.sanity_checking:
+            pl_module.progress.clock.run()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._record_held_out(trainer, pl_module, "test")
+
+    def _record_held_out(self, trainer: Trainer, module: LightningModule, split: str) -> None:
+        assert isinstance(module, PretrainingModule)
+        scores = with_joint(take(module.held_out_scores), module.config.objective)
+        values = {f"{split}/{name}": score for name, score in scores.items()}
+        _record(trainer, module, values)
+        module.log_dict(values, logger=False)  # for callbacks that monitor the validation loss
+
+
+def _record(trainer: Trainer, module: PretrainingModule, values: dict[str, float]) -> None:
+    record(module.progress.curves, trainer.global_step, values)
+    for logger in trainer.loggers:
+        logger.log_metrics(values, step=trainer.global_step)
+
+
+def _training_values(trainer: Trainer, module: PretrainingModule) -> dict[str, float]:
+    scores, progress = take(module.train_scores), module.progress
+    pairs, tokens = round(scores.pop("pairs")), round(scores.pop("tokens"))
+    seconds = progress.count(pairs, tokens)
+    joint = with_joint(scores, module.config.objective)
+    return {
+        **{f"train/{name}": value for name, value in joint.items()},
+        "train/gradient_norm": module.gradient_norm().item(),
+        "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
+        "train/epoch": epochs(module),
+        "speed/pairs_per_second": pairs / seconds,
+        "speed/tokens_per_second": tokens / seconds,
+        "speed/training_seconds": progress.seconds,
+    }
+
+
+def epochs(module: PretrainingModule) -> float:
+    """Epochs over the sentence pairs, up to the last log."""
+    progress = module.progress
+    phases = phases_of(module.config.batch, progress.steps)
+    return passes(progress.pairs, phases, module.epoch_sizes)
+
+
+def ends_step(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a micro-batch is the last one of its optimizer step."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
+class AverageWeights(Callback):
+    """Keeps the exponential moving average of the weights in `module.average`.
+
+    A checkpoint has the average as its `state_dict`, and the trained weights beside it.
+
+    Args:
+        decay: see :func:`bert_lightning.optim.ema.follow`.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         assert isinstance(pl_module, PretrainingModule)
-        self._show_step(trainer.global_step, pl_module)
-        self._stop()
+        if pl_module.average is None:
+            pl_module.average = average_of(pl_module.model)
 
-    def on_exception(
+    def on_train_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        exception: BaseException,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
-        self._stop()
+        assert isinstance(pl_module, PretrainingModule)
+        if ends_step(trainer, batch_idx) and pl_module.average is not None:
+            follow(pl_module.average, pl_module.model, self.decay, trainer.global_step)
 
-    def _stop(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
-
-    def _print(self, line: str) -> None:
-        if self.bar is not None:
-            self.bar.console.print(line, highlight=False)
-        else:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        put_average_first(checkpoint)
 
 
-def _total(module: PretrainingModule) -> int | None:
-    """Steps of the run, once they are known."""
-    return module.steps if module.steps < UNKNOWN_STEPS else None
+class ValidateAtTheEnd(Callback):
+    """Has a validation follow the last step, whatever the interval."""
 
-
-def _training_scores(module: PretrainingModule) -> str:
-    last = {name: values[-1][1] for name, values in module.curves.items()}
-    losses = [
-        f"{objective.upper()} {last[f'train/{objective}_loss']:.3f}"
-        for objective in ("mlm", "nsp")
-        if f"train/{objective}_loss" in last
-    ]
-    return "  ".join([*losses, f"{last['speed/pairs_per_second']:.0f} pairs/s"])
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        if trainer.global_step >= pl_module.progress.steps:
+            trainer.should_stop = True

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.batches import LABELERS, Labeler, StepPartition, TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.phases import heaviest
 from bert_lightning.evaluation.token_stats import TokenStats, token_stats
@@ -27,6 +27,7 @@ class PretrainingData(L.LightningDataModule):
         partition: how the global batch is divided; the rank is taken from the trainer.
         steps: optimizer steps of the whole run.
         evaluation_sets: those of the held-out splits, by the names of the splits.
+        labelers: the labels of sequences, by objective.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class PretrainingData(L.LightningDataModule):
         partition: StepPartition,
         steps: int,
         evaluation_sets: Mapping[str, EvaluationSet],
+        labelers: Mapping[str, Labeler] = LABELERS,
     ) -> None:
         super().__init__()
         self.corpus = corpus
@@ -45,11 +47,14 @@ class PretrainingData(L.LightningDataModule):
         self.partition = partition
         self.steps = steps
         self.evaluation_sets = evaluation_sets
+        self.labelers = labelers
 
     def train_dataloader(self) -> DataLoader[PretrainBatch]:
         assert self.trainer is not None
         partition = replace(self.partition, rank=self.trainer.global_rank)
-        batches = TrainingBatches(self.corpus, self.config, self.seed, partition, self.steps)
+        batches = TrainingBatches(
+            self.corpus, self.config, self.seed, partition, self.steps, self.labelers
+        )
         done = self.trainer.global_step * partition.accumulation
         return self._loader(batches, ResumableSampler(done, len(batches)))
 

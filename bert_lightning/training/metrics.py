@@ -1,79 +1,69 @@
-"""Losses and accuracies of both objectives, over many batches and all devices."""
+"""Losses and accuracies of all objectives, over many batches and all ranks."""
+
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
+from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import ObjectiveConfig
 from bert_lightning.evaluation.scores import HeldOutSums
-from bert_lightning.model.objective import ObjectiveSums
-
-_SUMS = (
-    *("mlm_nll", "mlm_correct", "masked", "nsp_nll", "nsp_correct", "labelled"),
-    *("pairs", "tokens"),
-)
+from bert_lightning.model.objective import Sums
 
 
 class Scores(Metric):
-    """Both objectives' losses and accuracies over many batches and all devices."""
+    """The objectives' losses and accuracies in training.
+
+    Args:
+        objectives: their names, in the order of the model's.
+    """
 
     full_state_update = False
-    mlm_nll: Tensor
-    mlm_correct: Tensor
-    masked: Tensor
-    nsp_nll: Tensor
-    nsp_correct: Tensor
-    labelled: Tensor
+    of_objectives: Tensor
+    """`(objectives, 3)`: the `Sums` of each."""
     pairs: Tensor
     tokens: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, objectives: Iterable[str]) -> None:
         super().__init__()
-        for name in _SUMS:
-            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+        self.objectives = list(objectives)
+        self.add_state("of_objectives", torch.zeros(len(self.objectives), 3), dist_reduce_fx="sum")
+        self.add_state("pairs", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("tokens", torch.zeros(()), dist_reduce_fx="sum")
 
     def sums(self) -> Tensor:
-        """What this device has added up so far, `(sums,)`."""
-        return torch.stack([getattr(self, name) for name in _SUMS])
+        """Returns what this rank has added up so far, `(sums,)`."""
+        return torch.cat([self.of_objectives.flatten(), self.pairs[None], self.tokens[None]])
 
     def set_sums(self, sums: Tensor) -> None:
-        """Goes on from sums `(sums,)` that were taken before."""
-        for name, value in zip(_SUMS, sums, strict=True):
-            setattr(self, name, value.clone())
+        """Continues from sums `(sums,)` that :meth:`sums` returned."""
+        self.of_objectives = sums[:-2].reshape(-1, 3).clone()
+        self.pairs, self.tokens = sums[-2].clone(), sums[-1].clone()
 
-    def update(self, sums: ObjectiveSums, batch: PretrainBatch) -> None:
-        self.mlm_nll += sums.mlm_nll.detach()
-        self.mlm_correct += sums.mlm_correct
-        self.masked += len(batch.masked_labels)
-        self.nsp_nll += sums.nsp_nll.detach()
-        self.nsp_correct += sums.nsp_correct
-        self.labelled += (batch.nsp_labels != IGNORE_INDEX).sum()
-        self.pairs += len(batch.nsp_labels)
+    def update(self, sums: Mapping[str, Sums], batch: PretrainBatch) -> None:
+        values = [value.detach().float() for of in sums.values() for value in of]
+        self.of_objectives += torch.stack(values).view(-1, 3)
+        self.pairs += len(batch.sequences.lengths)
         self.tokens += len(batch.sequences.token_ids)
 
     def compute(self) -> dict[str, Tensor]:
-        scores = {
-            "mlm_loss": self.mlm_nll / self.masked,
-            "mlm_accuracy": self.mlm_correct / self.masked,
-            "nsp_loss": self.nsp_nll / self.labelled,
-            "nsp_accuracy": self.nsp_correct / self.labelled,
-            "pairs": self.pairs,
-            "tokens": self.tokens,
-        }
-        if self.labelled == 0:
-            del scores["nsp_loss"], scores["nsp_accuracy"]
+        scores = {"pairs": self.pairs, "tokens": self.tokens}
+        for name, (nll, correct, count) in zip(self.objectives, self.of_objectives, strict=True):
+            if count:
+                scores[f"{name}_loss"], scores[f"{name}_accuracy"] = nll / count, correct / count
         return scores
 
 
 class HeldOutScores(Metric):
-    """What a model answers on a held-out split, over many batches and all devices."""
+    """Scores on a held-out split; the arguments are those of :class:`Scores`."""
 
     full_state_update = False
 
-    def __init__(self) -> None:
+    def __init__(self, objectives: Iterable[str]) -> None:
         super().__init__()
-        for name, value in HeldOutSums.zeros()._asdict().items():
+        self.other_names = [name for name in objectives if name != "mlm"]
+        for name, value in HeldOutSums.zeros(len(self.other_names))._asdict().items():
             self.add_state(name, value, dist_reduce_fx="sum")
 
     def update(self, sums: HeldOutSums) -> None:
@@ -81,18 +71,19 @@ class HeldOutScores(Metric):
             setattr(self, name, getattr(self, name) + value)
 
     def compute(self) -> dict[str, Tensor]:
-        return HeldOutSums(*(getattr(self, name) for name in HeldOutSums._fields)).means()
+        sums = HeldOutSums(*(getattr(self, name) for name in HeldOutSums._fields))
+        return sums.means(self.other_names)
 
 
 def take(scores: Metric) -> dict[str, float]:
-    """What was added up so far, over all devices; it starts anew."""
+    """Returns what was added up so far, over all ranks, and starts anew."""
     found = {name: value.item() for name, value in scores.compute().items()}
     scores.reset()
     return found
 
 
 def with_joint(scores: dict[str, float], objective: ObjectiveConfig) -> dict[str, float]:
-    """The same scores, with the joint `loss` first."""
-    nsp_loss = scores.get("nsp_loss", 0.0)
-    joint = objective.mlm_weight * scores["mlm_loss"] + objective.nsp_weight * nsp_loss
+    """Returns the same scores, with the joint `loss` first."""
+    weights = objective.weights.items()
+    joint = sum(weight * scores.get(f"{name}_loss", 0.0) for name, weight in weights)
     return {"loss": joint, **scores}

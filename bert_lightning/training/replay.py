@@ -1,22 +1,21 @@
-"""One step of a run made again: its very batch, and what the model makes of each example."""
+"""Repeats one step of a run: its very batch, and the loss of each example."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
+from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import StrategyConfig, TrainConfig
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.data.batches import StepPartition, TrainingBatches
 from bert_lightning.errors import UserError
-from bert_lightning.model.objective import objective_sums
 from bert_lightning.runs.folder import read_config
 from bert_lightning.runs.resume import newest_good
 from bert_lightning.training.assembly import assemble
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.stops import StopSignals
-from bert_lightning.training.trainer import build_trainer
+from bert_lightning.training.trainer import build_trainer, own_callbacks, quiet
 
 
 @dataclass(frozen=True)
@@ -24,63 +23,66 @@ class Example:
     """An example of a replayed step."""
 
     text: str
-    """As the model read it, masks included."""
+    """As the model reads it, masks included."""
     masked: int
-    mlm_loss: float
-    """Nats a masked token."""
-    nsp_loss: float | None
-    """Nats; None where there is no pair."""
+    losses: dict[str, float]
+    """Nats a label, by objective; an objective without a label here is absent."""
 
     @property
     def loss(self) -> float:
-        """Both losses; NaN where one is."""
-        return self.mlm_loss + (self.nsp_loss or 0.0)
+        """The sum of the losses; NaN if one is."""
+        return sum(self.losses.values())
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What became of a step."""
+    """A repeated step."""
 
     checkpoint: Path | None
-    """From where the steps were made again; None where it was from the start."""
+    """Where the repeated steps began; None where that was the start of the run."""
     examples: list[Example]
     """In the order of the global batch."""
 
 
 def replay(run: Path, step: int) -> Replay:
-    """Makes the steps from the nearest checkpoint up to `step` again, on one device.
+    """Repeats the steps from the nearest checkpoint up to `step`, on one device.
 
     The losses are those before the update of that step, without dropout.
 
     Raises:
-        UserError: the folder holds no run, it has no such step, or its corpus is not what it was.
+        UserError: the folder holds no run, it has no such step, or its corpus has changed.
     """
-    assembly = assemble(_quiet(read_config(run)), earlier := newest_good(run, before=step))
-    config, module, corpus = assembly.config, assembly.module, assembly.corpus
-    if not 1 <= step <= module.steps:
-        raise UserError(f"{run} has no step {step}: it has steps 1 to {module.steps}")
+    resumed = newest_good(run, before=step)
+    assembly = assemble(_on_one_device(read_config(run)), resumed)
+    config, module, steps = assembly.config, assembly.module, assembly.module.progress.steps
+    if not 1 <= step <= steps:
+        raise UserError(f"{run} has no step {step}: it has steps 1 to {steps}")
+    checkpoint = resumed.path if resumed is not None else None
     trainer = build_trainer(
-        config, assembly.devices, assembly.partition, step - 1, None, StopSignals(), None
+        config,
+        assembly.devices,
+        assembly.partition,
+        step - 1,
+        StopSignals(),
+        callbacks=own_callbacks(config),
     )
-    trainer.fit(
-        module,
-        datamodule=assembly.data,
-        ckpt_path=earlier.path if earlier is not None else None,
-        weights_only=True,
-    )
+    with quiet():
+        trainer.fit(module, datamodule=assembly.data, ckpt_path=checkpoint, weights_only=True)
     whole = StepPartition(rank=0, world_size=1, accumulation=1)
-    batches = TrainingBatches(corpus, config.batch, config.drawn_seed, whole, module.steps)
+    batches = TrainingBatches(
+        assembly.corpus, config.batch, config.drawn_seed, whole, steps, assembly.data.labelers
+    )
     batch = batches[step - 1]
     with torch.no_grad(), trainer.strategy.precision_plugin.forward_context():
         examples = [
-            _example(module, batch.part(place, place + 1), corpus.tokenizer)
+            _example(module, batch.part(place, place + 1), assembly.corpus.tokenizer)
             for place in range(len(batch.nsp_labels))
         ]
-    return Replay(earlier.path if earlier is not None else None, examples)
+    return Replay(checkpoint, examples)
 
 
-def _quiet(config: TrainConfig) -> TrainConfig:
-    """The run's config on one device, writing nothing."""
+def _on_one_device(config: TrainConfig) -> TrainConfig:
+    """The run's config on one device, without checkpoints and validation."""
     trainer = replace(
         config.trainer,
         devices=1,
@@ -90,17 +92,15 @@ def _quiet(config: TrainConfig) -> TrainConfig:
         limit_val_batches=0,
         max_time=None,
     )
-    return replace(config, trainer=trainer, strategy=StrategyConfig(), logger=None)
+    return replace(config, trainer=trainer, strategy=StrategyConfig())
 
 
 def _example(module: PretrainingModule, batch: PretrainBatch, tokenizer: Tokenizer) -> Example:
-    sums = objective_sums(module.model.eval(), batch)
-    masked = len(batch.masked_labels)
+    sums = module.model.eval().sums(batch)
     return Example(
         text=" ".join(
             tokenizer.id_to_token(token) or "" for token in batch.sequences.token_ids.tolist()
         ),
-        masked=masked,
-        mlm_loss=sums.mlm_nll.item() / max(1, masked),
-        nsp_loss=sums.nsp_nll.item() if batch.nsp_labels.item() != IGNORE_INDEX else None,
+        masked=len(batch.masked_labels),
+        losses={name: of.nll.item() / of.labels.item() for name, of in sums.items() if of.labels},
     )

@@ -1,7 +1,6 @@
 """When checkpoints are saved, and which of them are kept."""
 
 import math
-import os
 import shutil
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from bert_lightning.errors import UserError, writing
+from bert_lightning.files import TEMPORARY, atomic
 from bert_lightning.pretrained.checkpoints import (
     BEST,
     LAST,
@@ -24,23 +24,25 @@ from bert_lightning.pretrained.checkpoints import (
 from bert_lightning.training.module import PretrainingModule
 
 _NEWEST = 2
-"""Checkpoints kept for their age: should the last one be damaged, there is one before it."""
+"""Checkpoints kept for their age: if the last one is corrupted, there is one before it."""
 
 
 class SaveCheckpoints(Checkpoint):
-    """Saves between two optimiser steps, after the validation that belongs to the first of them.
+    """Saves between two optimizer steps, after the validation that belongs to the first of them.
 
     Args:
         run_dir: the run's folder.
-        every: optimiser steps between two checkpoints; a validation whose loss is among the best
-            is followed by one besides.
+        every: optimizer steps between two checkpoints; one more follows a validation whose loss
+            is among the best.
         top_k: how many are kept for their validation loss, beside the newest ones.
-        damaged: files that were found damaged; they are left alone, and count for nothing.
+        corrupted: files that are left alone and do not count.
     """
 
-    def __init__(self, run_dir: Path, every: int, top_k: int, damaged: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, run_dir: Path, every: int, top_k: int, corrupted: Iterable[Path] = ()
+    ) -> None:
         self.folder = run_dir / "checkpoints"
-        self.damaged = set(damaged)
+        self.corrupted = set(corrupted)
         self.every = every
         self.top_k = top_k
 
@@ -49,8 +51,8 @@ class SaveCheckpoints(Checkpoint):
             with writing("checkpoints", self.folder, "hydra.run.dir"):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 TemporaryFile(dir=self.folder).close()
-            # What goes on may have been killed right after its last save.
-            tidy(self.folder, self.top_k, self.damaged)
+            # A run that resumes may have been killed right after its last save.
+            tidy(self.folder, self.top_k, self.corrupted)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -58,8 +60,9 @@ class SaveCheckpoints(Checkpoint):
         assert isinstance(pl_module, PretrainingModule)
         if batch_idx % trainer.accumulate_grad_batches or not trainer.global_step:
             return
-        losses = [loss for _, loss in pl_module.curves.get("val/loss", []) if math.isfinite(loss)]
-        among_the_best = pl_module.val_loss in sorted(losses)[: self.top_k]
+        progress = pl_module.progress
+        losses = [loss for _, loss in progress.curves.get("val/loss", []) if math.isfinite(loss)]
+        among_the_best = progress.val_loss(trainer.global_step) in sorted(losses)[: self.top_k]
         if trainer.global_step % self.every == 0 or among_the_best:
             self.save(trainer, pl_module)
 
@@ -77,30 +80,31 @@ class SaveCheckpoints(Checkpoint):
 
         Args:
             trainer: the trainer, between two steps.
-            module: what is trained.
-            validation_due: whether a validation belongs to that step and was not finished.
+            module: the module that is trained.
+            validation_due: whether a validation belongs to that step and is not finished.
             finished: whether the run ends here.
         """
         assert isinstance(module, PretrainingModule)
         path = self.folder / f"step={trainer.global_step:06d}.ckpt"
-        if trainer.global_step == module.resumed_at and not finished:
-            return path  # it is where this run goes on from
-        module.validation_due, module.finished = validation_due, finished
+        progress = module.progress
+        if trainer.global_step == progress.resumed_at and not finished:
+            return path  # this run resumed from it
+        progress.validation_due, progress.finished = validation_due, finished
         for logger in trainer.loggers:
-            logger.save()  # a run that goes on from here logs nothing before this step again
+            logger.save()  # a run that resumes from here logs no earlier step again
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
-            self.damaged.discard(path)
-            tidy(self.folder, self.top_k, self.damaged)
+            self.corrupted.discard(path)
+            tidy(self.folder, self.top_k, self.corrupted)
         return path
 
 
-def tidy(folder: Path, top_k: int, damaged: Collection[Path] = ()) -> None:
-    """Sets the links, and removes the checkpoints that are neither among the newest nor the best.
+def tidy(folder: Path, top_k: int, corrupted: Collection[Path] = ()) -> None:
+    """Sets the links, and removes checkpoints that are neither among the newest nor the best.
 
-    What a killed write left is removed too.
+    It also removes what a killed write left.
     """
-    files = [file for file in checkpoints_by_step(folder.parent) if file not in damaged]
+    files = [file for file in checkpoints_by_step(folder.parent) if file not in corrupted]
     losses: dict[Path, float] = {}
     for file in files:
         try:
@@ -119,7 +123,7 @@ def tidy(folder: Path, top_k: int, damaged: Collection[Path] = ()) -> None:
         if file not in kept:
             file.unlink()
             manifest_path(file).unlink(missing_ok=True)
-    for stray in (*folder.glob(".*.tmp"), *_without_file(folder)):
+    for stray in (*folder.glob(TEMPORARY), *_without_file(folder)):
         stray.unlink(missing_ok=True)
 
 
@@ -132,23 +136,20 @@ def _without_file(folder: Path) -> list[Path]:
 
 
 def _link(link: Path, target: Path) -> None:
-    aside = link.with_name(f".{link.name}.{os.getpid()}.tmp")
-    aside.unlink(missing_ok=True)
-    with suppress(OSError):  # a file system without links: they are a convenience
-        aside.symlink_to(target.name)
-        aside.replace(link)
+    with suppress(OSError), atomic(link) as temporary:  # some file systems have no links
+        temporary.symlink_to(target.name)
 
 
 def require_room(run_dir: Path, size: int) -> None:
     """Makes sure that the disk has room for two checkpoints of `size` bytes.
 
     Raises:
-        UserError: it has not; the message states what is needed and what is free.
+        UserError: it does not; the message states what is needed and what is free.
     """
     free = shutil.disk_usage(run_dir).free
     if free < 2 * size:
         raise UserError(
             f"the disk of {run_dir.absolute()} has {free:,} bytes free, and two checkpoints of "
             f"this model take {2 * size:,}: make room, use hydra.run.dir=FOLDER on another disk, "
-            "or save nothing with trainer.enable_checkpointing=false"
+            "or omit checkpoints with trainer.enable_checkpointing=false"
         )

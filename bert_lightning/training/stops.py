@@ -1,4 +1,4 @@
-"""Stops: of one device and so of all, before an update that is not finite, or asked by a signal."""
+"""Stops of all ranks together: before an update that is not finite, or after a stop signal."""
 
 import math
 import os
@@ -24,21 +24,21 @@ from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.saving import SaveCheckpoints
 
 
-class Agreed(NamedTuple):
-    """What all devices know at the same step."""
+class Consensus(NamedTuple):
+    """What all ranks know at the same step."""
 
     signal: int
-    """That any of them received; 0 where none did."""
+    """The stop signal that any of them received; 0 for none."""
     broken: int | None
-    """The rank of one that must not go on."""
+    """A rank whose loss or gradient is not finite; None where all are."""
     elapsed: float
     """The latest of their clocks, in seconds."""
 
 
 class StopSignals:
-    """Notes that a signal asks this process to stop; a second Ctrl-C ends it at once.
+    """Records the first stop signal of this process; a second Ctrl-C ends it at once.
 
-    Use it as a context: the handlers that were there before are put back.
+    A context manager: at its end the previous handlers are restored.
     """
 
     def __init__(self) -> None:
@@ -63,33 +63,33 @@ class StopSignals:
             os.write(2, b"\nstopping after this step; Ctrl-C again ends the run at once\n")
         self.received = self.received or number
 
-    def agree(self, broken: bool = False, elapsed: float = 0.0) -> "Agreed":
-        """Has all devices know what one knows.
+    def agree(self, broken: bool = False, elapsed: float = 0.0) -> Consensus:
+        """Tells all ranks what each of them knows; they call it together.
 
         Args:
-            broken: whether this device must not go on.
-            elapsed: what its clock says, in seconds.
+            broken: whether the loss or the gradient of this rank is not finite.
+            elapsed: seconds of training by its clock.
         """
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-            return Agreed(self.received, 0 if broken else None, elapsed)
+            return Consensus(self.received, 0 if broken else None, elapsed)
         if self._group is None:
-            self._group = dist.new_group(backend="gloo")  # no accelerator has to wait for it
+            self._group = dist.new_group(backend="gloo")  # so that no accelerator waits
         rank = dist.get_rank() + 1 if broken else 0
         known = torch.tensor([self.received, rank, elapsed], dtype=torch.float64)
         dist.all_reduce(known, dist.ReduceOp.MAX, group=self._group)
         signal_number, rank, elapsed = known.tolist()
-        return Agreed(int(signal_number), int(rank) - 1 if rank else None, elapsed)
+        return Consensus(int(signal_number), int(rank) - 1 if rank else None, elapsed)
 
 
 class StopConsensus(Callback):
-    """Has all devices agree, before each update, that the loss is finite and whether to go on.
+    """Has all ranks agree, before each update, that the loss is finite and whether to stop.
 
-    A run that was asked to stop ends between two steps, or within a validation. Before the first
-    step there is nothing to save, and after the last nothing to stop.
+    After a stop signal a run ends between two steps, or within a validation. Before the first step
+    there is nothing to save, and after the last nothing to stop.
 
     Args:
-        signals: what this process was asked.
-        checkpoints: what saves the run; None where nothing is to be saved.
+        signals: the stop signals of this process.
+        checkpoints: what saves the run; None where checkpoints are off.
         run_dir: the run's folder, for messages.
     """
 
@@ -100,7 +100,7 @@ class StopConsensus(Callback):
         self.checkpoints = checkpoints
         self.run_dir = run_dir
         self._stop_by = 0
-        """The signal that all devices know of."""
+        """The stop signal that all ranks know of."""
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -108,15 +108,15 @@ class StopConsensus(Callback):
         assert isinstance(pl_module, PretrainingModule)
         losses = torch.stack(pl_module.losses)
         pl_module.losses.clear()
-        # fp16's scaled gradients overflow now and then, and its scaler passes over such steps.
+        # fp16's scaled gradients overflow now and then, and its scaler skips such steps.
         scaled = pl_module.config.trainer.precision.startswith("16")
         measured = losses.sum() if scaled else losses.sum() + pl_module.gradient_norm()
         broken = not math.isfinite(measured.item())
-        agreed = self.signals.agree(broken, pl_module.elapsed)
-        self._stop_by = agreed.signal
-        if agreed.broken is not None:
-            raise UserError(self._not_finite(trainer, pl_module, losses, agreed.broken))
-        pl_module.spend(agreed.elapsed)
+        consensus = self.signals.agree(broken, pl_module.progress.clock.elapsed)
+        self._stop_by = consensus.signal
+        if consensus.broken is not None:
+            raise UserError(self._not_finite(trainer, pl_module, losses, consensus.broken))
+        pl_module.settle_budget(consensus.elapsed)
 
     def _not_finite(
         self, trainer: Trainer, module: PretrainingModule, losses: Tensor, rank: int
@@ -128,7 +128,7 @@ class StopConsensus(Callback):
         return (
             f"the loss or its gradient is not finite at step {step} (loss {losses.sum().item():g}, "
             f"gradient norm {module.gradient_norm().item():g}; batch {batch} of rank {rank}): the "
-            "update was not made. The last good checkpoint is "
+            "step was not taken. The last good checkpoint is "
             f"{shown(good[0]) if good else 'none yet'}. "
             f"{shown_command('replay')} {shown(self.run_dir)} {step} "
             "shows the loss of each example; try an optim.lr below "
@@ -164,18 +164,18 @@ class StopConsensus(Callback):
         if self.checkpoints is not None:
             path = self.checkpoints.save(trainer, module, validation_due=validation_due)
         name = signal.Signals(self._stop_by).name
-        saved = f"saved {shown(path)}" if path else "nothing was saved, as nothing is to be"
+        saved = f"saved {shown(path)}" if path else "saved nothing: checkpoints are off"
         message = f"stopped at step {trainer.global_step} by {name}; {saved}"
         if self._stop_by == signal.SIGINT:
             raise RunEnded(message, 128 + signal.SIGINT)
         if trainer.is_global_zero and self._stop_by != signal.SIGTERM and path is not None:
             message += _requeue()
-        trainer.strategy.barrier("stop")  # the first would take another's early end for its death
+        trainer.strategy.barrier("stop")  # rank 0 would take an early end for a death
         raise RunEnded(message, 128 + signal.SIGTERM)
 
 
 def _requeue() -> str:
-    """Has SLURM start the job again, where it is one; says what came of it."""
+    """Has SLURM requeue the job, if it is one; returns what to say of it."""
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return ""
@@ -187,4 +187,4 @@ def _requeue() -> str:
         return f"; scontrol requeue {job} failed: {error}"
     if done.returncode:
         return f"; scontrol requeue {job} failed: {done.stderr.strip()}"
-    return f"; SLURM job {job} will be started again"
+    return f"; SLURM requeues job {job}"

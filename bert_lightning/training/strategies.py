@@ -178,6 +178,7 @@ def gathered(model: BertForPreTraining) -> BertForPreTraining:
         return model
     weights = {name: part.full_tensor().cpu() for name, part in model.state_dict().items()}
     word = model.encoder.embeddings.word
-    whole = BertForPreTraining(model.config, word.num_embeddings).to(word.weight.dtype)
+    whole = BertForPreTraining(model.config, word.num_embeddings, model.own)
+    whole.to(word.weight.dtype)
     whole.load_state_dict(weights)
     return whole

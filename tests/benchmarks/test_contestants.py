@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import measure
 from benchmarks.contestants import Contestant, contestants
 from benchmarks.padding import pad
-from bert_lightning.batch import PretrainBatch, lay_end_to_end
+from bert_lightning.batch import PretrainBatch, pack_sequences
 from bert_lightning.cli import app as cli
 from bert_lightning.config import TrainConfig
 
@@ -32,12 +31,11 @@ def batch(pairs: int) -> PretrainBatch:
         [np.sort(p) + e - n for p, e, n in zip(places, ends, lengths, strict=True)]
     )
     return PretrainBatch(
-        lay_end_to_end(ids, ids % 2, lengths),
+        pack_sequences(ids, ids % 2, lengths),
         torch.from_numpy(masked),
         torch.from_numpy((ids[masked] * 7) % VOCAB),
-        torch.from_numpy(rng.integers(0, 2, pairs)),
-        len(masked),
-        pairs,
+        {"nsp": torch.from_numpy(rng.integers(0, 2, pairs))},
+        {"mlm": len(masked), "nsp": pairs},
     )
 
 
@@ -110,7 +108,7 @@ def test_a_useful_flop_is_one_that_padding_does_not_add() -> None:
 def test_the_script_measures_in_turn_and_writes_what_it_shows(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     options = ["data=builtin", "batch.global_batch_size=16", f"data.cache_dir={tmp_path}"]
-    command = [sys.executable, "-m", "benchmarks.steps", *options, "--rounds", "2"]
+    command = [sys.executable, "benchmarks/steps.py", *options, "--rounds", "2"]
     command += ["--only", "ours-bf16", "textbook", "--device", "cpu", "--json", str(result)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False

@@ -192,9 +192,9 @@ def test_splitters_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 OWN = """
-from bert_lightning.corpus.sentences import splitter
+from bert_lightning.extensions import extension
 
-@splitter
+@extension("splitter")
 def clauses(paragraph):
     return paragraph.split(";")
 

@@ -9,8 +9,7 @@ import pytest
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.baselines import unigram_nll
-from bert_lightning.data.batches import EvaluationBatches
-from bert_lightning.data.evaluation_set import EvaluationSet
+from bert_lightning.data.evaluation_set import EvaluationBatches, EvaluationSet
 
 
 def test_baselines_are_those_of_slow_counting(

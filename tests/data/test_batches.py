@@ -1,4 +1,4 @@
-"""Batches against plain Python, and however many devices, micro-batches and workers share them."""
+"""Batches against plain Python, for any number of ranks, micro-batches and workers."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,7 +20,8 @@ from bert_lightning.config import (
 )
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
+from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.errors import UserError
 
 HELD_OUT = range(2, 40, 5)
@@ -131,7 +132,7 @@ def test_evaluation_batches_are_those_of_plain_python_whatever_the_run(
         np.random.seed(run_seed)
         batches = EvaluationBatches(small_corpus, "validation", small_batch, 8)
         assert examples_of(batches[i] for i in range(len(batches))) == expected
-        assert {batches[0].global_masked} == {sum(len(e.labels) for e in expected)}
+        assert {batches[0].global_counts["mlm"]} == {sum(len(e.labels) for e in expected)}
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
@@ -151,7 +152,7 @@ def test_every_held_out_pair_comes_once_in_equally_many_batches_a_device(
     sizes = [len(batch.nsp_labels) for batch in batches]
     assert min(sizes) >= 1
     assert max(sizes) <= max(batch_size, 2)
-    assert {(b.global_masked, b.global_pairs) for b in batches} == {
+    assert {(b.global_counts["mlm"], b.global_counts["nsp"]) for b in batches} == {
         (len(whole[0].masked_labels), small_corpus.splits["validation"].pairs)
     }
 
@@ -186,9 +187,9 @@ def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
         assert examples_of(parts) == examples_of([whole[step]])
         assert {len(part.nsp_labels) for part in parts} == {micro}
         masked = sum(len(part.masked_labels) for part in parts)
-        assert {part.global_masked for part in parts} == {masked}
-        assert {part.global_pairs for part in parts} == {24}
-        assert whole[step].global_masked == masked
+        assert {part.global_counts["mlm"] for part in parts} == {masked}
+        assert {part.global_counts["nsp"] for part in parts} == {24}
+        assert whole[step].global_counts["mlm"] == masked
 
 
 def test_every_pair_comes_once_an_epoch_also_across_the_seam(
@@ -217,7 +218,7 @@ def test_masks_of_the_same_pair_differ_between_epochs(
     builder = TrainingBatches(small_corpus, small_batch, 1, WHOLE, 1).examples[0]
     index = np.arange(small_corpus.splits["train"].pairs)
     first, again, second = (
-        examples_of([builder.build(index, np.full_like(index, epoch), 0.0, 1, 1)])
+        examples_of([builder.build(index, np.full_like(index, epoch), 0.0, {})])
         for epoch in (0, 0, 1)
     )
     assert first == again
@@ -234,8 +235,8 @@ def test_masks_of_the_same_pair_differ_between_epochs(
 def test_any_number_of_workers_gives_the_same_batches(
     small_corpus: PreparedCorpus, small_batch: BatchConfig, workers: int
 ) -> None:
-    share = StepPartition(rank=1, world_size=2, accumulation=3)
-    batches = TrainingBatches(small_corpus, small_batch, 2, share, 4)
+    partition = StepPartition(rank=1, world_size=2, accumulation=3)
+    batches = TrainingBatches(small_corpus, small_batch, 2, partition, 4)
     loader = DataLoader(batches, batch_size=None, collate_fn=as_it_is, num_workers=workers)
     torch.manual_seed(workers)
     assert examples_of(loader) == examples_of(batches[i] for i in range(12))
@@ -244,23 +245,23 @@ def test_any_number_of_workers_gives_the_same_batches(
 def test_starting_at_a_step_is_the_rest_of_the_run(
     small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    share = StepPartition(rank=0, world_size=2, accumulation=3)
-    run = TrainingBatches(small_corpus, small_batch, 2, share, 20)
+    partition = StepPartition(rank=0, world_size=2, accumulation=3)
+    run = TrainingBatches(small_corpus, small_batch, 2, partition, 20)
     whole = [run[i] for i in range(len(run))]
-    longer = TrainingBatches(small_corpus, small_batch, 2, share, 99)
+    longer = TrainingBatches(small_corpus, small_batch, 2, partition, 99)
     resumed = list(
         DataLoader(Subset(longer, range(15 * 3, 20 * 3)), batch_size=None, collate_fn=as_it_is)
     )
     assert examples_of(resumed) == examples_of(whole[15 * 3 :])
-    assert [b.global_masked for b in resumed] == [b.global_masked for b in whole[15 * 3 :]]
+    assert [b.global_counts["mlm"] for b in resumed] == [b.global_counts["mlm"] for b in whole[15 * 3 :]]
     assert examples_of([run[7]]) == examples_of([whole[7]]), "it depends on what came before"
 
 
 def test_micro_batches_in_any_order_and_changed_in_place_stay_what_they_are(
     small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    share = StepPartition(rank=0, world_size=2, accumulation=3)
-    run = TrainingBatches(small_corpus, small_batch, 2, share, 5)
+    partition = StepPartition(rank=0, world_size=2, accumulation=3)
+    run = TrainingBatches(small_corpus, small_batch, 2, partition, 5)
     whole = examples_of([run[i] for i in range(15)])
     order = [3, 14, 4, 4, 0, 13, 5]
     for i in order:
@@ -292,7 +293,7 @@ def test_only_words_are_predicted_and_no_random_word_is_special(
         assert [example.token_ids[place] for place in special] == [2, 3, 3]
 
 
-def test_the_share_of_predicted_tokens_follows_its_schedule_over_the_run(
+def test_the_fraction_of_predicted_tokens_follows_its_schedule_over_the_run(
     small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     masking = MaskingConfig(0.4, mlm_probability_end=0.1)
@@ -302,7 +303,7 @@ def test_the_share_of_predicted_tokens_follows_its_schedule_over_the_run(
         lengths = batches[step].sequences.lengths
         rate = 0.4 - 0.3 * step / 30
         wanted = sum(max(1, round(rate * n)) for n in lengths.tolist())
-        assert len(batches[step].masked_labels) == batches[step].global_masked == wanted
+        assert len(batches[step].masked_labels) == batches[step].global_counts["mlm"] == wanted
 
 
 def test_whole_words_reach_the_batches_and_leave_evaluation_alone(
@@ -323,12 +324,12 @@ def test_whole_words_reach_the_batches_and_leave_evaluation_alone(
             word_of = np.cumsum([not vocabulary[token].startswith("##") for token in tokens])
             masked = np.isin(np.arange(len(tokens)), example.positions)
             for word in np.unique(word_of):
-                share = masked[word_of == word].mean()
-                words += share > 0
-                cut += 0 < share < 1
+                fraction = masked[word_of == word].mean()
+                words += fraction > 0
+                cut += 0 < fraction < 1
         cut_words[unit] = cut / words
         held_out = EvaluationBatches(corpus, "validation", data, 100)
         lengths = np.concatenate([held_out[i].sequences.lengths for i in range(len(held_out))])
-        assert held_out.masked == sum(max(1, round(0.15 * n)) for n in lengths.tolist())
+        assert held_out.counts["mlm"] == sum(max(1, round(0.15 * n)) for n in lengths.tolist())
     assert cut_words[MaskingUnit.token] > 0.7
     assert cut_words[MaskingUnit.word] < 0.4  # one an example, where the count is full

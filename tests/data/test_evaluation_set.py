@@ -10,8 +10,13 @@ import pytest
 from bert_lightning.batch import IS_NEXT, IS_RANDOM, PretrainBatch
 from bert_lightning.config import BatchConfig, MaskingConfig, PairKind, PairsConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import EvaluationBatches, ExampleBuilder
-from bert_lightning.data.evaluation_set import EvaluationContents, EvaluationSet, read_contents
+from bert_lightning.data.batches import ExampleBuilder
+from bert_lightning.data.evaluation_set import (
+    EvaluationBatches,
+    EvaluationContents,
+    EvaluationSet,
+    read_contents,
+)
 from bert_lightning.errors import UserError
 
 WIKITEXT_2 = "551dee018895a1b91d8a6b901a52eac04dc7627751f4f2bc9f2ae0b1eca6efb1"
@@ -74,7 +79,7 @@ def test_the_pairs_and_the_lengths_are_hashed(
 ) -> None:
     def with_labels_swapped() -> Iterator[PretrainBatch]:
         for batch in batches(small_corpus, small_batch, 16):
-            yield batch._replace(nsp_labels=1 - batch.nsp_labels)
+            yield batch._replace(labels={"nsp": 1 - batch.nsp_labels})
 
     found = {
         contents(small_corpus, small_batch).sha256,

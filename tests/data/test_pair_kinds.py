@@ -20,7 +20,8 @@ from bert_lightning.config import (
 )
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus, Split
-from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
+from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.data.pairs import SegmentPairs, SentencePairs, pair_sampler
 from bert_lightning.errors import UserError
 
@@ -100,9 +101,9 @@ def test_the_counts_that_travel_are_those_of_the_whole_step(
         batches = TrainingBatches(small_corpus, data, 11, share, steps=1)
         whole = TrainingBatches(small_corpus, data, 11, ALONE, steps=1)[0]
         for i in range(2):
-            assert batches[i].global_masked == len(whole.masked_labels)
-            assert batches[i].global_pairs == int((whole.nsp_labels != IGNORE_INDEX).sum())
-    assert whole.global_pairs == (0 if kind is PairKind.none else 16)
+            assert batches[i].global_counts["mlm"] == len(whole.masked_labels)
+            assert batches[i].global_counts["nsp"] == int((whole.nsp_labels != IGNORE_INDEX).sum())
+    assert whole.global_counts["nsp"] == (0 if kind is PairKind.none else 16)
 
 
 def test_blocks_hold_every_token_once(
@@ -118,7 +119,7 @@ def test_blocks_hold_every_token_once(
             tokens[position] = label
         read += tokens[1:-1]
     assert read == split.token_ids.tolist()
-    assert batches.labelled == 0
+    assert batches.counts["nsp"] == 0
 
 
 def test_segments_hold_every_sentence_of_longer_documents_and_mostly_fill(

@@ -19,7 +19,8 @@ from bert_lightning.config import (
     PhaseConfig,
 )
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
+from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.data.phases import Phase, heaviest, passes, phases_of
 from bert_lightning.errors import UserError
 
@@ -156,8 +157,8 @@ def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
         parts = [rank[step * accumulation + i] for rank in ranks for i in range(accumulation)]
         assert examples_of(parts) == examples_of([whole[step]])
         assert len({len(part.nsp_labels) for part in parts}) == 1
-        assert {part.global_masked for part in parts} == {whole[step].global_masked}
-        assert {part.global_pairs for part in parts} == {len(whole[step].nsp_labels)}
+        assert {part.global_counts["mlm"] for part in parts} == {whole[step].global_counts["mlm"]}
+        assert {part.global_counts["nsp"] for part in parts} == {len(whole[step].nsp_labels)}
 
 
 def test_any_order_of_asking_gives_the_same_batches(

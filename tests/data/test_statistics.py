@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bert_lightning.batch import IS_NEXT, IS_RANDOM, PretrainBatch, lay_end_to_end
+from bert_lightning.batch import IS_NEXT, IS_RANDOM, PretrainBatch, pack_sequences
 from bert_lightning.config import BatchConfig, Format, PhaseConfig, TokenizerConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer
@@ -63,12 +63,11 @@ def batch_of(first: Sequence[int], second: Sequence[int], labels: Sequence[int])
     types = np.repeat(np.tile([0, 1], len(a)), np.stack([a + 2, b + 1], axis=1).ravel())
     places = torch.from_numpy(np.cumsum(lengths) - lengths + 1)
     return PretrainBatch(
-        sequences=lay_end_to_end(np.full(lengths.sum(), A), types, lengths),
+        sequences=pack_sequences(np.full(lengths.sum(), A), types, lengths),
         masked_positions=places,
         masked_labels=torch.full_like(places, B),
-        nsp_labels=torch.tensor(labels),
-        global_masked=len(a),
-        global_pairs=len(a),
+        labels={"nsp": torch.tensor(labels)},
+        global_counts={"mlm": len(a), "nsp": len(a)},
     )
 
 

@@ -14,8 +14,7 @@ import torch
 
 from bert_lightning.batch import UNK
 from bert_lightning.config import BatchConfig, CorpusConfig, PairKind, PairsConfig
-from bert_lightning.data.batches import EvaluationBatches
-from bert_lightning.data.evaluation_set import EvaluationSet
+from bert_lightning.data.evaluation_set import EvaluationBatches, EvaluationSet
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.evaluation import Evaluation, evaluate
 from bert_lightning.evaluation.subject import corpus_of

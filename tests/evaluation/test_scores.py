@@ -1,4 +1,4 @@
-"""The sums of scores are those of each example alone, whatever the batch size or world size."""
+"""The sums of a model's scores: exact, and the same for every batch size and world size."""
 
 import math
 from collections.abc import Iterator
@@ -11,11 +11,10 @@ import torch
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import BatchConfig, ModelConfig, PairKind, PairsConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.evaluation.scores import HeldOutSums, held_out_sums, score_batches
 from bert_lightning.evaluation.token_stats import CLASSES, TokenStats, token_stats
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.objective import objective_sums
 
 
 def batches(
@@ -27,8 +26,8 @@ def batches(
 
 @pytest.fixture
 def stats(small_corpus: PreparedCorpus) -> TokenStats:
-    rows = small_corpus.tokenizer.get_vocab_size() + 3
-    return token_stats(small_corpus.tokenizer, small_corpus.splits["train"].counts_of_rows(rows))
+    size = small_corpus.tokenizer.get_vocab_size() + 3
+    return token_stats(small_corpus.tokenizer, small_corpus.splits["train"].counts_of_rows(size))
 
 
 @pytest.fixture
@@ -52,8 +51,8 @@ def test_sums_are_those_of_scoring_each_example_alone(
     stats: TokenStats,
 ) -> None:
     nll = dict.fromkeys(CLASSES, 0.0)
-    correct, in_five, count = (dict.fromkeys(CLASSES, 0) for _ in range(3))
-    nsp_nll, nsp_correct, characters, pairs = 0.0, 0, 0, 0
+    right, in_five, count = (dict.fromkeys(CLASSES, 0) for _ in range(3))
+    nsp_nll, nsp_right, characters, pairs = 0.0, 0, 0, 0
     model.eval()
     for batch in batches(small_corpus, small_batch, 1):
         with torch.no_grad():
@@ -64,29 +63,29 @@ def test_sums_are_those_of_scoring_each_example_alone(
             batch.masked_positions.tolist(), batch.masked_labels.tolist(), strict=True
         ):
             name = CLASSES[stats.group[label]]
-            top = logits[place].argsort(descending=True).tolist()
+            likeliest = logits[place].argsort(descending=True).tolist()
             nll[name] -= logits[place].log_softmax(0)[label].item()
-            correct[name] += top[0] == label
-            in_five[name] += label in top[:5]
+            right[name] += likeliest[0] == label
+            in_five[name] += label in likeliest[:5]
             count[name] += 1
             if name != "unknown":
                 characters += len(small_corpus.tokenizer.id_to_token(label))
         (pair,) = batch.nsp_labels.tolist()
         nsp_nll -= nsp.log_softmax(0)[pair].item()
-        nsp_correct += nsp[pair].item() > nsp[1 - pair].item()
+        nsp_right += nsp[pair].item() > nsp[1 - pair].item()
         pairs += 1
 
     found = score_batches(model, batches(small_corpus, small_batch, 16), stats)
     assert found.mlm_nll.tolist() == pytest.approx(list(nll.values()), rel=1e-5)
-    assert found.mlm_correct.tolist() == list(correct.values())
+    assert found.mlm_correct.tolist() == list(right.values())
     assert found.mlm_in_five.tolist() == list(in_five.values())
     assert found.masked.tolist() == list(count.values())
     assert min(count["common"], count["unknown"]) > 10
-    assert 0 < sum(correct.values()) < sum(in_five.values()) < sum(count.values())
+    assert 0 < sum(right.values()) < sum(in_five.values()) < sum(count.values())
     assert found.characters == characters
-    assert found.nsp_nll.item() == pytest.approx(nsp_nll, rel=1e-5)
-    assert found.nsp_correct == nsp_correct
-    assert found.labelled == pairs
+    assert found.nsp.nll.item() == pytest.approx(nsp_nll, rel=1e-5)
+    assert found.nsp.correct == nsp_right
+    assert found.nsp.labels == pairs
 
 
 @pytest.mark.parametrize("size", [1, 3, 64, 10**6])
@@ -102,20 +101,20 @@ def test_any_micro_batch_gives_the_same_sums(
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_the_sums_of_several_ranks_add_up_to_the_whole(
+def test_the_sums_of_all_ranks_add_up_to_the_whole(
     small_corpus: PreparedCorpus,
     small_batch: BatchConfig,
     model: BertForPreTraining,
     stats: TokenStats,
     world_size: int,
 ) -> None:
-    ranks = [
+    of_ranks = [
         score_batches(model, batches(small_corpus, small_batch, 16, rank, world_size), stats)
         for rank in range(world_size)
     ]
     whole = score_batches(model, batches(small_corpus, small_batch, 16), stats)
-    assert all(one.labelled < whole.labelled for one in ranks)
-    close(reduce(HeldOutSums.plus, ranks), whole)
+    assert all(sums.nsp.labels < whole.nsp.labels for sums in of_ranks)
+    close(reduce(HeldOutSums.plus, of_ranks), whole)
 
 
 def test_they_are_the_sums_of_training_and_validation(
@@ -127,16 +126,16 @@ def test_they_are_the_sums_of_training_and_validation(
     model.eval()
     (batch,) = batches(small_corpus, small_batch, 10**6)
     with torch.no_grad():
-        expected = objective_sums(model, batch)
+        expected = model.sums(batch)
         found = held_out_sums(model, batch, stats)
-    torch.testing.assert_close(found.mlm_nll.sum(), expected.mlm_nll)
-    torch.testing.assert_close(found.mlm_correct.sum(), expected.mlm_correct)
-    torch.testing.assert_close(found.nsp_nll, expected.nsp_nll)
-    assert found.nsp_correct == expected.nsp_correct
+    torch.testing.assert_close(found.mlm_nll.sum(), expected["mlm"].nll)
+    torch.testing.assert_close(found.mlm_correct.sum(), expected["mlm"].correct)
+    torch.testing.assert_close(found.nsp.nll, expected["nsp"].nll)
+    assert found.nsp.correct == expected["nsp"].correct
 
 
-def test_means_omit_scores_without_examples() -> None:
-    sums = HeldOutSums.zeros()
+def test_means_omit_what_has_no_labels() -> None:
+    sums = HeldOutSums.zeros(others=2)
     assert sums.plus(sums).masked.tolist() == [0] * len(CLASSES)
     some = sums._replace(
         mlm_nll=torch.tensor([6.0, 0, 8, 0]),
@@ -144,7 +143,7 @@ def test_means_omit_scores_without_examples() -> None:
         mlm_in_five=torch.tensor([2.0, 0, 1, 0]),
         masked=torch.tensor([3.0, 0, 2, 0]),
     )
-    assert {name: value.item() for name, value in some.means().items()} == pytest.approx(
+    assert {name: value.item() for name, value in some.means(["nsp", "sop"]).items()} == pytest.approx(
         {
             **{"mlm_loss": 14 / 5, "mlm_accuracy": 1 / 5, "mlm_accuracy_at_5": 3 / 5},
             **{"mlm_loss_common": 2, "mlm_loss_rare": 4},
@@ -152,12 +151,11 @@ def test_means_omit_scores_without_examples() -> None:
     )
     all_of_it = some._replace(
         characters=torch.tensor(7.0),
-        nsp_nll=torch.tensor(3.0),
-        nsp_correct=torch.tensor(4.0),
-        labelled=torch.tensor(6.0),
-    ).means()
+        others=torch.tensor([[3.0, 4, 6], [0, 0, 0]]),
+    ).means(["nsp", "sop"])
     assert all_of_it["bits_per_character"].item() == pytest.approx(2 / math.log(2))
     assert (all_of_it["nsp_loss"], all_of_it["nsp_accuracy"]) == (0.5, pytest.approx(4 / 6))
+    assert "sop_loss" not in all_of_it
 
 
 def test_blocks_have_no_pairs_to_score(
@@ -168,7 +166,7 @@ def test_blocks_have_no_pairs_to_score(
 ) -> None:
     blocks = replace(small_batch, pairs=PairsConfig(PairKind.none))
     found = score_batches(model, batches(small_corpus, blocks, 16), stats)
-    assert (found.labelled, found.nsp_nll, found.nsp_correct) == (0, 0, 0)
+    assert found.others.tolist() == [[0, 0, 0]]
     assert found.masked.sum() > 0
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models
 
-from bert_lightning.batch import lay_end_to_end
+from bert_lightning.batch import pack_sequences
 from bert_lightning.errors import UserError
 from bert_lightning.inference import pseudo_likelihood
 from bert_lightning.inference.loaded import PretrainedBert
@@ -21,7 +21,7 @@ def one_by_one(bert: PretrainedBert, text: str) -> list[float]:
     found = []
     for place in range(1, len(ids) - 1):
         masked = [*ids[:place], mask, *ids[place + 1 :]]
-        alone = lay_end_to_end(np.array(masked), np.zeros(len(ids)), np.array([len(ids)]))
+        alone = pack_sequences(np.array(masked), np.zeros(len(ids)), np.array([len(ids)]))
         with torch.no_grad():
             logits = bert.model.eval().mlm_head(bert.model(alone).hidden[place])
         found.append(logits.log_softmax(-1)[ids[place]].item())

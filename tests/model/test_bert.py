@@ -10,7 +10,7 @@ import torch
 from padded import padded_encoder
 from torch import nn
 
-from bert_lightning.batch import Sequences, lay_end_to_end
+from bert_lightning.batch import Sequences, pack_sequences
 from bert_lightning.config import (
     FeedForwardKind,
     HiddenAct,
@@ -72,7 +72,7 @@ def small_model(**options: Any) -> BertForPreTraining:
 def some_sequences(lengths: list[int], seed: int = 0) -> Sequences:
     rng = np.random.default_rng(seed)
     total = sum(lengths)
-    return lay_end_to_end(rng.integers(0, 50, total), rng.integers(0, 2, total), np.array(lengths))
+    return pack_sequences(rng.integers(0, 50, total), rng.integers(0, 2, total), np.array(lengths))
 
 
 def gradients(model: BertForPreTraining, hidden: torch.Tensor) -> list[torch.Tensor]:
@@ -121,7 +121,7 @@ def test_changing_one_sequence_leaves_its_neighbours_as_they_are_to_the_bit(
 @pytest.mark.parametrize("kind", [{}, MODERN], ids=["bert", "modern"])
 def test_a_sequence_is_the_same_alone_and_among_others(kind: dict[str, Any]) -> None:
     model, together = small_model(**kind), some_sequences([9, 30, 12])
-    alone = lay_end_to_end(
+    alone = pack_sequences(
         together.token_ids[:9].numpy(), together.token_type_ids[:9].numpy(), np.array([9])
     )
     hidden = model(together).hidden[:9]
@@ -131,8 +131,8 @@ def test_a_sequence_is_the_same_alone_and_among_others(kind: dict[str, Any]) -> 
 def test_rotary_positions_tell_order_without_a_vector_of_their_own() -> None:
     model = small_model(position_embedding=PositionEmbedding.rotary)
     assert not any("position" in name for name, _ in model.named_parameters())
-    forwards = lay_end_to_end(np.array([3, 4, 5]), np.zeros(3), np.array([3]))
-    backwards = lay_end_to_end(np.array([5, 4, 3]), np.zeros(3), np.array([3]))
+    forwards = pack_sequences(np.array([3, 4, 5]), np.zeros(3), np.array([3]))
+    backwards = pack_sequences(np.array([5, 4, 3]), np.zeros(3), np.array([3]))
     assert not torch.allclose(model(forwards).hidden[1], model(backwards).hidden[1])
 
 

@@ -9,11 +9,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from bert_lightning.batch import PretrainBatch, lay_end_to_end
+from bert_lightning.batch import PretrainBatch, pack_sequences
 from bert_lightning.config import ModelConfig, ObjectiveConfig
 from bert_lightning.model import objective
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.objective import joint_loss, linear_cross_entropy_sum, objective_sums
+from bert_lightning.model.objective import joint_loss, linear_cross_entropy_sum
 
 VOCAB = 60
 
@@ -48,12 +48,11 @@ def batches(sizes: list[int]) -> list[PretrainBatch]:
         positions = np.concatenate([places[i] + s for i, s in zip(chosen, starts, strict=False)])
         made.append(
             PretrainBatch(
-                lay_end_to_end(flat, flat % 2, lengths[list(chosen)]),
+                pack_sequences(flat, flat % 2, lengths[list(chosen)]),
                 torch.from_numpy(positions),
                 torch.from_numpy((flat[positions] * 7) % VOCAB),
-                torch.from_numpy(next_labels[list(chosen)]),
-                masked,
-                32,
+                {"nsp": torch.from_numpy(next_labels[list(chosen)])},
+                {"mlm": masked, "nsp": 32},
             )
         )
     return made
@@ -63,7 +62,7 @@ def gradients(sizes: list[int], config: ObjectiveConfig) -> tuple[torch.Tensor, 
     bert = model()
     loss = torch.zeros((), dtype=torch.float64)
     for batch in batches(sizes):
-        part = joint_loss(objective_sums(bert, batch), batch, config)
+        part = joint_loss(bert.sums(batch), batch, config)
         part.backward()
         loss += part.detach()
     return loss, torch.cat([p.grad.flatten() for p in bert.parameters()])
@@ -86,12 +85,12 @@ def test_the_loss_is_the_weighted_sum_of_the_two_means() -> None:
     nsp_logits = bert.nsp_head(encoded.pooled)
     mlm = F.cross_entropy(mlm_logits, batch.masked_labels)
     nsp = F.cross_entropy(nsp_logits, batch.nsp_labels)
-    sums = objective_sums(bert, batch)
+    sums = bert.sums(batch)
     loss = joint_loss(sums, batch, ObjectiveConfig(mlm_weight=2.0, nsp_weight=0.5))
     torch.testing.assert_close(loss, 2 * mlm + 0.5 * nsp)
     correct = (mlm_logits.argmax(-1) == batch.masked_labels).sum()
-    assert sums.mlm_correct == correct
-    assert sums.nsp_correct == (nsp_logits.argmax(-1) == batch.nsp_labels).sum()
+    assert sums["mlm"].correct == correct
+    assert sums["nsp"].correct == (nsp_logits.argmax(-1) == batch.nsp_labels).sum()
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 8, 30])
@@ -180,12 +179,12 @@ def test_without_gradients_none_are_made() -> None:
 
     def flops() -> int:
         with FlopCounterMode(display=False) as counter:
-            objective_sums(bert, batch)
+            bert.sums(batch)
         return counter.get_total_flops()
 
     with torch.no_grad():
         forward = flops()
-        assert not objective_sums(bert, batch).mlm_nll.requires_grad
+        assert not bert.sums(batch)["mlm"].nll.requires_grad
     with torch.inference_mode():
         assert flops() == forward
     head = 2 * len(batch.masked_labels) * 16 * VOCAB

@@ -14,9 +14,9 @@ from torch import Tensor
 import bert_lightning
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import OptimConfig, TrainConfig, TrainerConfig
-from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.errors import RunEnded, UserError
-from bert_lightning.model.objective import joint_loss, objective_sums
+from bert_lightning.model.objective import joint_loss
 from bert_lightning.optim.ema import TRAINED, decay_at
 from bert_lightning.pretrained.sources import open_source
 from bert_lightning.training import saving
@@ -121,7 +121,7 @@ def test_it_is_what_is_validated_tested_returned_and_read(
         for step, logged in result.curves[f"{split}/loss"]:
             model = bert_lightning.load(checkpoint(run, step)).model
             with torch.no_grad():
-                loss = joint_loss(objective_sums(model, batch), batch, result.config.objective)
+                loss = joint_loss(model.sums(batch), batch, result.config.objective)
             assert loss.item() == pytest.approx(logged, rel=1e-5)
     state = read(run, 8)["state_dict"]
     for name, value in open_source(checkpoint(run, 8)).state.items():
@@ -194,7 +194,7 @@ def test_a_step_is_replayed_with_the_weights_that_learn(
     result = fit(small_config(tmp_path, *options))
     examples = replay(tmp_path, 5).examples
     masked = sum(example.masked for example in examples)
-    loss = sum(example.mlm_loss * example.masked for example in examples) / masked
+    loss = sum(example.losses["mlm"] * example.masked for example in examples) / masked
     assert loss == pytest.approx(result.curves["train/mlm_loss"][4][1], rel=1e-5)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bert_lightning.batch import PretrainBatch, lay_end_to_end
+from bert_lightning.batch import PretrainBatch, pack_sequences
 from bert_lightning.config import (
     FeedForwardKind,
     ModelConfig,
@@ -16,7 +16,7 @@ from bert_lightning.config import (
     PositionEmbedding,
 )
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.objective import joint_loss, objective_sums
+from bert_lightning.model.objective import joint_loss
 from bert_lightning.sizing.flops import (
     count_parameters,
     forward_flops,
@@ -48,14 +48,13 @@ def batch(lengths: list[int], vocab_size: int) -> PretrainBatch:
     total = sum(lengths)
     masked = np.sort(rng.choice(total, round(0.15 * total), replace=False))
     return PretrainBatch(
-        lay_end_to_end(
+        pack_sequences(
             rng.integers(0, vocab_size, total), rng.integers(0, 2, total), np.array(lengths)
         ),
         torch.from_numpy(masked),
         torch.from_numpy(rng.integers(0, vocab_size, len(masked))),
-        torch.from_numpy(rng.integers(0, 2, len(lengths))),
-        len(masked),
-        len(lengths),
+        {"nsp": torch.from_numpy(rng.integers(0, 2, len(lengths)))},
+        {"mlm": len(masked), "nsp": len(lengths)},
     )
 
 
@@ -82,7 +81,7 @@ def test_forward_flops_are_those_that_torch_counts(arch: dict[str, Any]) -> None
     config, examples = small(**arch), batch(LENGTHS, VOCAB)
     model = BertForPreTraining(config, VOCAB).requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
-        objective_sums(model, examples)
+        model.sums(examples)
     expected = forward_flops(config, VOCAB, np.array(LENGTHS), len(examples.masked_labels))
     assert counter.get_total_flops() == pytest.approx(expected.total, rel=0.01)
 
@@ -97,7 +96,7 @@ def test_training_flops_are_those_that_torch_counts(
     examples = batch(LENGTHS, vocab_size)
     model = BertForPreTraining(config, vocab_size)
     with FlopCounterMode(display=False) as counter:
-        joint_loss(objective_sums(model, examples), examples, ObjectiveConfig()).backward()
+        joint_loss(model.sums(examples), examples, ObjectiveConfig()).backward()
     sizes = (config, vocab_size, np.array(LENGTHS), len(examples.masked_labels))
     expected = training_flops(*sizes).total + recomputed_flops(config, forward_flops(*sizes))
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.01)
@@ -109,7 +108,7 @@ def test_the_parts_are_those_of_their_modules(arch: dict[str, Any]) -> None:
     config, examples = small(**arch), batch(LENGTHS, VOCAB)
     model = BertForPreTraining(config, VOCAB).requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
-        objective_sums(model, examples)
+        model.sums(examples)
     counted = {str(name): sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     expected = forward_flops(config, VOCAB, np.array(LENGTHS), len(examples.masked_labels))
 

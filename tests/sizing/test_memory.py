@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 
-from bert_lightning.batch import PretrainBatch, lay_end_to_end
+from bert_lightning.batch import PretrainBatch, pack_sequences
 from bert_lightning.config import (
     BatchConfig,
     FeedForwardKind,
@@ -30,7 +30,7 @@ from bert_lightning.config import (
     TrainerConfig,
 )
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.objective import joint_loss, objective_sums
+from bert_lightning.model.objective import joint_loss
 from bert_lightning.optim.optimizers import is_hidden_matrix
 from bert_lightning.sizing.flops import count_parameters
 from bert_lightning.sizing.memory import activations, byte_widths, known_vocab_size, memory
@@ -69,16 +69,15 @@ def batch(sequences: int, length: int) -> PretrainBatch:
     total = sequences * length
     masked = np.sort(rng.choice(total, round(0.15 * total), replace=False))
     return PretrainBatch(
-        lay_end_to_end(
+        pack_sequences(
             rng.integers(0, VOCAB, total),
             rng.integers(0, 2, total),
             np.full(sequences, length),
         ),
         torch.from_numpy(masked),
         torch.from_numpy(rng.integers(0, VOCAB, len(masked))),
-        torch.from_numpy(rng.integers(0, 2, sequences)),
-        len(masked),
-        sequences,
+        {"nsp": torch.from_numpy(rng.integers(0, 2, sequences))},
+        {"mlm": len(masked), "nsp": sequences},
     )
 
 
@@ -108,7 +107,7 @@ def saved_bytes(
         saved_tensors_hooks(pack, lambda saved: saved),
         torch.autocast(device, dtype=dtype, enabled=dtype is not None),
     ):
-        joint_loss(objective_sums(model, examples), examples, ObjectiveConfig())
+        joint_loss(model.sums(examples), examples, ObjectiveConfig())
     return counted
 
 
@@ -162,7 +161,7 @@ def test_the_peak_of_a_step(arch: str, precision: str, tmp_path: Path) -> None:
 
     def step() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            loss = joint_loss(objective_sums(model, examples), examples, ObjectiveConfig())
+            loss = joint_loss(model.sums(examples), examples, ObjectiveConfig())
         loss.backward()
 
     step()  # gradients exist from now on, as in gradient accumulation

@@ -16,10 +16,11 @@ import bert_lightning
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.tokenizer import load_tokenizer_text
-from bert_lightning.data.batches import EvaluationBatches
+from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.data.statistics import lines
 from bert_lightning.errors import UserError
-from bert_lightning.model.objective import objective_sums
+from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.model.objective import Sums
 from bert_lightning.reports.run_report import report
 from bert_lightning.training.assembly import assemble
 from bert_lightning.training.fit import FitResult, fit
@@ -151,12 +152,12 @@ def test_the_validation_curve_is_the_loss_over_all_held_out_pairs(run: FitResult
     held_out = EvaluationBatches(run.corpus, "validation", run.config.batch, batch_size=1000)
     (batch,) = [held_out[i] for i in range(len(held_out))]
     with torch.no_grad():
-        sums = objective_sums(run.model.eval(), batch)
+        sums = run.model.eval().sums(batch)
     assert run.curves["val/mlm_loss"][-1][1] == pytest.approx(
-        sums.mlm_nll.item() / len(batch.masked_labels), rel=1e-5
+        sums["mlm"].nll.item() / len(batch.masked_labels), rel=1e-5
     )
     assert run.curves["val/nsp_accuracy"][-1][1] == pytest.approx(
-        sums.nsp_correct.item() / len(batch.nsp_labels)
+        sums["nsp"].correct.item() / len(batch.nsp_labels)
     )
 
 
@@ -291,13 +292,17 @@ def test_a_loss_that_is_not_a_number_ends_the_run_without_a_checkpoint_of_it(
 ) -> None:
     calls = 0
 
-    def broken(model: torch.nn.Module, batch: PretrainBatch) -> object:
+    whole = BertForPreTraining.sums
+
+    def broken(model: BertForPreTraining, batch: PretrainBatch) -> dict[str, Sums]:
         nonlocal calls
         calls += 1
-        sums = objective_sums(model, batch)  # type: ignore[arg-type]
-        return sums._replace(mlm_nll=sums.mlm_nll * float("nan")) if calls == 2 else sums
+        sums = whole(model, batch)
+        if calls == 2:
+            sums["mlm"] = sums["mlm"]._replace(nll=sums["mlm"].nll * float("nan"))
+        return sums
 
-    monkeypatch.setattr("bert_lightning.training.module.objective_sums", broken)
+    monkeypatch.setattr(BertForPreTraining, "sums", broken)
     with pytest.raises(UserError, match=r"not finite at step 2.*optim\.lr"):
         fit(small_config(tmp_path))
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -324,8 +329,8 @@ def test_training_begins_at_the_floor(small_config: Config, tmp_path: Path) -> N
         run = assemble(small_config(tmp_path, f"objective.unigram_bias_init={start}"), None)
         held_out = EvaluationBatches(run.corpus, "validation", run.config.batch, batch_size=1000)
         with torch.no_grad():
-            sums = objective_sums(run.module.model.eval(), held_out[0])
-        losses.append(sums.mlm_nll.item() / len(held_out[0].masked_labels))
+            sums = run.module.model.eval().sums(held_out[0])
+        losses.append(sums["mlm"].nll.item() / len(held_out[0].masked_labels))
     counts = torch.bincount(
         torch.from_numpy(run.corpus.splits["train"].token_ids.astype("int64")),
         minlength=run.vocab_size,

@@ -16,7 +16,6 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.data.batches import StepPartition, TrainingBatches
 from bert_lightning.errors import UserError
-from bert_lightning.model.objective import objective_sums
 from bert_lightning.training.fit import fit
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.replay import replay
@@ -58,7 +57,7 @@ def test_a_step_that_is_not_finite_is_not_made(
     assert "not finite at step 5 (loss" in message
     assert "(loss nan," in message if where == "loss" else "gradient norm nan" in message
     assert f"batch {9 if where == 'loss' else 8} of rank 0" in message
-    assert "the update was not made" in message
+    assert "the step was not taken" in message
     assert f"checkpoint is {run / 'checkpoints' / 'step=000004.ckpt'}" in message
     assert f"bert-lightning replay {run} 5" in message
     assert sorted(path.name for path in (run / "checkpoints").glob("step*.ckpt")) == [
@@ -85,15 +84,15 @@ def test_a_replay_is_the_step_as_it_was(small_config: Config, tmp_path: Path) ->
         {name.removeprefix("model."): value for name, value in state(run, 4).items()}
     )
     with torch.no_grad():
-        sums = objective_sums(result.model.eval(), batches[4])
+        sums = result.model.eval().sums(batches[4])
     replayed = replay(run, 5)
     assert replayed.checkpoint == run / "checkpoints" / "step=000004.ckpt"
     examples = replayed.examples
     assert len(examples) == 32
-    mlm = sum(example.mlm_loss * example.masked for example in examples)
-    assert mlm == pytest.approx(sums.mlm_nll.item(), rel=1e-5)
-    nsp = sum(example.nsp_loss for example in examples if example.nsp_loss is not None)
-    assert nsp == pytest.approx(sums.nsp_nll.item(), rel=1e-5)
+    mlm = sum(example.losses["mlm"] * example.masked for example in examples)
+    assert mlm == pytest.approx(sums["mlm"].nll.item(), rel=1e-5)
+    nsp = sum(example.losses["nsp"] for example in examples)
+    assert nsp == pytest.approx(sums["nsp"].nll.item(), rel=1e-5)
     assert all(example.text.count("[MASK]") <= example.masked for example in examples)
     assert any("[MASK]" in example.text for example in examples)
 
@@ -130,6 +129,6 @@ def test_the_script_shows_the_worst_examples(small_config: Config, tmp_path: Pat
     assert "32 examples, 0 of them with a non-finite loss" in shown
     assert shown.count("[CLS]") == 2
     examples = [json.loads(line) for line in script("2", "--json").splitlines()]
-    worst = max(examples, key=lambda example: example["mlm_loss"] + example["nsp_loss"])
-    assert f"example {worst['example']}: MLM {worst['mlm_loss']:.3f}" in shown
+    worst = max(examples, key=lambda example: sum(example["losses"].values()))
+    assert f"example {worst['example']}: MLM {worst['losses']['mlm']:.3f}" in shown
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

@@ -18,10 +18,10 @@ from test_resume import Trace
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.data import evaluation_set
-from bert_lightning.data.batches import EvaluationBatches, StepPartition, TrainingBatches
+from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.errors import UserError
-from bert_lightning.model.objective import objective_sums
 from bert_lightning.training import saving
 from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.replay import replay
@@ -181,11 +181,11 @@ def test_a_replay_is_the_step_as_it_was_in_every_phase(run: FitResult, step: int
         {name.removeprefix("model."): value for name, value in before["state_dict"].items()}
     )
     with torch.no_grad():
-        sums = objective_sums(model, batches[step - 1])
+        sums = model.sums(batches[step - 1])
     examples = replay(Path(config.run_dir), step).examples
     assert len(examples) == {5: 30, 6: 60, 9: 60, 10: 12}[step]
-    mlm = sum(example.mlm_loss * example.masked for example in examples)
-    assert mlm == pytest.approx(sums.mlm_nll.item(), rel=1e-5)
+    mlm = sum(example.losses["mlm"] * example.masked for example in examples)
+    assert mlm == pytest.approx(sums["mlm"].nll.item(), rel=1e-5)
 
 
 def test_a_replay_makes_the_steps_over_a_boundary_again(

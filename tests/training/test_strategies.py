@@ -175,7 +175,7 @@ def test_muon_makes_a_divided_matrix_orthogonal_as_a_whole(
 def test_a_step_of_a_divided_model_is_replayed_on_one_device(divided: Path) -> None:
     examples = replay(divided, 5).examples
     masked = sum(example.masked for example in examples)
-    loss = sum(example.mlm_loss * example.masked for example in examples) / masked
+    loss = sum(example.losses["mlm"] * example.masked for example in examples) / masked
     assert loss == pytest.approx(curves(divided)["train/mlm_loss"][4], rel=1e-5)
 
 

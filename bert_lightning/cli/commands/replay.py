@@ -35,6 +35,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     examples.sort(key=lambda item: (math.isfinite(item[1].loss), -item[1].loss))
     for number, example in examples[: args.top]:
-        nsp = "" if example.nsp_loss is None else f", NSP {example.nsp_loss:.3f}"
-        print(f"\nexample {number}: MLM {example.mlm_loss:.3f} ({example.masked} masked){nsp}")
+        losses = ", ".join(f"{name.upper()} {loss:.3f}" for name, loss in example.losses.items())
+        print(f"\nexample {number}: {losses} ({example.masked} masked)")
         print(f"  {example.text}")

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from bert_lightning.config import ModelConfig
-from bert_lightning.model.bert import BertForPreTraining, MaskedLanguageModelHead
-from bert_lightning.model.label_scores import LabelScores, label_scores
-from bert_lightning.model.objective import CHUNK, linear_cross_entropy_sum
+from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.model.heads import CHUNK, LabelScores, MaskedLanguageModelHead, label_scores
+from bert_lightning.model.objective import linear_cross_entropy_sum
 
 VOCAB = 23
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bert_lightning.model.dropout import Dropout, dropout
+from bert_lightning.model.layers import Dropout, dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5])

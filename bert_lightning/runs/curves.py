@@ -1,0 +1,102 @@
+"""The curves of a run: recorded, packed for a checkpoint, and kept as `metrics.csv`."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bert_lightning.files import write_text
+
+Curve = list[tuple[int, float]]
+"""(optimizer step, value), in the order of the steps."""
+Curves = dict[str, Curve]
+"""Logged values by name, such as `train/mlm_loss`."""
+METRICS = "metrics.csv"
+"""In every run's folder; a column for each curve, a row for each time that one was logged."""
+_ROWS = {"val": 1, "test": 2}
+"""Training, validation and test values of the same step have rows of their own, in this order."""
+
+
+def record(curves: Curves, step: int, values: Mapping[str, float]) -> None:
+    """Adds values by name to the curves, in place."""
+    for name, value in values.items():
+        curves.setdefault(name, []).append((step, value))
+
+
+def pack_curves(curves: Curves) -> dict[str, tuple[Tensor, Tensor]]:
+    """The curves as tensors, which load at once however long they are."""
+    return {
+        name: (
+            torch.tensor([step for step, _ in values]),
+            torch.tensor([value for _, value in values], dtype=torch.float64),
+        )
+        for name, values in curves.items()
+    }
+
+
+def unpack_curves(packed: Mapping[str, tuple[Tensor, Tensor]]) -> Curves:
+    return {
+        name: list(zip(steps.tolist(), values.tolist(), strict=True))
+        for name, (steps, values) in packed.items()
+    }
+
+
+class MetricsFile:
+    """`metrics.csv`, which begins with the curves so far and grows by a line for each record.
+
+    Args:
+        folder: the run's folder.
+        curves: of the steps before; a file that is there already is replaced.
+    """
+
+    def __init__(self, folder: Path, curves: Curves) -> None:
+        self.path = folder / METRICS
+        self._curves = {name: list(curve) for name, curve in curves.items()}
+        self._write()
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds a row; the file is written anew where a value has no column yet."""
+        known = values.keys() <= self._curves.keys()
+        record(self._curves, step, values)
+        if known:
+            with self.path.open("a", encoding="utf-8", newline="") as file:
+                file.write(self._lines({"step": step, **values}))
+        else:
+            self._write()
+
+    def _write(self) -> None:
+        rows: dict[tuple[int, int], dict[str, float]] = {}
+        for name, curve in self._curves.items():
+            for step, value in curve:
+                place = step, _ROWS.get(name.partition("/")[0], 0)
+                rows.setdefault(place, {"step": step})[name] = value
+        header = {name: name for name in self._columns}
+        write_text(self.path, self._lines(header, *(rows[place] for place in sorted(rows))))
+
+    @property
+    def _columns(self) -> list[str]:
+        return ["step", *self._curves]
+
+    def _lines(self, *rows: Mapping[str, str | float]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
+        return text.getvalue()
+
+
+def read_curves(folder: Path) -> Curves:
+    """The curves in a run's `metrics.csv`; none where there is no such file.
+
+    A last line without its end, which a full disk leaves, does not count.
+    """
+    try:
+        text = (folder / METRICS).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    curves: Curves = {}
+    for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+        step = int(row.pop("step"))
+        record(curves, step, {name: float(value) for name, value in row.items() if value})
+    return curves
