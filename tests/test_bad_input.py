@@ -315,10 +315,7 @@ def test_row_27_more_gpus_than_there_are(
             "max_step: no such option; did you mean 'trainer.max_steps'?",
         ),
         ("strategy.nam=ddp", "strategy.nam: no such option; did you mean 'strategy.name'?"),
-        (
-            "logger=csv logger.projet=x",
-            "logger.projet: no such option; did you mean 'logger.project'?",
-        ),
+        ("logger=csv logger.projet=x", "no such option; did you mean 'logger.project'?"),
         (
             "callbacks.topk=2",
             "topk: no such option; did you mean 'callbacks.save_top_k'?",
