@@ -83,8 +83,8 @@ def _of_run(resume: str, given: Mapping[str, str]) -> list[str]:
     folder = Path(resume).expanduser()
     if not folder.is_dir():
         raise UserError(
-            f"resume={resume}: there is no folder {folder.absolute()}; give the folder of a run, or "
-            "resume=auto"
+            f"resume={resume}: there is no folder {folder.absolute()}; give the folder of a run, "
+            "or resume=auto"
         )
     if Path(given.get(_RUN_DIR, folder)).absolute() != folder.absolute():
         raise UserError(
@@ -113,7 +113,7 @@ def _is_given(name: str, given: Mapping[str, str]) -> bool:
 
 
 def written(value: Any) -> str:
-    """Returns a value in the grammar of Hydra's overrides."""
+    """A value in the grammar of Hydra's overrides."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -322,7 +322,7 @@ def test_the_script_without_a_validation_split(notes: str, cache_dir: str, capsy
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data=txt"], "there is no such data"),
+        (["data=txt"], "unknown data 'txt'; choose from builtin, "),
         (["data=text", "batch.max_length=many"], "expects an integer"),
         (["data=text"], "data=text needs the text"),
         (["dta=text"], "did you mean 'data'?"),

@@ -201,7 +201,7 @@ def test_the_scripts_errors_are_one_message_and_exit_code_2(
 ) -> None:
     for arguments, message in {
         ("absent/folder/x",): "absent/folder/x does not exist",
-        (run.config.run_dir, "batch.max_lenght=3"): "did you mean 'max_length'?",
+        (run.config.run_dir, "batch.max_lenght=3"): "did you mean 'batch.max_length'?",
         (run.config.run_dir, "seed=3"): "seed=3 would change nothing",
         (run.config.run_dir, "--split", "test"): "has no test split",
     }.items():
