@@ -58,9 +58,9 @@ def measure_waiting(
     trainer = build_trainer(run.config, run.devices, run.partition, steps, StopSignals())
     trainer.fit(run.module, datamodule=run.data)
     # the first step holds the start of the workers and of torch's threads
+    recorded = trainer.profiler.recorded_durations  # type: ignore[attr-defined]
     waited, worked = (
-        sum(trainer.profiler.recorded_durations[name][run.partition.accumulation :])
-        for name in (WAITED, WORKED)
+        sum(recorded[name][run.partition.accumulation :]) for name in (WAITED, WORKED)
     )
     return {
         "num_workers": workers,

@@ -60,11 +60,11 @@ def measure_loop(options: list[str], place: str) -> dict[str, object]:
         run.config, run.devices, run.partition, steps, StopSignals(), loggers=loggers
     )
     trainer.fit(run.module, datamodule=run.data)
-    recorded = trainer.profiler.recorded_durations
+    recorded = trainer.profiler.recorded_durations  # type: ignore[attr-defined]
     step = sum(recorded[STEP][1:])  # the first one starts torch's threads
     parts = {part: sum(recorded[name][1:]) for part, name in PARTS.items()}
     newest = torch.load(Path(place) / "run/checkpoints/last.ckpt", weights_only=True)
-    bare = []
+    bare: list[float] = []
     for _ in range(5):  # a new file each time, as checkpoints are
         began = time.perf_counter()
         with (Path(place) / f"bare{len(bare)}.ckpt").open("wb") as file:

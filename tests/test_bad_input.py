@@ -315,7 +315,10 @@ def test_row_27_more_gpus_than_there_are(
             "max_step: no such option; did you mean 'trainer.max_steps'?",
         ),
         ("strategy.nam=ddp", "strategy.nam: no such option; did you mean 'strategy.name'?"),
-        ("logger=csv logger.projet=x", "no such option; did you mean 'logger.project'?"),
+        (
+            "logger=csv logger.projet=x",
+            "logger.projet: no such option; did you mean 'logger.project'?",
+        ),
         (
             "callbacks.topk=2",
             "topk: no such option; did you mean 'callbacks.save_top_k'?",
@@ -568,7 +571,7 @@ def test_row_20_all_checkpoints_are_damaged(refusal: Callable[[str], str], there
         path = checkpoint(there, step)
         path.write_bytes(path.read_bytes()[: 1000 * step])
     message = refusal("resume=run")
-    assert "all 2 checkpoints in run are corrupt; hydra.run.dir=FOLDER starts anew" in message
+    assert "all 2 checkpoints in run are corrupted; hydra.run.dir=FOLDER starts anoth" in message
 
 
 @pytest.mark.parametrize("foreign", [{"model": {}, "epoch": 3}, torch.ones(3)])

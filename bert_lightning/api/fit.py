@@ -1,15 +1,14 @@
 """`bert_lightning.fit`: a run from Python or a notebook."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
 
 from bert_lightning.api.processes import train_beside
 from bert_lightning.api.result import RunResult, read_result
@@ -24,11 +23,15 @@ from bert_lightning.runs.launched import is_first_process, launched_externally
 from bert_lightning.sizing.devices import find_devices
 from bert_lightning.training import fit as training
 
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
+
 
 def fit(
     *config: TrainConfig | str | list[str],
-    callbacks: Sequence[Callback] = (),
-    loggers: Sequence[Logger] = (),
+    callbacks: "Sequence[Callback]" = (),
+    loggers: "Sequence[Logger]" = (),
 ) -> RunResult:
     """See :func:`bert_lightning.fit`."""
     run, options = compose_run(_given(config))
@@ -37,7 +40,7 @@ def fit(
             _require_no_objects(run, callbacks, loggers)
             train_beside(options, run.folder)
             return read_result(run.folder)
-        with _messages(run.folder), _torch_as_before():
+        with _messages(run.folder), _restored():
             return _fit_here(run, callbacks, loggers)
     except RunEnded as ended:
         if ended.exit_code:
@@ -58,7 +61,7 @@ def _given(config: Sequence[TrainConfig | str | list[str]]) -> TrainConfig | lis
 
 
 def _require_no_objects(
-    config: TrainConfig, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+    config: TrainConfig, callbacks: "Sequence[Callback]", loggers: "Sequence[Logger]"
 ) -> None:
     several = f"trainer.devices={config.trainer.devices} trains in processes of their own"
     if callbacks or loggers:
@@ -74,13 +77,13 @@ def _require_no_objects(
 
 
 def _fit_here(
-    config: TrainConfig, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+    config: TrainConfig, callbacks: "Sequence[Callback]", loggers: "Sequence[Logger]"
 ) -> RunResult:
     result = training.fit(config, callbacks=callbacks, loggers=loggers)
     if result.is_main:
         with crash_report(config.folder):
             print(report(result))
-    bert = PretrainedBert(result.model, result.corpus.tokenizer)
+    bert = PretrainedBert(result.model, result.corpus.tokenizer, origin=str(config.folder))
     return RunResult(config.folder, bert, result.curves, summarize(result))
 
 
@@ -112,11 +115,17 @@ def _messages(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _torch_as_before() -> Iterator[None]:
-    """Restores the random numbers of the CPU and the choice of algorithms, which a run sets."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
+def _restored() -> Iterator[None]:
+    """Restores what Lightning and a run set for the whole process.
+
+    That is the environment, torch's choice of algorithms and the random numbers of the CPU.
+    """
+    environment, deterministic = dict(os.environ), torch.are_deterministic_algorithms_enabled()
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         torch.use_deterministic_algorithms(deterministic)
+        for name in os.environ.keys() - environment:
+            del os.environ[name]
+        os.environ.update(environment)

@@ -45,7 +45,7 @@ def _options(config: TrainConfig) -> list[str]:
     options = [f"{name}={written(value)}" for name, value in leaves(to_plain(asdict(config)))]
     if config.run_dir is None and config.resume is None:
         # Hydra would name the folder after config files, which a config does not come from.
-        options.append(r"hydra.run.dir=runs/${now:%Y-%m-%d_%H-%M-%S-%f}_${data.name}")
+        options.append("hydra.run.dir=runs/${now:%Y-%m-%d_%H-%M-%S-%f}")
     return options
 
 

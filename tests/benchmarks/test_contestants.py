@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import measure
 from benchmarks.contestants import Contestant, contestants
 from benchmarks.padding import pad
 from bert_lightning.batch import PretrainBatch, pack_sequences
