@@ -8,14 +8,21 @@ from difflib import get_close_matches
 from pathlib import Path
 
 
-class UserError(ValueError):
+class _Message(Exception):  # noqa: N818 -- not an error by itself
+    """An exception whose message says all; a notebook shows it without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class UserError(_Message, ValueError):
     """A mistake that the user can correct; shown as one message, with exit code 2.
 
     The message states the value, the limit and the way out.
     """
 
 
-class RunEnded(Exception):  # noqa: N818 -- not an error
+class RunEnded(_Message):
     """The orderly end of a run before its last step; the message says why and what to do next."""
 
     def __init__(self, message: str, exit_code: int) -> None:

@@ -1,7 +1,8 @@
 """Code of your own: the mark that it carries, and how an option finds it.
 
 An option that ends in `own`, or `data.sentences`, names an object as `module:name`. It can name
-only what its author has marked for that use, so a config from somebody else runs no code unseen:
+only what its author has marked for that use, so a config from somebody else runs no code unseen.
+The module is installed, lies in the working directory, or in a folder that PYTHONPATH names:
 
     from bert_lightning.extensions import extension
 
@@ -10,8 +11,10 @@ only what its author has marked for that use, so a config from somebody else run
         return paragraph.split(";")
 """
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TypeVar
 
 from bert_lightning.errors import UserError
@@ -22,7 +25,7 @@ KINDS = {
     "splitter": "a function from a paragraph to the list of its sentences",
     "objective": "a torch module with the methods labels and sums",
     "optimizer": "a function from parameter groups and the optim config to a torch optimizer",
-    "callback": "a class of Lightning callbacks",
+    "callback": "a class of Lightning callbacks, made without arguments",
     "logger": "a function from the run's config to a Lightning logger",
 }
 """What can be extended, and by what."""
@@ -58,13 +61,14 @@ def find(kind: str, name: str, option: str) -> Any:
         UserError: the module cannot be imported, or the object is absent or not marked.
     """
     module, _, attribute = name.partition(":")
+    if str(Path.cwd()) not in sys.path:  # a script's own folder stands there instead
+        sys.path.append(str(Path.cwd()))
     try:
         found = getattr(import_module(module), attribute, None)
     except (ImportError, ValueError, TypeError) as error:
         raise UserError(
             f"{option}={name}: the module {module} cannot be imported ({error}); it must be "
-            "installed, or lie in a folder that PYTHONPATH names, and the option is written "
-            "module:name"
+            "installed, or lie in the working directory, and the option is written module:name"
         ) from error
     if (kind, found) not in _marked:
         what = "does not exist" if found is None else f"is not marked as {_a(kind)}"

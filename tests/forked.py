@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[1]
 _SERVER = """
 import json, os, runpy, sys, time
 sys.path.insert(0, sys.argv[1])
-import matplotlib.pyplot, tensorboard.compat.tensorflow_stub, train
+import matplotlib.pyplot, tensorboard.compat.tensorflow_stub
+import bert_lightning.cli.commands.train, bert_lightning.training.fit
+import bert_lightning.reports.run_report
 from bert_lightning.runs import checkpoint_io as checkpoints
 from bert_lightning.training.module import PretrainingModule
 

@@ -46,35 +46,39 @@ ROWS = [
     (
         1,
         "model=tinny",
-        "model=tinny: there is no such model; there are base, large, medium, mini, small, tiny;"
+        "unknown model 'tinny'; choose from base, large, medium, mini, small, tiny;"
         " did you mean 'tiny'?",
     ),
-    (1, "model=", "there are base, large, medium, mini, small, tiny"),
+    (1, "model=", "unknown model ''; choose from base, large, medium, mini, small, tiny"),
     (
         1,
         "data=wikitex2",
         "builtin, text, wikipedia, wikitext103, wikitext2, wikitext2_raw; mean 'wikitext2'?",
     ),
     (1, "tokenizer=wrd", "did you mean 'word'?"),
-    (1, "optim=adm", "there are adam, adamw; did you mean 'adam'?"),
-    (1, "strategy=dpp", "there are auto, ddp, fsdp; did you mean 'ddp'?"),
-    (1, "logger=wandb", "there are csv, none, tensorboard"),
-    (2, "trainer.device=2", "trainer has no key 'device'; did you mean 'devices'?"),
+    (1, "optim=adm", "choose from adam, adamw; did you mean 'adam'?"),
+    (1, "strategy=dpp", "choose from auto, ddp, fsdp; did you mean 'ddp'?"),
+    (1, "logger=comet", "choose from csv, mlflow, none, tensorboard, wandb"),
+    (2, "trainer.device=2", "trainer.device: no such option; did you mean 'trainer.devices'?"),
     (3, "trainer.devices=two", "trainer.devices=two; an integer; -1 for all; auto"),
     (3, "trainer.devices=0", "trainer.devices=0; an integer of 1 or more"),
     (4, "optim.lr=1e-4x", "optim.lr=1e-4x: expects a number"),
     (
         5,
         "experiment=absent",
-        "experiment=absent; there are base_gpu, large_gpu, textbook, tiny_8min",
+        "unknown experiment 'absent'; choose from base_gpu, large_gpu, textbook, tiny_8min",
     ),
     (
         5,
         "+experiment=absent",
-        "experiment=absent; there are base_gpu, large_gpu, textbook, tiny_8min",
+        "unknown experiment 'absent'; choose from base_gpu, large_gpu, textbook, tiny_8min",
     ),
-    (6, "model=tiny,base", "add -m; python train.py -m model=tiny,base"),
-    (6, "optim.lr=1e-3,1e-4", "add -m; python train.py -m optim.lr=1e-3,1e-4"),
+    (6, "model=tiny,base", "-m runs them one after the other: python train.py -m model=tiny,base"),
+    (
+        6,
+        "optim.lr=1e-3,1e-4",
+        "-m runs them one after the other: python train.py -m optim.lr=1e-3,1e-4",
+    ),
     (
         7,
         "model.num_attention_heads=3",
@@ -106,7 +110,7 @@ ROWS = [
         "batch.masking.mlm_probability_end=1",
         "mlm_probability_end=1; between 0 and 1; 0.15",
     ),
-    (16, "batch.masking.unit=wrd", "expects token or word or span; did you mean 'word'?"),
+    (16, "batch.masking.unit=wrd", "choose from token, word, span; did you mean 'word'?"),
     (17, "optim.warmup_steps=7", "optim.warmup_steps=7; trainer.max_steps=1"),
     (
         17,
@@ -114,9 +118,13 @@ ROWS = [
         "optim.warmup_steps=7; the run of 1 steps",
     ),
     (25, "hydra.run.dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
-    (25, "hydra.run.dir=notes.txt", "{here}/notes.txt cannot be made; hydra.run.dir=FOLDER"),
+    (
+        25,
+        "hydra.run.dir=notes.txt",
+        "cannot create the run folder {here}/notes.txt: ; hydra.run.dir=FOLDER chooses another",
+    ),
     (25, "run_dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
-    (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds 0; trainer.accelerator=cpu"),
+    (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds none; trainer.accelerator=cpu"),
     (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; cpu, and torch finds 0 GPUs; strategy=ddp"),
     (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be 1 or more"),
     (29, "batch.global_batch_size=0", "batch.global_batch_size=0 must be 1 or more"),
@@ -264,7 +272,7 @@ def test_row_14_offline_and_not_cached(
     message = refusal("data=wikitext2 data.fallback=null")
     assert "Salesforce/wikitext (wikitext-2-v1) is neither in the cache nor" in message
     assert "no route to the hub" in message
-    assert "one run with the hub in reach keeps it" in message
+    assert "one run with access to the hub keeps it" in message
     assert "data.path=FOLDER" in message
     assert "data=builtin" in message
 
@@ -275,31 +283,53 @@ def test_row_27_more_gpus_than_there_are(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     message = refusal("trainer.devices=3")
     assert "trainer.devices=3 asks for more GPUs than the 2" in message
-    assert "trainer.devices=2 uses them all" in message
+    assert "trainer.devices=2 uses all of them" in message
 
 
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        ("modell=tiny", "the config has no key 'modell'; did you mean 'model'?"),
-        ("sed=1", "the config has no key 'sed'; did you mean 'seed'?"),
-        ("batch.max_len=9", "batch has no key 'max_len'; did you mean 'max_length'?"),
-        ("batch.masking.maskprobability=0.1", "did you mean 'mlm_probability'?"),
-        ("tokenizer.min_freq=2", "did you mean 'min_frequency'?"),
-        ("model.hiden_size=8", "model has no key 'hiden_size'; did you mean 'hidden_size'?"),
+        ("lr=1", "lr: no such option; did you mean 'optim.lr'?"),
+        ("trainer.lr=1", "trainer.lr: no such option; did you mean 'optim.lr'?"),
+        ("epochs=1", "did you mean 'trainer.max_epochs' or 'trainer.min_epochs'?"),
+        (
+            "batch_size=1",
+            "did you mean 'batch.global_batch_size' or 'batch.micro_batch_size'?",
+        ),
+        ("modell=tiny", "modell: no such option; did you mean 'model'?"),
+        ("sed=1", "sed: no such option; did you mean 'seed'?"),
+        ("batch.max_len=9", "batch.max_len: no such option; did you mean 'batch.max_length'?"),
+        ("batch.masking.maskprobability=0.1", "did you mean 'batch.masking.mlm_probability'?"),
+        ("tokenizer.min_freq=2", "did you mean 'tokenizer.min_frequency'?"),
+        (
+            "model.hiden_size=8",
+            "hiden_size: no such option; did you mean 'model.hidden_size'?",
+        ),
         (
             "objective.mlm=1",
-            "objective has no key 'mlm'; it has mlm_weight, nsp_weight, unigram_bias_init",
+            "no such option; objective has mlm_weight, nsp_weight, unigram_bias_init",
         ),
-        ("optim.lrr=1", "optim has no key 'lrr'; did you mean 'lr'?"),
-        ("trainer.max_step=1", "trainer has no key 'max_step'; did you mean 'max_steps'?"),
-        ("strategy.nam=ddp", "strategy has no key 'nam'; did you mean 'name'?"),
-        ("logger=csv logger.nam=x", "logger has no key 'nam'; did you mean 'name'?"),
-        ("callbacks.topk=2", "callbacks has no key 'topk'; did you mean 'save_top_k'?"),
-        ("+sed=1", "the config has no key 'sed'; did you mean 'seed'?"),
-        ("++optim.lrr=1", "optim has no key 'lrr'; did you mean 'lr'?"),
-        ("batch.phases=[{fracton:1}]", "phases[…] has no key 'fracton'; did you mean 'fraction'?"),
-        ("batch.phase=[{fraction:1}]", "batch has no key 'phase'; did you mean 'phases'?"),
+        ("optim.lrr=1", "optim.lrr: no such option; did you mean 'optim.lr'?"),
+        (
+            "trainer.max_step=1",
+            "max_step: no such option; did you mean 'trainer.max_steps'?",
+        ),
+        ("strategy.nam=ddp", "strategy.nam: no such option; did you mean 'strategy.name'?"),
+        (
+            "logger=csv logger.projet=x",
+            "logger.projet: no such option; did you mean 'logger.project'?",
+        ),
+        (
+            "callbacks.topk=2",
+            "topk: no such option; did you mean 'callbacks.save_top_k'?",
+        ),
+        ("+sed=1", "sed: no such option; did you mean 'seed'?"),
+        ("++optim.lrr=1", "optim.lrr: no such option; did you mean 'optim.lr'?"),
+        (
+            "batch.phases=[{fracton:1}]",
+            "did you mean 'batch.phases[…].fraction'?",
+        ),
+        ("batch.phase=[{fraction:1}]", "batch.phase: no such option; did you mean 'batch.phases'?"),
     ],
 )
 def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -> None:
@@ -309,18 +339,17 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        ("foo", "foo: this is not an override of the form key=value"),
-        ("optim.lr=[1,2", "optim.lr=[1,2: this is not an override of the form key=value"),
+        ("foo", "foo: this is not an override of the form option=value"),
+        ("optim.lr=[1,2", "optim.lr=[1,2: this is not an override of the form option=value"),
         ("trainer.max_steps=", "trainer.max_steps=: expects an integer"),
         ("optim.lr=null", "optim.lr=null: expects a number"),
         ("batch.micro_batch_size=x", "batch.micro_batch_size=x: expects an integer or null"),
         ("data.hard_wrapped=maybe", "data.hard_wrapped=maybe: expects true or false"),
-        ("optim.optimizer=adm", "expects adam or adamw or lamb or muon; did you mean 'adam'?"),
+        ("optim.optimizer=adm", "choose from adam, adamw, lamb, muon; did you mean 'adam'?"),
         ("optim.lr=${foo}", "optim.lr: Interpolation key 'foo' not found"),
-        ("optim=3", "optim=3: expects the name of a file in conf/optim"),
-        ("logger=null", "logger=null: expects the name of a file in conf/logger or logger=none"),
-        ("logger.name=csv", "null, as logger is with logger=none, has no keys to set"),
-        ("~optim.lr", "~optim.lr: no key can be taken out; give it another value"),
+        ("optim=3", "optim=3: choose from adam, adamw, lamb, muon"),
+        ("logger=null", "logger=null: choose from csv, mlflow, none, tensorboard, wandb"),
+        ("~optim.lr", "~optim.lr: an option cannot be deleted; give it another value"),
         (
             "batch.phases=[{max_length:9}]",
             "batch.phases[0].fraction is missing, and has no default",
@@ -329,15 +358,15 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
         ("batch.phases=[{fraction:1,max_length:x}]", "max_length=x: expects an integer or null"),
         (
             "batch.phases=[9]",
-            "batch.phases[0]=9: expects a phase such as {fraction: 0.9, max_length: ",
+            "batch.phases[0]=9: expects {fraction: …, max_length: …, ",
         ),
         (
             "batch.phases=9",
-            "batch.phases=9: expects a list such as [{fraction: 0.9, max_length: 128}, ",
+            "batch.phases=9: expects a list of {fraction: …, ",
         ),
         (
             "batch.phases={fraction:1}",
-            "batch.phases={fraction:1}: expects a list such as [{fraction: 0.9, ",
+            "batch.phases={fraction:1}: expects a list of {fraction: …, ",
         ),
         (
             "batch.phases=[{fraction:0.9}]",
@@ -364,7 +393,7 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
             "batch.micro_batch_size=32",
             "batch.phases[0].global_batch_size=102 is not a multiple of 1 device × 4 micro-batches",
         ),
-        ("model@foo=tiny", "there is no 'model@foo' to override; did you mean 'model'?"),
+        ("model@foo=tiny", "model@foo: no such config group; did you mean 'model'?"),
     ],
 )
 def test_a_broken_override(refusal: Callable[[str], str], overrides: str, says: str) -> None:
@@ -470,7 +499,8 @@ RESUMED = [
     (
         19,
         "data=text data.path=notes.txt tokenizer.path=run/tokenizer.json",
-        "the corpus is text (notes.txt; and it was builtin; allow_changes=true",
+        "corpus: the text comes from files, and it came from Python's own manual; "
+        "allow_changes=true",
     ),
     (
         19,
@@ -628,7 +658,7 @@ def test_row_32_two_runs_in_one_folder(
     monkeypatch.setattr(run_folder, "_WAIT_SECONDS", 0.2)
     script = (
         "import pathlib, sys; from bert_lightning.runs.folder import held\n"
-        "with held(pathlib.Path('run')): print(flush=True), sys.stdin.read()"
+        "with locked(pathlib.Path('run')): print(flush=True), sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script],
@@ -651,6 +681,6 @@ def test_row_32_two_runs_in_one_folder(
 def test_a_run_is_not_written_over(refusal: Callable[[str], str]) -> None:
     message = refusal("")
     assert message == (
-        "run holds a run at step 4 already: resume=run goes on with it, and hydra.run.dir=FOLDER "
+        "run already holds a run, at step 4: resume=run resumes it, and hydra.run.dir=FOLDER "
         "starts another"
     )

@@ -1,4 +1,4 @@
-"""What an option of your own names: only what its author has marked, and it trains like the rest."""
+"""An option of your own names only what its author has marked, and that trains like the rest."""
 
 from collections.abc import Callable
 from pathlib import Path

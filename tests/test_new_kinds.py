@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 POSITION_EMBEDDING = {
     "bert_lightning/config/model.py": (
         '    rotary = "rotary"\n',
-        '    sinusoidal = "sinusoidal"\n    """Fixed sines and cosines."""\n    rotary = "rotary"\n',
+        '    sinusoidal = "sinusoidal"\n    """Fixed sines."""\n    rotary = "rotary"\n',
     ),
     "bert_lightning/model/positions.py": (
         "POSITIONS: dict[PositionEmbedding, type[Positions]] = {\n",

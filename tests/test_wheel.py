@@ -112,13 +112,10 @@ def test_it_works_outside_the_checkout(installed: Path, place: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [["bert-lightning"], ["python", "-m", "bert_lightning"]])
-def test_it_starts_the_processes_of_a_sweep_and_of_devices(
-    installed: Path, place: Path, program: list[str]
-) -> None:
-    sweep = f"hydra.sweep.dir={program[0]}"
-    command = [*program, "train", "-m", *SMALL, "trainer.devices=2", "seed=1,2", sweep]
-    output = run(installed, place, *command)
+def test_it_starts_the_processes_of_a_sweep_and_of_devices(installed: Path, place: Path) -> None:
+    program = ("python", "-m", "bert_lightning", "train", "-m", *SMALL)
+    options = ("trainer.devices=2", "seed=1,2", "hydra.sweep.dir=sweep")
+    output = run(installed, place, *program, *options)
     assert output.count("on 2 cpu") == 2
     for job in ("0", "1"):
-        assert (place / program[0] / job / "summary.json").is_file()
+        assert (place / "sweep" / job / "summary.json").is_file()

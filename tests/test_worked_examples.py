@@ -71,7 +71,7 @@ def test_attention_and_its_gradient_equal_the_plain_lines() -> None:
 
 
 def split_of(sentences: list[int], documents: list[int]) -> Split:
-    """A split of sentences with these lengths, and so many of them a document, one paragraph each."""
+    """A split of sentences with these lengths, in documents of so many and one paragraph each."""
     starts = np.cumsum([0, *sentences])
     tokens = np.arange(starts[-1])
     paragraphs = np.cumsum([0, *documents])

@@ -1,8 +1,8 @@
-"""What a config may have Hydra build or call: Hydra's own parts, and nothing else.
+"""The allowlist of what a config may have Hydra build or call: Hydra's own parts, nothing else.
 
-None of this project's options names code, but Hydra builds whatever `_target_` names under `hydra:`
-when a run starts, and logging whatever its settings name. A config that came from somebody else
-must not run code on that way.
+None of this project's options names code. But when a run starts, Hydra builds whatever `_target_`
+names under `hydra:`, and logging builds whatever its settings name. A config from somebody else
+must not run code that way.
 """
 
 from typing import Any
@@ -13,19 +13,19 @@ from bert_lightning.config.affects import leaves
 from bert_lightning.errors import UserError
 
 _ALLOWED = ("hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.")
-"""Hydra's launchers, sweepers and callbacks, and those of plugins that are installed as such."""
+"""Hydra's launchers, sweepers and callbacks, and those of installed plugins."""
 _ALLOWED_LOGGING = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 
 def forget_the_environment() -> None:
-    """Has configs not read environment variables: what they resolve to stands in logs,
-    checkpoints and TensorBoard, where no secret should."""
+    """Stops configs from reading environment variables: their values would appear in logs,
+    checkpoints and TensorBoard, where no secret belongs."""
     OmegaConf.clear_resolver("oc.env")
 
 
 def refuse_foreign_code(config: DictConfig) -> None:
-    """Looks through a whole composed config, Hydra's part included, before anything is built.
+    """Checks a whole composed config, Hydra's part included, before anything is built.
 
     Raises:
         UserError: it names code that is not on the list.
@@ -46,6 +46,6 @@ def refuse_foreign_code(config: DictConfig) -> None:
             continue
         if not allowed:
             raise UserError(
-                f"{name}={value!s}: a config may not name code to run, but for Hydra's own "
-                "launchers and sweepers; take this out of the config"
+                f"{name}={value!s}: a config may not name code to run, except for Hydra's own "
+                "launchers and sweepers; remove it from the config"
             )

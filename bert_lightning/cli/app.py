@@ -103,7 +103,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[s
         if crashes:
             raise crashes[0]
     except Exception as error:
-        message = None if error in crashes else explain(error)
+        message = None if error in crashes else explain(error, arguments)
         if message is None or traceback_wanted:
             raise
         _tell(f"error: {message}")
@@ -207,7 +207,7 @@ def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfi
     try:
         return compose(config_dir, ["run_dir=.", *overrides])
     except Exception as error:
-        if (message := explain(error)) is None:
+        if (message := explain(error, overrides)) is None:
             raise
         raise UserError(message) from error
 

@@ -1,6 +1,5 @@
 """Messages for the mistakes in a config, in plain words; those of Hydra are for programmers."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -26,8 +25,13 @@ from bert_lightning.runs.launched import shown_command
 _EXPECTED = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
-def explain(error: BaseException) -> str | None:
-    """Returns the message for an error; None where it is not a mistake of the user."""
+def explain(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
+    """Returns the message for an error; None where it is not a mistake of the user.
+
+    Args:
+        error: what was raised.
+        overrides: the options that were given, which some errors do not name.
+    """
     chain = _causes(error)
     for cause in chain:
         if isinstance(cause, UserError):
@@ -54,7 +58,7 @@ def explain(error: BaseException) -> str | None:
         if isinstance(cause, OmegaConfBaseException):
             return f"{cause.full_key}: {message}" if cause.full_key else message
         if isinstance(cause, ValueError) and message.startswith("Config group override must be"):
-            return _explain_group(sys.argv[1:])
+            return _explain_group(overrides)
         if isinstance(cause, OSError) and cause.filename is not None:
             return (
                 f"cannot create the run folder {Path(str(cause.filename)).absolute()}: "

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 from bert_lightning.cli.parsers import COMMANDS
@@ -45,9 +46,7 @@ def main() -> None:
     elif name in ("-h", "--help"):
         print(_usage())
     elif name == "--version":
-        from bert_lightning import __version__
-
-        print(__version__)
+        print(version("bert-lightning"))
     elif name in COMMANDS:
         command(name)(arguments)
     else:

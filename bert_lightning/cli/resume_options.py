@@ -1,7 +1,7 @@
-"""What a command line means beyond its words, where a run is resumed or has several processes.
+"""The options that a command line implies: those of a resumed run, and the folder of a run.
 
-Hydra makes the run's folder before it composes a config; so what decides the folder is read here,
-from the arguments alone, and added to them.
+Hydra creates the run folder before it composes a config. So the folder is chosen here, from the
+arguments alone, and added to them.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ _SWEEP = ("-m", "--multirun")
 
 
 def completed(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with what they imply: the folder, and the options of the run it holds.
+    """Returns the arguments with those that they imply: the folder, and the options of its run.
 
-    - `resume=RUN_DIR` goes on in that folder, with the options that the run has; those that are
-      given here count more.
-    - `resume=auto` takes a folder whose name follows from the other arguments, so that the same
+    - `resume=RUN_DIR` resumes in that folder, with the options of its run; options that are given
+      again override them.
+    - `resume=auto` uses a folder whose name follows from the other arguments, so that the same
       command finds it again.
-    - Of several processes that torchrun or SLURM started, all but the first write nothing.
+    - If torchrun or SLURM started several processes, only the first writes files.
 
     Raises:
         UserError: `resume` names no run.
@@ -47,13 +47,13 @@ def completed(arguments: Sequence[str]) -> list[str]:
         added.append(f"{folder}=runs/{'sweep' if sweep else 'run'}_{_name(arguments)}")
     elif resume not in (None, "", "null", AUTO):
         if sweep:
-            raise UserError(f"resume={resume}: a sweep goes on with resume=auto")
+            raise UserError(f"resume={resume}: a sweep resumes with resume=auto")
         added += _of_run(str(resume), given)
     elif launched_externally() and _RUN_DIR not in given:
         added.append(f"{_RUN_DIR}=runs/run_{_name([*arguments, *_launch()])}")
     known = {**given, **_given(added)}
     if _RUN_DIR in known and (Path(known[_RUN_DIR]) / CONFIG_FILE).is_file():
-        # What Hydra writes of a command would cover what it wrote of the run that is there.
+        # Hydra would overwrite the record of the command that started the run.
         added.append("hydra.output_subdir=null")
     if launched_externally() and not is_first_process():
         rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID"))
@@ -71,24 +71,24 @@ def _name(words: Sequence[str]) -> str:
 
 
 def _launch() -> list[str]:
-    """What all processes of one launch have in common, and other launches have not."""
+    """Returns values that all processes of one launch share, and other launches do not."""
     names = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
     return [os.environ.get(name, "") for name in names]
 
 
 def _of_run(resume: str, given: Mapping[str, str]) -> list[str]:
-    """The arguments that make up a run's config, as far as they are not given anew."""
+    """Returns the options of the run to resume, except those that are given again."""
     if "://" in resume:
         raise UserError(f"resume={resume} is a URL; give the folder of a run on this machine")
     folder = Path(resume).expanduser()
     if not folder.is_dir():
         raise UserError(
-            f"resume={resume}: there is no folder {folder.absolute()}; give that of a run, or "
-            "resume=auto"
+            f"resume={resume}: there is no folder {folder.absolute()}; give the folder of a run, "
+            "or resume=auto"
         )
     if Path(given.get(_RUN_DIR, folder)).absolute() != folder.absolute():
         raise UserError(
-            f"resume={resume} goes on in its own folder; leave {_RUN_DIR}={given[_RUN_DIR]} away"
+            f"resume={resume} resumes in its own folder; omit {_RUN_DIR}={given[_RUN_DIR]}"
         )
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -99,29 +99,29 @@ def _of_run(resume: str, given: Mapping[str, str]) -> list[str]:
         ) from error
     of_the_command = named(TrainConfig, COMMAND)
     options = [
-        f"{name}={_written(value)}"
+        f"{name}={written(value)}"
         for name, value in leaves(config)
         if name not in of_the_command and not _is_given(name, given)
     ]
-    return [*options, f"{_RUN_DIR}={_written(str(folder))}"]
+    return [*options, f"{_RUN_DIR}={written(str(folder))}"]
 
 
 def _is_given(name: str, given: Mapping[str, str]) -> bool:
-    """Whether an option is given, or a whole group that it belongs to."""
+    """Returns whether an option is given, or a whole group that it belongs to."""
     parts = name.split(".")
     return any(".".join(parts[:count]) in given for count in range(1, len(parts) + 1))
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """A value in the grammar of Hydra's overrides."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join(map(written, value))}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{_written(item)}' for name, item in value.items())}}}"
+        return f"{{{','.join(f'{name}:{written(item)}' for name, item in value.items())}}}"
     if not isinstance(value, str):
         return repr(value)
     # Within quotes, only a backslash before a quote means anything.

@@ -178,8 +178,8 @@ def _check_phases(phases: Sequence[PhaseConfig], max_length: int) -> None:
             raise UserError(f"{name}.max_length={length} must be {MIN_TOKENS} or more")
         if length is not None and length > max_length:
             raise UserError(
-                f"{name}.max_length={length} is more than batch.max_length={max_length}, the length "
-                "of the held-out examples: shorten the one or raise the other"
+                f"{name}.max_length={length} is more than batch.max_length={max_length}, the "
+                "length of the held-out examples: shorten the one or raise the other"
             )
         if size is not None and size < 1:
             raise UserError(f"{name}.global_batch_size={size} must be 1 or more")
@@ -187,5 +187,6 @@ def _check_phases(phases: Sequence[PhaseConfig], max_length: int) -> None:
     if abs(total - 1) > 1e-6:
         fractions = ", ".join(f"{phase.fraction:g}" for phase in phases)
         raise UserError(
-            f"the fractions of batch.phases, {fractions}, add up to {total:g}; they must add up to 1"
+            f"the fractions of batch.phases, {fractions}, add up to {total:g}; they must add up "
+            "to 1"
         )

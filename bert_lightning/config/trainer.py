@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from bert_lightning.config.affects import EXECUTION, LEARNING, PLACE, option
+from bert_lightning.config.affects import EXECUTION, LEARNING, PLACE, listed, option
 from bert_lightning.errors import UserError
 
 
@@ -38,7 +38,10 @@ class LoggerConfig:
     offline: bool = option(False, EXECUTION)
     """Whether Weights & Biases stays on this machine; `wandb sync` uploads the run later."""
     tracking_uri: str | None = option(None, EXECUTION | PLACE)
-    """MLflow's server or store; null is what MLFLOW_TRACKING_URI says, or `./mlruns`."""
+    """MLflow's server or store; null is that of MLFLOW_TRACKING_URI, or `sqlite:///mlflow.db`."""
+    own: list[str] = listed(list, EXECUTION)
+    """Loggers of your own, as `module:function`, marked with `@extension("logger")`: a function
+    from the run's config to a Lightning logger."""
 
 
 @dataclass
@@ -51,6 +54,9 @@ class CallbacksConfig:
     """Checkpoints kept by lowest validation loss, beside the last two."""
     early_stopping_patience: int | None = option(None, EXECUTION)
     """Validations without a lower joint loss after which the run ends; null never ends early."""
+    own: list[str] = listed(list, LEARNING)
+    """Callbacks of your own, as `module:Class`, marked with `@extension("callback")`: a class of
+    Lightning callbacks, made without arguments."""
 
     def __post_init__(self) -> None:
         if self.every_n_train_steps < 1:

@@ -168,10 +168,10 @@ def _cut(lengths: list[int], room: int) -> list[int]:
 def run(model: BertForPreTraining, encodings: Sequence["Encoding"]) -> Encoded:
     """Runs the encoder, without dropout, on a padding-free batch."""
     with inference_mode(model):
-        return model(_flat_batch(encodings, model.nsp_head.weight.device))
+        return model(_batch(encodings, model.nsp_head.weight.device))
 
 
-def _flat_batch(encodings: Sequence["Encoding"], device: torch.device) -> Sequences:
+def _batch(encodings: Sequence["Encoding"], device: torch.device) -> Sequences:
     return pack_sequences(
         np.concatenate([encoding.ids for encoding in encodings]),
         np.concatenate([encoding.type_ids for encoding in encodings]),

@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bert_lightning.evaluation.diagnosis import Check
 from bert_lightning.evaluation.evaluation import Evaluation, MaskedResult, PairResult
 from bert_lightning.evaluation.minimal_pairs import Accuracy, MinimalPairsResult
-from bert_lightning.evaluation.run_record import RunRecord
+from bert_lightning.runs.diagnosis import Check
+from bert_lightning.runs.record import RunRecord
 from bert_lightning.terminal import figures
 
 _SHOWN_OF_A_HASH = 16

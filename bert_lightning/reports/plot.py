@@ -1,39 +1,54 @@
 """The loss curves of a run as a figure."""
 
-from typing import TYPE_CHECKING
+import io
+from collections.abc import Mapping
+from typing import Any
 
-from bert_lightning.training.fit import FitResult
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from bert_lightning.runs.curves import Curves
 
 _TITLES = {"mlm": "masked language modeling", "nsp": "next-sentence prediction"}
 _CURVES = (("train", "training", "-"), ("val", "validation", "o-"))
 
 
-def loss_figure(result: FitResult) -> "Figure":
-    """Draws the training and validation loss of each objective over the optimizer steps."""
-    from matplotlib.figure import Figure  # slow to import, and most commands draw nothing
+class LossFigure(Figure):
+    """A matplotlib figure that a notebook shows, whatever its backend."""
 
-    titles = {
-        f"{name}_loss": _TITLES.get(name, name)
-        for name in result.model.objectives
-        if f"train/{name}_loss" in result.curves
-    }
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    panels = figure.subplots(1, max(1, len(titles)), squeeze=False)[0]
-    baselines = result.baselines._asdict() if result.baselines is not None else {}
-    for axes, (name, title) in zip(panels, titles.items(), strict=False):
+    def _repr_png_(self) -> bytes:
+        image = io.BytesIO()
+        self.savefig(image, format="png", dpi=100)
+        return image.getvalue()
+
+
+def loss_figure(curves: Curves, summary: Mapping[str, Any]) -> LossFigure:
+    """Draws the training and validation loss of each objective over the optimizer steps.
+
+    Args:
+        curves: of the run.
+        summary: the content of its `summary.json`.
+    """
+    objectives = [
+        name.removeprefix("train/").removesuffix("_loss")
+        for name in curves
+        if name.startswith("train/") and name.endswith("_loss")
+    ]
+    figure = LossFigure(figsize=(9, 3.6), layout="constrained")
+    panels = figure.subplots(1, max(1, len(objectives)), squeeze=False)[0]
+    baselines = summary.get("validation_baselines", {})
+    for axes, objective in zip(panels, objectives, strict=False):
+        name = f"{objective}_loss"
         for split, label, style in _CURVES:
-            if f"{split}/{name}" in result.curves:
-                steps, values = zip(*result.curves[f"{split}/{name}"], strict=True)
+            if f"{split}/{name}" in curves:
+                steps, values = zip(*curves[f"{split}/{name}"], strict=True)
                 axes.plot(steps, values, style, label=label, linewidth=1.4, markersize=3.5)
         baseline = baselines.get(name)
         if baseline is not None:
             label = f"baseline: {baseline:.2f}"
             axes.axhline(baseline, color="gray", linestyle=":", label=label)
+        title = _TITLES.get(objective, objective)
         axes.set(title=title, xlabel="optimizer step", ylabel="loss (nats)")
         axes.grid(alpha=0.25)
         axes.legend()
-    figure.suptitle(f"{result.corpus.name}: {result.steps:,} steps")
+    figure.suptitle(f"{summary['corpus']}: {summary['steps']:,} steps")
     return figure

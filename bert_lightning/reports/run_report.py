@@ -10,7 +10,6 @@ import numpy as np
 from bert_lightning.batch import MASK, UNK
 from bert_lightning.files import write_text
 from bert_lightning.inference.loaded import PretrainedBert
-from bert_lightning.reports.plot import loss_figure
 from bert_lightning.reports.summary import summarize
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import shown_command
@@ -23,11 +22,12 @@ _EXAMPLE_LENGTHS = range(8, 21)
 
 def report(result: FitResult) -> str:
     """Writes `loss.png` and `summary.json` into the run's folder; returns the lines to print."""
-    folder = result.config.folder
+    folder, summary = result.config.folder, summarize(result)
     plotted = "train/mlm_loss" in result.curves
     if plotted:
-        loss_figure(result).savefig(folder / "loss.png", dpi=130)
-    summary = summarize(result)
+        from bert_lightning.reports.plot import loss_figure  # with matplotlib, slow to import
+
+        loss_figure(result.curves, summary).savefig(folder / "loss.png", dpi=130)
     # Written last: a run with a summary is complete.
     write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     return "\n".join(_lines(result, summary, plotted))

@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from bert_lightning.config import TrainConfig
+from bert_lightning.config.affects import COMMAND, leaves, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.data.phases import heaviest
 from bert_lightning.training.fit import FitResult
@@ -15,8 +17,9 @@ _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 def summarize(result: FitResult) -> dict[str, Any]:
     """Returns the run in plain values: losses in nats, rates per second of training."""
-    config = to_plain(asdict(result.config))
-    identity = {name: value for name, value in config.items() if name != "run_dir"}
+    of_command = named(TrainConfig, COMMAND)
+    options = leaves(to_plain(asdict(result.config)))
+    identity = {name: value for name, value in options if name not in of_command}
     seconds = max(result.seconds, 1e-9)
     largest = heaviest(result.config.batch)
     summary: dict[str, Any] = {

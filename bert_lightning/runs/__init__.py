@@ -1,1 +1,1 @@
-"""A run on disk and in processes: its folder, checkpoint files, progress, resume, loggers."""
+"""A run on disk and in processes: its folder, checkpoints, curves, progress, resume, loggers."""

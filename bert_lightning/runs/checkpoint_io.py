@@ -128,7 +128,7 @@ def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -
 
 
 def expected_size(model: nn.Module, config: OptimConfig, description: dict[str, Any]) -> int:
-    """Bytes of a checkpoint: the weights, their average, the optimizer state and the description."""
+    """Bytes of a checkpoint: weights, their average, optimizer state and description."""
     weights = 1 if config.ema_decay is None else 2
     arrays = sum(
         (weights + states_per_weight(config, name, parameter))

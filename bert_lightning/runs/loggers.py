@@ -2,8 +2,9 @@
 
 import importlib.util
 import json
+import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bert_lightning.config.affects import COMMAND, PLACE, leaves, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.errors import UserError
+from bert_lightning.extensions import find
 from bert_lightning.files import write_text
 from bert_lightning.runs.curves import Curves, MetricsFile, unpack_curves
 from bert_lightning.runs.launched import is_first_process
@@ -22,22 +24,13 @@ from bert_lightning.runs.resume import ResumePoint
 
 _IDS = "tracking.json"
 """The run's identity at each tracking service, by which a resumed run continues there."""
-_CHARTS = {
-    title: {
-        "MLM and NSP": [
-            "Multiline",
-            [f"{split}/{head}_{score}" for head in ("mlm", "nsp") for split in ("train", "val")],
-        ]
-    }
-    for title, score in (("losses", "loss"), ("accuracies", "accuracy"))
-}
 
 
 def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logger]:
     """The run's loggers: `metrics.csv` first, then those of the config.
 
     Raises:
-        UserError: the package of one is not installed.
+        UserError: the package of one is not installed, or one of your own cannot be found.
     """
     folder, chosen = config.folder, config.logger
     curves = unpack_curves(resumed.progress["curves"]) if resumed is not None else {}
@@ -46,12 +39,10 @@ def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logg
         loggers.append(_tensorboard(folder, resumed.step if resumed is not None else 0))
     known = _ids(folder) if resumed is not None else {}
     if chosen.wandb:
-        _require("wandb")
-        loggers.append(_wandb(config, known.get("wandb")))
+        loggers += _service(config, "wandb", _wandb, known)
     if chosen.mlflow:
-        _require("mlflow")
-        loggers.append(_mlflow(config, known.get("mlflow")))
-    return loggers
+        loggers += _service(config, "mlflow", _mlflow, known)
+    return [*loggers, *(find("logger", name, "logger.own")(config) for name in chosen.own)]
 
 
 def log_config(loggers: Sequence[Logger], config: TrainConfig, corpus: PreparedCorpus) -> None:
@@ -60,7 +51,7 @@ def log_config(loggers: Sequence[Logger], config: TrainConfig, corpus: PreparedC
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             writer = logger.experiment
-            writer.add_custom_scalars(_CHARTS)
+            writer.add_custom_scalars(_charts(config.objective.weights))
             writer.add_text("config", f"```json\n{json.dumps(options, indent=2)}\n```")
             writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
             if corpus.fallback_reason:
@@ -131,23 +122,47 @@ def _wandb(config: TrainConfig, known: str | None) -> WandbLogger:
 
 
 def _mlflow(config: TrainConfig, known: str | None) -> MLFlowLogger:
-    logger = MLFlowLogger(
-        experiment_name=config.logger.project,
-        run_name=config.folder.name,
-        tracking_uri=config.logger.tracking_uri,
-        run_id=known,
-    )
-    if is_first_process() and logger.run_id is not None:
-        _keep_id(config.folder, "mlflow", logger.run_id)
+    from mlflow.exceptions import MlflowException
+
+    store = config.logger.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    try:
+        logger = MLFlowLogger(
+            experiment_name=config.logger.project,
+            run_name=config.folder.name,
+            tracking_uri=store or "sqlite:///mlflow.db",
+            run_id=known,
+        )
+        _keep_id(config.folder, "mlflow", str(logger.run_id))
+    except MlflowException as error:
+        raise UserError(
+            f"logger=mlflow: {str(error).partition('. ')[0]}; logger.tracking_uri=URI names "
+            "another store"
+        ) from error
     return logger
 
 
-def _require(name: str) -> None:
+def _service(
+    config: TrainConfig,
+    name: str,
+    build: Callable[[TrainConfig, str | None], Logger],
+    known: Mapping[str, str],
+) -> list[Logger]:
+    """A tracking service's logger, in the first process alone."""
     if importlib.util.find_spec(name) is None:
         raise UserError(
             f"logger={name} needs the package {name}, which is not installed: "
             f"pip install 'bert-lightning[{name}]', or use logger=csv"
         )
+    return [build(config, known.get(name))] if is_first_process() else []
+
+
+def _charts(objectives: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
+    """TensorBoard's charts of all losses and of all accuracies."""
+    curves = [f"{split}/{name}" for name in objectives for split in ("train", "val")]
+    return {
+        title: {"all objectives": ["Multiline", [f"{curve}_{score}" for curve in curves]]}
+        for title, score in (("losses", "loss"), ("accuracies", "accuracy"))
+    }
 
 
 def _ids(folder: Path) -> dict[str, str]:
@@ -158,5 +173,4 @@ def _ids(folder: Path) -> dict[str, str]:
 
 
 def _keep_id(folder: Path, service: str, run_id: str) -> None:
-    if is_first_process():
-        write_text(folder / _IDS, json.dumps({**_ids(folder), service: run_id}) + "\n")
+    write_text(folder / _IDS, json.dumps({**_ids(folder), service: run_id}) + "\n")

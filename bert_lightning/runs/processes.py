@@ -144,10 +144,11 @@ def _lost_a_peer(error: BaseException) -> bool:
 
 def _who_died(launcher: Launcher | None) -> str:
     """Names the process that died, once that is known; if rank 0 did, the others end here."""
-    for _ in range(round(_GRACE_SECONDS / 2 / _POLL_SECONDS) if is_first_process() else 5):
-        if launcher is not None and (message := launcher.dead()):
-            return message
-        time.sleep(_POLL_SECONDS)
+    if _RANK_0 in os.environ:  # not torchrun's or SLURM's processes, which name it themselves
+        for _ in range(round(_GRACE_SECONDS / 2 / _POLL_SECONDS) if is_first_process() else 5):
+            if launcher is not None and (message := launcher.dead()):
+                return message
+            time.sleep(_POLL_SECONDS)
     return "the connection to another process was lost"
 
 

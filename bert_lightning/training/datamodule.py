@@ -102,7 +102,7 @@ class PretrainingData(L.LightningDataModule):
 class ResumableSampler(Sampler[int]):
     """The remaining indices of a run; no batch before them is built again.
 
-    Its length is that of the whole run, since Lightning subtracts the batches that are done.
+    Its length is that of the whole run, since Lightning counts from the batches that are done.
     """
 
     def __init__(self, done: int, total: int) -> None:

@@ -28,7 +28,7 @@ from bert_lightning.training.callbacks import epochs
 from bert_lightning.training.saving import require_room
 from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.strategies import gathered
-from bert_lightning.training.trainer import build_trainer
+from bert_lightning.training.trainer import build_trainer, own_callbacks, quiet
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,8 @@ def fit(
     """
     if not is_first_process():
         logging.getLogger("bert_lightning").setLevel(logging.ERROR)  # the first one says it
-    with ending_with_rank_0(), locked(config.folder), crash_report(config.folder):
+    callbacks = [*own_callbacks(config), *callbacks]
+    with ending_with_rank_0(), locked(config.folder), crash_report(config.folder), quiet():
         resumed = find_resume_point(config)
         return _fit(with_seed(config, resumed), resumed, callbacks, loggers)
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
@@ -14,10 +14,79 @@ from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.training.module import PretrainingModule
 
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_DRAWINGS = 0.5
+
+
+class Bar(Protocol):
+    """A bar that is drawn anew as the run proceeds."""
+
+    def show(self, step: int, total: int | None, scores: str) -> None: ...
+
+    def print(self, line: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class TerminalBar:
+    """A bar below the lines of a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("pretraining"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[scores]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("steps", scores="")
+        self._bar.start()
+
+    def show(self, step: int, total: int | None, scores: str) -> None:
+        self._bar.update(self._task, completed=step, total=total, scores=scores)
+
+    def print(self, line: str) -> None:
+        self._bar.console.print(line, highlight=False)
+
+    def stop(self) -> None:
+        self._bar.stop()
+
+
+class NotebookBar:
+    """A bar below a notebook's cell; it needs no widgets."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self._shown = ""
+        self._bar, self._drawn = "", time.monotonic()
+        self._handle = display(self, display_id=True)
+
+    def show(self, step: int, total: int | None, scores: str) -> None:
+        self._shown = f"step {step}/{total or '…'}  {scores}"
+        self._bar = f'<progress value="{step}" max="{total}"></progress> ' if total else ""
+        if time.monotonic() - self._drawn > _SECONDS_BETWEEN_DRAWINGS:
+            self._draw()
+
+    def print(self, line: str) -> None:
+        print(line)
+
+    def stop(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        self._drawn = time.monotonic()
+        self._handle.update(self)
+
+    def __repr__(self) -> str:
+        return self._shown
+
+    def _repr_html_(self) -> str:
+        return f"{self._bar}<code>{self._shown}</code>"
 
 
 class LossProgress(ProgressBar):
-    """A bar with both losses on a terminal, plain lines elsewhere.
+    """A bar with all losses on a terminal and in a notebook, plain lines elsewhere.
 
     Args:
         baselines: what validation losses are shown beside; None shows no validation.
@@ -27,7 +96,7 @@ class LossProgress(ProgressBar):
         super().__init__()
         self.baselines = baselines
         self.console = Console()
-        self.bar: Progress | None = None
+        self.bar: Bar | None = None
         self.enabled = True
         self._last_line = -_SECONDS_BETWEEN_LINES
         self._last_step = 0
@@ -42,20 +111,10 @@ class LossProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, PretrainingModule)
         self._last_step = trainer.global_step
-        if not self.enabled or not self.console.is_terminal:
-            return
-        self.bar = Progress(
-            TextColumn("pretraining"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[scores]}"),
-            TimeRemainingColumn(),
-            console=self.console,
-        )
-        self.bar.add_task(
-            "steps", total=_total(pl_module), scores="", completed=trainer.global_step
-        )
-        self.bar.start()
+        if self.enabled and self.console.is_jupyter:
+            self.bar = NotebookBar()
+        elif self.enabled and self.console.is_terminal:
+            self.bar = TerminalBar(self.console)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -64,13 +123,11 @@ class LossProgress(ProgressBar):
         self._show_step(trainer.global_step, pl_module)
 
     def _show_step(self, step: int, module: PretrainingModule) -> None:
-        curve = module.progress.curves.get("train/mlm_loss", [])
+        curve = module.progress.curves.get("train/loss", [])
         logged = bool(curve) and curve[-1][0] == step
         waited = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
         if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=step, total=_total(module))
-            if logged:
-                self.bar.update(self.bar.task_ids[0], scores=_training_scores(module))
+            self.bar.show(step, _total(module), _training_scores(module) if curve else "")
         elif self.enabled and logged and waited and step != self._last_step:
             self._last_line, self._last_step = time.monotonic(), step
             self._print(f"step {step}/{_total(module) or '…'}  {_training_scores(module)}")
@@ -116,7 +173,7 @@ class LossProgress(ProgressBar):
 
     def _print(self, line: str) -> None:
         if self.bar is not None:
-            self.bar.console.print(line, highlight=False)
+            self.bar.print(line)
         else:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()

@@ -15,7 +15,7 @@ from bert_lightning.runs.resume import newest_good
 from bert_lightning.training.assembly import assemble
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.stops import StopSignals
-from bert_lightning.training.trainer import build_trainer
+from bert_lightning.training.trainer import build_trainer, own_callbacks, quiet
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,16 @@ def replay(run: Path, step: int) -> Replay:
     if not 1 <= step <= steps:
         raise UserError(f"{run} has no step {step}: it has steps 1 to {steps}")
     checkpoint = resumed.path if resumed is not None else None
-    trainer = build_trainer(config, assembly.devices, assembly.partition, step - 1, StopSignals())
-    trainer.fit(module, datamodule=assembly.data, ckpt_path=checkpoint, weights_only=True)
+    trainer = build_trainer(
+        config,
+        assembly.devices,
+        assembly.partition,
+        step - 1,
+        StopSignals(),
+        callbacks=own_callbacks(config),
+    )
+    with quiet():
+        trainer.fit(module, datamodule=assembly.data, ckpt_path=checkpoint, weights_only=True)
     whole = StepPartition(rank=0, world_size=1, accumulation=1)
     batches = TrainingBatches(
         assembly.corpus, config.batch, config.drawn_seed, whole, steps, assembly.data.labelers

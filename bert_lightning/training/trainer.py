@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 
 import lightning as L  # noqa: N812
@@ -12,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.baselines import Baselines
 from bert_lightning.data.batches import StepPartition
+from bert_lightning.extensions import find
 from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO
 from bert_lightning.runs.processes import use_own_launcher
 from bert_lightning.runs.resume import ResumePoint
@@ -22,11 +24,35 @@ from bert_lightning.training.saving import SaveCheckpoints
 from bert_lightning.training.stops import StopConsensus, StopSignals
 from bert_lightning.training.strategies import build_strategy
 
-for name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(name).setLevel(logging.WARNING)  # their greetings and tips
-warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, of torch's newer pytree
-# Lightning's too, of loaders whose state it has not saved: ours begins at any step.
-warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A context in which Lightning keeps its greetings, tips and wrong warnings to itself."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # of torch's newer pytree
+            warnings.filterwarnings("ignore", message="The number of training batches .* smaller")
+            # The values that are logged are those of all ranks already.
+            warnings.filterwarnings("ignore", message="It is recommended to use .* sync_dist=True")
+            # Of loaders whose state it has not saved: ours begins at any step.
+            warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that end")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def own_callbacks(config: TrainConfig) -> list[Callback]:
+    """Makes the callbacks that `callbacks.own` names.
+
+    Raises:
+        UserError: one cannot be found, or is not marked.
+    """
+    return [find("callback", name, "callbacks.own")() for name in config.callbacks.own]
 
 
 def build_trainer(

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import measure
 from benchmarks.contestants import Contestant, contestants
 from benchmarks.padding import pad
 from bert_lightning.batch import PretrainBatch, pack_sequences
-from bert_lightning.benchmark import measure
 from bert_lightning.cli import app as cli
 from bert_lightning.config import TrainConfig
 

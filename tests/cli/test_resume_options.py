@@ -110,11 +110,14 @@ def test_hydra_writes_nothing_over_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["resume=absent"], "there is no folder .*absent; give that of a run, or resume=auto"),
+        (
+            ["resume=absent"],
+            "no folder .*absent; give the folder of a run, or resume=auto",
+        ),
         (["resume=empty"], r"empty/run.json cannot be read"),
         (["resume=https://a.b/c"], "is a URL"),
-        (["-m", "resume=run", "seed=1,2"], "a sweep goes on with resume=auto"),
-        (["resume=run", "hydra.run.dir=other"], "leave hydra.run.dir=other away"),
+        (["-m", "resume=run", "seed=1,2"], "a sweep resumes with resume=auto"),
+        (["resume=run", "hydra.run.dir=other"], "omit hydra.run.dir=other"),
     ],
 )
 def test_what_names_no_run_is_refused(tmp_path: Path, arguments: list[str], says: str) -> None:

@@ -147,5 +147,4 @@ def test_options_without_a_docstring_are_those_whose_name_says_it_all() -> None:
         ),
         *(f"ObjectiveConfig.{name}" for name in ("mlm_weight", "nsp_weight")),
         *(f"OptimConfig.{name}" for name in ("optimizer", "beta1", "beta2", "eps")),
-        "LoggerConfig.name",
     }

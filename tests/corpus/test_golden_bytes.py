@@ -61,15 +61,17 @@ PAIRS = PairsConfig(PairKind.segment)
 WORDS = TokenizerConfig(min_frequency=1)
 """Training wordpieces is not deterministic, so their corpora take a fixed tokenizer."""
 
-DIGESTS = {'prose': '6b29ef4e18a20c053bee43f2e93d19f0df0040d96b4709db33ccdd40098d3ebf',
- 'hard_wrapped': '598162cf29c1129245f8a637a374b01a1dd7f56cd54c8f53b85f722cd2289ba4',
- 'lines': 'f3f03c855852b4f2589902ab10598879858bf3b9b821806c32054f05f235d6c1',
- 'table': '6b29ef4e18a20c053bee43f2e93d19f0df0040d96b4709db33ccdd40098d3ebf',
- 'cased': '9e32ab3de0691fd3a373d9d756ab921b96c4d66f517620dc40e0451f28ef9986',
- 'wordpiece': '47fd8bc9a13df3eda0616b416077252bb86fb55ab24512b1152ecc943aa93425',
- 'extended': 'c4c354820ba60b494b605460f0f4439ad2e43358bfddebdbcf426a0579902da9',
- 'wikitext': '96ef5dec80fa09a261605832f4fe148db8385e7bd7efbad356cd8d47c47df368',
- 'builtin': 'ef9fc35cb540679d407321c3a8d81812f3d6f2f4bb40dc9697cb7a53ac07f331'}
+DIGESTS = {
+    "prose": "6b29ef4e18a20c053bee43f2e93d19f0df0040d96b4709db33ccdd40098d3ebf",
+    "hard_wrapped": "598162cf29c1129245f8a637a374b01a1dd7f56cd54c8f53b85f722cd2289ba4",
+    "lines": "f3f03c855852b4f2589902ab10598879858bf3b9b821806c32054f05f235d6c1",
+    "table": "6b29ef4e18a20c053bee43f2e93d19f0df0040d96b4709db33ccdd40098d3ebf",
+    "cased": "9e32ab3de0691fd3a373d9d756ab921b96c4d66f517620dc40e0451f28ef9986",
+    "wordpiece": "47fd8bc9a13df3eda0616b416077252bb86fb55ab24512b1152ecc943aa93425",
+    "extended": "c4c354820ba60b494b605460f0f4439ad2e43358bfddebdbcf426a0579902da9",
+    "wikitext": "96ef5dec80fa09a261605832f4fe148db8385e7bd7efbad356cd8d47c47df368",
+    "builtin": "ef9fc35cb540679d407321c3a8d81812f3d6f2f4bb40dc9697cb7a53ac07f331",
+}
 """The SHA-256 over those of all array files."""
 
 

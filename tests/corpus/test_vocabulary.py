@@ -314,7 +314,7 @@ def test_the_script_makes_a_tokenizer_that_a_run_can_take(
     files = [small_data.path, str(rows)]
     arguments = ["--kind", "wordpiece", "--vocab-size", "150", "--output", str(output)]
     script.main([*files, *arguments])
-    assert capsys.readouterr().out == f"150 entries; saved {output}\n"
+    assert capsys.readouterr().out == f"150 tokens; saved {output}\n"
     corpus = prepare(small_data, TokenizerConfig(path=str(output)), PairsConfig())
     assert corpus.tokenizer.get_vocab() == load_tokenizer(output).get_vocab()
     assert corpus.tokenizer.token_to_id("steel") is not None

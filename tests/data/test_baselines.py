@@ -1,4 +1,4 @@
-"""The floors against slow counting, and WikiText-2's known values."""
+"""The baselines against slow counting."""
 
 import math
 from collections import Counter
@@ -8,15 +8,14 @@ import pytest
 
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data import baselines as module
-from bert_lightning.data.baselines import baselines, count_tokens, unigram_nll
-from bert_lightning.data.evaluation_set import EvaluationBatches
+from bert_lightning.data.baselines import unigram_nll
+from bert_lightning.data.evaluation_set import EvaluationBatches, EvaluationSet
 
 
-def test_floors_are_those_of_slow_counting(
+def test_baselines_are_those_of_slow_counting(
     small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
-    size = small_corpus.tokenizer.get_vocab_size()
+    size = small_corpus.tokenizer.get_vocab_size() + 3
     held_out = EvaluationBatches(small_corpus, "validation", small_batch, 7)
     batches = [held_out[i] for i in range(len(held_out))]
     labels = [label for batch in batches for label in batch.masked_labels.tolist()]
@@ -26,35 +25,25 @@ def test_floors_are_those_of_slow_counting(
     counts = Counter(train.token_ids.tolist())
     total = sum(counts.values()) + size
     mlm_loss = -sum(math.log((counts[label] + 1) / total) for label in labels) / len(labels)
-    (commonest, _), *_ = counts.most_common(1)
-    share = sum(nsp) / len(nsp)
+    (most_frequent, _), *_ = counts.most_common(1)
+    fraction = sum(nsp) / len(nsp)
 
-    result = baselines(train, held_out, size)
+    result = EvaluationSet(small_corpus, "validation", small_batch, size).baselines
     assert result.mlm_loss == pytest.approx(mlm_loss, rel=1e-12)
-    assert result.mlm_accuracy == pytest.approx(labels.count(commonest) / len(labels))
+    assert result.mlm_accuracy == pytest.approx(labels.count(most_frequent) / len(labels))
     assert result.nsp_loss == pytest.approx(
-        -share * math.log(share) - (1 - share) * math.log(1 - share)
+        -fraction * math.log(fraction) - (1 - fraction) * math.log(1 - fraction)
     )
-    assert result.nsp_accuracy == pytest.approx(max(share, 1 - share))
+    assert result.nsp_accuracy == pytest.approx(max(fraction, 1 - fraction))
 
 
-def test_tokens_are_counted_a_chunk_at_a_time(
-    small_corpus: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train, size = small_corpus.splits["train"], small_corpus.tokenizer.get_vocab_size() + 3
-    monkeypatch.setattr(module, "_CHUNK", 7)
-    counted = Counter(train.token_ids.tolist())
-    assert count_tokens(train, size).tolist() == [counted[token] for token in range(size)]
-
-
-def test_what_words_cost_by_their_frequency_is_a_distribution() -> None:
+def test_the_unigram_baseline_is_a_distribution() -> None:
     nll = unigram_nll(np.array([0, 3, 1]))
     assert np.exp(-nll).tolist() == pytest.approx([1 / 7, 4 / 7, 2 / 7])
 
 
-def test_wikitext2_has_its_known_floors(wikitext2_corpus: PreparedCorpus) -> None:
-    held_out = EvaluationBatches(wikitext2_corpus, "validation", BatchConfig(), 512)
-    result = baselines(wikitext2_corpus.splits["train"], held_out, 20_256)
+def test_wikitext2_has_its_known_baselines(wikitext2_corpus: PreparedCorpus) -> None:
+    result = EvaluationSet(wikitext2_corpus, "validation", BatchConfig(), 20_256).baselines
     assert result.mlm_loss == pytest.approx(6.69, abs=0.02)
     assert result.nsp_accuracy == pytest.approx(0.503, abs=0.0005)
     assert result.nsp_loss == pytest.approx(math.log(2), abs=1e-4)

@@ -253,7 +253,9 @@ def test_starting_at_a_step_is_the_rest_of_the_run(
         DataLoader(Subset(longer, range(15 * 3, 20 * 3)), batch_size=None, collate_fn=as_it_is)
     )
     assert examples_of(resumed) == examples_of(whole[15 * 3 :])
-    assert [b.global_counts["mlm"] for b in resumed] == [b.global_counts["mlm"] for b in whole[15 * 3 :]]
+    assert [b.global_counts["mlm"] for b in resumed] == [
+        b.global_counts["mlm"] for b in whole[15 * 3 :]
+    ]
     assert examples_of([run[7]]) == examples_of([whole[7]]), "it depends on what came before"
 
 

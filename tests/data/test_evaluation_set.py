@@ -1,4 +1,4 @@
-"""The evaluation set never changes, whatever the batch size and the number of ranks."""
+"""The evaluation set: fixed examples with one hash, whose facts are computed once."""
 
 import math
 from collections.abc import Iterator
@@ -10,11 +10,14 @@ import pytest
 from bert_lightning.batch import IS_NEXT, IS_RANDOM, PretrainBatch
 from bert_lightning.config import BatchConfig, MaskingConfig, PairKind, PairsConfig
 from bert_lightning.corpus.store import PreparedCorpus
+from bert_lightning.data.batches import ExampleBuilder
 from bert_lightning.data.evaluation_set import (
     EvaluationBatches,
     EvaluationContents,
+    EvaluationSet,
     read_contents,
 )
+from bert_lightning.errors import UserError
 
 WIKITEXT_2 = "551dee018895a1b91d8a6b901a52eac04dc7627751f4f2bc9f2ae0b1eca6efb1"
 """The hash of WikiText-2's validation split with the default options: results of two versions
@@ -32,7 +35,7 @@ def contents(corpus: PreparedCorpus, data: BatchConfig, size: int = 16) -> Evalu
     return read_contents(batches(corpus, data, size))
 
 
-def test_the_contents_are_the_same_for_every_batch_size_and_number_of_ranks(
+def test_the_hash_does_not_depend_on_batch_size_or_world_size(
     small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     whole = contents(small_corpus, small_batch, 10**6)
@@ -40,11 +43,11 @@ def test_the_contents_are_the_same_for_every_batch_size_and_number_of_ranks(
         again = contents(small_corpus, small_batch, size)
         assert again.sha256 == whole.sha256
         assert again.masked_labels.tolist() == whole.masked_labels.tolist()
-    of_ranks = (batch for rank in (0, 1) for batch in batches(small_corpus, small_batch, 5, rank, 2))
-    assert read_contents(of_ranks).sha256 == whole.sha256
+    ranks = (batch for rank in (0, 1) for batch in batches(small_corpus, small_batch, 5, rank, 2))
+    assert read_contents(ranks).sha256 == whole.sha256
 
 
-def test_the_masking_options_of_training_change_nothing(
+def test_the_masks_of_training_do_not_matter(
     small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     more = replace(small_batch, masking=MaskingConfig(0.5), global_batch_size=3)
@@ -52,7 +55,7 @@ def test_the_masking_options_of_training_change_nothing(
 
 
 @pytest.mark.parametrize("part", ["token_ids", "token_type_ids", "masked_positions", "labels"])
-def test_every_tensor_is_hashed(
+def test_every_input_and_label_is_hashed(
     small_corpus: PreparedCorpus, small_batch: BatchConfig, part: str
 ) -> None:
     def changed() -> Iterator[PretrainBatch]:
@@ -99,3 +102,32 @@ def test_labels_of_both_kinds_are_contents(
     labels = contents(small_corpus, small_batch).pair_labels
     assert set(np.unique(labels)) == {IS_NEXT, IS_RANDOM}
     assert math.isclose((labels == IS_NEXT).mean(), 0.5, abs_tol=0.2)
+
+
+def test_the_facts_are_computed_in_one_pass_when_first_asked_for(
+    small_corpus: PreparedCorpus, small_batch: BatchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    build = ExampleBuilder.build
+
+    def counted(self: ExampleBuilder, index: np.ndarray, *rest: object) -> PretrainBatch:
+        built.extend(index.tolist())
+        return build(self, index, *rest)
+
+    monkeypatch.setattr(ExampleBuilder, "build", counted)
+    held_out = EvaluationSet(small_corpus, "validation", small_batch, 10**4)
+    assert held_out.label_statistics is not None
+    assert built == [], "lengths and labels need no batch"
+    facts = [(held_out.sha256, held_out.contents, held_out.baselines) for _ in range(2)]
+    assert facts[0] == facts[1]
+    assert sorted(built) == list(range(held_out.contents.examples))
+    assert held_out.label_statistics.pairs_read == held_out.contents.examples
+
+
+def test_a_split_that_is_not_there_is_named_with_the_way_out(
+    small_corpus: PreparedCorpus, small_batch: BatchConfig
+) -> None:
+    with pytest.raises(
+        UserError, match=r"no test split, only train, validation; data\.test_fraction=0\.1"
+    ):
+        EvaluationSet(small_corpus, "test", small_batch, 10**4)

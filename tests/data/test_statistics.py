@@ -18,8 +18,11 @@ from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.corpus.vocabulary import build_word_tokenizer
 from bert_lightning.data import statistics as module
-from bert_lightning.data.length_baseline import describe_labels, logistic_accuracy
+from bert_lightning.data.evaluation_set import EvaluationSet
+from bert_lightning.data.length_baseline import label_statistics, logistic_accuracy
+from bert_lightning.data.pairs import Pairs
 from bert_lightning.data.statistics import (
+    DataStatistics,
     describe_examples,
     describe_split,
     lines,
@@ -49,6 +52,7 @@ def split_of(documents: list[list[list[list[int]]]]) -> Split:
         starts([len(sentence) for sentence in sentences]),
         starts([len(paragraph) for paragraph in paragraphs]),
         starts([len(document) for document in documents]),
+        np.bincount(np.concatenate(sentences)),
     )
 
 
@@ -67,6 +71,11 @@ def batch_of(first: Sequence[int], second: Sequence[int], labels: Sequence[int])
     )
 
 
+def described(corpus: PreparedCorpus, batch: BatchConfig, seed: int) -> DataStatistics:
+    validation = EvaluationSet(corpus, "validation", batch, corpus.tokenizer.get_vocab_size())
+    return statistics(corpus, batch, seed, validation)
+
+
 @pytest.fixture(scope="module")
 def three_words() -> Tokenizer:
     tokenizer = build_word_tokenizer(
@@ -78,7 +87,7 @@ def three_words() -> Tokenizer:
 
 def test_a_split_is_as_counted_by_hand(three_words: Tokenizer) -> None:
     found = asdict(describe_split(split_of(TRAIN), three_words, None))
-    shares = [4 / 11, 3 / 11, 3 / 11, 1 / 11]
+    frequencies = [4 / 11, 3 / 11, 3 / 11, 1 / 11]
     assert found == {
         "documents": 2,
         "paragraphs": 3,
@@ -87,7 +96,7 @@ def test_a_split_is_as_counted_by_hand(three_words: Tokenizer) -> None:
         "tokens": 11,
         "types": 3,
         "unknown_fraction": pytest.approx(1 / 11),
-        "unigram_entropy": pytest.approx(-sum(p * math.log(p) for p in shares)),
+        "unigram_entropy": pytest.approx(-sum(p * math.log(p) for p in frequencies)),
         "mean_length": pytest.approx(11 / 5),
         "median_length": 2.0,
         "longest": 3,
@@ -143,10 +152,15 @@ def test_examples_are_as_counted_by_hand() -> None:
     }
 
 
-def random_batch(seed: int, label: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> PretrainBatch:
+def pairs_of(first: Sequence[int], second: Sequence[int], labels: Sequence[int]) -> Pairs:
+    nowhere = np.zeros(len(first), dtype=np.int64)
+    return Pairs(nowhere, np.array(first), nowhere, np.array(second), np.array(labels))
+
+
+def random_pairs(seed: int, label: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Pairs:
     rng = np.random.default_rng(seed)
     first, second = rng.integers(1, 30, (2, 4000))
-    return batch_of(first, second, label(first, second).astype(int))
+    return pairs_of(first, second, label(first, second).astype(int))
 
 
 def test_labels_without_regard_to_length_cannot_be_told() -> None:
@@ -155,7 +169,7 @@ def test_labels_without_regard_to_length_cannot_be_told() -> None:
     def coin(first: np.ndarray, _: np.ndarray) -> np.ndarray:
         return rng.permuted(np.arange(len(first)) % 2)
 
-    found = describe_labels([random_batch(1, coin)], [random_batch(2, coin)])
+    found = label_statistics(random_pairs(1, coin), random_pairs(2, coin))
     assert found is not None
     assert found.majority == 0.5
     assert found.pairs_read == 4000
@@ -176,24 +190,24 @@ def test_labels_without_regard_to_length_cannot_be_told() -> None:
 def test_labels_that_lengths_decide_leak(
     rule: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> None:
-    found = describe_labels([random_batch(1, rule)], [random_batch(2, rule)])
+    found = label_statistics(random_pairs(1, rule), random_pairs(2, rule))
     assert found is not None
     assert found.length_only_accuracy > 0.95
     assert found.leak
 
 
 def test_a_slightly_better_guess_on_few_pairs_is_no_leak() -> None:
-    few = describe_labels(
-        [batch_of([1, 9], [1, 9], [IS_NEXT, IS_RANDOM])],
-        [batch_of([1, 1, 9, 9], [1, 1, 9, 9], [IS_NEXT, IS_RANDOM, IS_RANDOM, IS_RANDOM])],
+    few = label_statistics(
+        pairs_of([1, 9], [1, 9], [IS_NEXT, IS_RANDOM]),
+        pairs_of([1, 1, 9, 9], [1, 1, 9, 9], [IS_NEXT, IS_RANDOM, IS_RANDOM, IS_RANDOM]),
     )
     assert few is not None
     assert (few.majority, few.length_only_accuracy, few.leak) == (0.75, 0.75, False)
 
 
 def test_pairs_without_labels_have_no_baseline() -> None:
-    unlabelled = batch_of([1, 2], [1, 2], [-100, -100])
-    assert describe_labels([unlabelled], [unlabelled]) is None
+    unlabeled = pairs_of([1, 2], [1, 2], [-100, -100])
+    assert label_statistics(unlabeled, unlabeled) is None
 
 
 def test_a_constant_feature_does_no_harm() -> None:
@@ -210,7 +224,7 @@ def test_a_whole_corpus_against_slow_counting(
         starts, ids = split.sentence_starts.tolist(), split.token_ids.tolist()
         return [tuple(ids[a:b]) for a, b in pairwise(starts)]
 
-    found = statistics(small_corpus, small_batch, seed=3)
+    found = described(small_corpus, small_batch, seed=3)
     assert list(found.splits) == list(small_corpus.splits)
     for name, split in found.splits.items():
         everything = sentences(name)
@@ -220,18 +234,18 @@ def test_a_whole_corpus_against_slow_counting(
         assert split.types == len(set(ids) - {UNK})
         assert split.unknown_fraction == pytest.approx(ids.count(UNK) / len(ids))
     known, held_out = set(sentences("train")), sentences("validation")
-    share = sum(sentence in known for sentence in held_out) / len(held_out)
-    assert found.splits["validation"].in_training_fraction == share
+    fraction = sum(sentence in known for sentence in held_out) / len(held_out)
+    assert found.splits["validation"].in_training_fraction == fraction
     assert found.examples.examples_read == sum(
         len(batch.nsp_labels) for batch in training_sample(small_corpus, small_batch, 3)
     )
     assert found.examples.examples_read <= small_corpus.splits["train"].pairs
     assert found.labels is not None
     assert found.labels.pairs_read == small_corpus.splits["validation"].pairs
-    assert statistics(small_corpus, small_batch, seed=3) == found
+    assert described(small_corpus, small_batch, seed=3) == found
     text, examples = lines(found)
     assert f"{len(sentences('train')):,} sentences" in text
-    assert f"{share:.1%} of validation's stand in training too" in text
+    assert f"{fraction:.1%} of validation's also in training" in text
     assert f"{found.labels.majority:.1%}" in examples
 
 
@@ -239,10 +253,10 @@ def test_each_phase_has_examples_of_its_own_length(
     small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     phases = [PhaseConfig(0.5, max_length=9, global_batch_size=8), PhaseConfig(0.5)]
-    plain = statistics(small_corpus, small_batch, seed=3)
-    found = statistics(small_corpus, replace(small_batch, phases=phases), seed=3)
+    plain = described(small_corpus, small_batch, seed=3)
+    found = described(small_corpus, replace(small_batch, phases=phases), seed=3)
     short = replace(small_batch, max_length=9, global_batch_size=8)
-    assert found.phases == [statistics(small_corpus, short, seed=3).examples, plain.examples]
+    assert found.phases == [described(small_corpus, short, seed=3).examples, plain.examples]
     assert replace(found, phases=[]) == plain
     assert [line for line in lines(found) if line not in lines(plain)] == [
         f"examples of phase {number}: {each.mean_length:.0f} tokens of at most {most}, "
@@ -253,7 +267,7 @@ def test_each_phase_has_examples_of_its_own_length(
 
 def test_wikitext2_is_counted_within_a_second(wikitext2_corpus: PreparedCorpus) -> None:
     start = time.process_time()
-    found = statistics(wikitext2_corpus, BatchConfig(global_batch_size=512), seed=0)
+    found = described(wikitext2_corpus, BatchConfig(global_batch_size=512), seed=0)
     assert time.process_time() - start < 3  # 0.4 s; the rest is for a busy machine
     assert found.splits["train"].documents == 612
     assert found.examples.saved_of_max_length == pytest.approx(0.575, abs=0.01)
@@ -284,13 +298,13 @@ def test_the_script_shows_all_of_it(notes: str, cache_dir: str, capsys: CapSys) 
     assert ["documents", "4", "2"] in rows
     assert ["sentences", "72", "36"] in rows
     assert ["sentence", "pairs", "48", "24"] in rows
-    # 5 + 4 + 6 tokens a paragraph, the full stops included
+    # 5 + 4 + 6 tokens a paragraph, the periods included
     assert ["tokens", "360", "180"] in rows
     assert ["duplicate", "sentences", "87.5%", "91.7%"] in rows  # 9 and, with unknown topics, 3
     assert ["sentences", "also", "in", "training", "33.3%"] in rows  # "It was there."
     assert "Tokens of 48 training examples" in out
     assert "padding saved" in out
-    assert "pair labels, by the two lengths" in out
+    assert "pair labels: length-only" in out
     assert out.count("[CLS]") == 2
     assert out.count("[SEP]") == 4
     assert "[MASK](" in out.partition("second half")[2]
@@ -308,7 +322,7 @@ def test_the_script_without_a_validation_split(notes: str, cache_dir: str, capsy
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data=txt"], "there is no such data"),
+        (["data=txt"], "unknown data 'txt'; choose from builtin, "),
         (["data=text", "batch.max_length=many"], "expects an integer"),
         (["data=text"], "data=text needs the text"),
         (["dta=text"], "did you mean 'data'?"),
@@ -334,9 +348,9 @@ def test_the_script_shows_the_lengths_of_each_phase(
     )
     out = capsys.readouterr().out
     assert "Tokens of 48 training examples in phase 1" in out
-    assert "all 8;" in out
+    assert "have 8;" in out
     assert "Tokens of 48 training examples in phase 2" in out
-    assert "all 16;" in out
+    assert "have 16;" in out
     shown = [line.split() for line in out.splitlines() if "[CLS]" in line]
     assert len(shown) == 9
     assert max(len(words) for words in shown) == 8 + 2  # with "is next:", of the first phase

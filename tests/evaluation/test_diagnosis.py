@@ -8,12 +8,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from lightning.pytorch.loggers import CSVLogger
-from torch.utils.tensorboard import SummaryWriter
 
 from bert_lightning.errors import UserError
-from bert_lightning.evaluation.diagnosis import Check, diagnose
-from bert_lightning.evaluation.run_record import RunRecord, read_run
+from bert_lightning.runs.curves import MetricsFile
+from bert_lightning.runs.diagnosis import Check, diagnose
+from bert_lightning.runs.record import RunRecord, read_run
 from bert_lightning.training.fit import FitResult
 
 CapSys = pytest.CaptureFixture[str]
@@ -65,7 +64,7 @@ def test_a_healthy_run_has_no_finding_and_all_is_looked_at() -> None:
     checks = diagnose(record())
     assert [check.name for check in checks] == [
         *("corpus", "diverged", "plateau", "overfitting, words", "overfitting, pairs"),
-        *("pair head", "epochs", "tokens a parameter"),
+        *("NSP head", "epochs", "tokens per parameter"),
     ]
     assert not found(record())
 
@@ -82,27 +81,27 @@ def test_stuck_at_the_plateau() -> None:
     ((name, check),) = found(record(train_mlm_loss=flat, val_mlm_loss=[(500, 6.65)])).items()
     assert (name, check.finding) == (
         "plateau",
-        "the words are told no better than by their frequency alone",
+        "words are predicted no better than by the unigram baseline",
     )
     assert check.measured == "lowest validation MLM loss 6.650, at step 500"
     assert check.limit.startswith("6.600, 0.1 below")
-    assert check.numbers == {"best": 6.65, "floor": 6.7, "fall": pytest.approx(0)}
+    assert check.numbers == {"best": 6.65, "baseline": 6.7, "fall": pytest.approx(0)}
     assert check.tries[0].startswith("another optim.lr")
     assert not found(record(val_mlm_loss=[(500, 6.59)]))
 
 
-def test_a_loss_that_still_falls_is_told_to_go_on() -> None:
+def test_a_loss_that_still_falls_should_train_longer() -> None:
     slope = falling(9.8, 8.6)
     check = found(record(train_mlm_loss=slope, val_mlm_loss=[(500, 8.6)]))["plateau"]
-    assert check.finding == "the words are told worse than by their frequency alone"
+    assert check.finding == "words are predicted worse than by the unigram baseline"
     assert check.tries[0] == (
-        "go on, with a higher trainer.max_steps: it fell by 0.29 nats over the last quarter"
+        "train longer, with a higher trainer.max_steps: it fell by 0.29 nats over the last quarter"
     )
     flat = [(step, 6.72) for step in STEPS]
     short = found(record({"epochs": 0.9}, train_mlm_loss=flat, val_mlm_loss=[(500, 6.7)]))
-    assert short["plateau"].tries[0].startswith("go on, with a higher trainer.max_steps")
+    assert short["plateau"].tries[0].startswith("train longer, with a higher trainer.max_steps")
     few = found(record(train_mlm_loss=slope[-3:], val_mlm_loss=[(500, 8.6)]))["plateau"]
-    assert few.tries[0] == "go on, with a higher trainer.max_steps"
+    assert few.tries[0] == "train longer, with a higher trainer.max_steps"
 
 
 def test_diverged() -> None:
@@ -113,16 +112,19 @@ def test_diverged() -> None:
     one_bad_point = curves()["train/mlm_loss"]
     one_bad_point[-1] = (500, 9.0)
     assert not found(record(train_mlm_loss=one_bad_point))
-    assert "no numbers from step 90 on" in found(record(not_finite=90))["diverged"].measured
+    lost = found(record(not_finite=90))["diverged"]
+    assert "NaN or infinite values from step 90 on" in lost.measured
 
 
 def test_the_pair_head_is_at_chance() -> None:
-    check = found(record(val_nsp_accuracy=[(500, 0.514)]))["pair head"]
+    check = found(record(val_nsp_accuracy=[(500, 0.514)]))["NSP head"]
     assert check.finding == "the next-sentence head is at chance"
     assert check.numbers["allowed"] == pytest.approx(3 * (0.25 / 10_000) ** 0.5)
-    lengths = found(record(val_nsp_accuracy=[(500, 0.534)]))["pair head"]
-    assert lengths.finding == "the next-sentence head does no better than the two lengths alone"
-    assert lengths.limit.startswith("0.535: the majority 0.500 or the lengths 0.520")
+    lengths = found(record(val_nsp_accuracy=[(500, 0.534)]))["NSP head"]
+    assert lengths.finding == "the next-sentence head is no better than the length-only baseline"
+    assert lengths.limit.startswith(
+        "0.535: the better of the majority baseline 0.500 and the length-only baseline 0.520"
+    )
     assert not found(record(val_nsp_accuracy=[(500, 0.536)]))
 
 
@@ -132,7 +134,7 @@ def test_overfitting(name: str, title: str) -> None:
     ((found_name, check),) = found(record(**{f"val_{name}_loss": up})).items()
     assert found_name == f"overfitting, {title}"
     assert check.measured == "validation loss 0.560 at the end, 0.500 at step 200"
-    assert check.finding == "from step 200 on the model learned its training text by heart"
+    assert check.finding == "from step 200 on the model memorizes its training text"
     little = [*up[:-1], (500, 0.549)]
     assert not found(record(**{f"val_{name}_loss": little}))
 
@@ -150,49 +152,29 @@ def test_too_many_epochs() -> None:
 
 
 def test_few_tokens_for_the_size() -> None:
-    check = found(record({"real_tokens": 10_000_000}))["tokens a parameter"]
-    assert check.measured == "10: 10,000,000 tokens read, 1,000,000 parameters"
+    check = found(record({"real_tokens": 10_000_000}))["tokens per parameter"]
+    assert check.measured == "10: 10,000,000 tokens seen, 1,000,000 parameters"
     assert check.tries[0] == "trainer.max_steps=1000, which is 8 epochs"
-    small = found(record({"real_tokens": 10_000_000, "epochs": 30.0}))["tokens a parameter"]
+    small = found(record({"real_tokens": 10_000_000, "epochs": 30.0}))["tokens per parameter"]
     assert small.tries[0] == "more text (data=), or a smaller model (model=)"
     assert small.tries[1] == "trainer.max_steps=1000, which is 60 epochs"
 
 
 def test_another_corpus_than_the_one_asked_for() -> None:
     check = found(record({"fallback_reason": "the hub is out of reach"}))["corpus"]
-    assert check.finding == "it is not the corpus asked for: the hub is out of reach"
+    assert check.finding == "it is not the requested corpus: the hub is out of reach"
 
 
 def test_what_a_run_left_no_numbers_for_is_not_looked_at() -> None:
     nothing = RunRecord(Path("run"), {}, {}, None)
     assert diagnose(nothing) == []
     without_pairs = record({"data": {"splits": {"train": {"tokens": 10}}, "labels": None}})
-    assert "pair head" not in [check.name for check in diagnose(without_pairs)]
+    assert "NSP head" not in [check.name for check in diagnose(without_pairs)]
 
 
-def write_events(folder: Path, values: dict[str, list[tuple[int, float]]]) -> None:
-    with SummaryWriter(str(folder)) as writer:
-        for name, curve in values.items():
-            for step, value in curve:
-                writer.add_scalar(name, value, step)
-
-
-def test_curves_are_read_whole_from_tensorboards_files(tmp_path: Path) -> None:
-    long = {"train/mlm_loss": [(step, 9 - step / 4000) for step in range(1, 12_001)]}
-    write_events(tmp_path, long)  # more points than tensorboard itself keeps
-    (tmp_path / "summary.json").write_text(json.dumps(HEALTHY))
-    read = read_run(tmp_path)
-    assert read.curves["train/mlm_loss"] == [
-        (step, pytest.approx(value)) for step, value in long["train/mlm_loss"]
-    ]
-    assert read.summary == HEALTHY
-
-
-def test_curves_are_read_from_csv(tmp_path: Path) -> None:
-    logger = CSVLogger(tmp_path, name="", version="")
-    logger.log_metrics({"train/mlm_loss": 9.5}, step=1)
-    logger.log_metrics({"train/mlm_loss": float("nan"), "val/mlm_loss": 9.25}, step=2)
-    logger.save()
+def test_curves_are_read_from_the_runs_metrics(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path, {"train/mlm_loss": [(1, 9.5)]})
+    metrics.add(2, {"train/mlm_loss": float("nan"), "val/mlm_loss": 9.25})
     read = read_run(tmp_path)
     assert read.curves == {"train/mlm_loss": [(1, 9.5)], "val/mlm_loss": [(2, 9.25)]}
     assert read.not_finite == 2
@@ -200,14 +182,6 @@ def test_curves_are_read_from_csv(tmp_path: Path) -> None:
     check = found(read)["ended"]
     assert check.measured == "no summary.json; the last logged step is 2"
     assert "diverged" in found(read)
-
-
-def test_without_a_logger_the_summary_alone_is_read(tmp_path: Path) -> None:
-    summary = {**HEALTHY, "validation": {"mlm_loss": 6.7, "nsp_accuracy": 0.5}}
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    read = read_run(tmp_path)
-    assert read.curves == {"val/mlm_loss": [(500, 6.7)], "val/nsp_accuracy": [(500, 0.5)]}
-    assert set(found(read)) == {"plateau", "pair head"}
 
 
 def test_the_newest_run_of_a_folder_is_read_and_a_checkpoint_stands_for_its_run(
@@ -227,7 +201,7 @@ def test_the_newest_run_of_a_folder_is_read_and_a_checkpoint_stands_for_its_run(
 def test_where_there_is_no_run_and_where_it_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="absent does not exist"):
         read_run(tmp_path / "absent")
-    with pytest.raises(UserError, match=r"holds no run: neither summary\.json nor the curves"):
+    with pytest.raises(UserError, match=r"holds no run: neither summary\.json nor metrics\.csv"):
         read_run(tmp_path)
     for text, message in (("{", "cannot be read"), ("[]", "holds a list")):
         (tmp_path / "summary.json").write_text(text)
@@ -239,19 +213,15 @@ def test_a_real_run_is_diagnosed(
     run: FitResult, script: Callable[[str], ModuleType], capsys: CapSys
 ) -> None:
     read = read_run(Path(run.config.run_dir))
-    for name, curve in run.curves.items():
-        assert [step for step, _ in read.curves[name]] == [step for step, _ in curve]
-        assert [value for _, value in read.curves[name]] == pytest.approx(
-            [value for _, value in curve], rel=1e-5
-        )
+    assert read.curves == run.curves
     findings = found(read)
     assert run.baselines is not None
     numbers = {check.name: check.numbers for check in diagnose(read)}
-    assert numbers["plateau"]["floor"] == run.baselines.mlm_loss
+    assert numbers["plateau"]["baseline"] == run.baselines.mlm_loss
     lowest = min(value for _, value in run.curves["val/mlm_loss"])
     assert numbers["plateau"]["best"] == pytest.approx(lowest, rel=1e-5)
     assert ("plateau" in findings) == (lowest > run.baselines.mlm_loss - 0.1)
-    assert "tokens a parameter" in findings
+    assert "tokens per parameter" in findings
 
     script("doctor").main([run.config.run_dir])
     shown = capsys.readouterr().out
@@ -267,7 +237,7 @@ def test_the_script_says_that_nothing_was_found_and_what_is_no_run(
     script: Callable[[str], ModuleType], tmp_path: Path, capsys: CapSys
 ) -> None:
     (tmp_path / "summary.json").write_text(json.dumps(HEALTHY))
-    write_events(tmp_path, curves())
+    MetricsFile(tmp_path, curves())
     script("doctor").main([str(tmp_path)])
     assert "Nothing found." in capsys.readouterr().out
     with pytest.raises(SystemExit) as caught:

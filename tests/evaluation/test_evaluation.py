@@ -14,8 +14,7 @@ import torch
 
 from bert_lightning.batch import UNK
 from bert_lightning.config import BatchConfig, CorpusConfig, PairKind, PairsConfig
-from bert_lightning.data.baselines import baselines
-from bert_lightning.data.evaluation_set import EvaluationBatches
+from bert_lightning.data.evaluation_set import EvaluationBatches, EvaluationSet
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.evaluation import Evaluation, evaluate
 from bert_lightning.evaluation.subject import corpus_of
@@ -43,7 +42,7 @@ def test_a_checkpoint_has_the_scores_that_its_run_reported(
     last = {name: values[-1][1] for name, values in run.curves.items()}
     assert found.step == 8
     summary = json.loads((Path(run.config.run_dir) / "summary.json").read_text())
-    assert found.questions_sha256 == summary["validation_questions_sha256"]
+    assert found.evaluation_set_sha256 == summary["evaluation_set_sha256"]
     assert found.mlm.all.loss == pytest.approx(last["val/mlm_loss"], rel=1e-6)
     assert found.mlm.all.accuracy == pytest.approx(last["val/mlm_accuracy"], rel=1e-6)
     assert found.mlm.all.accuracy_at_5 == pytest.approx(last["val/mlm_accuracy_at_5"], rel=1e-6)
@@ -72,10 +71,10 @@ def test_no_number_depends_on_the_micro_batch(
     expected = evaluated(source, run.config.data, run.config.batch)
     found = evaluated(source, run.config.data, replace(run.config.batch, micro_batch_size=size))
     assert numbers(found.plain()) == pytest.approx(numbers(expected.plain()), rel=1e-6)
-    assert found.questions_sha256 == expected.questions_sha256
+    assert found.evaluation_set_sha256 == expected.evaluation_set_sha256
 
 
-def test_classes_bits_and_floors_are_those_of_counting(
+def test_classes_bits_and_baselines_are_those_of_counting(
     run: FitResult, source: PretrainedSource
 ) -> None:
     found = evaluated(source, run.config.data, run.config.batch)
@@ -88,7 +87,7 @@ def test_classes_bits_and_floors_are_those_of_counting(
     nll = [-math.log((counts[x] + 1) / (total + source.vocab_size)) for x in labels]
     common = [i for i, x in enumerate(labels) if counts[x] >= total / 1000 and x != unknown]
     row = found.mlm.classes["common"]
-    assert (row.masked, row.share) == (len(common), len(common) / len(labels))
+    assert (row.masked, row.fraction) == (len(common), len(common) / len(labels))
     assert row.loss_baseline == pytest.approx(sum(nll[i] for i in common) / len(common))
     five = set(np.argsort(-counts, kind="stable")[:5].tolist())
     in_five = [labels[i] in five for i in common]
@@ -119,25 +118,24 @@ def test_a_foreign_model_is_scored_in_its_own_words(
     assert found.mlm.piece_fraction > 0.3  # its vocabulary is letters, nearly
     assert found.nsp is not None
     corpus = corpus_of(foreign, small_data, small_batch)
-    held_out = EvaluationBatches(corpus, "validation", small_batch, 9)
-    expected = baselines(corpus.splits["train"], held_out, foreign.vocab_size)
+    expected = EvaluationSet(corpus, "validation", small_batch, foreign.vocab_size).baselines
     assert found.mlm.all.loss_baseline == pytest.approx(expected.mlm_loss)
     assert (found.corpus, found.text_sha256) == ("text", corpus.text_key)
 
 
-def test_an_export_is_asked_the_same_and_answers_the_same(
+def test_an_export_has_the_same_evaluation_set_and_scores(
     run: FitResult, source: PretrainedSource, tmp_path: Path
 ) -> None:
     export(Path(run.config.run_dir) / "checkpoints/last.ckpt", tmp_path / "hf")
     expected = evaluated(source, run.config.data, run.config.batch).plain()
     found = evaluated(open_source(tmp_path / "hf"), run.config.data, run.config.batch).plain()
-    names = ("questions_sha256", "text_sha256", "parameters")
+    names = ("evaluation_set_sha256", "text_sha256", "parameters")
     assert {name: found[name] for name in names} == {name: expected[name] for name in names}
     assert found["mlm"]["all"] == pytest.approx(expected["mlm"]["all"], rel=1e-6)
     assert found["nsp"] == pytest.approx(expected["nsp"], rel=1e-6)
 
 
-def test_a_model_without_the_pair_head_is_not_asked_for_pairs(
+def test_a_model_without_the_nsp_head_has_no_pair_scores(
     save_hf: Callable[..., Path],
     small_data: CorpusConfig,
     small_batch: BatchConfig,
@@ -170,13 +168,13 @@ def test_a_split_that_is_not_there_and_weights_that_are_no_numbers(
         evaluated(replace(source, state=state), config.data, config.batch)
 
 
-def test_the_script_prints_every_score_beside_its_floor(
+def test_the_script_prints_every_score_beside_its_baseline(
     run: FitResult, script: Callable[[str], ModuleType], capsys: CapSys
 ) -> None:
     script("evaluate").main([run.config.run_dir])
     shown = capsys.readouterr().out
     found = evaluated(open_source(run.config.run_dir), run.config.data, run.config.batch)
-    assert found.questions_sha256[:16] in shown
+    assert found.evaluation_set_sha256[:16] in shown
     for row in (found.mlm.all, *found.mlm.classes.values()):
         assert re.search(rf"{row.loss:.3f} +{row.loss_baseline:.3f} +{row.accuracy:.1%}", shown)
         assert re.search(rf"{row.accuracy_at_5:.1%} +{row.accuracy_at_5_baseline:.1%}", shown)
@@ -186,7 +184,7 @@ def test_the_script_prints_every_score_beside_its_floor(
     assert max(map(len, shown.splitlines()[5:])) <= 80
 
 
-def test_the_script_writes_json_of_what_it_was_told_to_ask(
+def test_the_script_writes_json_of_the_options_it_was_given(
     run: FitResult, script: Callable[[str], ModuleType], capsys: CapSys
 ) -> None:
     script("evaluate").main([run.config.run_dir, "--json", "batch.max_length=20"])
@@ -203,7 +201,7 @@ def test_the_scripts_errors_are_one_message_and_exit_code_2(
 ) -> None:
     for arguments, message in {
         ("absent/folder/x",): "absent/folder/x does not exist",
-        (run.config.run_dir, "batch.max_lenght=3"): "did you mean 'max_length'?",
+        (run.config.run_dir, "batch.max_lenght=3"): "did you mean 'batch.max_length'?",
         (run.config.run_dir, "seed=3"): "seed=3 would change nothing",
         (run.config.run_dir, "--split", "test"): "has no test split",
     }.items():

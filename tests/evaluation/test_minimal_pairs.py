@@ -1,4 +1,4 @@
-"""Minimal pairs: what counts as right, by group, and what a file must be."""
+"""Minimal pairs: accuracies by group, and the format of the file."""
 
 import json
 import re

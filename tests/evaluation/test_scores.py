@@ -143,7 +143,9 @@ def test_means_omit_what_has_no_labels() -> None:
         mlm_in_five=torch.tensor([2.0, 0, 1, 0]),
         masked=torch.tensor([3.0, 0, 2, 0]),
     )
-    assert {name: value.item() for name, value in some.means(["nsp", "sop"]).items()} == pytest.approx(
+    assert {
+        name: value.item() for name, value in some.means(["nsp", "sop"]).items()
+    } == pytest.approx(
         {
             **{"mlm_loss": 14 / 5, "mlm_accuracy": 1 / 5, "mlm_accuracy_at_5": 3 / 5},
             **{"mlm_loss_common": 2, "mlm_loss_rare": 4},

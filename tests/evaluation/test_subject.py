@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bert_lightning.corpus.cache import store_folder
 
 from bert_lightning.cli import app as cli
 from bert_lightning.config import (
@@ -20,6 +19,7 @@ from bert_lightning.config import (
 )
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus import prepare as preparing
+from bert_lightning.corpus.catalog import store_folder
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.subject import corpus_of, evaluation_options

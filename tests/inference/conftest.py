@@ -117,7 +117,7 @@ def script() -> Callable[[str], ModuleType]:
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What looks like a name on the hub is not asked for there."""
+    """Keeps the tests off the hub."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

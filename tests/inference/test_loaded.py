@@ -125,7 +125,7 @@ def test_a_flipped_bit_is_corrupt(tmp_path: Path, write_checkpoint: Write, where
         bert_lightning.load(path)
 
 
-def test_damage_to_the_directory_of_the_archive_is_corrupt_or_harmless(
+def test_corruption_of_the_directory_of_the_archive_is_corrupt_or_harmless(
     tmp_path: Path, write_checkpoint: Write, bert: PretrainedBert
 ) -> None:
     path = write_checkpoint(tmp_path / "last.ckpt")
@@ -140,7 +140,7 @@ def test_damage_to_the_directory_of_the_archive_is_corrupt_or_harmless(
     assert refused
 
 
-def test_a_damaged_best_gives_way_to_an_earlier_one_with_a_warning(
+def test_a_corrupted_best_is_skipped_with_a_warning(
     tmp_path: Path, seed_of: SeedOf, write_checkpoint: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     best = write_checkpoint(tmp_path / "checkpoints/best-step=000100.ckpt", seed=1)
@@ -161,10 +161,10 @@ def test_a_pickle_inside_is_refused_without_a_way_round(
     tmp_path: Path, write_checkpoint: Write
 ) -> None:
     inside = write_checkpoint(
-        tmp_path / "inside.ckpt", change=lambda c: c.update(share=Fraction(1, 2))
+        tmp_path / "inside.ckpt", change=lambda c: c.update(part=Fraction(1, 2))
     )
     bare = tmp_path / "bare.ckpt"
-    bare.write_bytes(pickle.dumps({"share": Fraction(1, 2)}))
+    bare.write_bytes(pickle.dumps({"part": Fraction(1, 2)}))
     for path in (inside, bare):
         with pytest.raises(UserError, match="is refused: it holds Python objects") as caught:
             bert_lightning.load(path)

@@ -194,7 +194,7 @@ def test_a_step_is_replayed_with_the_weights_that_learn(
     result = fit(small_config(tmp_path, *options))
     examples = replay(tmp_path, 5).examples
     masked = sum(example.masked for example in examples)
-    loss = sum(example.mlm_loss * example.masked for example in examples) / masked
+    loss = sum(example.losses["mlm"] * example.masked for example in examples) / masked
     assert loss == pytest.approx(result.curves["train/mlm_loss"][4][1], rel=1e-5)
 
 

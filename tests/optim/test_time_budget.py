@@ -15,6 +15,7 @@ from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.optim.schedules import schedule
 from bert_lightning.optim.time_budget import Budget
 from bert_lightning.reports.run_report import summarize
+from bert_lightning.runs.progress import Progress
 from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.module import PretrainingModule
 
@@ -67,8 +68,10 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return original(module, batch, batch_idx)
 
     monkeypatch.setattr(PretrainingModule, "training_step", training_step)
-    clock = property(lambda module: float(module.global_step))
-    monkeypatch.setattr(PretrainingModule, "elapsed", clock)
+    settle = Progress.settle_budget
+    monkeypatch.setattr(
+        Progress, "settle_budget", lambda run, step, _: settle(run, step, float(step))
+    )
     return stops
 
 

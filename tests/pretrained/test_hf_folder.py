@@ -38,7 +38,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def last_hidden(folder: Path, texts: Sequence[Text]) -> Tensor:
-    """What transformers makes of texts in one padded batch, laid end to end."""
+    """Returns the hidden states by transformers, padded there, padding removed."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder).eval()
     parts = [(text,) if isinstance(text, str) else text for text in texts]
@@ -162,7 +162,7 @@ def test_a_pytorch_model_bin_is_read_as_weights_alone(save_hf: Save, tmp_path: P
     assert torch.equal(bert_lightning.load(folder).encode("he left").vectors, expected)
     torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     assert torch.equal(bert_lightning.load(folder).encode("he left").vectors, expected)
-    torch.save({**weights, "share": Fraction(1, 2)}, folder / "pytorch_model.bin")
+    torch.save({**weights, "part": Fraction(1, 2)}, folder / "pytorch_model.bin")
     with pytest.raises(UserError, match="is refused: it holds Python objects") as raised:
         bert_lightning.load(folder)
     assert "weights_only" not in str(raised.value)
@@ -211,7 +211,7 @@ def cut(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("corrupt", "says"),
     [
         (lambda f: cut(f / "model.safetensors"), r"model\.safetensors is missing or corrupt"),
         (
@@ -231,11 +231,11 @@ def cut(file: Path) -> None:
         ),
     ],
 )
-def test_damage_is_named(
-    save_hf: Save, tmp_path: Path, damage: Callable[[Path], object], says: str
+def test_corruption_is_named(
+    save_hf: Save, tmp_path: Path, corrupt: Callable[[Path], object], says: str
 ) -> None:
     folder = save_hf(tmp_path / "model")
-    damage(folder)
+    corrupt(folder)
     with pytest.raises(UserError, match=says):
         bert_lightning.load(folder)
 

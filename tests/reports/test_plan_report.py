@@ -1,4 +1,4 @@
-"""What `scripts/plan.py` prints, and that the README's example of it is current."""
+"""The output of `scripts/plan.py`, and the README's example of it."""
 
 import json
 import os

@@ -1,6 +1,5 @@
 """The figure of a run's losses."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,15 +14,13 @@ CURVES = {
 }
 
 
-def result(**options: Any) -> Any:
-    baselines = Baselines(6.69, 0.07, 0.69, 0.5)
-    corpus = SimpleNamespace(name="notes")
-    values = {"curves": CURVES, "baselines": baselines, "corpus": corpus, "steps": 2}
-    return SimpleNamespace(**{**values, **options})
+def summary(baselines: Baselines | None) -> dict[str, Any]:
+    scores = {} if baselines is None else {"validation_baselines": baselines._asdict()}
+    return {"corpus": "notes", "steps": 2, **scores}
 
 
 def test_each_objective_has_a_panel_with_its_curves_and_baseline() -> None:
-    mlm, nsp = loss_figure(result()).axes
+    mlm, nsp = loss_figure(CURVES, summary(Baselines(6.69, 0.07, 0.69, 0.5))).axes
     lines = {str(line.get_label()): line for line in mlm.lines}
     assert list(lines) == ["training", "validation", "baseline: 6.69"]
     assert lines["training"].get_xydata().tolist() == [[1, 7.0], [2, 6.0]]
@@ -34,6 +31,6 @@ def test_each_objective_has_a_panel_with_its_curves_and_baseline() -> None:
 @pytest.mark.parametrize("baselines", [None, Baselines(6.69, 0.07, None, None)])
 def test_without_pairs_there_is_one_panel(baselines: Baselines | None) -> None:
     curves = {name: values for name, values in CURVES.items() if "nsp" not in name}
-    figure = loss_figure(result(curves=curves, baselines=baselines))
+    figure = loss_figure(curves, summary(baselines))
     assert [axes.get_title() for axes in figure.axes] == ["masked language modeling"]
     assert len(figure.axes[0].lines) == (2 if baselines is None else 3)

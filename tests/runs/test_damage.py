@@ -1,4 +1,4 @@
-"""Runs whose newest checkpoints are damaged go on from an earlier one, or say that they cannot."""
+"""Runs whose newest checkpoints are corrupted resume from an earlier one, or refuse to."""
 
 import random
 import shutil
@@ -86,8 +86,8 @@ def test_a_damaged_checkpoint_is_passed_over(
     result = fit(small_config(killed, *OPTIONS, "resume=auto"))
     (warning,) = [message for message in caplog.messages if "corrupt" in message]
     assert warning.startswith(f"{checkpoint(killed, 4)} is corrupt (")
-    assert warning.endswith("going back to an earlier one")
-    assert f"goes on from step 2: {checkpoint(killed, 2)}" in caplog.messages
+    assert warning.endswith("trying the checkpoint before it")
+    assert f"resumes from step 2: {checkpoint(killed, 2)}" in caplog.messages
     for step in (4, 6):
         assert_same(state(checkpoint(killed, step)), state(checkpoint(whole[0], step)))
     assert curves(result) == curves(whole[1])
@@ -98,6 +98,6 @@ def test_all_are_damaged(small_config: Config, killed: Path) -> None:
     cut(0.5)(checkpoint(killed, 4))
     before = {path: path.read_bytes() for path in checkpoints_by_step(killed)}
     for resume in ("auto", killed):
-        with pytest.raises(UserError, match=r"all 2 checkpoints in .* are corrupt; hydra\.run"):
+        with pytest.raises(UserError, match=r"all 2 checkpoints in .* are corrupted; hydra\.run"):
             fit(small_config(killed, *OPTIONS, f"resume={resume}"))
     assert {path: path.read_bytes() for path in checkpoints_by_step(killed)} == before

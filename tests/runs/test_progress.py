@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""What a person sees during a run."""
 
 import io
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from bert_lightning.config import TrainConfig
-from bert_lightning.training import callbacks
+from bert_lightning.training import progress_bar
 from bert_lightning.training.fit import fit
 
 Config = Callable[..., TrainConfig]
@@ -20,7 +20,7 @@ def test_plain_lines_with_both_losses_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(callbacks, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress_bar, "_SECONDS_BETWEEN_LINES", 0.0)
     result = fit(small_config(tmp_path))
     lines = capsys.readouterr().out.splitlines()
     training = [line for line in lines if "pairs/s" in line]
@@ -29,7 +29,7 @@ def test_plain_lines_with_both_losses_where_there_is_no_terminal(
     assert [line.split()[1] for line in validation] == ["3/6", "6/6"]
     assert f"MLM {result.curves['train/mlm_loss'][0][1]:.3f}  NSP" in training[0]
     assert result.baselines is not None
-    assert f"(floor {result.baselines.mlm_loss:.3f})" in validation[0]
+    assert f"(baseline {result.baselines.mlm_loss:.3f})" in validation[0]
 
 
 def test_a_bar_with_both_losses_on_a_terminal(
@@ -37,7 +37,7 @@ def test_a_bar_with_both_losses_on_a_terminal(
 ) -> None:
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=120)
-    monkeypatch.setattr(callbacks, "Console", lambda: terminal)
+    monkeypatch.setattr(progress_bar, "Console", lambda: terminal)
     result = fit(small_config(tmp_path))
     assert "6/6" in screen.getvalue()
     assert f"MLM {result.curves['train/mlm_loss'][-1][1]:.3f}" in screen.getvalue()

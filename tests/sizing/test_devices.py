@@ -1,4 +1,4 @@
-"""Which devices a run gets, and how the global batch is divided; GPUs are pretended."""
+"""The devices of a run, and the division of its global batch; GPUs are simulated."""
 
 from dataclasses import replace
 from types import SimpleNamespace

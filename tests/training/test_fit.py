@@ -129,7 +129,7 @@ def test_the_report_names_the_run_the_losses_their_baselines_and_the_next_comman
     assert f"(baseline {run.baselines.mlm_loss:.3f})" in lines
     assert "pairs/s" in lines
     assert lines.count("the text has: ") == 3
-    assert f'python scripts/fill_mask.py {run.config.run_dir} "' in lines
+    assert f'bert-lightning fill-mask {run.config.run_dir} "' in lines
 
 
 def test_a_checkpoint_is_plain_and_enough_to_use_the_model(run: FitResult) -> None:

@@ -57,9 +57,9 @@ def test_a_step_that_is_not_finite_is_not_made(
     assert "not finite at step 5 (loss" in message
     assert "(loss nan," in message if where == "loss" else "gradient norm nan" in message
     assert f"batch {9 if where == 'loss' else 8} of rank 0" in message
-    assert "the update was not made" in message
+    assert "the step was not taken" in message
     assert f"checkpoint is {run / 'checkpoints' / 'step=000004.ckpt'}" in message
-    assert f"python scripts/replay.py {run} 5" in message
+    assert f"bert-lightning replay {run} 5" in message
     assert sorted(path.name for path in (run / "checkpoints").glob("step*.ckpt")) == [
         "step=000003.ckpt",
         "step=000004.ckpt",
@@ -126,7 +126,7 @@ def test_the_script_shows_the_worst_examples(small_config: Config, tmp_path: Pat
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     shown = script("2", "--top", "2")
-    assert "32 examples, 0 of them with a loss that is not finite" in shown
+    assert "32 examples, 0 of them with a non-finite loss" in shown
     assert shown.count("[CLS]") == 2
     examples = [json.loads(line) for line in script("2", "--json").splitlines()]
     worst = max(examples, key=lambda example: sum(example["losses"].values()))

@@ -25,7 +25,7 @@ from bert_lightning.pretrained.checkpoints import (
     read_checkpoint,
     step_of,
 )
-from bert_lightning.runs.progress import unpack_curves
+from bert_lightning.runs.curves import unpack_curves
 
 Overrides = Callable[..., list[str]]
 pytestmark = pytest.mark.slow
@@ -174,7 +174,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     run = fork(*options(damaged, STEPS))
     assert run.wait() == 0
     assert f"{files[0]} is corrupt" in run.output
-    assert f"goes on from step {step_of(files[1])}: " in run.output
+    assert f"resumes from step {step_of(files[1])}: " in run.output
     assert_same_run(damaged, whole, STEPS)
 
     for path in checkpoints_by_step(damaged):

@@ -73,13 +73,13 @@ def test_a_run_that_signals_stop_three_times_is_the_run_that_none_stopped(
     workers = "batch.num_workers=2"
     run = start(folder, f"resume={folder}", workers, SLURM_JOB_ID="4711", **environment)
     run.until_it_trains()
-    assert f"goes on from step {step}: {checkpoint(Path('run'), step)}" in run.stdout
+    assert f"resumes from step {step}: {checkpoint(Path('run'), step)}" in run.stdout
     assert f"\nstep {step + 1}/200" in run.stdout
     run.send_to_all(SIGUSR1)
     assert run.end() == 143
     later, more = stopped(run, SIGUSR1)
     assert later > step
-    assert more == "; SLURM job 4711 will be started again"
+    assert more == "; SLURM requeues job 4711"
     assert calls.read_text() == "requeue 4711\n"
 
     run = start(folder, f"resume={folder}", workers)
@@ -161,7 +161,7 @@ def test_a_signal_in_the_validation_before_training_lets_the_first_step_be_made(
 @pytest.mark.parametrize(
     ("then", "result"),
     [
-        ("", "; SLURM job 4711_2 will be started again"),
+        ("", "; SLURM requeues job 4711_2"),
         ("echo no such job >&2; exit 1", "; scontrol requeue 4711_2 failed: no such job"),
     ],
 )
@@ -215,14 +215,14 @@ def test_one_of_two_devices_is_asked_to_stop_and_both_do(
     job = {"SLURM_JOB_ID": "4713", "SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "2"}
     run = start(folder, f"resume={folder}", **job, **environment)
     run.until_it_trains()
-    assert "goes on from step 1:" in run.stdout
+    assert "resumes from step 1:" in run.stdout
     os.kill(run.process_of_rank_1(), SIGUSR1)
     run.until(calls.exists)
     time.sleep(1.5)
     assert run.process_of_rank_1()  # the first would take its early end for a death
     assert run.end() == 143
     step, more = stopped(run, SIGUSR1)
-    assert more == "; SLURM job 4711_2 will be started again"
+    assert more == "; SLURM requeues job 4711_2"
     assert calls.read_text() == "requeue 4711_2\n"
     assert {path.name for path in folder.rglob("step=*.ckpt")} == {
         "step=000001.ckpt",
@@ -231,7 +231,7 @@ def test_one_of_two_devices_is_asked_to_stop_and_both_do(
 
     run = start(folder, f"resume={folder}")
     run.until_it_trains()
-    assert f"goes on from step {step}:" in run.stdout
+    assert f"resumes from step {step}:" in run.stdout
     run.send_to_all(SIGTERM)
     assert run.end() == 143
     assert stopped(run, SIGTERM)[0] > step
@@ -309,7 +309,7 @@ def test_a_sweep_that_is_stopped_goes_on_with_the_job_that_was_stopped(
     run.until(lambda: "\nstep 1/160" in run.stdout)
     complete = re.findall(r"(\S+) is already complete at step (\d+)", run.stderr)
     assert complete == [(f"runs/{sweep.name}/0", "5")]
-    assert f"goes on from step {step}: " in run.stdout
+    assert f"resumes from step {step}: " in run.stdout
     assert checkpoint(sweep / "1", 150).is_file()
     run.send(SIGUSR1)
     assert run.end() == 143

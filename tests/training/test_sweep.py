@@ -49,3 +49,21 @@ def test_each_job_has_its_own_processes_config_and_folder_and_one_that_fails_sto
             assert config["trainer"]["devices"] == 2
             rates.append(config["optim"]["lr"])
     assert rates == [1e-3, 3e-3]
+
+
+@pytest.mark.slow
+def test_each_job_heeds_the_configs_of_ones_own(tmp_path: Path) -> None:
+    own = tmp_path / "my conf" / "experiment"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# @package _global_\nmodel:\n  num_attention_heads: 3\n")
+    flags = ["-m", "--config-dir", "my conf", "hydra.sweep.dir=sweep"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *flags, "experiment=mine", "seed=1,2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("model.num_attention_heads=3") == 2, done.stderr

@@ -1,5 +1,6 @@
 """Lists prepared corpora with size and age, and removes those that nothing uses any more."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from bert_lightning.errors import UserError, exit_on_user_error
 if TYPE_CHECKING:
     from bert_lightning.corpus.catalog import CatalogEntry
 
+_UNUSABLE = "unusable"
 _UNITS = ((24 * 3600, "day"), (3600, "hour"), (60, "minute"))
 """Seconds of each, the longest first."""
 
@@ -21,14 +23,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache-dir", metavar="FOLDER", help="where they lie, as data.cache_dir")
     parser.add_argument(
         "--remove",
-        type=float,
         metavar="DAYS",
-        help="remove those that nothing has opened for so many days or can read any more, and what "
-        "interrupted preparations left; a later run prepares a removed corpus again",
+        help="remove those that nothing has opened for so many days, those that this version "
+        "cannot use, and what interrupted preparations left; `unusable` keeps all others; a later "
+        "run prepares a removed corpus again",
     )
     args = parser.parse_args(argv)
-    if args.remove is not None and not args.remove >= 0:
-        raise UserError(f"--remove {args.remove:g} must be 0 days or more")
+    days = None if args.remove is None else _days(args.remove)
     from bert_lightning.corpus.catalog import (
         cache_folder,
         list_corpora,
@@ -39,13 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     cache = cache_folder(CorpusConfig(cache_dir=args.cache_dir))
     found = list_corpora(cache)
-    if args.remove is None:
+    if days is None:
         _show(found)
         print(f"{total_size(found)} in {cache}")
         return
     removed = []
     for entry in found:
-        if entry.unused_for(args.remove) or not entry.usable:
+        if entry.unused_for(days) or not entry.usable:
             try:
                 gone = remove(entry)
             except OSError as error:
@@ -54,6 +55,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             removed += [entry] if gone else []
     remove_interrupted(cache)
     print(f"removed {total_size(removed)}, kept {len(found) - len(removed)} prepared corpora")
+
+
+def _days(text: str) -> float:
+    """Returns the days after which a corpus counts as unused; never for `unusable`."""
+    try:
+        days = math.inf if text == _UNUSABLE else float(text)
+    except ValueError:
+        days = math.nan
+    if not days >= 0:
+        raise UserError(f"--remove {text}: expects 0 days or more, or {_UNUSABLE}")
+    return days
 
 
 def _show(entries: Sequence["CatalogEntry"]) -> None:
@@ -67,7 +79,7 @@ def _show(entries: Sequence["CatalogEntry"]) -> None:
         (
             entry.folder.name,
             total_size([entry]),
-            f"{entry.tokens:,}" if entry.usable else "unreadable",
+            f"{entry.tokens:,}" if entry.usable else _UNUSABLE,
             _age(now - entry.built),
             _age(now - entry.last_used),
         )

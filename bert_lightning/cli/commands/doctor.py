@@ -15,9 +15,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="a run folder, a .ckpt file, or a folder of runs")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)
-    from bert_lightning.evaluation.diagnosis import diagnose
-    from bert_lightning.evaluation.run_record import read_run
     from bert_lightning.reports.evaluation_report import show_diagnosis
+    from bert_lightning.runs.diagnosis import diagnose
+    from bert_lightning.runs.record import read_run
 
     record = read_run(args.run)
     checks = diagnose(record)

@@ -116,5 +116,5 @@ def _save(encoded: "Representation", path: Path) -> None:
         with path.open("wb") as file:
             np.savez(file, tokens=np.array(encoded.tokens), vectors=encoded.vectors.numpy())
     except OSError as error:
-        raise UserError(f"cannot write {path.absolute()}: {error.strerror}") from error
+        raise UserError(f"{path.absolute()} cannot be written: {error.strerror}") from error
     print(f"\nsaved {path}")

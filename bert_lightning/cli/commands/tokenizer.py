@@ -37,5 +37,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         args.output.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write {args.output.absolute()}: {error.strerror}") from error
-    print(f"a vocabulary of {tokenizer.get_vocab_size():,}; saved {args.output}")
+        raise UserError(f"{args.output.absolute()} cannot be written: {error.strerror}") from error
+    print(f"{tokenizer.get_vocab_size():,} tokens; saved {args.output}")

@@ -1,4 +1,4 @@
-"""What may be wrong with a run, each with the number it rests on, the limit and what to try."""
+"""Checks of a run: what is measured, the limit, what is wrong and what to try."""
 
 import math
 from collections.abc import Callable
@@ -6,44 +6,45 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from bert_lightning.data.length_baseline import LabelStatistics
-from bert_lightning.evaluation.run_record import Curve, RunRecord
+from bert_lightning.runs.curves import Curve
+from bert_lightning.runs.record import RunRecord
 
 RISE = 0.5
-"""Nats that the training loss may stand above its lowest; beyond it the run has diverged."""
+"""Nats by which the training loss may exceed its lowest value; beyond, the run has diverged."""
 MARGIN = 0.1
-"""Nats below its floor at which a loss has left the plateau of word frequencies."""
+"""Nats below the unigram baseline at which a loss has left the plateau of word frequencies."""
 STILL_FALLING = 0.05
-"""Nats by which the training loss falls over the last quarter of a run that is not done."""
+"""Nats by which the training loss of a run that should be longer falls over its last quarter."""
 OVERFIT = 0.05
-"""Nats that a validation loss may stand above its lowest."""
+"""Nats by which a validation loss may exceed its lowest value."""
 STANDARD_ERRORS = 3
-"""By which an accuracy must lie above chance."""
+"""By which an accuracy must exceed the baselines."""
 MOST_EPOCHS = 40
-"""As many as BERT made over its own corpus (Devlin et al., 2019, appendix A.2)."""
+"""The epochs of BERT itself over its corpus (Devlin et al., 2019, appendix A.2)."""
 TOKENS_PER_PARAMETER = 20
-"""What a causal language model wants of a given budget (Hoffmann et al., 2022,
+"""The optimum of causal language models for their compute (Hoffmann et al., 2022,
 https://arxiv.org/abs/2203.15556); nothing as firm is known of masked ones."""
 _WINDOW = 5
-"""Points of a curve whose median is taken for the middle one."""
+"""Points of a curve that the median smooths over."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One check of a run."""
 
     name: str
     measured: str
-    """In words, with the numbers it rests on."""
+    """The measurement in words, with its numbers."""
     limit: str
     finding: str | None = None
     """What is wrong; None where nothing is."""
     tries: tuple[str, ...] = ()
-    """What to do about it, the likeliest first."""
+    """What to try, the most promising first."""
     numbers: dict[str, float] = field(default_factory=dict)
 
 
 def diagnose(record: RunRecord) -> list[Check]:
-    """All checks that the run left numbers for."""
+    """Makes all checks for which the run has numbers."""
     return [check for look in _CHECKS if (check := look(record)) is not None]
 
 
@@ -54,8 +55,8 @@ def _unfinished(record: RunRecord) -> Check | None:
     return Check(
         "ended",
         f"no summary.json; the last logged step is {step:,}",
-        "it is written at the end",
-        "the run still goes on, or it broke off",
+        "a run writes it at its end",
+        "the run is still going, or it broke off",
         (
             f"resume={record.folder}, if it was stopped",
             "if its last message says that the loss is not finite: a lower optim.lr, a longer "
@@ -72,9 +73,9 @@ def _corpus(record: RunRecord) -> Check | None:
     return Check(
         "corpus",
         f"{record.summary['corpus']} ({record.summary.get('corpus_origin')})",
-        "the one asked for",
-        f"it is not the corpus asked for: {reason}" if reason else None,
-        ("data.path=FOLDER takes the text from this machine", "data.fallback=null makes it fail"),
+        "the requested one",
+        f"it is not the requested corpus: {reason}" if reason else None,
+        ("data.path=FOLDER reads the text from this machine", "data.fallback=null fails instead"),
     )
 
 
@@ -91,58 +92,56 @@ def _diverged(record: RunRecord) -> Check | None:
     (lowest, step), (last, _) = min(smooth), smooth[-1]
     measured = f"training MLM loss {last:.3f} at the end, {lowest:.3f} around step {step:,}"
     if record.not_finite is not None:
-        measured += f"; values that are no numbers from step {record.not_finite:,} on"
+        measured += f"; NaN or infinite values from step {record.not_finite:,} on"
     return Check(
         "diverged",
         measured,
         f"{RISE} nats above its lowest",
-        "the training loss went up and stayed there"
+        "the training loss rose and stayed high"
         if last - lowest > RISE or record.not_finite is not None
         else None,
         (
-            "a lower optim.lr, by 3 or 10 times",
+            "an optim.lr that is 3 or 10 times lower",
             "a longer optim.warmup_steps, or trainer.gradient_clip_val=1",
-            "arch=modern, whose norms stand before the layers",
+            "arch=modern, which normalizes before the layers",
         ),
         {"last": last, "lowest": lowest},
     )
 
 
 def _plateau(record: RunRecord) -> Check | None:
-    curve, floor = (
-        record.curves.get("val/mlm_loss"),
-        record.number("validation_baselines", "mlm_loss"),
-    )
-    if not curve or floor is None:
+    curve = record.curves.get("val/mlm_loss")
+    baseline = record.number("validation_baselines", "mlm_loss")
+    if not curve or baseline is None:
         return None
     step, best = min(curve, key=lambda point: point[1])
     fall = _fall(record.curves.get("train/mlm_loss", []))
     tries = [
-        "another optim.lr, 3 times as high or as low, with optim.warmup_steps",
-        "arch=modern, whose norms stand before the layers",
+        "an optim.lr that is 3 times higher or lower, with optim.warmup_steps",
+        "arch=modern, which normalizes before the layers",
         "more steps for the same text: a smaller batch.global_batch_size",
     ]
     epochs = record.number("epochs")
     if fall is None or fall > STILL_FALLING or (epochs is not None and epochs < 1):
         falls = "" if fall is None else f": it fell by {fall:.2f} nats over the last quarter"
-        tries.insert(0, f"go on, with a higher trainer.max_steps{falls}")
+        tries.insert(0, f"train longer, with a higher trainer.max_steps{falls}")
     finding = None
-    if best > floor - MARGIN:
-        finding = "the words are told no better than by their frequency alone"
-        if best > floor + MARGIN:
-            finding = "the words are told worse than by their frequency alone"
+    if best > baseline - MARGIN:
+        finding = "words are predicted no better than by the unigram baseline"
+        if best > baseline + MARGIN:
+            finding = "words are predicted worse than by the unigram baseline"
     return Check(
         "plateau",
         f"lowest validation MLM loss {best:.3f}, at step {step:,}",
-        f"{floor - MARGIN:.3f}, {MARGIN} below that of word frequencies alone",
+        f"{baseline - MARGIN:.3f}, {MARGIN} below the unigram baseline",
         finding,
         tuple(tries),
-        {"best": best, "floor": floor, **({} if fall is None else {"fall": fall})},
+        {"best": best, "baseline": baseline, **({} if fall is None else {"fall": fall})},
     )
 
 
 def _fall(curve: Curve) -> float | None:
-    """By how much the mean of the last quarter lies below that of the quarter before."""
+    """Returns how far the mean of the last quarter lies below that of the quarter before."""
     values = [value for _, value in curve]
     quarter = len(values) // 4
     if not quarter:
@@ -160,17 +159,18 @@ def _pair_head(record: RunRecord) -> Check | None:
     if accuracy <= chance:
         finding = "the next-sentence head is at chance"
     elif accuracy <= by_lengths:
-        finding = "the next-sentence head does no better than the two lengths alone"
+        finding = "the next-sentence head is no better than the length-only baseline"
     return Check(
-        "pair head",
+        "NSP head",
         f"validation accuracy {accuracy:.3f}",
-        f"{max(chance, by_lengths):.3f}: the majority {labels.majority:.3f} or the lengths "
-        f"{labels.length_only_accuracy:.3f}, and {STANDARD_ERRORS} standard errors",
+        f"{max(chance, by_lengths):.3f}: the better of the majority baseline {labels.majority:.3f} "
+        f"and the length-only baseline {labels.length_only_accuracy:.3f}, and {STANDARD_ERRORS} "
+        "standard errors",
         finding,
         (
-            "more steps, if the words are still being learned",
-            "pairs=segment, whose halves have more to go by",
-            "a higher objective.nsp_weight; or pairs=none, if the head is not needed",
+            "more steps, if the MLM loss still falls",
+            "pairs=segment, whose longer halves tell more",
+            "a higher objective.nsp_weight; or pairs=none, if you do not need the head",
         ),
         {
             "accuracy": accuracy,
@@ -184,10 +184,10 @@ def _pair_head(record: RunRecord) -> Check | None:
 def _labels(record: RunRecord) -> LabelStatistics | None:
     names = ("pairs_read", "majority", "length_only_accuracy")
     values = [record.number("data", "labels", name) for name in names]
-    pairs, majority, shallow = values
-    if pairs is None or majority is None or shallow is None:
+    pairs, majority, by_lengths = values
+    if pairs is None or majority is None or by_lengths is None:
         return None
-    return LabelStatistics(int(pairs), majority, shallow)
+    return LabelStatistics(int(pairs), majority, by_lengths)
 
 
 def _overfitting(name: str, title: str) -> Callable[[RunRecord], Check | None]:
@@ -204,13 +204,13 @@ def _overfitting(name: str, title: str) -> Callable[[RunRecord], Check | None]:
             f"overfitting, {title}",
             f"validation loss {curve[-1][1]:.3f} at the end, {best:.3f} at step {step:,}",
             f"{OVERFIT} nats above its lowest, while the training loss falls",
-            f"from step {step:,} on the model learned its training text by heart"
+            f"from step {step:,} on the model memorizes its training text"
             if rise > OVERFIT and learns_on
             else None,
             (
                 "more text (data=), or fewer steps: trainer.max_steps, or "
                 "callbacks.early_stopping_patience=3",
-                "a smaller model, or more of model.hidden_dropout_prob",
+                "a smaller model, or a higher model.hidden_dropout_prob",
                 *(("a lower objective.nsp_weight",) if name == "nsp" else ()),
             ),
             {"rise": rise, "best": best, "best_step": step},
@@ -226,8 +226,8 @@ def _epochs(record: RunRecord) -> Check | None:
     return Check(
         "epochs",
         f"{epochs:.1f} over {tokens:,.0f} tokens",
-        f"{MOST_EPOCHS}, as BERT made",
-        "the corpus is small for so long a run" if epochs > MOST_EPOCHS else None,
+        f"{MOST_EPOCHS}, as BERT itself",
+        "the corpus is too small for so long a run" if epochs > MOST_EPOCHS else None,
         (
             "more text (data=)",
             "fewer steps: a lower trainer.max_steps",
@@ -248,10 +248,10 @@ def _tokens_per_parameter(record: RunRecord) -> Check | None:
     if epochs * more > MOST_EPOCHS:
         tries = ["more text (data=), or a smaller model (model=)", longer]
     return Check(
-        "tokens a parameter",
-        f"{ratio:.2g}: {seen:,.0f} tokens read, {parameters:,.0f} parameters",
-        f"{TOKENS_PER_PARAMETER}, a rule of thumb of causal models",
-        "the model has read little for its size" if ratio < TOKENS_PER_PARAMETER else None,
+        "tokens per parameter",
+        f"{ratio:.2g}: {seen:,.0f} tokens seen, {parameters:,.0f} parameters",
+        f"{TOKENS_PER_PARAMETER}, a rule of thumb for causal language models",
+        "the model has seen few tokens for its size" if ratio < TOKENS_PER_PARAMETER else None,
         tuple(tries),
         {"ratio": ratio, "tokens": seen, "parameters": parameters},
     )

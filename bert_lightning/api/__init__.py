@@ -1,0 +1,1 @@
+"""What Python and notebooks call: `bert_lightning.fit` and its result."""

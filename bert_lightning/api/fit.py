@@ -1,0 +1,131 @@
+"""`bert_lightning.fit`: a run from Python or a notebook."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bert_lightning.api.processes import train_beside
+from bert_lightning.api.result import RunResult, read_result
+from bert_lightning.cli.from_python import compose_run
+from bert_lightning.config import TrainConfig
+from bert_lightning.errors import RunEnded, UserError
+from bert_lightning.inference.loaded import PretrainedBert
+from bert_lightning.reports.run_report import report
+from bert_lightning.reports.summary import summarize
+from bert_lightning.runs.folder import crash_report
+from bert_lightning.runs.launched import is_first_process, launched_externally
+from bert_lightning.sizing.devices import find_devices
+from bert_lightning.training import fit as training
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
+
+
+def fit(
+    *config: TrainConfig | str | list[str],
+    callbacks: "Sequence[Callback]" = (),
+    loggers: "Sequence[Logger]" = (),
+) -> RunResult:
+    """See :func:`bert_lightning.fit`."""
+    run, options = compose_run(_given(config))
+    try:
+        if find_devices(run).world_size > 1 and not launched_externally():
+            _require_no_objects(run, callbacks, loggers)
+            train_beside(options, run.folder)
+            return read_result(run.folder)
+        with _messages(run.folder), _restored():
+            return _fit_here(run, callbacks, loggers)
+    except RunEnded as ended:
+        if ended.exit_code:
+            raise
+        print(ended)  # it was complete already
+        return read_result(run.folder)
+
+
+def _given(config: Sequence[TrainConfig | str | list[str]]) -> TrainConfig | list[str]:
+    if len(config) == 1 and isinstance(config[0], TrainConfig):
+        return config[0]
+    options: list[Any] = []
+    for given in config:
+        options += given if isinstance(given, list) else [given]
+    if not all(isinstance(option, str) for option in options):
+        raise TypeError('fit() takes options, such as "model=mini", or one TrainConfig')
+    return options
+
+
+def _require_no_objects(
+    config: TrainConfig, callbacks: "Sequence[Callback]", loggers: "Sequence[Logger]"
+) -> None:
+    several = f"trainer.devices={config.trainer.devices} trains in processes of their own"
+    if callbacks or loggers:
+        raise UserError(
+            f"{several}, which objects of this one cannot reach: name them by "
+            "callbacks.own=[module:Class] or logger.own=[module:function], or use trainer.devices=1"
+        )
+    if not config.trainer.enable_checkpointing:
+        raise UserError(
+            f"{several}, and their model comes back in a checkpoint: omit "
+            "trainer.enable_checkpointing=false, or use trainer.devices=1"
+        )
+
+
+def _fit_here(
+    config: TrainConfig, callbacks: "Sequence[Callback]", loggers: "Sequence[Logger]"
+) -> RunResult:
+    result = training.fit(config, callbacks=callbacks, loggers=loggers)
+    if result.is_main:
+        with crash_report(config.folder):
+            print(report(result))
+    bert = PretrainedBert(result.model, result.corpus.tokenizer, origin=str(config.folder))
+    return RunResult(config.folder, bert, result.curves, summarize(result))
+
+
+@contextmanager
+def _messages(folder: Path) -> Iterator[None]:
+    """Has the run's messages printed, and written to its `train.log`, as on the command line.
+
+    A program that handles log messages itself gets them in place of the terminal.
+    """
+    logger = logging.getLogger("bert_lightning")
+    level, handlers = logger.level, list[logging.Handler]()
+    if not logger.hasHandlers():
+        handlers.append(logging.StreamHandler(sys.stdout))
+    if is_first_process():
+        handlers.append(logging.FileHandler(folder / "train.log", encoding="utf-8", delay=True))
+        handlers[-1].setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        )
+    for handler in handlers:
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
+
+
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Restores what Lightning and a run set for the whole process.
+
+    That is the environment, torch's choice of algorithms and the random numbers of the CPU.
+    """
+    environment, deterministic = dict(os.environ), torch.are_deterministic_algorithms_enabled()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        for name in os.environ.keys() - environment:
+            del os.environ[name]
+        os.environ.update(environment)

@@ -1,0 +1,73 @@
+"""The config of a run that Python starts, composed as the command line composes it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from omegaconf import open_dict
+
+from bert_lightning.cli.app import register_schema, to_typed
+from bert_lightning.cli.explain import explain
+from bert_lightning.cli.places import conf_dir
+from bert_lightning.cli.resume_options import completed, written
+from bert_lightning.config import TrainConfig
+from bert_lightning.config.affects import leaves
+from bert_lightning.config.plain import to_plain
+from bert_lightning.errors import UserError
+
+
+def compose_run(given: TrainConfig | Sequence[str]) -> tuple[TrainConfig, list[str]]:
+    """Returns the config of a run, its folder included, and the options that stand for it.
+
+    Args:
+        given: the options of the command line, or a config, which is checked as they are.
+
+    Raises:
+        UserError: with the message that the command line would end with.
+    """
+    options = _options(given) if isinstance(given, TrainConfig) else list(given)
+    try:
+        with _own_hydra():
+            config = _compose(completed(options))
+    except Exception as error:
+        if (message := explain(error, options)) is None:
+            raise
+        raise UserError(message) from None
+    return config, options
+
+
+def _options(config: TrainConfig) -> list[str]:
+    options = [f"{name}={written(value)}" for name, value in leaves(to_plain(asdict(config)))]
+    if config.run_dir is None and config.resume is None:
+        # Hydra would name the folder after config files, which a config does not come from.
+        options.append("hydra.run.dir=runs/${now:%Y-%m-%d_%H-%M-%S-%f}")
+    return options
+
+
+def _compose(options: list[str]) -> TrainConfig:
+    register_schema()
+    with hydra.initialize_config_dir(str(conf_dir()), job_name="train", version_base="1.3"):
+        composed = hydra.compose("train", options, return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)
+    folder = composed.hydra.run.dir
+    with open_dict(composed):
+        del composed["hydra"]
+    config = to_typed(composed)
+    return config if config.run_dir is not None else replace(config, run_dir=folder)
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """A context with a Hydra of its own; that of the calling program is untouched."""
+    Plugins.instance()  # it registers configs when it is imported, which are to stay
+    state = Singleton.get_state()
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        Singleton.set_state(state)
