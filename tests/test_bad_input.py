@@ -571,7 +571,7 @@ def test_row_20_all_checkpoints_are_damaged(refusal: Callable[[str], str], there
         path = checkpoint(there, step)
         path.write_bytes(path.read_bytes()[: 1000 * step])
     message = refusal("resume=run")
-    assert "all 2 checkpoints in run are corrupt; hydra.run.dir=FOLDER starts anew" in message
+    assert "all 2 checkpoints in run are corrupted; hydra.run.dir=FOLDER starts anoth" in message
 
 
 @pytest.mark.parametrize("foreign", [{"model": {}, "epoch": 3}, torch.ones(3)])
