@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bert_lightning.cli.allowlist import forget_the_environment, refuse_foreign_code
+from bert_lightning.cli.allowlist import refuse_foreign_code
 from bert_lightning.cli.completion import answer
 from bert_lightning.cli.explain import explain, unknown_option
 from bert_lightning.cli.resume_options import completed
@@ -59,44 +59,35 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[s
 
     exit_codes: list[int] = []
     crashes: list[Exception] = []
-    try:
-        arguments = completed(arguments)
-    except UserError as error:
-        if traceback_wanted:
-            raise
-        _tell(f"error: {error}")
-        raise SystemExit(2) from None
-    whole = [sys.argv[0], *words, *arguments]
 
     def job(config: DictConfig) -> None:
-        sys.argv[:] = whole  # Hydra has read its part; another process of this run needs all
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            with _environment(given):
-                exit_codes.append(_run_alone(HydraConfig.get(), words, arguments))
-            return
-        try:
-            with _environment(given):  # processes that the task starts inherit it
-                task(_in_folder(to_typed(config), HydraConfig.get().runtime.output_dir))
-        except RunEnded as ended:
-            _tell(str(ended) if ended.exit_code != 1 else f"error: {ended}")
-            exit_codes.append(ended.exit_code)
-        except KeyboardInterrupt:
-            _tell("interrupted")
-            exit_codes.append(128 + signal.SIGINT)
-        except Exception as error:
-            if reader_is_gone(error):
+        started = HydraConfig.get()
+        sys.argv[1:] = [*words, *arguments]  # Hydra has read its part; other processes need all
+        with _environment(given):  # processes that the task starts inherit it
+            if started.mode is RunMode.MULTIRUN:
+                exit_codes.append(_run_alone(started, words, arguments))
+                return
+            try:
+                task(to_typed(config, started.runtime.output_dir))
+            except RunEnded as ended:
+                _tell(str(ended) if ended.exit_code != 1 else f"error: {ended}")
+                exit_codes.append(ended.exit_code)
+            except KeyboardInterrupt:
+                _tell("interrupted")
+                exit_codes.append(128 + signal.SIGINT)
+            except Exception as error:
+                traced = traceback_wanted or config.debug == "traceback"
+                if isinstance(error, UserError) and not traced:
+                    _tell(f"error: {error}")
+                    exit_codes.append(2)
+                    return
                 crashes.append(error)
-                return  # Hydra would report it
-            show = traceback_wanted or config.debug == "traceback"
-            if show or not isinstance(error, UserError):
-                crashes.append(error)
-                raise
-            _tell(f"error: {error}")
-            exit_codes.append(2)
+                if not reader_is_gone(error):  # Hydra would report it
+                    raise
 
     main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")(job)
-    sys.argv[1:] = arguments
     try:
+        sys.argv[1:] = arguments = completed(arguments)
         with _environment("1"):  # otherwise Hydra prints a message of its own and exits with 1
             if not _run_plainly(config_dir, job):
                 main()
@@ -157,14 +148,10 @@ def _run_alone(job: HydraConf, words: Sequence[str], arguments: Sequence[str]) -
     other; a job that a signal stops ends the sweep.
     """
     asked = vars(get_args_parser().parse_args(list(arguments)))
-    flags = [
-        f"--{flag}={asked[flag.replace('-', '_')]}"
-        for flag in ("config-path", "config-name", "config-dir")
-        if asked[flag.replace("-", "_")]
-    ]
+    names = ("config_path", "config_name", "config_dir")
+    flags = [f"--{name.replace('_', '-')}={asked[name]}" for name in names if asked[name]]
     directory = f"hydra.run.dir='{job.runtime.output_dir}'"
-    command = [*this_program(), *words, *flags, *job.overrides.task, directory]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen([*this_program(), *words, *flags, *job.overrides.task, directory])
     stops: list[int] = []
 
     def pass_on(number: int, _: Any) -> None:
@@ -203,7 +190,8 @@ def register_schema() -> None:
     """
     schema = TrainConfig(logger=LoggerConfig(tensorboard=False))
     ConfigStore.instance().store("schema", schema)
-    forget_the_environment()
+    # Else configs could bring secrets into logs, checkpoints and TensorBoard.
+    OmegaConf.clear_resolver("oc.env")
 
 
 def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
@@ -227,8 +215,12 @@ def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfi
         raise UserError(message) from error
 
 
-def to_typed(config: DictConfig) -> TrainConfig:
+def to_typed(config: DictConfig, folder: str | None = None) -> TrainConfig:
     """Turns a composed config into dataclasses, which check themselves.
+
+    Args:
+        config: the composed config.
+        folder: the one that Hydra made for the run; a config may name another.
 
     Raises:
         UserError: a value is not allowed, cannot be resolved, or belongs to no option.
@@ -239,12 +231,7 @@ def to_typed(config: DictConfig) -> TrainConfig:
         raise UserError(explain(error)) from error
     assert isinstance(typed, TrainConfig)
     _refuse_added_keys(typed)
-    return typed
-
-
-def _in_folder(config: TrainConfig, folder: str) -> TrainConfig:
-    """Returns the config with the folder that Hydra made for the run, unless it names another."""
-    return config if config.run_dir is not None else replace(config, run_dir=folder)
+    return typed if typed.run_dir is not None else replace(typed, run_dir=folder)
 
 
 def _refuse_added_keys(section: Any, path: str = "") -> None:
