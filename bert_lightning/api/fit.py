@@ -46,8 +46,7 @@ def fit(
 
     Args:
         config: options, each a string or in a list of strings; or one `TrainConfig`.
-        callbacks: Lightning callbacks that are added to the run's own.
-        loggers: Lightning loggers that are added to the run's own.
+        callbacks: Lightning callbacks, beside the run's own; and so the `loggers`.
 
     Raises:
         UserError: a mistake in the options or the data; the message says what to change.

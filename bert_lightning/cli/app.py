@@ -1,8 +1,4 @@
-"""From the command line to a typed config.
-
-Hydra composes `conf/`; the schema types every value; a mistake of the user becomes one message and
-exit code 2.
-"""
+"""From the command line to a typed config: Hydra composes `conf/`, the schema types every value."""
 
 import atexit
 import gc
@@ -37,21 +33,17 @@ from bert_lightning.runs.launched import SIGNALS, is_first_process, reader_is_go
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
 
-def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[str] = ()) -> None:
+def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
     """Composes the config of the command line and runs the task on it, or on each job of a sweep.
 
     A mistake of the user ends the process with one message on standard error and exit code 2;
     `debug=traceback` or HYDRA_FULL_ERROR=1 in the environment shows the traceback as well.
-
-    Args:
-        config_dir: the folder of the configs, with `train.yaml`.
-        task: what to do with the config.
-        words: what the command line begins with and Hydra does not know, such as `train`.
     """
     atexit.register(gc.freeze)  # collecting what the system frees anyway takes seconds at the end
     given = os.environ.get(_TRACEBACK_WANTED)
     traceback_wanted = given == "1" or "debug=traceback" in sys.argv
     register_schema()
+    words = [word for word in sys.argv[1:2] if word == "train"]  # not for Hydra
     arguments = sys.argv[1 + len(words) :]
     if (told := answer(arguments)) is not None:
         print(told)
@@ -107,10 +99,8 @@ def _run_plainly(config_dir: Path, job: Callable[[DictConfig], None]) -> bool:
     """Composes and checks the config, and runs the job if the command line is that of a plain run.
 
     The check comes before Hydra builds what a config names. Hydra itself composes a plain run twice
-    more; here it gets the very config that was checked.
-
-    Returns:
-        Whether the job has run: not where Hydra is asked for help or a sweep, for example.
+    more; here it gets the very config that was checked. Returns whether the job has run: not where
+    Hydra is asked for help or a sweep, for example.
     """
     asked = get_args_parser().parse_args()
     if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:
@@ -184,11 +174,8 @@ def _environment(traceback_wanted: str | None) -> Iterator[None]:
 
 
 def register_schema() -> None:
-    """Lets `conf/train.yaml` begin with the schema that types every key.
-
-    It has no logger, as each file of `conf/logger` adds one.
-    """
-    schema = TrainConfig(logger=LoggerConfig(tensorboard=False))
+    """Lets `conf/train.yaml` begin with the schema that types every key."""
+    schema = TrainConfig(logger=LoggerConfig(tensorboard=False))  # each of `conf/logger` adds one
     ConfigStore.instance().store("schema", schema)
     # Else configs could bring secrets into logs, checkpoints and TensorBoard.
     OmegaConf.clear_resolver("oc.env")
@@ -202,11 +189,7 @@ def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
 
 
 def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
-    """Returns the typed config of a command that starts no run and so has no run folder.
-
-    Raises:
-        UserError: with the message that `train` would end with.
-    """
+    """As :func:`compose`, of a command that starts no run; a mistake becomes a `UserError`."""
     try:
         return compose(config_dir, ["run_dir=.", *overrides])
     except Exception as error:
@@ -218,9 +201,7 @@ def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfi
 def to_typed(config: DictConfig, folder: str | None = None) -> TrainConfig:
     """Turns a composed config into dataclasses, which check themselves.
 
-    Args:
-        config: the composed config.
-        folder: the one that Hydra made for the run; a config may name another.
+    `folder` is the one that Hydra made for the run; the config may name another.
 
     Raises:
         UserError: a value is not allowed, cannot be resolved, or belongs to no option.

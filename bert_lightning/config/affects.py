@@ -93,11 +93,10 @@ def _mark_of(entry: "Field[Any]", name: str) -> Affects:
 
 
 def section_of(hint: Any) -> type[Any] | None:
-    """The dataclass behind `X` or `X | None`; None for everything else."""
-    for part in (hint, *get_args(hint)):
-        if isinstance(part, type) and is_dataclass(part):
-            return part
-    return None
+    """The dataclass behind `X`, `X | None` or `list[X] | None`; None for everything else."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return hint
+    return next((found for part in get_args(hint) if (found := section_of(part))), None)
 
 
 def named(section: type[Any], affects: Affects) -> list[str]:
