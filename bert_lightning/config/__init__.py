@@ -9,7 +9,7 @@ Nothing here knows Hydra.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bert_lightning.config.affects import COMMAND, EXECUTION, LEARNING, PLACE, option
+from bert_lightning.config.affects import COMMAND, EXECUTION, LEARNING, PLACE, check_limits, option
 from bert_lightning.config.batch import (
     BatchConfig,
     MaskingConfig,
@@ -28,12 +28,7 @@ from bert_lightning.config.model import (
     NormPlacement,
     PositionEmbedding,
 )
-from bert_lightning.config.optim import (
-    ObjectiveConfig,
-    OptimConfig,
-    OptimizerName,
-    ScheduleName,
-)
+from bert_lightning.config.optim import ObjectiveConfig, OptimConfig, OptimizerName, ScheduleName
 from bert_lightning.config.tokenizer import TokenizerConfig, TokenizerKind
 from bert_lightning.config.trainer import (
     CallbacksConfig,
@@ -99,7 +94,7 @@ class TrainConfig:
     starts it where there is none yet."""
     allow_changes: bool = option(False, COMMAND)
     """Whether a run may resume with options, or with a corpus, that change what it learns."""
-    seed: int | None = option(0, LEARNING)
+    seed: int | None = option(0, LEARNING, "; seed=null draws one", at_least=0, at_most=2**32 - 1)
     """Decides the initial weights, the order, the pairs, the masks and the dropout; null draws one,
     which the log and the checkpoints name."""
     test: bool = option(False, EXECUTION)
@@ -110,10 +105,7 @@ class TrainConfig:
     """`traceback` shows where an error arose instead of its message alone."""
 
     def __post_init__(self) -> None:
-        if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise UserError(
-                f"seed={self.seed} must lie between 0 and {2**32 - 1}; seed=null draws one"
-            )
+        check_limits(self, "")
         if self.debug not in (None, "traceback"):
             raise UserError(f"debug={self.debug} is not known; the one value is debug=traceback")
         if self.batch.max_length > self.model.max_position_embeddings:
@@ -156,11 +148,10 @@ class TrainConfig:
             )
 
     def _check_phases(self) -> None:
-        unknown = {
-            "optim.time_budget": self.optim.time_budget,
-            "trainer.max_epochs": self.trainer.max_epochs,
-        }
-        for name, value in unknown.items():
+        for name, value in (
+            ("optim.time_budget", self.optim.time_budget),
+            ("trainer.max_epochs", self.trainer.max_epochs),
+        ):
             if value is not None:
                 raise UserError(
                     f"{name}={value} with batch.phases: their fractions are fractions of the run's "
