@@ -151,7 +151,8 @@ def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Hugging Face's BERT has no place for objectives beyond MLM and NSP; they are left out.
     """
     theirs = {}
-    for ours, names, kind in _parameters(_layers(state)):
+    layers = sum(name.endswith(".attention.output.weight") for name in state)
+    for ours, names, kind in _parameters(layers):
         parts = state[f"{ours}.{kind}"].chunk(len(names))
         for name, part in zip(names, parts, strict=True):
             theirs[f"{name}.{kind}"] = part.clone()
@@ -174,14 +175,12 @@ def from_hugging_face(state: Mapping[str, Tensor], num_hidden_layers: int) -> Tr
     ours: dict[str, Tensor] = {}
     missing: dict[str, list[str]] = {}
     for own, names, kind in _parameters(num_hidden_layers):
-        whole = [theirs.pop(f"{name}.{kind}", None) for name in names]
-        parts = [part for part in whole if part is not None]
-        if len(parts) == len(names):
-            ours[f"{own}.{kind}"] = torch.cat(parts) if len(parts) > 1 else parts[0]
-        else:
-            missing.setdefault(own.partition(".")[0], []).extend(
-                f"{name}.{kind}" for name, part in zip(names, whole, strict=True) if part is None
-            )
+        full = [f"{name}.{kind}" for name in names]
+        if lost := [name for name in full if name not in theirs]:
+            missing.setdefault(own.partition(".")[0], []).extend(lost)
+            continue
+        parts = [theirs.pop(name) for name in full]
+        ours[f"{own}.{kind}"] = torch.cat(parts) if len(parts) > 1 else parts[0]
     present = {name.partition(".")[0] for name in ours}
     heads = frozenset(head for head in HEADS if head in missing and head not in present)
     if lost := [name for part, names in missing.items() if part not in heads for name in names]:
@@ -213,16 +212,11 @@ def _parameters(layers: int) -> Iterator[tuple[str, tuple[str, ...], str]]:
                 yield ours.format(layer), theirs, "weight"
 
 
-def _layers(state: Mapping[str, Tensor]) -> int:
-    return sum(name.endswith(".attention.output.weight") for name in state)
-
-
 def _current_name(name: str) -> str:
-    """Returns the current name of a weight, as the newest `BertForPreTraining` writes it."""
+    """Returns the name that the newest `BertForPreTraining` gives a weight."""
     name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
     name = name.replace("LayerNorm.beta", "LayerNorm.bias")
-    within = name.startswith(("embeddings.", "encoder.", "pooler."))
-    return f"bert.{name}" if within else name
+    return f"bert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
 
 
 def _some(names: list[str]) -> str:

@@ -23,7 +23,7 @@ class Positions(nn.Module):
         self.config = config
 
     def initialize(self) -> None:
-        """Sets the initial weights, where there are any."""
+        """Sets the initial weights, if there are any."""
 
     def add(self, x: Tensor, sequences: Sequences) -> Tensor:
         """Adds to the sum of word and segment vectors: `(total, hidden)` → `(total, hidden)`."""
