@@ -23,13 +23,7 @@ class Baselines(NamedTuple):
 def baselines(
     token_counts: np.ndarray, masked_labels: np.ndarray, pair_labels: np.ndarray
 ) -> Baselines:
-    """Scores the baselines.
-
-    Args:
-        token_counts: `(vocab,)` of the training split.
-        masked_labels: `(masked,)` the tokens to predict.
-        pair_labels: `(examples,)`, `IGNORE_INDEX` where there is no pair.
-    """
+    """Scores the baselines: tokens counted in training `(vocab,)`, and labels to predict."""
     labeled = pair_labels[pair_labels != IGNORE_INDEX]
     nsp_loss = nsp_accuracy = None
     if len(labeled):

@@ -86,14 +86,9 @@ class EvaluationContents:
 
 
 class EvaluationSet:
-    """The examples of a held-out split, with pairs and masks that never change.
+    """A held-out split as :class:`EvaluationBatches`, and its facts.
 
-    Args:
-        corpus: the prepared corpus.
-        split: the name of the split.
-        config: the options of the batches; those of masking do not matter.
-        vocab_size: rows of the embedding, for the unigram baseline.
-        labelers: the labels of sequences, by objective.
+    `vocab_size` is the rows of the embedding, for the unigram baseline.
 
     Raises:
         UserError: the corpus has no such split.
@@ -126,7 +121,6 @@ class EvaluationSet:
 
     @cached_property
     def contents(self) -> EvaluationContents:
-        """The labels and the hash."""
         return read_contents(self._whole[i] for i in range(len(self._whole)))
 
     @property
@@ -141,7 +135,6 @@ class EvaluationSet:
 
     @cached_property
     def baselines(self) -> Baselines:
-        """The unigram and majority baselines."""
         contents = self.contents
         return baselines(self.token_counts, contents.masked_labels, contents.pair_labels)
 
