@@ -12,22 +12,15 @@ class CorpusSource(Enum):
     """Where the text comes from."""
 
     hub = "hub"
-    """A data set of the Hugging Face hub, at one commit."""
     builtin = "builtin"
-    """The prose that every CPython carries."""
     text = "text"
-    """Files of one's own."""
 
 
 class Format(Enum):
     """How text becomes documents, paragraphs and words."""
 
     wikitext = "wikitext"
-    """As WikiText is: a line is a paragraph, ` = Title = ` starts a document, and spaces separate
-    words and ` . `."""
     prose = "prose"
-    """Ordinary text: blank lines, or the rows of a table, separate documents; punctuation is split
-    from words."""
 
 
 class Fallback(Enum):
@@ -41,13 +34,16 @@ class CorpusConfig:
     """The text of a run; WikiText-2 from the hub by default."""
 
     source: CorpusSource = option(CorpusSource.hub, TEXT)
-    """Where the text comes from."""
+    """Where the text comes from: a data set of the Hugging Face hub at one commit, the prose that
+    every CPython carries (`builtin`), or files of your own (`text`)."""
     name: str | None = option(None, TEXT)
     """The name of the corpus in the cache and in reports; null follows from the source."""
     path: str | None = option(None, TEXT | PLACE)
     """A file, folder or pattern for `text`; for `hub` a folder with WikiText's files instead."""
     format: Format = option(Format.wikitext, TEXT)
-    """How text becomes documents, paragraphs and words."""
+    """How text becomes documents, paragraphs and words. `wikitext`: a line is a paragraph,
+    ` = Title = ` starts a document, and spaces separate words and ` . `. `prose`: blank lines, or
+    the rows of a table, separate documents, and punctuation is split from words."""
     sentences: str | None = option(None, TEXT)
     """How a paragraph becomes sentences: wikitext (` . ` separates them), prose (rules), line (a
     line is a sentence), pysbd (needs that package), or `module:function` of your own; null follows

@@ -52,7 +52,7 @@ class ObjectiveConfig:
         for option_value, name in zip(self.own, names, strict=True):
             if not name.isidentifier():
                 raise UserError(f"objective.own={option_value}: write it as module:Class")
-            if names.count(name) > 1 or f"{name}_weight" in {field.name for field in fields(self)}:
+            if names.count(name) > 1 or f"{name}_weight" in self._weight_options():
                 raise UserError(
                     f"objective.own={option_value}: there is another objective named {name}, and "
                     "the curves are named by it: rename the class"
@@ -62,27 +62,27 @@ class ObjectiveConfig:
                 f"objective.own_weights={self.own_weights} has {len(self.own_weights)} weights for "
                 f"the {len(self.own)} objectives of objective.own={self.own}: give one for each"
             )
-        weights = self.weights
-        if min(weights.values()) < 0 or not any(weights.values()):
-            given = [
-                f"objective.{field.name}={getattr(self, field.name)}"
-                for field in fields(self)
-                if field.name.endswith(("_weight", "own_weights"))
-            ]
-            raise UserError(f"{', '.join(given)}: weights must be 0 or more, and not all 0")
+        if min(self.weights.values()) < 0 or not any(self.weights.values()):
+            given = [f"objective.{name}={getattr(self, name)}" for name in self._weight_options()]
+            raise UserError(
+                f"{', '.join(given)}, objective.own_weights={self.own_weights}: "
+                "weights must be 0 or more, and not all 0"
+            )
+
+    @classmethod
+    def _weight_options(cls) -> list[str]:
+        return [field.name for field in fields(cls) if field.name.endswith("_weight")]
 
     @property
     def weights(self) -> dict[str, float]:
         """The weight of each objective by its name, your own last."""
-        suffix = "_weight"
-        weights = {
-            field.name.removesuffix(suffix): getattr(self, field.name)
-            for field in fields(self)
-            if field.name.endswith(suffix)
-        }
         own = self.own_weights or [1.0] * len(self.own)
-        named = (name.partition(":")[2] for name in self.own)
-        return {**weights, **dict(zip(named, own, strict=True))}
+        return {
+            **{
+                name.removesuffix("_weight"): getattr(self, name) for name in self._weight_options()
+            },
+            **{name.partition(":")[2]: weight for name, weight in zip(self.own, own, strict=True)},
+        }
 
 
 @dataclass

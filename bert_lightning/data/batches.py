@@ -71,11 +71,9 @@ class ExampleBuilder:
         self.config = config
         self.seed = seed
         self.labelers = labelers
-        self.cls_id = special_id(tokenizer, CLS)
-        self.sep_id = special_id(tokenizer, SEP)
-        self.mask_id = special_id(tokenizer, MASK)
-        special = [special_id(tokenizer, token) for token in SPECIAL_TOKENS]
-        self.ordinary_ids = np.setdiff1d(np.arange(tokenizer.get_vocab_size()), special)
+        self.special_ids = {token: special_id(tokenizer, token) for token in SPECIAL_TOKENS}
+        vocabulary = np.arange(tokenizer.get_vocab_size())
+        self.ordinary_ids = np.setdiff1d(vocabulary, list(self.special_ids.values()))
 
     def __len__(self) -> int:
         """Examples of an epoch."""
@@ -114,7 +112,7 @@ class ExampleBuilder:
             predictions,
             with_key(np.repeat(names, lengths), sequences.position_ids.numpy()),
             self.config.masking,
-            self.mask_id,
+            self.special_ids[MASK],
             self.ordinary_ids,
             word_starts,
         )
@@ -149,8 +147,8 @@ class ExampleBuilder:
         source = np.arange(ends[-1]) + np.repeat(sources - (ends - lengths), lengths)
         token_ids = self.split.token_ids[source].astype(np.int64)
         maskable = np.ones(len(token_ids), dtype=bool)
-        for piece, token in ((0, self.cls_id), (2, self.sep_id), (4, self.sep_id)):
-            token_ids[ends[piece::5] - 1] = token
+        for piece, token in ((0, CLS), (2, SEP), (4, SEP)):
+            token_ids[ends[piece::5] - 1] = self.special_ids[token]
             maskable[ends[piece::5] - 1] = False
         word_starts = self.split.word_starts[source]
         segments = np.stack([pairs.first_length + 2, pairs.second_length + last], 1).ravel()

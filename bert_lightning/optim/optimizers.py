@@ -45,15 +45,11 @@ def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -
     return CombinedOptimizer([muon, rest])
 
 
-def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Returns whether a parameter is a matrix between layers: neither embedding nor head."""
-    return parameter.ndim == 2 and name.startswith(("encoder.blocks.", "pooler.", "mlm_head.dense"))
-
-
 def updated_by_muon(config: OptimConfig, name: str, parameter: nn.Parameter) -> bool:
-    """Returns whether Muon updates a parameter; AdamW updates all the others."""
-    muon = config.optimizer is OptimizerName.muon and config.own is None
-    return muon and is_hidden_matrix(name, parameter)
+    """Returns whether Muon updates a parameter, a matrix between layers; AdamW updates the rest."""
+    if config.optimizer is not OptimizerName.muon or config.own is not None:
+        return False
+    return parameter.ndim == 2 and name.startswith(("encoder.blocks.", "pooler.", "mlm_head.dense"))
 
 
 def states_per_weight(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:

@@ -4,24 +4,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from bert_lightning.config import OptimConfig, ScheduleName
 from bert_lightning.optim.time_budget import Budget
 
 
-def build_schedule(
-    optimizer: Optimizer, config: OptimConfig, steps: int, budget: Budget | None = None
-) -> LambdaLR:
-    """Returns the schedule of a run of `steps` optimizer steps, or with a time budget."""
-    return LambdaLR(optimizer, schedule(config, steps, budget))
-
-
 def schedule(
     config: OptimConfig, steps: int, budget: Budget | None = None
 ) -> Callable[[int], float]:
-    """Returns the function from a step, counted from 0, to its fraction of the peak rate."""
+    """Returns the function from a step, counted from 0, to its fraction of the peak rate.
+
+    A time `budget` takes the place of `steps`.
+    """
 
     def fraction(step: int) -> float:
         if step < config.warmup_steps:
