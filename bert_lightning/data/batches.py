@@ -76,7 +76,6 @@ class ExampleBuilder:
         self.ordinary_ids = np.setdiff1d(vocabulary, list(self.special_ids.values()))
 
     def __len__(self) -> int:
-        """Examples of an epoch."""
         return len(self.sampler)
 
     def pairs(self, index: np.ndarray, epoch: np.ndarray) -> Pairs:

@@ -123,11 +123,6 @@ class EvaluationSet:
     def contents(self) -> EvaluationContents:
         return read_contents(self._whole[i] for i in range(len(self._whole)))
 
-    @property
-    def sha256(self) -> str:
-        """The hash of all inputs and labels; see :func:`read_contents`."""
-        return self.contents.sha256
-
     @cached_property
     def token_counts(self) -> np.ndarray:
         """How often each token occurs in the training split, `(vocab_size,)`."""

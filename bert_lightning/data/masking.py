@@ -96,8 +96,8 @@ def mask_tokens(
         config: the options of masking.
         mask_id: the id of `[MASK]`.
         ordinary_ids: the ids that a random replacement may have.
-        word_starts: `(total,)` bool, True where a token begins a word; a token that is not
-            maskable, the one after it and the first of an example always do. None: all do.
+        word_starts: `(total,)` bool; a token that is not maskable, the one after it and the first
+            of an example always begin a word. None: all do.
     """
     example = np.repeat(np.arange(len(lengths)), lengths)  # (total,)
     if config.unit is MaskingUnit.token or word_starts is None:

@@ -139,10 +139,7 @@ class Encoder(nn.Module):
 
 
 class BertForPreTraining(nn.Module):
-    """The encoder with the heads of all objectives; `own` are the classes of `objective.own`.
-
-    The embedding has `vocab_size` rows, at least the tokenizer's size.
-    """
+    """The encoder with the heads of all objectives; `own` are the classes of `objective.own`."""
 
     mlm_head: MaskedLanguageModeling
     nsp_head: NextSentencePrediction

@@ -60,6 +60,7 @@ OWN_TYPE = "bert_lightning"
 
 _THEIR_DECODER = "cls.predictions.decoder"
 _DEFAULTS: dict[str, Any] = {
+    "vocab_size": 30522,
     "hidden_size": 768,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
@@ -73,7 +74,6 @@ _DEFAULTS: dict[str, Any] = {
     "initializer_range": 0.02,
 }
 """The fields that both configs have, with Hugging Face's defaults."""
-_VOCAB_SIZE = 30522
 _ONLY = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
@@ -120,7 +120,7 @@ def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:
     """Returns the model that a `config.json` describes, and the rows of its embedding.
 
     Raises:
-        UserError: a setting is not supported; the message names it.
+        UserError: a setting is not supported.
     """
     kind = values.get("model_type", "bert")
     if kind not in ("bert", OWN_TYPE):
@@ -135,7 +135,7 @@ def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:
             raise UserError(
                 f"hidden_act={values['hidden_act']} is not supported, only {', '.join(acts)} are"
             )
-        values, known = {"vocab_size": _VOCAB_SIZE, **_DEFAULTS, **values}, set(_DEFAULTS)
+        values, known = {**_DEFAULTS, **values}, known & _DEFAULTS.keys()
     try:
         given = {name: value for name, value in values.items() if name in known}
         return from_plain(ModelConfig, given), int(values["vocab_size"])
@@ -146,10 +146,7 @@ def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:
 
 
 def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the weights of a whole model under Hugging Face's names, in memory of their own.
-
-    Hugging Face's BERT has no place for objectives beyond MLM and NSP; they are left out.
-    """
+    """Returns a copy of the weights under Hugging Face's names; your own objectives have none."""
     theirs = {}
     layers = sum(name.endswith(".attention.output.weight") for name in state)
     for ours, names, kind in _parameters(layers):

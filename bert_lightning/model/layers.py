@@ -50,11 +50,7 @@ def keep_mask(x: Tensor, p: float) -> Tensor:
 
 
 class Dropout(nn.Dropout):
-    """Dropout by :func:`keep_mask` on CPU.
-
-    There `F.dropout` draws one number a value on one thread, which takes longer than the matrix
-    products around it.
-    """
+    """Dropout by :func:`keep_mask` on CPU, where torch's takes longer than the matrix products."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:

@@ -1,8 +1,6 @@
 """How the model knows the position of a token: every kind, behind one small interface.
 
-A kind may add something to the embedding (`add`), and it may change queries and keys (`prepare`
-once a batch, `turn` in each layer). A new kind is a class here, an entry in `POSITIONS` and a value
-of `PositionEmbedding`.
+A new kind is a class here, an entry in `POSITIONS` and a value of `PositionEmbedding`.
 """
 
 import torch

@@ -60,8 +60,7 @@ def put_average_first(checkpoint: dict[str, Any]) -> None:
 def put_trained_first(checkpoint: dict[str, Any], averaging: bool) -> None:
     """Makes a checkpoint's weights those of the module again, in place, before they are loaded.
 
-    Where the resumed run is `averaging` and the checkpoint has no average, it begins with the
-    weights.
+    If the run is `averaging` and the checkpoint has no average, the average begins as the weights.
     """
     used = checkpoint["state_dict"]
     average = _renamed(used, _MODEL, _AVERAGE) if averaging else {}
