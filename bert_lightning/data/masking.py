@@ -104,7 +104,10 @@ def mask_tokens(
         first = np.arange(len(token_ids))
         at_first: np.ndarray | slice = slice(None)
     else:
-        first = at_first = np.flatnonzero(_word_starts(word_starts, maskable, lengths))
+        starts = word_starts | ~maskable
+        starts[1:] |= ~maskable[:-1]
+        starts[np.cumsum(lengths) - lengths] = True
+        first = at_first = np.flatnonzero(starts)
     draw = (random_bits(keys[at_first], Stream.masked) >> np.uint64(33)).astype(np.int64)
     units = _Units(first, example[at_first], draw, np.arange(len(first)))
     if config.unit is MaskingUnit.span:
@@ -126,14 +129,6 @@ def mask_tokens(
     masked = token_ids.copy()
     masked[positions] = np.where(kept, labels, replacement)
     return Masked(masked, positions, labels)
-
-
-def _word_starts(word_starts: np.ndarray, maskable: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Returns where words begin `(total,)`, each special token a word of its own."""
-    starts = word_starts | ~maskable
-    starts[1:] |= ~maskable[:-1]
-    starts[np.cumsum(lengths) - lengths] = True
-    return starts
 
 
 def _join_spans(units: _Units, maskable: np.ndarray, span: np.ndarray) -> _Units:

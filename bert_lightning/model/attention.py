@@ -169,21 +169,13 @@ def _each(
         yield padding, padded[3 * start : 3 * end].view(3, *shape), mixed[start:end].view(shape)
 
 
-class Ends(NamedTuple):
-    """The ends of the sequences of a batch, as a flash kernel expects them."""
-
-    cu_seqlens: Tensor
-    """`(sequences + 1,)` int32."""
-    longest: int
-
-
-def attend_in_flash(qkv: Tensor, ends: Ends, dropout_p: float) -> Tensor:
+def attend_in_flash(qkv: Tensor, cu_seqlens: Tensor, longest: int, dropout_p: float) -> Tensor:
     """Computes the same as :func:`attend_in_buckets`, in one kernel that needs no padding.
 
     Of what torch builds on this operator, `torch.nn.attention.varlen` has no dropout, and jagged
     tensors keep the host too busy to feed the GPU.
     """
-    limits = (ends.cu_seqlens, ends.cu_seqlens, ends.longest, ends.longest)  # queries', keys'
+    limits = (cu_seqlens, cu_seqlens, longest, longest)  # queries', keys'
     query, key, value = qkv.unbind(1)  # each (total, heads, head_dim)
     mixed: Tensor = torch.ops.aten._flash_attention_forward(
         query, key, value, *limits, dropout_p, False, False
@@ -200,7 +192,8 @@ def flash_reads(x: Tensor) -> bool:
 class Layout(NamedTuple):
     """Facts of a batch that attention needs, the same in every layer."""
 
-    ends: Buckets | Ends
+    ends: Buckets | tuple[Tensor, int]
+    """Buckets; for flash attention cumulative lengths `(sequences + 1,)` int32, and the longest."""
     positions: Prepared
 
 
@@ -233,8 +226,8 @@ class SelfAttention(nn.Module):
                 query, key = self.turn(query, layout.positions), self.turn(key, layout.positions)
             qkv = torch.stack([query, key, value], 1)
         dropout_p = self.dropout if self.training else 0.0
-        if isinstance(layout.ends, Ends):
-            mixed = attend_in_flash(qkv, layout.ends, dropout_p)
-        else:
+        if isinstance(layout.ends, Buckets):
             mixed = attend_in_buckets(qkv, layout.ends, dropout_p)
+        else:
+            mixed = attend_in_flash(qkv, *layout.ends, dropout_p)
         return self.output(mixed.reshape(len(x), -1))
