@@ -6,6 +6,7 @@ This module and `vocabulary` are the only importers of `tokenizers`.
 import json
 from pathlib import Path
 
+from tokenizers import Encoding as Encoding
 from tokenizers import Tokenizer as Tokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
