@@ -16,10 +16,7 @@ class _Message(Exception):  # noqa: N818 -- not an error by itself
 
 
 class UserError(_Message, ValueError):
-    """A mistake that the user can correct; shown as one message, with exit code 2.
-
-    The message states the value, the limit and the way out.
-    """
+    """A mistake of the user's, with exit code 2; its message has the value, limit and way out."""
 
 
 class RunEnded(_Message):

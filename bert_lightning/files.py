@@ -20,7 +20,8 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if os.name != "nt":  # Windows cannot open folders, and syncs a rename by itself
+            _sync_folder(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -40,9 +41,7 @@ def sync(file: IO[Any]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut; Windows cannot open folders, and does it by itself."""
-    if os.name == "nt":
-        return
+    """Makes a rename survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -15,7 +15,7 @@ from bert_lightning.corpus.catalog import cache_folder
 from bert_lightning.corpus.fingerprints import hash_text_files
 from bert_lightning.corpus.manifest import digest
 from bert_lightning.corpus.readers.builtin import builtin_documents
-from bert_lightning.corpus.readers.tables import hub_rows
+from bert_lightning.corpus.readers.tables import hub_rows, hub_tables
 from bert_lightning.corpus.readers.text_files import (
     find_text_files,
     raw_documents,
@@ -113,19 +113,19 @@ def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
 
 def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
     commit = f"{data.hub_repository}/{data.hub_name}@{data.hub_revision}"
-    rows = cache(lambda: hub_rows(data))
+    tables = cache(lambda: hub_tables(data))
 
     def documents(split: str) -> Iterator[Document]:
-        texts = rows()[split]
+        texts = hub_rows(tables()[split], data)
         if data.format is Format.wikitext:
             return _documents(split_at_headings(text.rstrip("\n") for text in texts), data)
         return _documents(rows_as_documents(texts), data)
 
     def read() -> Iterator[tuple[str, Document]]:
-        given = [split for split in SPLITS if split in rows()]
+        given = [split for split in SPLITS if split in tables()]
         if "train" not in given:
             raise UserError(
-                f"{commit} has no split 'train'; it has {', '.join(rows())}: "
+                f"{commit} has no split 'train'; it has {', '.join(tables())}: "
                 "choose another data.hub_name"
             )
         yield from assign_splits(documents("train"), data, min_documents, commit, given)

@@ -1,4 +1,4 @@
-"""Tokenizers: read from a file or the hub, checked, and used to encode.
+"""Tokenizers: read from a file or the hub, and checked.
 
 This module and `vocabulary` are the only importers of `tokenizers`.
 """
@@ -42,14 +42,11 @@ def load_folder_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         UserError: it has neither, they cannot be read, or a special token is missing.
     """
-    file, words = folder / "tokenizer.json", folder / "vocab.txt"
-    if file.is_file():
-        tokenizer = _from_file(str(file), file)
-    elif words.is_file():
-        tokenizer = _from_vocab(words)
-    else:
-        raise UserError(f"{folder} has no tokenizer: neither a tokenizer.json nor a vocab.txt")
-    return made_ready(tokenizer, str(folder))
+    if (file := folder / "tokenizer.json").is_file():
+        return made_ready(_from_file(str(file), file), str(folder))
+    if (file := folder / "vocab.txt").is_file():
+        return made_ready(_from_vocab(file), str(folder))
+    raise UserError(f"{folder} has no tokenizer: neither a tokenizer.json nor a vocab.txt")
 
 
 def made_ready(tokenizer: Tokenizer, name: str) -> Tokenizer:
@@ -99,25 +96,6 @@ def add_template(tokenizer: Tokenizer) -> None:
     )
 
 
-def encode_plain(tokenizer: Tokenizer, sentences: list[str]) -> list[list[int]]:
-    """Turns sentences into ids without `[CLS]` and `[SEP]`; a "[SEP]" in them is ordinary text.
-
-    If the vocabulary finds it as a whole word nevertheless, it becomes an unknown word.
-    """
-    unknown = special_id(tokenizer, UNK)
-    special = {special_id(tokenizer, token) for token in SPECIAL_TOKENS} - {unknown}
-    tokenizer.encode_special_tokens = True
-    try:
-        encodings = tokenizer.encode_batch_fast(sentences, add_special_tokens=False)
-        sequences = [encoding.ids for encoding in encodings]
-    finally:
-        tokenizer.encode_special_tokens = False
-    return [
-        ids if special.isdisjoint(ids) else [unknown if i in special else i for i in ids]
-        for ids in sequences
-    ]
-
-
 def _from_file(name: str, file: Path) -> Tokenizer:
     try:
         return load_tokenizer_text(file.read_text(encoding="utf-8"))
@@ -147,15 +125,13 @@ def _from_vocab(file: Path) -> Tokenizer:
 
 
 def _from_hub(name: str) -> Tokenizer:
-    """Reads the tokenizer of a model on the hub, from the local cache or the hub."""
     from huggingface_hub import try_to_load_from_cache
 
     try:
         cached = try_to_load_from_cache(name, "tokenizer.json")
-        if not isinstance(cached, str):
-            reason = model_out_of_reach(name)
-            if reason is None:
-                return Tokenizer.from_pretrained(name)
+        reason = None if isinstance(cached, str) else model_out_of_reach(name)
+        if not isinstance(cached, str) and reason is None:
+            return Tokenizer.from_pretrained(name)
     except Exception as error:  # tokenizers raises plain Exception
         cached, reason = None, f"{error}".split("\n", 1)[0]
     if isinstance(cached, str):
