@@ -148,7 +148,7 @@ ROWS = [
     (
         37,
         f"{TEXT}notes.txt tokenizer.vocab_size=99",
-        "tokenizer.vocab_size=99; it has 8 words; use tokenizer.vocab_size=13 or less",
+        "tokenizer.vocab_size=99; has: 8 words; use tokenizer.vocab_size=13 or less",
     ),
     (
         37,
@@ -307,7 +307,7 @@ def test_row_27_more_gpus_than_there_are(
         ),
         (
             "objective.mlm=1",
-            "no such option; objective has mlm_weight, nsp_weight, unigram_bias_init",
+            "objective has mlm_weight, nsp_weight, unigram_bias_init, own, own_weights",
         ),
         ("optim.lrr=1", "optim.lrr: no such option; did you mean 'optim.lr'?"),
         (
@@ -486,7 +486,7 @@ SMALL = (
 )
 CHANGED = "trainer.accumulate_grad_batches=2 seed=3 optim.lr=0.5 batch.masking.mlm_probability=0.2"
 RESUMED = [
-    (10, "tokenizer.min_frequency=9", "the tokenizer of builtin (; is another than that of the ch"),
+    (10, "tokenizer.min_frequency=9", "the tokenizer of builtin (; differs from that of the ch"),
     (18, "", "run is already complete at step 4; trainer.max_steps"),
     (18, "trainer.max_steps=3", "run is already complete at step 4; trainer.max_steps"),
     (
@@ -505,7 +505,7 @@ RESUMED = [
     (
         19,
         "optim.optimizer=adam optim.weight_decay=0 allow_changes=true",
-        "optim.optimizer cannot change at a resume",
+        "it cannot change when a run resumes",
     ),
     (
         22,
@@ -514,7 +514,7 @@ RESUMED = [
         "model of another architecture; model.hidden_size=32 model.num_hidden_layers=2",
     ),
     (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; cpu, and torch finds 0 GPUs; strategy=ddp"),
-    (22, "model.vocab_size=2000", "rows for words, and this model 2000: use model.vocab_size="),
+    (22, "model.vocab_size=2000", "rows in its embedding; this model 2000; use model.vocab_size="),
     (33, "seed=-1", "seed=-1; between 0 and 4294967295"),
 ]
 """As `ROWS`, of a run that is there and is to go on."""
@@ -571,7 +571,7 @@ def test_row_20_all_checkpoints_are_damaged(refusal: Callable[[str], str], there
         path = checkpoint(there, step)
         path.write_bytes(path.read_bytes()[: 1000 * step])
     message = refusal("resume=run")
-    assert "all 2 checkpoints in run are corrupt; hydra.run.dir=FOLDER starts anew" in message
+    assert "all 2 checkpoints in run are corrupted; hydra.run.dir=FOLDER starts anoth" in message
 
 
 @pytest.mark.parametrize("foreign", [{"model": {}, "epoch": 3}, torch.ones(3)])
@@ -581,7 +581,7 @@ def test_row_21_a_checkpoint_of_another_program(
     torch.save(foreign, checkpoint(there))
     manifest_path(checkpoint(there)).unlink()
     message = refusal("resume=run")
-    assert "step=000004.ckpt is not a checkpoint of bert-lightning: expected is a torch" in message
+    assert "step=000004.ckpt is not a checkpoint of bert-lightning: it should be a torch" in message
     assert f"'state_dict' and 'bert_lightning' (format {CHECKPOINT_FORMAT})" in message
     assert ("entries model, epoch" if isinstance(foreign, dict) else "a Tensor") in message
 
@@ -617,7 +617,7 @@ def test_row_24_nothing_to_resume(refusal: Callable[[str], str], there: Path) ->
     shutil.rmtree(there / "checkpoints")
     message = refusal("resume=run")
     assert f"resume=run: there is no checkpoint in {there}/checkpoints; " in message
-    assert "or resume=auto, which starts where there is nothing yet" in message
+    assert "or resume=auto, which starts the run where it has no checkpoint" in message
 
 
 def test_row_25_a_folder_for_checkpoints_that_is_a_file(

@@ -86,7 +86,7 @@ def test_stuck_at_the_plateau() -> None:
     assert check.measured == "lowest validation MLM loss 6.650, at step 500"
     assert check.limit.startswith("6.600, 0.1 below")
     assert check.numbers == {"best": 6.65, "baseline": 6.7, "fall": pytest.approx(0)}
-    assert check.tries[0].startswith("another optim.lr")
+    assert check.tries[0].startswith("an optim.lr that is 3 times higher")
     assert not found(record(val_mlm_loss=[(500, 6.59)]))
 
 

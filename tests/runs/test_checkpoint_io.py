@@ -236,7 +236,7 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
 
 def test_damaged_files_are_left_alone_and_do_not_count(tmp_path: Path) -> None:
     files = [save(tmp_path, step) for step in range(1, 6)]
-    tidy(tmp_path / "checkpoints", top_k=0, damaged=files[3:])
+    tidy(tmp_path / "checkpoints", top_k=0, corrupted=files[3:])
     assert checkpoints_by_step(tmp_path) == files[:0:-1]
 
 

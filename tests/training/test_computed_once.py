@@ -54,7 +54,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_run_and_its_report_and_its_evaluation(
     small_config: Config, tmp_path: Path, held_out: list[int], counted: list[int]
 ) -> None:
-    more = ("trainer.max_steps=4", "trainer.val_check_interval=2")
+    cache = f"data.cache_dir={tmp_path}/cache"
+    more = ("trainer.max_steps=4", "trainer.val_check_interval=2", cache)
     config = small_config(tmp_path / "run", *more)
     corpus = prepare(config.data, config.tokenizer, config.batch.pairs)
     tokens = len(corpus.splits["train"].token_ids)

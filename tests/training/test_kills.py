@@ -183,7 +183,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert run.wait() == 2
     message = run.output.splitlines()[-1]
     assert message.startswith("error: all ")
-    assert "are corrupt; hydra.run.dir=FOLDER starts anew" in message
+    assert "are corrupted; hydra.run.dir=FOLDER starts another run" in message
 
 
 def second_rank(run: Run) -> int:
