@@ -49,8 +49,7 @@ def writing(what: str, folder: Path, option: str) -> Iterator[None]:
 def exit_on_user_error() -> Iterator[None]:
     """Ends the program on a :class:`UserError`: its message on standard error, exit code 2.
 
-    With `HYDRA_FULL_ERROR=1` in the environment the traceback is shown instead. Works in a `with`
-    statement and as a decorator: `@exit_on_user_error()`.
+    With `HYDRA_FULL_ERROR=1` in the environment the traceback is shown instead.
     """
     try:
         yield

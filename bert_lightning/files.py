@@ -21,7 +21,11 @@ def atomic(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
         if os.name != "nt":  # Windows cannot open folders, and syncs a rename by itself
-            _sync_folder(path.parent)
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)  # so that the rename survives a power cut
+            finally:
+                os.close(descriptor)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -38,12 +42,3 @@ def sync(file: IO[Any]) -> None:
     """Waits until the content of an open file is on the disk."""
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

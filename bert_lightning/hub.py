@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 HUB_SECONDS = 6
@@ -33,25 +34,23 @@ def model_out_of_reach(name: str) -> str | None:
 
     if constants.is_offline_mode():
         return "HF_HUB_OFFLINE is set"
-    return _why_unanswered(lambda: HfApi().model_info(name, timeout=HUB_SECONDS))
+    return _why_unanswered(partial(HfApi().model_info, name))
 
 
 def dataset_out_of_reach(repository: str, revision: str) -> str | None:
     """Asks the hub for a data set; returns why it does not answer, or None if it does."""
     from huggingface_hub import HfApi
 
-    return _why_unanswered(
-        lambda: HfApi().dataset_info(repository, revision=revision, timeout=HUB_SECONDS)
-    )
+    return _why_unanswered(partial(HfApi().dataset_info, repository, revision=revision))
 
 
-def _why_unanswered(ask: Callable[[], object]) -> str | None:
+def _why_unanswered(ask: Callable[..., object]) -> str | None:
     """A thread bounds the time: the hub's libraries retry for minutes, a name server may hang."""
     answer: list[str | None] = []
 
     def listen() -> None:
         try:
-            ask()
+            ask(timeout=HUB_SECONDS)
             answer.append(None)
         except Exception as error:
             answer.append(_first_line(error))

@@ -75,10 +75,8 @@ def remove(entry: CatalogEntry) -> bool:
     """Removes a prepared corpus, and returns False if a process is building it just now.
 
     A run that has it open keeps reading it; a later run builds it again from the text. A tokenizer
-    of wordpieces may then come out different: resuming takes the one in the run's folder.
-
-    Raises:
-        OSError: it cannot be removed.
+    of wordpieces may then come out different: resuming takes the one in the run's folder. An
+    OSError says that the corpus cannot be removed.
     """
     temporary = entry.folder.with_name(entry.folder.name + TEMPORARY)
     try:

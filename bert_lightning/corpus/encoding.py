@@ -2,8 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import chain, count, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -69,8 +69,8 @@ class TextEncoder:
         token_ids, word_starts, lengths = self._look_up(list(chain.from_iterable(texts)))
         number = np.fromiter(map(len, texts), np.int64, len(texts))
         by_sentence = np.add.reduceat(lengths, np.cumsum(number) - number)
-        in_sentences, by_paragraph = _without_empty(by_sentence, list(map(len, paragraphs)))
-        in_paragraphs, by_document = _without_empty(by_paragraph, list(map(len, documents)))
+        in_sentences, by_paragraph = _without_empty(by_sentence, paragraphs)
+        in_paragraphs, by_document = _without_empty(by_paragraph, documents)
         in_documents = by_document[by_document > 0]
         return EncodedDocuments(token_ids, word_starts, in_sentences, in_paragraphs, in_documents)
 
@@ -124,12 +124,10 @@ def _never_looks_across_a_space(tokenizer: Tokenizer) -> bool:
     )
 
 
-def _without_empty(inner: np.ndarray, outer: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _without_empty(inner: np.ndarray, outer: Sequence[Sized]) -> tuple[np.ndarray, np.ndarray]:
     """Drops the zeros of `inner`, and returns how many values of it are left in each `outer`."""
     kept = inner > 0
-    lengths = np.asarray(outer, dtype=np.int64)
-    if kept.all():
-        return inner, lengths
+    lengths = np.fromiter(map(len, outer), np.int64, len(outer))
     return inner[kept], np.add.reduceat(kept, np.cumsum(lengths) - lengths, dtype=np.int64)
 
 
@@ -137,7 +135,7 @@ def _slices(sentences: list[str]) -> Iterator[list[str]]:
     """Yields consecutive sentences of about `_CHARACTERS` in all."""
     ends = np.cumsum(np.fromiter(map(len, sentences), np.int64, len(sentences)))
     borders = np.flatnonzero(np.diff(ends // _CHARACTERS)) + 1
-    for start, end in zip([0, *borders.tolist()], [*borders.tolist(), len(sentences)], strict=True):
+    for start, end in pairwise([0, *borders.tolist(), len(sentences)]):
         yield sentences[start:end]
 
 

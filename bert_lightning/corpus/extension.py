@@ -21,9 +21,6 @@ def extend(
     Of those that occur `config.min_frequency` times, at most `config.extend` are added. They follow
     all other tokens, which keep their ids. A longer word that begins with one of them may be split
     at another place than before.
-
-    Raises:
-        UserError: the tokenizer is of another kind.
     """
     if not config.extend:
         return tokenizer

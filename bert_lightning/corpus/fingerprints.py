@@ -32,7 +32,9 @@ def hash_text_files(files: Sequence[Path], cache: Path) -> list[str]:
     if sum(file.stat().st_size for file in files) <= ALWAYS_HASHED:
         return [hash_file(file) for file in files]
     memory = cache / "text_hashes.json"
-    known = _read(memory)
+    known: dict[str, Any] = {}
+    with suppress(OSError, ValueError, TypeError):  # a memory that is missing or corrupted
+        known = dict(json.loads(memory.read_text(encoding="utf-8")))
     before = dict(known)
     hashes = []
     for file in files:
@@ -54,11 +56,3 @@ def hash_text_files(files: Sequence[Path], cache: Path) -> list[str]:
 def _state(file: Path) -> list[int]:
     state = file.stat()
     return [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
-
-
-def _read(memory: Path) -> dict[str, Any]:
-    try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}

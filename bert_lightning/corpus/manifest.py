@@ -20,7 +20,8 @@ CORPUS_FORMAT = 1
 """The version of prepared corpora. Raise it whenever the same text and options give other bytes or
 other files than before; the golden-bytes test fails then."""
 MANIFEST = "manifest.json"
-_IDENTITY = ("format", "source", "tokenizer", "tokenizer_base")
+DESCRIBED = ("format", "source", "tokenizer", "tokenizer_base", "splits")
+"""The identity in a manifest, and the counts of its splits."""
 _KINDS = {
     "builtin": "Python's own manual",
     "files": "files",
@@ -67,19 +68,15 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def described_identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the identity in a manifest, with the counts of its splits, for a checkpoint."""
-    return {name: manifest[name] for name in (*_IDENTITY, "splits")}
-
-
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Says in words how two prepared corpora differ, one phrase for each difference.
 
-    Both are :func:`described_identity`. An option reads `data.min_sentences=1, and it was 2`.
+    Both have what is `DESCRIBED`. An option reads `data.min_sentences=1, and it was 2`.
     """
     found = []
     if old["format"] != new["format"]:
-        found.append(f"the corpus format version is {new['format']}, and it was {old['format']}")
+        versions = f"{new['format']}, and it was {old['format']}"
+        found.append(f"the format version of prepared corpora is {versions}")
     before, now = old["source"], new["source"]
     if before["kind"] != now["kind"]:
         here, there = _KINDS[now["kind"]], _KINDS[before["kind"]]
@@ -91,10 +88,8 @@ def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     if before["splitter_version"] != now["splitter_version"]:
         found.append("the code that splits sentences (data.sentences) has changed")
     if before["min_documents"] != now["min_documents"]:
-        found.append(
-            f"each split needs {now['min_documents']} documents (batch.pairs), and it needed "
-            f"{before['min_documents']}"
-        )
+        needed = f"{now['min_documents']} documents (batch.pairs), and it needed"
+        found.append(f"each split needs {needed} {before['min_documents']}")
     found += _options(old["tokenizer"], new["tokenizer"])
     if old["tokenizer_base"] != new["tokenizer_base"]:
         found.append("the existing tokenizer that it builds on is another")

@@ -17,25 +17,16 @@ from filelock import FileLock
 from bert_lightning.config import (
     CorpusConfig,
     CorpusSource,
-    Fallback,
     Format,
     PairKind,
     PairsConfig,
     TokenizerConfig,
 )
-from bert_lightning.corpus import store
-from bert_lightning.corpus.catalog import (
-    TEMPORARY,
-    list_corpora,
-    lock_of,
-    remove_interrupted,
-    store_folder,
-    total_size,
-)
+from bert_lightning.corpus import catalog, store
 from bert_lightning.corpus.encoding import TextEncoder, in_chunks
 from bert_lightning.corpus.extension import extend
 from bert_lightning.corpus.fingerprints import hash_file
-from bert_lightning.corpus.manifest import digest, identity_of, read_manifest
+from bert_lightning.corpus.manifest import digest, identity_of, read_manifest, write_manifest
 from bert_lightning.corpus.sources import SPLITS, TextSource, find_source
 from bert_lightning.corpus.store import PreparedCorpus, Split, SplitWriter
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
@@ -66,16 +57,14 @@ def prepare(
     try:
         return _open_or_build(source, data, tokenizer_config, pairs, base)
     except UnavailableError as unavailable:
+        files = "wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens"
+        local = f"data.path=FOLDER reads {files} from a folder; "
         advice = (
-            "one run with access to the hub keeps it for runs without; "
+            f"{local if data.format is Format.wikitext else ''}one run with access to the hub "
+            "keeps it for runs without; "
             "data=builtin trains on the text that comes with every Python"
         )
-        if data.format is Format.wikitext:
-            advice = (
-                "data.path=FOLDER reads wiki.train.tokens, wiki.valid.tokens and "
-                f"wiki.test.tokens from a folder; {advice}"
-            )
-        if data.fallback is not Fallback.builtin:
+        if data.fallback is None:
             raise UserError(f"{unavailable}. {advice}") from unavailable
         log.warning(
             "WARNING: this is not the corpus you asked for. %s. Training on the BUILT-IN corpus "
@@ -98,12 +87,12 @@ def _open_or_build(
 ) -> PreparedCorpus:
     identity = identity_of(source.fingerprint, tokenizer_config, base)
     key = digest(identity)
-    folder = store_folder(data, source.name, key)
+    folder = catalog.store_folder(data, source.name, key)
     if store.find_damage(folder):
         with ExitStack() as locked:
             with _writing(folder):
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                locked.enter_context(FileLock(lock_of(folder)))
+                locked.enter_context(FileLock(catalog.lock_of(folder)))
             damage = store.find_damage(folder)  # another process may have built it meanwhile
             if damage and folder.exists():
                 log.warning(
@@ -113,13 +102,12 @@ def _open_or_build(
                 _build(folder, source, tokenizer_config, base, identity)
     opened = store.open_corpus(folder, key, reason)
     for name, split in opened.splits.items():
-        _check_pairs(
-            f"{source.origin}: the {name} split has {split.documents} documents", split, pairs
-        )
+        _check_pairs(f"{source.origin}: the {name} split", split, pairs)
     return replace(opened, origin=source.origin)  # the place where the same text is now
 
 
-def _check_pairs(about: str, split: Split, config: PairsConfig) -> None:
+def _check_pairs(name: str, split: Split, config: PairsConfig) -> None:
+    about = f"{name} has {split.documents} documents"
     if split.documents < config.min_documents:
         raise UserError(
             f"{about}, and next-sentence prediction needs {config.min_documents} or more, as a "
@@ -141,10 +129,10 @@ def _build(
     base: Tokenizer | None,
     identity: dict[str, Any],
 ) -> None:
-    temporary = folder.with_name(folder.name + TEMPORARY)
+    temporary = folder.with_name(folder.name + catalog.TEMPORARY)
     tokenizer = _frozen_tokenizer(folder) or _make_tokenizer(source, tokenizer_config, base)
     with _writing(folder):
-        remove_interrupted(folder.parent)
+        catalog.remove_interrupted(folder.parent)
         _mention_unusable(folder)
         for leftover in (temporary, folder):
             shutil.rmtree(leftover, ignore_errors=True)  # of an interrupted build, or corrupted
@@ -152,26 +140,21 @@ def _build(
         text = tokenizer.to_str(pretty=True)
         (temporary / store.TOKENIZER).write_text(text, encoding="utf-8")
     try:
-        counts, files = _write_splits(temporary, source, tokenizer)
         content = {
-            "name": source.name,
-            "origin": source.origin,
-            **identity,
+            **{"name": source.name, "origin": source.origin, **identity},
             "vocab_size": tokenizer.get_vocab_size(),
-            "splits": counts,
+            **_write_splits(temporary, source, tokenizer),
         }
         with _writing(folder):
-            store.complete(temporary, content, files)
+            write_manifest(temporary, content)
             temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _write_splits(
-    folder: Path, source: TextSource, tokenizer: Tokenizer
-) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, Any]]]:
-    """Reads the text once and writes the arrays; returns the counts and file records of splits."""
+def _write_splits(folder: Path, source: TextSource, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Reads the text once and writes the arrays; returns what the manifest says of them."""
     encoder = TextEncoder(tokenizer)
     writers: dict[str, SplitWriter] = {}
     counts: dict[str, dict[str, int]] = {}
@@ -184,11 +167,13 @@ def _write_splits(
                     writers[split] = SplitWriter(folder / split, tokenizer)
                     stack.callback(writers[split].close)
                 writers[split].append(encoded)
-        for split in sorted(writers, key=SPLITS.index):
-            with _writing(folder):
+        with _writing(folder):
+            for split in sorted(writers, key=SPLITS.index):
                 counts[split], records = writers[split].finish()
-            files |= {f"{split}/{name}": record for name, record in records.items()}
-    return counts, files
+                files |= {f"{split}/{name}": record for name, record in records.items()}
+            file = folder / store.TOKENIZER
+            files[store.TOKENIZER] = store.file_record(file, hash_file(file))
+    return {"splits": counts, "files": files}
 
 
 def _make_tokenizer(
@@ -204,15 +189,14 @@ def _make_tokenizer(
 def _frozen_tokenizer(folder: Path) -> Tokenizer | None:
     """Returns the tokenizer of a corpus that is corrupted elsewhere: training may give another."""
     manifest, file = read_manifest(folder), folder / store.TOKENIZER
-    if manifest is None or not file.is_file():
-        return None
-    intact = hash_file(file) == manifest["files"][store.TOKENIZER]["sha256"]
+    written = manifest["files"][store.TOKENIZER]["sha256"] if manifest else None
+    intact = manifest and file.is_file() and hash_file(file) == written
     return store.open_tokenizer(folder) if intact else None
 
 
 def _mention_unusable(folder: Path) -> None:
     """Says how to remove corpora of other format versions, which would stay unnoticed."""
-    corpora = list_corpora(folder.parent)
+    corpora = catalog.list_corpora(folder.parent)
     unusable = [entry for entry in corpora if entry.folder != folder and not entry.usable]
     if unusable:
         log.warning(
@@ -220,7 +204,7 @@ def _mention_unusable(folder: Path) -> None:
             "bert-lightning corpora --remove unusable removes them.",
             folder.parent,
             ", ".join(entry.folder.name for entry in unusable),
-            total_size(unusable),
+            catalog.total_size(unusable),
         )
 
 

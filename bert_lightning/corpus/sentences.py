@@ -31,7 +31,6 @@ _END = re.compile(
 """A possible end of a sentence. No part of the pattern backtracks and nothing is required after the
 marks, so each character is read once, whatever the text."""
 
-_FULL_WIDTH = frozenset("。！？｡")
 _CONTINUES = frozenset("とっ、，")
 """After a Japanese closing bracket these continue the sentence: 「はい。」と言った。"""
 
@@ -82,15 +81,14 @@ def split_prose(paragraph: str) -> list[str]:
 
 
 def _tidy(sentences: list[str]) -> list[str]:
-    tidy = (" ".join(sentence.split()) for sentence in sentences)
-    return [sentence for sentence in tidy if sentence]
+    return [tidy for sentence in sentences if (tidy := " ".join(sentence.split()))]
 
 
 def _ends_sentence(text: str, start: int, end: re.Match[str]) -> bool:
     following = text[end.end() : end.end() + 1]
     if not following:
         return True
-    if not _FULL_WIDTH.isdisjoint(end["marks"]):
+    if any(mark in "。！？｡" for mark in end["marks"]):
         return not (end["closing"] and following in _CONTINUES)
     capital = following.isalpha() and not following.islower()
     if not end["space"] or not (capital or following.isdigit() or following in _OPENING):
@@ -148,11 +146,7 @@ SPLITTERS: dict[str, Splitter] = {
 
 
 def find_splitter(name: str) -> Splitter:
-    """Returns the splitter of that name, ready to use.
-
-    Raises:
-        UserError: there is none, or it needs a package that is not installed.
-    """
+    """Returns the splitter of that name, which must exist and have the packages that it needs."""
     if ":" in name:
         return cast(Splitter, find("splitter", name, "data.sentences"))
     if name not in SPLITTERS:
@@ -161,7 +155,7 @@ def find_splitter(name: str) -> Splitter:
             f"data.sentences={name} is not one of {known}{did_you_mean(name, SPLITTERS)}; "
             "module:function names one of your own"
         )
-    SPLITTERS[name]("")
+    SPLITTERS[name]("")  # fails if its package is missing
     return SPLITTERS[name]
 
 

@@ -14,15 +14,9 @@ from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.catalog import cache_folder
 from bert_lightning.corpus.fingerprints import hash_text_files
 from bert_lightning.corpus.manifest import digest
+from bert_lightning.corpus.readers import text_files
 from bert_lightning.corpus.readers.builtin import builtin_documents
 from bert_lightning.corpus.readers.tables import hub_rows, hub_tables
-from bert_lightning.corpus.readers.text_files import (
-    find_text_files,
-    raw_documents,
-    read_lines,
-    rows_as_documents,
-    split_at_headings,
-)
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
 from bert_lightning.corpus.splits import (
     Document,
@@ -58,11 +52,7 @@ class TextSource:
 
 
 def find_source(data: CorpusConfig, min_documents: int) -> TextSource:
-    """Returns the source that the config names; each split must have `min_documents`.
-
-    Raises:
-        UserError: a file is missing, or there is no such splitter.
-    """
+    """Returns the source that the config names; each split must have `min_documents`."""
     if data.source is CorpusSource.builtin:
         return _builtin_source(_in_format(data, Format.prose), min_documents)
     if data.source is CorpusSource.text:
@@ -103,7 +93,7 @@ def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
 
     def read() -> Iterator[tuple[str, Document]]:
         for split, file in zip(SPLITS, files, strict=True):
-            documents = _documents(split_at_headings(read_lines(file)), data)
+            documents = _documents(text_files.split_at_headings(text_files.read_lines(file)), data)
             yield from require_documents(split, documents, data, str(file.absolute()))
 
     unread = _FIXED_FORMAT | {"validation_fraction", "test_fraction"}
@@ -118,8 +108,10 @@ def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
     def documents(split: str) -> Iterator[Document]:
         texts = hub_rows(tables()[split], data)
         if data.format is Format.wikitext:
-            return _documents(split_at_headings(text.rstrip("\n") for text in texts), data)
-        return _documents(rows_as_documents(texts), data)
+            return _documents(
+                text_files.split_at_headings(text.rstrip("\n") for text in texts), data
+            )
+        return _documents(text_files.rows_as_documents(texts), data)
 
     def read() -> Iterator[tuple[str, Document]]:
         given = [split for split in SPLITS if split in tables()]
@@ -136,10 +128,10 @@ def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
 
 
 def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
-    files = find_text_files(data)
+    files = text_files.find_text_files(data)
 
     def raw() -> Iterator[list[str]]:
-        return chain.from_iterable(raw_documents(file, data) for file in files)
+        return chain.from_iterable(text_files.raw_documents(file, data) for file in files)
 
     def read() -> Iterator[tuple[str, Document]]:
         documents = _documents(raw(), data)

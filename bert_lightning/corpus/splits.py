@@ -32,11 +32,7 @@ def ways_out(data: CorpusConfig) -> str:
 def require_documents(
     split: str, documents: Iterable[Document], data: CorpusConfig, origin: str
 ) -> Iterator[tuple[str, Document]]:
-    """Passes on the documents of a given split.
-
-    Raises:
-        UserError: there are none.
-    """
+    """Passes on the documents of a given split, which must have some."""
     document = None
     for document in documents:
         yield split, document
@@ -58,9 +54,6 @@ def assign_splits(
 
     A document's split follows from its number and the fractions. If the corpus is so small that a
     fraction of it is less than a split needs, it also follows from the number of all documents.
-
-    Raises:
-        UserError: there are too few documents.
     """
     wanted = {"test": data.test_fraction, "validation": data.validation_fraction}
     fractions = {name: part for name, part in wanted.items() if part > 0 and name not in given}

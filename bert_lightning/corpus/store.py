@@ -15,15 +15,9 @@ import numpy as np
 
 from bert_lightning.corpus.encoding import EncodedDocuments
 from bert_lightning.corpus.fingerprints import ALWAYS_HASHED, hash_file
-from bert_lightning.corpus.manifest import (
-    CORPUS_FORMAT,
-    MANIFEST,
-    described_identity,
-    digest,
-    read_manifest,
-    write_manifest,
-)
+from bert_lightning.corpus.manifest import CORPUS_FORMAT, DESCRIBED, MANIFEST, digest, read_manifest
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text, rows_needed
+from bert_lightning.files import sync
 
 _STARTS = ("sentence_starts", "paragraph_starts", "document_starts")
 TOKENIZER = "tokenizer.json"
@@ -95,7 +89,7 @@ class PreparedCorpus:
     """A corpus that is ready to be made into batches."""
 
     name: str
-    """The corpus that is used: `data.name`, or `builtin` if that is the fallback."""
+    """`data.name`, or `builtin` if that is the fallback."""
     origin: str
     """The place that its text came from."""
     fallback_reason: str | None
@@ -147,10 +141,9 @@ class SplitWriter:
         self._files["token_counts"].append(self._token_counts)
         records = {}
         for file in self._files.values():
-            file.stream.flush()
-            os.fsync(file.stream.fileno())
+            sync(file.stream)
             file.stream.close()
-            record = _record(file.path, file.digest.hexdigest())
+            record = file_record(file.path, file.digest.hexdigest())
             records[file.path.name] = {"dtype": file.dtype.name, **record}
         sizes = [records[f"{name}.bin"]["bytes"] // self._ends.itemsize - 1 for name in _STARTS]
         parts = dict(zip(("sentences", "paragraphs", "documents"), sizes, strict=True))
@@ -172,10 +165,10 @@ class _ArrayFile:
         self.digest.update(content)
 
 
-def complete(folder: Path, content: dict[str, Any], files: dict[str, dict[str, Any]]) -> None:
-    """Writes the manifest: what the corpus is made of, and the record of each of its files."""
-    own = _record(folder / TOKENIZER, hash_file(folder / TOKENIZER))
-    write_manifest(folder, {**content, "files": {**files, TOKENIZER: own}})
+def file_record(file: Path, sha256: str) -> dict[str, Any]:
+    """Returns what the manifest says of a file."""
+    state = file.stat()
+    return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256}
 
 
 def find_damage(folder: Path) -> str | None:
@@ -216,7 +209,7 @@ def open_corpus(folder: Path, key: str, fallback_reason: str | None) -> Prepared
         fallback_reason=fallback_reason,
         key=key,
         text_key=digest(manifest["source"]),
-        identity=described_identity(manifest),
+        identity={name: manifest[name] for name in DESCRIBED},
         tokenizer=open_tokenizer(folder),
         splits={
             split: Split(*(_open_array(folder, f"{split}/{name}.bin", files) for name in _ARRAYS))
@@ -235,8 +228,3 @@ def _open_array(folder: Path, name: str, records: dict[str, dict[str, Any]]) -> 
     if not records[name]["bytes"]:  # an empty file cannot be mapped
         return np.zeros(0, dtype)
     return np.memmap(folder / name, dtype, mode="r").view(np.ndarray)  # faster to index
-
-
-def _record(file: Path, sha256: str) -> dict[str, Any]:
-    state = file.stat()
-    return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256}

@@ -22,18 +22,16 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         UserError: there is no such file, it is not a tokenizer, it lacks a special token, or the
             hub cannot be reached, which is decided within seconds.
     """
-    file = Path(path).expanduser()
+    file, name = Path(path).expanduser(), f"tokenizer.path={path}"
     if file.is_file():
-        tokenizer = _from_file(f"tokenizer.path={path}", file)
-    elif is_hub_name(str(path)) and not file.exists():
-        tokenizer = _from_hub(str(path))
-    else:
-        raise UserError(
-            f"tokenizer.path={path}: there is no file {file.absolute()} "
-            f"(the working directory is {Path.cwd()}); give a tokenizer.json, a name on the "
-            "Hugging Face hub, or tokenizer.path=null to build one from the corpus"
-        )
-    return made_ready(tokenizer, f"tokenizer.path={path}")
+        return made_ready(_from_file(name, file), name)
+    if is_hub_name(str(path)) and not file.exists():
+        return made_ready(_from_hub(str(path)), name)
+    raise UserError(
+        f"{name}: there is no file {file.absolute()} (the working directory is {Path.cwd()}); "
+        "give a tokenizer.json, a name on the Hugging Face hub, or tokenizer.path=null to build "
+        "one from the corpus"
+    )
 
 
 def load_folder_tokenizer(folder: Path) -> Tokenizer:
@@ -64,11 +62,7 @@ def made_ready(tokenizer: Tokenizer, name: str) -> Tokenizer:
 
 
 def load_tokenizer_text(text: str) -> Tokenizer:
-    """Makes a tokenizer from the text of a `tokenizer.json`.
-
-    Raises:
-        ValueError: the text is not one.
-    """
+    """Makes a tokenizer from the text of a `tokenizer.json`; a ValueError says if it is not one."""
     try:
         return Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises plain Exception
@@ -129,13 +123,15 @@ def _from_hub(name: str) -> Tokenizer:
 
     try:
         cached = try_to_load_from_cache(name, "tokenizer.json")
-        reason = None if isinstance(cached, str) else model_out_of_reach(name)
-        if not isinstance(cached, str) and reason is None:
+        if isinstance(cached, str):
+            return _from_file(f"tokenizer.path={name}", Path(cached))
+        reason = model_out_of_reach(name)
+        if reason is None:
             return Tokenizer.from_pretrained(name)
+    except UserError:
+        raise
     except Exception as error:  # tokenizers raises plain Exception
-        cached, reason = None, f"{error}".split("\n", 1)[0]
-    if isinstance(cached, str):
-        return _from_file(f"tokenizer.path={name}", Path(cached))
+        reason = f"{error}".split("\n", 1)[0]
     raise UserError(
         f"tokenizer.path={name}: there is no file {Path(name).absolute()}, and the tokenizer of "
         f"that name is neither in the cache nor available from the Hugging Face hub ({reason}); "

@@ -12,7 +12,6 @@ from bert_lightning.corpus.readers.text_files import find_text_files, raw_docume
 from bert_lightning.corpus.tokenizer import add_template
 from bert_lightning.errors import UserError
 
-_NO_LIMIT = 2**31
 MOST_PIECES = 8_000
 """Tokens at which the training of wordpieces stops if no number is requested."""
 _SPECIAL_TOKENS = [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
@@ -53,16 +52,15 @@ def _train_words(
     if config.strip_accents:
         steps += [normalizers.NFD(), normalizers.StripAccents()]
     tokenizer.normalizer = normalizers.Sequence(steps)
-    at_spaces = pre_tokenizers.WhitespaceSplit()
-    tokenizer.pre_tokenizer = (
-        at_spaces
-        if wikitext
-        else pre_tokenizers.Sequence([at_spaces, pre_tokenizers.Punctuation()])
-    )
-    if wikitext and not config.lowercase:
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if not wikitext:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()]
+        )
+    elif not config.lowercase:
         sentences = map(_without_special_words, sentences)
     trainer = WordLevelTrainer(
-        vocab_size=config.vocab_size or _NO_LIMIT,
+        vocab_size=config.vocab_size or 2**31,  # no limit
         min_frequency=config.min_frequency,
         special_tokens=_SPECIAL_TOKENS,
         show_progress=False,
@@ -105,11 +103,7 @@ def _train_wordpieces(
 
 
 def train_on_files(paths: Sequence[str], config: TokenizerConfig, text_format: Format) -> Tokenizer:
-    """Makes the vocabulary of local files, of folders, and of patterns such as `notes/*.txt`.
-
-    Raises:
-        UserError: there is no such file, or no text in it.
-    """
+    """Makes the vocabulary of local files, of folders, and of patterns such as `notes/*.txt`."""
     sources = [
         CorpusConfig(source=CorpusSource.text, path=path, format=text_format) for path in paths
     ]

@@ -8,18 +8,14 @@ from bert_lightning.config import CorpusConfig
 from bert_lightning.errors import UserError
 from bert_lightning.hub import UnavailableError, dataset_out_of_reach
 
-_ROWS = 256
-"""Rows of a table that are in memory at once."""
-
 TABLES = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
 """The extensions of table files, and the names of their formats in `datasets`."""
 
 
 def hub_tables(data: CorpusConfig) -> dict[str, Any]:
-    """Returns the table of each split of a hub data set, from its local cache or the hub.
+    """Returns each split of a hub data set, from the cache or the hub, or raises UnavailableError.
 
-    Raises:
-        UnavailableError: neither has it, which is decided within seconds.
+    Whether the hub is in reach is decided within seconds.
     """
     from huggingface_hub import constants
 
@@ -42,12 +38,7 @@ def hub_tables(data: CorpusConfig) -> dict[str, Any]:
 
 
 def hub_rows(table: Any, data: CorpusConfig) -> Iterator[str]:
-    """Yields the texts of a split; with `data.streaming`, each time from the hub.
-
-    Raises:
-        UnavailableError: the connection broke.
-        UserError: the data set has no such column of text.
-    """
+    """Yields the texts of a split; with `data.streaming`, each time from the hub."""
     try:
         yield from _texts_of(table, data.text_column, _hub_name(data))
     except UserError:
@@ -63,11 +54,7 @@ def _hub_name(data: CorpusConfig) -> str:
 
 
 def file_rows(file: Path, kind: str, column: str) -> Iterator[str]:
-    """Yields the texts of a column, except empty ones; `kind` is one of `TABLES`.
-
-    Raises:
-        UserError: the file cannot be read, or has no such column of text.
-    """
+    """Yields the texts of a column, except empty ones; `kind` is one of `TABLES`."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -86,7 +73,7 @@ def file_rows(file: Path, kind: str, column: str) -> Iterator[str]:
 
 
 def _texts_of(table: Any, column: str, name: str) -> Iterator[str]:
-    for batch in table.iter(batch_size=_ROWS):
+    for batch in table.iter(batch_size=256):  # rows in memory at once
         instead = f"it has {', '.join(batch)}: name one with data.text_column=…"
         if column not in batch:
             raise UserError(f"{name} has no column '{column}'; {instead}")
