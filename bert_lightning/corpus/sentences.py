@@ -56,10 +56,7 @@ _LONGEST = 12
 
 
 def split_wikitext(paragraph: str) -> list[str]:
-    """Splits a line of tokenized WikiText, in which `` . `` separates sentences.
-
-    The delimiter belongs to no sentence, so only the last one keeps its period.
-    """
+    """Splits a line of tokenized WikiText at `` . ``: only the last sentence keeps its period."""
     return [sentence for sentence in paragraph.strip().split(" . ") if sentence.strip()]
 
 
