@@ -140,7 +140,7 @@ def test_row_37_a_vocabulary_larger_than_the_corpus_has(kind: TokenizerKind) -> 
     message = str(raised.value)
     assert "tokenizer.vocab_size=4000 is more than the corpus has" in message
     found = int(message.split("use tokenizer.vocab_size=")[1].split()[0])
-    assert f"has: {found - 5} words" in message
+    assert f"the corpus has: {found - 5} words" in message
     if kind is TokenizerKind.word:
         assert found - 5 == len(set(" ".join(SENTENCES).lower().split()))
     config.vocab_size = found

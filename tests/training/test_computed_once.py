@@ -10,7 +10,7 @@ import pytest
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
-from bert_lightning.data import batches
+from bert_lightning.data import evaluation_set
 from bert_lightning.data.batches import ExampleBuilder
 from bert_lightning.evaluation.evaluation import evaluate
 from bert_lightning.evaluation.subject import corpus_of
@@ -28,7 +28,7 @@ def held_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     build = ExampleBuilder.build
 
     def counted(self: ExampleBuilder, index: np.ndarray, *rest: Any) -> PretrainBatch:
-        if self.seed == batches._EVALUATION_SEED:
+        if self.seed == evaluation_set._SEED:
             built.extend(index.tolist())
         return build(self, index, *rest)
 
