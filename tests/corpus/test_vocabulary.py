@@ -156,7 +156,7 @@ def test_a_number_of_words_keeps_the_most_frequent() -> None:
 def test_fewer_pieces_than_characters_are_refused() -> None:
     with pytest.raises(UserError, match=r"vocab_size=10 is too small .*vocab_size=\d+ or more"):
         build(vocab_size=10)
-    with pytest.raises(UserError, match=r"vocab_size=5 must be 6 or more"):
+    with pytest.raises(UserError, match=r"vocab_size=5 must be at least 6"):
         TokenizerConfig(vocab_size=5)
 
 
