@@ -18,7 +18,7 @@ from omegaconf.errors import (
 
 from bert_lightning.cli.places import conf_dir
 from bert_lightning.config import TrainConfig
-from bert_lightning.config.affects import options, section_of
+from bert_lightning.config.affects import options
 from bert_lightning.errors import UserError, did_you_mean
 from bert_lightning.runs.launched import shown_command
 
@@ -109,7 +109,7 @@ def unknown_option(full_name: str) -> str:
     section.
     """
     section, dot, name = full_name.rpartition(".")
-    owner = section_of(declared(section)) if section else TrainConfig
+    owner = _section(declared(section)) if section else TrainConfig
     siblings = [field.name for field in fields(owner)] if owner else []
     names = [option.name for option in options(TrainConfig)]
     same = [known for known in names if known.endswith(f".{name}")]
@@ -127,18 +127,25 @@ def declared(full_name: str) -> Any:
     """Returns the type that the schema gives an option; None where it knows none."""
     hint: Any = TrainConfig
     for part in full_name.split("."):
-        owner = section_of(hint)
+        owner = _section(hint)
         name, entry, _ = part.partition("[")
         hint = get_type_hints(owner).get(name) if owner else None
-        hint = section_of(hint) if entry else hint
+        hint = _section(hint) if entry else hint
     return hint
+
+
+def _section(hint: Any) -> type[Any] | None:
+    """Returns the dataclass behind `X`, `X | None` or `list[X] | None`."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return hint
+    return next((found for part in get_args(hint) if (found := _section(part))), None)
 
 
 def _full_name(error: Any) -> str:
     """Returns the full name of an option; OmegaConf forgets the list of a list's entry."""
     kind = getattr(error, "object_type", None)
     for option in options(TrainConfig):
-        if is_dataclass(kind) and section_of(option.hint) is kind:
+        if is_dataclass(kind) and _section(option.hint) is kind:
             return f"{option.name}[…].{error.full_key}"
     return str(error.full_key)
 
@@ -163,7 +170,7 @@ def kinds(hint: Any) -> Sequence[Any]:
 
 def _expected(kind: Any) -> str | None:
     """Returns what a value of this type is called; None where it has no name."""
-    if section := section_of(kind):
+    if section := _section(kind):
         entry = "{" + ", ".join(f"{field.name}: …" for field in fields(section)) + "}"
         return f"a list of {entry}" if get_origin(kind) is list else entry
     return _EXPECTED.get(kind)

@@ -139,7 +139,7 @@ def _fit(
         corpus=corpus,
         model=model,
         baselines=validation.baselines if validation is not None else None,
-        evaluation_set_sha256=validation.sha256 if validation is not None else None,
+        evaluation_set_sha256=validation.contents.sha256 if validation is not None else None,
         statistics=counted,
         curves=progress.curves,
         steps=trainer.global_step,

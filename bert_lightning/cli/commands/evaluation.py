@@ -21,7 +21,7 @@ def score(args: Namespace) -> None:
     data, batch = evaluation_options(source, args.config, args.overrides)
     found = evaluate(source, corpus_of(source, data, batch), batch, args.split)
     if args.json:
-        print(json.dumps(found.plain(), indent=2))
+        print(json.dumps(asdict(found), indent=2))
     else:
         reports.show_evaluation(found)
 
