@@ -661,7 +661,7 @@ def test_row_32_two_runs_in_one_folder(
 ) -> None:
     monkeypatch.setattr(run_folder, "_WAIT_SECONDS", 0.2)
     script = (
-        "import pathlib, sys; from bert_lightning.runs.folder import held\n"
+        "import pathlib, sys; from bert_lightning.runs.folder import locked\n"
         "with locked(pathlib.Path('run')): print(flush=True), sys.stdin.read()"
     )
     with subprocess.Popen(
