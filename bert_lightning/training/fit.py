@@ -100,13 +100,13 @@ def _fit(
     if resumed is not None:
         require_more(resumed, config, progress.steps)
     validation = run.evaluation_sets.get("validation") if is_first_process() else None
+    if is_first_process() and config.trainer.enable_checkpointing:
+        size = expected_size(module.model, config.optim, module.description)
+        require_room(config.folder, size)
     own_loggers = build_loggers(config, resumed)
     counted = None
     if is_first_process():
         counted = statistics(corpus, config.batch, config.drawn_seed, validation)
-        if config.trainer.enable_checkpointing:
-            size = expected_size(module.model, config.optim, module.description)
-            require_room(config.folder, size)
         write_config(config)
         write_text(config.folder / "tokenizer.json", corpus.tokenizer.to_str(pretty=True))
         if resumed is None:
