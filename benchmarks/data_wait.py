@@ -55,7 +55,7 @@ def measure_waiting(
     ]
     config = cli.compose(ROOT / "conf", options)
     run = assemble(config, None)
-    trainer = build_trainer(run.config, run.devices, run.partition, steps, StopSignals())
+    trainer = build_trainer(run, steps, StopSignals())
     trainer.fit(run.module, datamodule=run.data)
     # the first step holds the start of the workers and of torch's threads
     recorded = trainer.profiler.recorded_durations  # type: ignore[attr-defined]

@@ -38,8 +38,8 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "pairs_per_second": round(result.pairs / seconds, 1),
         "real_tokens_per_second": round(result.tokens / seconds, 1),
         "accelerator": result.accelerator,
-        "devices": result.share.world_size,
-        "micro_batch_size": result.share.micro_batch_size(largest.global_batch_size),
+        "devices": result.partition.world_size,
+        "micro_batch_size": result.partition.micro_batch_size(largest.global_batch_size),
         "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
     }
     last = {name: values[-1][1] for name, values in result.curves.items()}

@@ -10,7 +10,7 @@ from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import rows_needed
 from bert_lightning.data.baselines import unigram_nll
-from bert_lightning.data.batches import LABELERS, StepPartition
+from bert_lightning.data.batches import LABELERS, StepPartition, TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
@@ -34,6 +34,7 @@ class Assembly:
 
     config: TrainConfig
     """With the precision that `auto` stands for."""
+    resumed: ResumePoint | None
     devices: Devices
     corpus: PreparedCorpus
     vocab_size: int
@@ -48,12 +49,12 @@ class Assembly:
     module: PretrainingModule
 
 
-def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
+def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
     """Assembles the parts of a run: devices, corpus, vocabulary, sizes, batches, model.
 
     Args:
         config: the options of the run.
-        earlier: the checkpoint that the run resumes from; None starts the run.
+        resumed: the checkpoint that the run resumes from; None starts the run.
 
     Raises:
         UserError: for whatever the user can put right.
@@ -69,8 +70,8 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
     vocab_size = _vocab_size(config, corpus, source)
 
     partition = divide_global_batch(config, devices, vocab_size)
-    if earlier is not None:
-        partition = same_partition(earlier, config, partition)
+    if resumed is not None:
+        partition = same_partition(resumed, config, partition)
 
     samplers = {
         length: pair_sampler(corpus.splits["train"], options.pairs, length)
@@ -79,7 +80,6 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
     of_phases = [samplers[options.max_length] for options in phase_options(config.batch)]
     epoch_sizes = [len(sampler) for sampler in of_phases]
     steps = _steps(config, epoch_sizes[0])
-    phases = phases_of(config.batch, steps)
     own = own_objectives(config.objective)
     labelers = {**LABELERS, **{name: found.labels for name, found in own.items()}}
     evaluation_sets = {
@@ -87,39 +87,33 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
         for split in corpus.splits
         if split != "train"
     }
-    data = PretrainingData(
-        corpus, config.batch, config.drawn_seed, partition, steps, evaluation_sets, labelers
-    )
 
-    if earlier is not None:
-        require_same_run(earlier, config, corpus, vocab_size)
+    def training_batches(partition: StepPartition) -> TrainingBatches:
+        return TrainingBatches(corpus, config.batch, config.drawn_seed, partition, steps, labelers)
+
+    if resumed is not None:
+        require_same_run(resumed, config, corpus, vocab_size)
     description = describe_run(config, corpus, vocab_size)
     module = PretrainingModule(config, vocab_size, steps, epoch_sizes, description)
-    if earlier is None:
-        _initialize(module, source, corpus)
+    if source is not None and resumed is None:
+        start_from(module.model, source, corpus.tokenizer)
+    elif config.objective.unigram_bias_init and resumed is None:
+        bias = module.model.mlm_head.decoder.bias
+        token_counts = corpus.splits["train"].counts_of_rows(len(bias))
+        bias.data.copy_(torch.from_numpy(-unigram_nll(token_counts)))
     return Assembly(
         config=config,
+        resumed=resumed,
         devices=devices,
         corpus=corpus,
         vocab_size=vocab_size,
         partition=partition,
-        phases=phases,
+        phases=phases_of(config.batch, steps),
         overlong=[sampler.overlong for sampler in of_phases],
         evaluation_sets=evaluation_sets,
-        data=data,
+        data=PretrainingData(corpus, config.batch, partition, training_batches, evaluation_sets),
         module=module,
     )
-
-
-def _initialize(
-    module: PretrainingModule, source: PretrainedSource | None, corpus: PreparedCorpus
-) -> None:
-    if source is not None:
-        start_from(module.model, source, corpus.tokenizer)
-    elif module.config.objective.unigram_bias_init:
-        bias = module.model.mlm_head.decoder.bias
-        token_counts = corpus.splits["train"].counts_of_rows(len(bias))
-        bias.data.copy_(torch.from_numpy(-unigram_nll(token_counts)))
 
 
 def _vocab_size(

@@ -21,7 +21,7 @@ from bert_lightning.runs.folder import crash_report, locked, shown, write_config
 from bert_lightning.runs.launched import is_first_process
 from bert_lightning.runs.loggers import build_loggers, log_config
 from bert_lightning.runs.processes import all_processes, ending_with_rank_0
-from bert_lightning.runs.resume import ResumePoint, find_resume_point, require_more
+from bert_lightning.runs.resume import find_resume_point, require_more
 from bert_lightning.runs.seed import with_seed
 from bert_lightning.training.assembly import Assembly, assemble
 from bert_lightning.training.callbacks import epochs
@@ -41,7 +41,7 @@ class FitResult:
     corpus: PreparedCorpus
     model: BertForPreTraining
     baselines: Baselines | None
-    """Of the validation split; None if there is none, or this is not the main process."""
+    """Of the validation split; None if there is none, or this is not the first process."""
     evaluation_set_sha256: str | None
     """Of the validation split; None as above."""
     statistics: DataStatistics | None
@@ -56,7 +56,7 @@ class FitResult:
     tokens: int
     seconds: float
     """Of training, validation excluded."""
-    share: StepPartition
+    partition: StepPartition
     accelerator: str
     is_main: bool
     """Whether this is the first process, which reports."""
@@ -82,25 +82,20 @@ def fit(
     callbacks = [*own_callbacks(config), *callbacks]
     with ending_with_rank_0(), locked(config.folder), crash_report(config.folder), quiet():
         resumed = find_resume_point(config)
-        return _fit(with_seed(config, resumed), resumed, callbacks, loggers)
+        return _fit(assemble(with_seed(config, resumed), resumed), callbacks, loggers)
 
 
-def _fit(
-    config: TrainConfig,
-    resumed: ResumePoint | None,
-    callbacks: Sequence[Callback],
-    loggers: Sequence[Logger],
-) -> FitResult:
-    run = assemble(config, resumed)
+def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> FitResult:
     config, corpus, module, progress = run.config, run.corpus, run.module, run.module.progress
     if config.test and "test" not in corpus.splits:
         raise UserError(
             f"test=true, and {corpus.origin} has no test split; data.test_fraction=0.05 makes one"
         )
-    if resumed is not None:
-        require_more(resumed, config, progress.steps)
+    if run.resumed is not None:
+        require_more(run.resumed, config, progress.steps)
     validation = run.evaluation_sets.get("validation") if is_first_process() else None
-    own_loggers = build_loggers(config, resumed)
+    baselines = validation.baselines if validation is not None else None
+    own_loggers = build_loggers(config, run.resumed)
     counted = None
     if is_first_process():
         counted = statistics(corpus, config.batch, config.drawn_seed, validation)
@@ -109,18 +104,15 @@ def _fit(
             require_room(config.folder, size)
         write_config(config)
         write_text(config.folder / "tokenizer.json", corpus.tokenizer.to_str(pretty=True))
-        if resumed is None:
+        if run.resumed is None:
             log_config(own_loggers, config, corpus)
-        _announce(run, counted, resumed)
+        _announce(run, counted)
     with StopSignals() as signals:
         trainer = build_trainer(
-            config,
-            run.devices,
-            run.partition,
+            run,
             progress.steps,
             signals,
-            baselines=validation.baselines if validation is not None else None,
-            resumed=resumed,
+            baselines=baselines,
             loggers=[*own_loggers, *loggers],
             callbacks=callbacks,
         )
@@ -128,7 +120,7 @@ def _fit(
             trainer.fit(
                 module,
                 datamodule=run.data,
-                ckpt_path=resumed.path if resumed is not None else None,
+                ckpt_path=run.resumed.path if run.resumed is not None else None,
                 weights_only=True,
             )
             if config.test:
@@ -138,7 +130,7 @@ def _fit(
         config=config,
         corpus=corpus,
         model=model,
-        baselines=validation.baselines if validation is not None else None,
+        baselines=baselines,
         evaluation_set_sha256=validation.sha256 if validation is not None else None,
         statistics=counted,
         curves=progress.curves,
@@ -148,59 +140,42 @@ def _fit(
         pairs=progress.pairs,
         tokens=progress.tokens,
         seconds=progress.seconds,
-        share=run.partition,
+        partition=run.partition,
         accelerator=run.devices.accelerator,
         is_main=trainer.is_global_zero,
     )
 
 
-def _announce(run: Assembly, counted: DataStatistics, resumed: ResumePoint | None) -> None:
-    config, corpus, module = run.config, run.corpus, run.module
-    parameters = sum(parameter.numel() for parameter in module.model.parameters())
-    examples, sizes = _examples(run), _sizes(run)
+def _announce(run: Assembly, counted: DataStatistics) -> None:
+    corpus, partition, steps = run.corpus, run.partition, run.module.progress.steps
+    sizes, epochs_of_phases = [], []
+    fate = "left out" if run.config.batch.pairs.overlong is Overlong.drop else "cut"
+    for phase, examples, overlong in zip(
+        run.phases, run.module.epoch_sizes, run.overlong, strict=True
+    ):
+        sizes.append(
+            f"{phase.global_batch_size} pairs = {partition.world_size} devices × "
+            f"{partition.accumulation} micro-batches of "
+            f"{partition.micro_batch_size(phase.global_batch_size)}"
+        )
+        epochs_of_phases.append(
+            f"{examples:,} examples an epoch ({overlong:,} too long for {phase.max_length} tokens, "
+            f"and {fate})"
+        )
     divided = len(run.phases) > 1
-    log.info(
-        "corpus %s: %s%s words in the vocabulary (%s)",
-        corpus.name,
-        "" if divided else f"{examples[0]}, ",
-        f"{corpus.tokenizer.get_vocab_size():,}",
-        corpus.origin,
-    )
+    epoch = "" if divided else f"{epochs_of_phases[0]}, "
+    words = f"{corpus.tokenizer.get_vocab_size():,} words in the vocabulary"
+    log.info("corpus %s: %s%s (%s)", corpus.name, epoch, words, corpus.origin)
     for line in lines(counted):
         log.info("%s", line)
-    log.info(
-        "model: %s parameters; %s steps %s; seed %s",
-        f"{parameters:,}",
-        f"{module.progress.steps:,}",
-        f"in {len(run.phases)} phases" if divided else f"of {sizes[0]}",
-        config.seed,
-    )
-    for phase, size, epoch in zip(run.phases, sizes, examples, strict=True):
+    parameters = sum(parameter.numel() for parameter in run.module.model.parameters())
+    how = f"in {len(run.phases)} phases" if divided else f"of {sizes[0]}"
+    shape = f"{parameters:,} parameters; {steps:,} steps {how}"
+    log.info("model: %s; seed %s", shape, run.config.seed)
+    for phase, size, epoch in zip(run.phases, sizes, epochs_of_phases, strict=True):
         if divided:
-            fraction = f"{phase.steps / module.progress.steps:.1%}"
-            steps = f"{phase.start + 1:,} to {phase.end:,}"
-            log.info("steps %s (%s): %s; %s", steps, fraction, size, epoch)
-    log.info("run: %s", shown(config.folder))
-    if resumed is not None:
-        log.info("resumes from step %s: %s", resumed.step, shown(resumed.path))
-
-
-def _examples(run: Assembly) -> list[str]:
-    fate = "left out" if run.config.batch.pairs.overlong is Overlong.drop else "cut"
-    return [
-        f"{size:,} examples an epoch ({overlong:,} too long for {phase.max_length} tokens, "
-        f"and {fate})"
-        for phase, size, overlong in zip(
-            run.phases, run.module.epoch_sizes, run.overlong, strict=True
-        )
-    ]
-
-
-def _sizes(run: Assembly) -> list[str]:
-    partition = run.partition
-    return [
-        f"{phase.global_batch_size} pairs = {partition.world_size} devices × "
-        f"{partition.accumulation} micro-batches of "
-        f"{partition.micro_batch_size(phase.global_batch_size)}"
-        for phase in run.phases
-    ]
+            part = f"{phase.start + 1:,} to {phase.end:,} ({phase.steps / steps:.1%})"
+            log.info("steps %s: %s; %s", part, size, epoch)
+    log.info("run: %s", shown(run.config.folder))
+    if run.resumed is not None:
+        log.info("resumes from step %s: %s", run.resumed.step, shown(run.resumed.path))

@@ -70,7 +70,9 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(PretrainingModule, "training_step", training_step)
     settle = Progress.settle_budget
     monkeypatch.setattr(
-        Progress, "settle_budget", lambda run, step, _: settle(run, step, float(step))
+        Progress,
+        "settle_budget",
+        lambda run, trainer, _: settle(run, trainer, float(trainer.global_step)),
     )
     return stops
 
