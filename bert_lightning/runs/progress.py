@@ -68,6 +68,11 @@ class Progress:
         self.tokens += tokens
         return seconds
 
+    @property
+    def repeat(self) -> str | None:
+        """The options that repeat a run with a time budget by its steps."""
+        return self.budget.by_steps() if self.budget is not None else None
+
     def val_loss(self, step: int) -> float | None:
         """Returns the joint validation loss after a step, if there was one and it is finite."""
         at, loss = self.curves.get("val/loss", [(-1, 0.0)])[-1]

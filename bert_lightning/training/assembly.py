@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
@@ -15,6 +16,7 @@ from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
 from bert_lightning.errors import UserError
+from bert_lightning.extensions import find
 from bert_lightning.model.objective import own_objectives
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.pretrained.initial_weights import open_initial, start_from
@@ -34,17 +36,15 @@ class Assembly:
 
     config: TrainConfig
     """With the precision that `auto` stands for."""
+    callbacks: list[Callback]
+    """Those of your own, which `callbacks.own` names."""
     resumed: ResumePoint | None
     devices: Devices
     corpus: PreparedCorpus
-    vocab_size: int
-    """Rows of the embedding."""
     partition: StepPartition
     phases: list[Phase]
     overlong: list[int]
     """Examples of an epoch that are too long, in each phase."""
-    evaluation_sets: dict[str, EvaluationSet]
-    """Those of the held-out splits, by the names of the splits."""
     data: PretrainingData
     module: PretrainingModule
 
@@ -52,13 +52,12 @@ class Assembly:
 def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
     """Assembles the parts of a run: devices, corpus, vocabulary, sizes, batches, model.
 
-    Args:
-        config: the options of the run.
-        resumed: the checkpoint that the run resumes from; None starts the run.
+    `resumed` is the checkpoint that the run resumes from; None starts the run.
 
     Raises:
         UserError: for whatever the user can put right.
     """
+    callbacks = [find("callback", name, "callbacks.own")() for name in config.callbacks.own]
     devices = find_devices(config)
     config = with_precision(config, devices.accelerator)
     if devices.accelerator == "cpu":
@@ -103,14 +102,13 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
         bias.data.copy_(torch.from_numpy(-unigram_nll(token_counts)))
     return Assembly(
         config=config,
+        callbacks=callbacks,
         resumed=resumed,
         devices=devices,
         corpus=corpus,
-        vocab_size=vocab_size,
         partition=partition,
         phases=phases_of(config.batch, steps),
         overlong=[sampler.overlong for sampler in of_phases],
-        evaluation_sets=evaluation_sets,
         data=PretrainingData(corpus, config.batch, partition, training_batches, evaluation_sets),
         module=module,
     )

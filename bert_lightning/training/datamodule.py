@@ -18,14 +18,9 @@ from bert_lightning.evaluation.token_stats import TokenStats, token_stats
 
 
 class PretrainingData(L.LightningDataModule):
-    """The training and held-out batches of a corpus.
+    """The training batches of a corpus, for any rank, and its held-out splits by their names.
 
-    Args:
-        corpus: the prepared corpus.
-        config: the options of the batches.
-        partition: how the global batch is divided; the rank is taken from the trainer.
-        training_batches: returns the training batches of a rank.
-        evaluation_sets: those of the held-out splits, by the names of the splits.
+    The rank is taken from the trainer; that of `partition` does not count.
     """
 
     def __init__(

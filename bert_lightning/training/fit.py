@@ -9,8 +9,8 @@ from lightning.pytorch.loggers import Logger
 
 from bert_lightning.config import Overlong, TrainConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.baselines import Baselines
 from bert_lightning.data.batches import StepPartition
+from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.errors import UserError
 from bert_lightning.files import write_text
@@ -21,6 +21,7 @@ from bert_lightning.runs.folder import crash_report, locked, shown, write_config
 from bert_lightning.runs.launched import is_first_process
 from bert_lightning.runs.loggers import build_loggers, log_config
 from bert_lightning.runs.processes import all_processes, ending_with_rank_0
+from bert_lightning.runs.progress import Progress
 from bert_lightning.runs.resume import find_resume_point, require_more
 from bert_lightning.runs.seed import with_seed
 from bert_lightning.training.assembly import Assembly, assemble
@@ -28,7 +29,7 @@ from bert_lightning.training.callbacks import epochs
 from bert_lightning.training.saving import require_room
 from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.strategies import gathered
-from bert_lightning.training.trainer import build_trainer, own_callbacks, quiet
+from bert_lightning.training.trainer import build_trainer, quiet
 
 log = logging.getLogger(__name__)
 
@@ -40,26 +41,22 @@ class FitResult:
     config: TrainConfig
     corpus: PreparedCorpus
     model: BertForPreTraining
-    baselines: Baselines | None
-    """Of the validation split; None if there is none, or this is not the first process."""
-    evaluation_set_sha256: str | None
-    """Of the validation split; None as above."""
+    validation: EvaluationSet | None
+    """None if there is no validation split, or this is not the first process."""
     statistics: DataStatistics | None
     """Of the corpus and the examples; None in all processes but the first."""
-    curves: Curves
-    """Each logged value by name, as (step, value)."""
+    progress: Progress
     steps: int
-    repeat: str | None
-    """The options that repeat a run with a time budget by its steps."""
     epochs: float
-    pairs: int
-    tokens: int
-    seconds: float
-    """Of training, validation excluded."""
     partition: StepPartition
     accelerator: str
     is_main: bool
     """Whether this is the first process, which reports."""
+
+    @property
+    def curves(self) -> Curves:
+        """Each logged value by name, as (step, value)."""
+        return self.progress.curves
 
 
 def fit(
@@ -79,7 +76,6 @@ def fit(
     """
     if not is_first_process():
         logging.getLogger("bert_lightning").setLevel(logging.ERROR)  # the first one says it
-    callbacks = [*own_callbacks(config), *callbacks]
     with ending_with_rank_0(), locked(config.folder), crash_report(config.folder), quiet():
         resumed = find_resume_point(config)
         return _fit(assemble(with_seed(config, resumed), resumed), callbacks, loggers)
@@ -93,8 +89,7 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
         )
     if run.resumed is not None:
         require_more(run.resumed, config, progress.steps)
-    validation = run.evaluation_sets.get("validation") if is_first_process() else None
-    baselines = validation.baselines if validation is not None else None
+    validation = run.data.evaluation_sets.get("validation") if is_first_process() else None
     own_loggers = build_loggers(config, run.resumed)
     counted = None
     if is_first_process():
@@ -112,7 +107,6 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
             run,
             progress.steps,
             signals,
-            baselines=baselines,
             loggers=[*own_loggers, *loggers],
             callbacks=callbacks,
         )
@@ -130,16 +124,11 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
         config=config,
         corpus=corpus,
         model=model,
-        baselines=baselines,
-        evaluation_set_sha256=validation.sha256 if validation is not None else None,
+        validation=validation,
         statistics=counted,
-        curves=progress.curves,
+        progress=progress,
         steps=trainer.global_step,
-        repeat=progress.budget.by_steps() if progress.budget is not None else None,
         epochs=epochs(module),
-        pairs=progress.pairs,
-        tokens=progress.tokens,
-        seconds=progress.seconds,
         partition=run.partition,
         accelerator=run.devices.accelerator,
         is_main=trainer.is_global_zero,

@@ -67,7 +67,7 @@ class PretrainingModule(L.LightningModule):
 
     @property
     def between_steps(self) -> bool:
-        """Whether no micro-batch of the next optimizer step is computed yet."""
+        """Whether no micro-batch of the next step is computed yet."""
         return not self.losses
 
     @property
@@ -77,14 +77,14 @@ class PretrainingModule(L.LightningModule):
 
     def configure_model(self) -> None:
         if self.device_mesh is not None:  # the strategy is one that shards the model
-            shard(self.model, self.device_mesh, self.config.trainer.precision)
-            shard(self.evaluated, self.device_mesh, self.config.trainer.precision)
+            for model in (self.model, self.evaluated):
+                shard(model, self.device_mesh, self.config.trainer.precision)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        config, progress = self.config.optim, self.progress
         fused = not self.config.trainer.precision.startswith("16")
-        optimizer = build_optimizer(self.model, self.config.optim, fused)
-        progress = self.progress
-        schedule = build_schedule(optimizer, self.config.optim, progress.steps, progress.budget)
+        optimizer = build_optimizer(self.model, config, fused)
+        schedule = build_schedule(optimizer, config, progress.steps, progress.budget)
         self._options = [
             {name: value for name, value in group.items() if name != "params"}
             for group in optimizer.param_groups
@@ -135,8 +135,7 @@ class PretrainingModule(L.LightningModule):
         stats = self.trainer.datamodule.token_stats  # type: ignore[attr-defined]
         self.held_out.append(held_out_sums(self.evaluated, batch, stats))
 
-    def test_step(self, batch: PretrainBatch, batch_idx: int) -> None:
-        self.validation_step(batch, batch_idx)
+    test_step = validation_step
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         progress = self.progress.to_checkpoint(self.trainer)

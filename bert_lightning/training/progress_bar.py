@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bert_lightning.data.baselines import Baselines
+from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.training.module import PretrainingModule
 
@@ -77,14 +77,13 @@ class NotebookBar:
 class LossProgress(ProgressBar):
     """A bar with all losses on a terminal and in a notebook, plain lines elsewhere.
 
-    `baselines` are shown beside the validation losses; None shows no validation.
+    The baselines of `validation` are shown beside its losses.
     """
 
-    def __init__(self, module: PretrainingModule, baselines: Baselines | None) -> None:
+    def __init__(self, module: PretrainingModule, validation: EvaluationSet | None) -> None:
         super().__init__()
         self.module = module
-        self.baselines = baselines
-        self.console = Console()
+        self.validation = validation
         self.bar: TerminalBar | NotebookBar | None = None
         self.enabled = True
         self._last_line = -_SECONDS_BETWEEN_LINES
@@ -93,15 +92,13 @@ class LossProgress(ProgressBar):
     def disable(self) -> None:  # called by Lightning on all ranks but the first
         self.enabled = False
 
-    def enable(self) -> None:
-        self.enabled = True
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_step = trainer.global_step
-        if self.enabled and self.console.is_jupyter:
+        console = Console()
+        if self.enabled and console.is_jupyter:
             self.bar = NotebookBar()
-        elif self.enabled and self.console.is_terminal:
-            self.bar = TerminalBar(self.console)
+        elif self.enabled and console.is_terminal:
+            self.bar = TerminalBar(console)
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         self._show_step(trainer.global_step)
@@ -116,19 +113,19 @@ class LossProgress(ProgressBar):
             self._print(f"step {step}/{self._total or '…'}  {self._training_scores()}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.enabled or self.baselines is None or trainer.sanity_checking:
+        if not self.enabled or self.validation is None or trainer.sanity_checking:
             return
         self._show_step(trainer.global_step)
-        last, baselines = self._last("val/"), self.baselines._asdict()
+        curves, baselines = self.module.progress.curves, self.validation.baselines._asdict()
 
         def score(name: str) -> str:
-            baseline = baselines.get(name)
-            return f"{last[name]:.3f}" + ("" if baseline is None else f" (baseline {baseline:.3f})")
+            value, baseline = f"{curves[f'val/{name}'][-1][1]:.3f}", baselines.get(name)
+            return value if baseline is None else f"{value} (baseline {baseline:.3f})"
 
         scores = [
             f"{name.upper()} {score(f'{name}_loss')}, accuracy {score(f'{name}_accuracy')}"
             for name in self.module.config.objective.weights
-            if f"{name}_loss" in last
+            if f"val/{name}_loss" in curves
         ]
         steps = f"{trainer.global_step}/{self._total or '…'}"
         self._print(f"step {steps}  validation  {'  '.join(scores)}")
@@ -157,19 +154,11 @@ class LossProgress(ProgressBar):
         steps = self.module.progress.steps
         return steps if steps < UNKNOWN_STEPS else None
 
-    def _last(self, split: str) -> dict[str, float]:
-        curves = self.module.progress.curves.items()
-        return {
-            name.removeprefix(split): curve[-1][1]
-            for name, curve in curves
-            if name.startswith(split)
-        }
-
     def _training_scores(self) -> str:
-        last, speed = self._last("train/"), self._last("speed/")
+        curves = self.module.progress.curves
         losses = [
-            f"{name.upper()} {last[f'{name}_loss']:.3f}"
+            f"{name.upper()} {curves[f'train/{name}_loss'][-1][1]:.3f}"
             for name in self.module.config.objective.weights
-            if f"{name}_loss" in last
+            if f"train/{name}_loss" in curves
         ]
-        return "  ".join([*losses, f"{speed['pairs_per_second']:.0f} pairs/s"])
+        return "  ".join([*losses, f"{curves['speed/pairs_per_second'][-1][1]:.0f} pairs/s"])

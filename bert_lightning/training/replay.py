@@ -15,7 +15,7 @@ from bert_lightning.runs.folder import read_config
 from bert_lightning.runs.resume import newest_good
 from bert_lightning.training.assembly import assemble
 from bert_lightning.training.stops import StopSignals
-from bert_lightning.training.trainer import build_trainer, own_callbacks, quiet
+from bert_lightning.training.trainer import build_trainer, quiet
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ def replay(folder: Path, step: int) -> Replay:
             f"{folder} has no step {step}: it has steps 1 to {run.module.progress.steps}"
         )
     checkpoint = resumed.path if resumed is not None else None
-    callbacks = own_callbacks(run.config)
-    trainer = build_trainer(run, step - 1, StopSignals(), callbacks=callbacks)
+    trainer = build_trainer(run, step - 1, StopSignals())
     with quiet():
         trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
     batch = run.data.training_batches(StepPartition(0, 1, 1))[step - 1]

@@ -63,10 +63,7 @@ class SaveCheckpoints(Checkpoint):
     def save(self, trainer: Trainer, validation_due: bool = False, finished: bool = False) -> Path:
         """Saves the state after the last step; returns the file.
 
-        Args:
-            trainer: between two steps.
-            validation_due: whether a validation belongs to that step and is not finished.
-            finished: whether the run ends here.
+        `validation_due` says whether a validation belongs to that step and is not finished.
         """
         path = self.folder / f"step={trainer.global_step:06d}.ckpt"
         progress = self.module.progress

@@ -82,10 +82,7 @@ class StopConsensus(Callback):
     """
 
     def __init__(
-        self,
-        module: PretrainingModule,
-        signals: StopSignals,
-        checkpoints: SaveCheckpoints | None,
+        self, module: PretrainingModule, signals: StopSignals, checkpoints: SaveCheckpoints | None
     ) -> None:
         self.module = module
         self.signals = signals

@@ -37,7 +37,12 @@ def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
     _check_launched(devices)
     backend = "gloo" if devices.accelerator == "cpu" else None
     if config.strategy.name is StrategyName.fsdp:
-        return ShardedStrategy(devices.world_size, backend)
+        return ShardedStrategy(
+            data_parallel_size=devices.world_size,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,
+            process_group_backend=backend,
+        )
     if config.strategy.name is StrategyName.auto and devices.world_size == 1:
         return "auto"
     return DDPStrategy(process_group_backend=backend)
@@ -73,14 +78,6 @@ class ShardedStrategy(ModelParallelStrategy):
     Lightning would read a checkpoint past the CheckpointIO, and would take the numbers of an
     optimizer's state for places in `model.parameters()`: wrong for an optimizer with groups.
     """
-
-    def __init__(self, world_size: int, process_group_backend: str | None) -> None:
-        super().__init__(
-            data_parallel_size=world_size,
-            tensor_parallel_size=1,
-            save_distributed_checkpoint=False,
-            process_group_backend=process_group_backend,
-        )
 
     @property
     def lightning_restore_optimizer(self) -> bool:

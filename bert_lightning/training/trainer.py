@@ -10,9 +10,6 @@ import lightning as L  # noqa: N812
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
-from bert_lightning.config import TrainConfig
-from bert_lightning.data.baselines import Baselines
-from bert_lightning.extensions import find
 from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO
 from bert_lightning.runs.processes import use_own_launcher
 from bert_lightning.training.assembly import Assembly
@@ -45,34 +42,15 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def own_callbacks(config: TrainConfig) -> list[Callback]:
-    """Makes the callbacks that `callbacks.own` names.
-
-    Raises:
-        UserError: one cannot be found, or is not marked.
-    """
-    return [find("callback", name, "callbacks.own")() for name in config.callbacks.own]
-
-
 def build_trainer(
     run: Assembly,
     steps: int,
     signals: StopSignals,
     *,
-    baselines: Baselines | None = None,
     loggers: Sequence[Logger] = (),
     callbacks: Sequence[Callback] = (),
 ) -> L.Trainer:
-    """Builds the Trainer of a run.
-
-    Args:
-        run: its parts.
-        steps: optimizer steps after which it ends.
-        signals: the stop signals of this process.
-        baselines: what is shown beside the validation losses.
-        loggers: what gets its curves.
-        callbacks: more callbacks than the run's own.
-    """
+    """Builds the Trainer of a run that ends after `steps` optimizer steps."""
     config, accumulation = run.config, run.partition.accumulation
     options = {
         **asdict(config.trainer),
@@ -91,22 +69,19 @@ def build_trainer(
         **options,
         strategy=build_strategy(config, run.devices),
         logger=[*loggers],
-        callbacks=[*_callbacks(run, baselines, signals), *callbacks],
+        callbacks=[*_callbacks(run, signals), *run.callbacks, *callbacks],
         plugins=[VerifiedCheckpointIO()],
     )
     use_own_launcher(trainer)
     # Lightning would save within the signal's handler, and ask all ranks before each batch whether
     # a signal was sent, which waits for the accelerator.
-    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
+    loop = trainer.fit_loop.epoch_loop
+    loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
 
 
-def _nothing() -> None:
-    pass
-
-
-def _callbacks(run: Assembly, baselines: Baselines | None, signals: StopSignals) -> list[Callback]:
+def _callbacks(run: Assembly, signals: StopSignals) -> list[Callback]:
     config, module = run.config, run.module
     checkpoints = None
     if config.trainer.enable_checkpointing and not config.trainer.fast_dev_run:
@@ -117,8 +92,7 @@ def _callbacks(run: Assembly, baselines: Baselines | None, signals: StopSignals)
         callbacks.append(AverageWeights(module, config.optim.ema_decay))
     callbacks.append(StopConsensus(module, signals, checkpoints))
     if config.trainer.enable_progress_bar:
-        callbacks.append(LossProgress(module, baselines))
-    if config.callbacks.early_stopping_patience is not None:
-        patience = config.callbacks.early_stopping_patience
+        callbacks.append(LossProgress(module, run.data.evaluation_sets.get("validation")))
+    if (patience := config.callbacks.early_stopping_patience) is not None:
         callbacks.append(EarlyStopping("val/loss", patience=patience))
     return [*callbacks, checkpoints] if checkpoints is not None else callbacks
