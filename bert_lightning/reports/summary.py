@@ -30,7 +30,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "vocab_size": result.corpus.tokenizer.get_vocab_size(),
         "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
         "steps": result.steps,
-        "repeat": progress.repeat,
+        "repeat": progress.budget.by_steps() if progress.budget is not None else None,
         "epochs": result.epochs,
         "pairs": progress.pairs,
         "real_tokens": progress.tokens,

@@ -47,7 +47,14 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
                     stream = _Hashing(file, hasher)
                     torch.save(checkpoint, cast(IO[bytes], stream))
                     sync(file)
-                manifest = json.dumps(_manifest(checkpoint, stream)) + "\n"
+                progress = checkpoint.get("bert_lightning", {}).get("progress", {})
+                facts = {
+                    "step": checkpoint.get("global_step"),
+                    "val_loss": progress.get("val_loss"),
+                    "bytes": stream.size,
+                    "sha256": stream.sha256.hexdigest(),
+                }
+                manifest = json.dumps(facts) + "\n"
                 if replaced := target.exists():
                     # Neither the old file nor the new one would pass with the other's manifest;
                     # without one, its own checksums are verified.
@@ -88,16 +95,6 @@ class _Hashing:
 
     def flush(self) -> None:
         self.file.flush()
-
-
-def _manifest(checkpoint: dict[str, Any], written: _Hashing) -> dict[str, Any]:
-    progress = checkpoint.get("bert_lightning", {}).get("progress", {})
-    return {
-        "step": checkpoint.get("global_step"),
-        "val_loss": progress.get("val_loss"),
-        "bytes": written.size,
-        "sha256": written.sha256.hexdigest(),
-    }
 
 
 def _unwritten(target: Path, error: Exception) -> str:

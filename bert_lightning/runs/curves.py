@@ -45,10 +45,7 @@ def unpack_curves(packed: Mapping[str, tuple[Tensor, Tensor]]) -> Curves:
 
 
 class MetricsFile:
-    """`metrics.csv`, which begins with the curves so far and grows by a line for each record.
-
-    A file that is there already is replaced.
-    """
+    """A new `metrics.csv`, which begins with the curves so far and grows by a line a record."""
 
     def __init__(self, folder: Path, curves: Curves) -> None:
         self.path = folder / METRICS

@@ -86,6 +86,7 @@ def _diverged(record: RunRecord) -> Check | None:
     ends = range(window, len(values) + 1)
     smooth = [(median(values[end - window : end]), curve[end - 1][0]) for end in ends]
     (lowest, step), (last, _) = min(smooth), smooth[-1]
+    rose = last - lowest > RISE or record.not_finite is not None
     measured = f"training MLM loss {last:.3f} at the end, {lowest:.3f} around step {step:,}"
     if record.not_finite is not None:
         measured += f"; NaN or infinite values from step {record.not_finite:,} on"
@@ -93,9 +94,7 @@ def _diverged(record: RunRecord) -> Check | None:
         "diverged",
         measured,
         f"{RISE} nats above its lowest",
-        "the training loss rose and stayed high"
-        if last - lowest > RISE or record.not_finite is not None
-        else None,
+        "the training loss rose and stayed high" if rose else None,
         (
             "an optim.lr that is 3 or 10 times lower",
             "a longer optim.warmup_steps, or trainer.gradient_clip_val=1",
@@ -161,12 +160,7 @@ def _pair_head(record: RunRecord) -> Check | None:
             "pairs=segment, whose longer halves tell more",
             "a higher objective.nsp_weight; or pairs=none, if you do not need the head",
         ),
-        {
-            "accuracy": accuracy,
-            "majority": majority,
-            "by_lengths": length_only,
-            "allowed": error,
-        },
+        {"accuracy": accuracy, "majority": majority, "by_lengths": length_only, "allowed": error},
     )
 
 
@@ -178,14 +172,12 @@ def _overfitting(record: RunRecord, name: str, title: str) -> Check | None:
     rise = curve[-1][1] - best
     training = record.curves.get(f"train/{name}_loss", [])
     before = [value for at, value in training if at <= step]
-    learns_on = bool(before) and training[-1][1] < before[-1]
+    overfits = rise > OVERFIT and bool(before) and training[-1][1] < before[-1]
     return Check(
         f"overfitting, {title}",
         f"validation loss {curve[-1][1]:.3f} at the end, {best:.3f} at step {step:,}",
         f"{OVERFIT} nats above its lowest, while the training loss falls",
-        f"from step {step:,} on the model memorizes its training text"
-        if rise > OVERFIT and learns_on
-        else None,
+        f"from step {step:,} on the model memorizes its training text" if overfits else None,
         (
             "more text (data=), or fewer steps: trainer.max_steps, or "
             "callbacks.early_stopping_patience=3",

@@ -34,9 +34,8 @@ def is_first_process() -> bool:
 
 def launched_externally() -> bool:
     """Returns whether torchrun or SLURM started this process as one of several."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return True
-    return "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    by_slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    return by_slurm or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def reader_is_gone(error: BaseException) -> bool:

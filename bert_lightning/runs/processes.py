@@ -32,8 +32,7 @@ def _watch(
 ) -> threading.Event:
     """Starts a thread that ends this process, and `others`, once `happened` names a reason.
 
-    The main thread gets `grace` seconds to end the run itself. The returned event, when set, ends
-    the watch.
+    The main thread gets `grace` seconds to end the run itself. Set the event to end the watch.
     """
     over = threading.Event()
 
@@ -76,10 +75,7 @@ class Launcher(_SubprocessScriptLauncher):
         return function(*args, **kwargs)
 
     def dead(self) -> str | None:
-        """Names a process that ended with an error; None where there is none.
-
-        One that a signal killed comes first: others may have failed because of it.
-        """
+        """Names a process that failed; first one that a signal killed, as others may follow it."""
         codes = [(process.poll() or 0, rank) for rank, process in enumerate(self.procs, start=1)]
         failed = sorted(code for code in codes if code[0])
         if not failed:

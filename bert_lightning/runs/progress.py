@@ -1,8 +1,7 @@
 """How far a run has come, and how that stands in a checkpoint: plain types and tensors only.
 
-Lightning's own account of its loops depends on which hook a checkpoint was saved in, and on the
-number of micro-batches. Here a checkpoint always lies between two optimizer steps, and the loops
-are set from the step's number alone.
+The state of Lightning's loops depends on the hook that saves it and on the accumulation. Here a
+checkpoint lies between two optimizer steps, and the loops are set from the step's number alone.
 """
 
 import math
@@ -68,21 +67,13 @@ class Progress:
         self.tokens += tokens
         return seconds
 
-    @property
-    def repeat(self) -> str | None:
-        """The options that repeat a run with a time budget by its steps."""
-        return self.budget.by_steps() if self.budget is not None else None
-
     def val_loss(self, step: int) -> float | None:
         """Returns the joint validation loss after a step, if there was one and it is finite."""
         at, loss = self.curves.get("val/loss", [(-1, 0.0)])[-1]
         return loss if at == step and math.isfinite(loss) else None
 
     def settle_budget(self, trainer: L.Trainer, elapsed: float) -> None:
-        """Turns what is left of a time budget into steps, once its decay is due.
-
-        `elapsed` are the seconds of training so far, on which all ranks have agreed.
-        """
+        """Turns the rest of a time budget into steps, once its decay is due on the common clock."""
         if self.budget is not None:
             self.budget.settle(trainer.global_step, elapsed)
             self._end_by_budget(trainer, self.budget)
@@ -113,10 +104,7 @@ class Progress:
         }
 
     def restore(self, trainer: L.Trainer, saved: Mapping[str, Any], step: int) -> None:
-        """Takes up what a checkpoint of `step` holds.
-
-        The steps of the run remain those of its config, unless a time budget has settled them.
-        """
+        """Takes up a checkpoint of `step`; `steps` stays, unless a time budget has settled it."""
         self.resumed_at = step
         self.curves = unpack_curves(saved["curves"])
         self.clock, self.seconds = Clock(saved["elapsed"]), saved["seconds"]

@@ -53,22 +53,19 @@ def find_resume_point(config: TrainConfig) -> ResumePoint | None:
     Raises:
         UserError: `resume` finds no checkpoint, or there is one and `resume` is not given.
     """
-    folder = config.folder
-    if config.resume is None:
-        if found := checkpoints_by_step(folder):
-            raise UserError(
-                f"{shown(folder)} already holds a run, at step {step_of(found[0])}: "
-                f"resume={shown(folder)} resumes it, and hydra.run.dir=FOLDER starts another"
-            )
-        return None
-    newest = newest_good(folder)
-    if newest is None and config.resume != AUTO:
+    folder, found = config.folder, checkpoints_by_step(config.folder)
+    if found and config.resume is None:
+        raise UserError(
+            f"{shown(folder)} already holds a run, at step {step_of(found[0])}: "
+            f"resume={shown(folder)} resumes it, and hydra.run.dir=FOLDER starts another"
+        )
+    if not found and config.resume not in (None, AUTO):
         raise UserError(
             f"resume={config.resume}: there is no checkpoint in "
             f"{(folder / 'checkpoints').absolute()}; give the folder of a run, or resume=auto, "
             "which starts the run where it has no checkpoint yet"
         )
-    return newest
+    return newest_good(folder)
 
 
 def newest_good(run_dir: Path, before: float = math.inf) -> ResumePoint | None:

@@ -94,8 +94,7 @@ def epochs(module: PretrainingModule) -> float:
 class AverageWeights(Callback):
     """Keeps the exponential moving average of the weights in `module.average`.
 
-    A checkpoint has the average as its `state_dict`, and the trained weights beside it. `decay` is
-    that of :func:`bert_lightning.optim.ema.follow`.
+    A checkpoint has the average as its `state_dict`, and the trained weights beside it.
     """
 
     def __init__(self, module: PretrainingModule, decay: float) -> None:

@@ -64,10 +64,7 @@ def fit(
 ) -> FitResult:
     """Prepares the corpus, trains, validates and, if asked, tests; or resumes a run.
 
-    Args:
-        config: the whole run.
-        callbacks: Lightning callbacks that are added to the run's own.
-        loggers: Lightning loggers that are added to the run's own.
+    `callbacks` and `loggers` are Lightning's; they are added to the run's own.
 
     Raises:
         UserError: for whatever the user can put right, before the first step; and where a loss is
@@ -103,20 +100,11 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
             log_config(own_loggers, config, corpus)
         _announce(run, counted)
     with StopSignals() as signals:
-        trainer = build_trainer(
-            run,
-            progress.steps,
-            signals,
-            loggers=[*own_loggers, *loggers],
-            callbacks=callbacks,
-        )
+        loggers = [*own_loggers, *loggers]
+        trainer = build_trainer(run, progress.steps, signals, loggers=loggers, callbacks=callbacks)
         with all_processes(trainer):
-            trainer.fit(
-                module,
-                datamodule=run.data,
-                ckpt_path=run.resumed.path if run.resumed is not None else None,
-                weights_only=True,
-            )
+            checkpoint = run.resumed.path if run.resumed is not None else None
+            trainer.fit(module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
             if config.test:
                 trainer.test(module, datamodule=run.data, verbose=False)
             model = gathered(module.evaluated)

@@ -54,10 +54,8 @@ def replay(folder: Path, step: int) -> Replay:
     """
     resumed = newest_good(folder, before=step)
     run = assemble(_on_one_device(read_config(folder)), resumed)
-    if not 1 <= step <= run.module.progress.steps:
-        raise UserError(
-            f"{folder} has no step {step}: it has steps 1 to {run.module.progress.steps}"
-        )
+    if not 1 <= step <= (steps := run.module.progress.steps):
+        raise UserError(f"{folder} has no step {step}: it has steps 1 to {steps}")
     checkpoint = resumed.path if resumed is not None else None
     trainer = build_trainer(run, step - 1, StopSignals())
     with quiet():

@@ -61,10 +61,7 @@ class SaveCheckpoints(Checkpoint):
         self.save(trainer, finished=True)
 
     def save(self, trainer: Trainer, validation_due: bool = False, finished: bool = False) -> Path:
-        """Saves the state after the last step; returns the file.
-
-        `validation_due` says whether a validation belongs to that step and is not finished.
-        """
+        """Saves the state after the last step, its validation due or not; returns the file."""
         path = self.folder / f"step={trainer.global_step:06d}.ckpt"
         progress = self.module.progress
         if trainer.global_step == progress.resumed_at and not finished:

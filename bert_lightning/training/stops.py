@@ -34,10 +34,7 @@ class Consensus(NamedTuple):
 
 
 class StopSignals:
-    """Records the first stop signal of this process; a second Ctrl-C ends it at once.
-
-    A context manager: at its end the previous handlers are restored.
-    """
+    """A context that records the process's first stop signal; a second Ctrl-C ends it at once."""
 
     def __init__(self) -> None:
         self.received: int = 0  # while there is none
@@ -77,8 +74,7 @@ class StopConsensus(Callback):
     """Has all ranks agree, before each update, that the loss is finite and whether to stop.
 
     After a stop signal a run ends between two steps, or within a validation. Before the first step
-    there is nothing to save, and after the last nothing to stop. `checkpoints` is None where they
-    are off.
+    there is nothing to save, and after the last nothing to stop.
     """
 
     def __init__(

@@ -94,10 +94,7 @@ class ShardedStrategy(ModelParallelStrategy):
         set_model_state_dict(self.lightning_module, checkpoint["state_dict"], options=options)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Returns the state as one device has it, its tensors None on all ranks but the first.
-
-        All ranks call it together.
-        """
+        """Returns the state as one device has it, on all ranks but the first without tensors."""
 
         def gathered_on_first(value: DTensor) -> Tensor | None:
             tensor = value.full_tensor()
@@ -148,19 +145,13 @@ def shard(model: BertForPreTraining, mesh: DeviceMesh, precision: str) -> None:
 
 
 def gradient_norm(model: nn.Module) -> Tensor:
-    """Returns the norm of the gradient of all parameters, sharded or not.
-
-    All ranks call it together, between the backward pass and the update.
-    """
+    """Returns the norm of the whole gradient; all ranks call it together."""
     norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def gathered(model: BertForPreTraining) -> BertForPreTraining:
-    """Returns the model itself or, if it is sharded, a whole copy on the CPU.
-
-    All ranks call it together.
-    """
+    """Returns the model or, if it is sharded, a copy on the CPU; all ranks call it together."""
     if not isinstance(model, FSDPModule):
         return model
     weights = {name: value.full_tensor().cpu() for name, value in model.state_dict().items()}
