@@ -1,8 +1,8 @@
-"""Measures how fast batches of WikiText-2 are made, beside the way of textbook code.
+"""Measures how fast batches of WikiText-2 are built, compared with textbook code.
 
 python -m benchmarks.batches FOLDER
 
-Writes `benchmarks/batches.json`: medians of turns that the two take one after the other.
+Writes `benchmarks/batches.json`: medians over turns that the two take alternately.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from bert_lightning.corpus.sentences import split_wikitext
 from bert_lightning.data.batches import StepPartition, TrainingBatches
 from bert_lightning.errors import exit_on_user_error
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "batches.json"
+RESULTS = Path(__file__).parent / "batches.json"
 BATCHES, SIZE, LENGTH = 40, 512, 128
 
 Row = tuple[list[int], list[int], int, list[int], list[float], list[int], int]
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure_batches(path: Path, cache: str, repeat: int) -> dict[str, float]:
-    """Real tokens a second of one core, in batches of 512 pairs: ours and a textbook's in turn."""
+    """Returns the real tokens per CPU second in batches of 512 pairs, ours and a textbook's."""
     torch.set_num_threads(1)
     data = CorpusConfig(path=str(path), cache_dir=cache)
     batching = BatchConfig(max_length=LENGTH, global_batch_size=SIZE)
@@ -81,8 +81,8 @@ def measure_batches(path: Path, cache: str, repeat: int) -> dict[str, float]:
 class TextbookExamples:
     """Sentence pairs as textbook code makes them ("Dive into Deep Learning", section 15.9).
 
-    One by one, in lists of words, each padded to the longest. Their tensors are made all at once,
-    which is faster than the textbook's one by one.
+    They are made one by one, from lists of words, and each is padded to the full length.
+    Their tensors are made all at once, which is faster than one by one as in the textbook.
     """
 
     def __init__(self, file: Path, length: int) -> None:
@@ -96,7 +96,7 @@ class TextbookExamples:
         self.most_masked = round(0.15 * length)
 
     def build(self, paragraphs: list[list[list[str]]]) -> TensorDataset:
-        """All examples of these paragraphs; the third tensor `(examples,)` has their lengths."""
+        """Returns the examples of these paragraphs; the third tensor `(examples,)` has their lengths."""
         rows = [
             self._example(first, second)
             for paragraph in paragraphs

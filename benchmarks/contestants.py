@@ -1,6 +1,6 @@
-"""What takes training steps: this project, and the usual ways to pre-train BERT.
+"""The contestants that take training steps: this project, and the usual ways to pretrain BERT.
 
-All have the same sizes and dropout, see the same pairs with the same masks, and minimise the same
+All have the same sizes and dropout, see the same pairs with the same masks, and minimize the same
 joint loss; this project and Hugging Face's model start from the same weights.
 """
 
@@ -25,16 +25,16 @@ from bert_lightning.model.objective import joint_loss
 from bert_lightning.optim.optimizers import build_optimizer
 
 PADDED_PART = {"cpu": 64, "cuda": 256}
-"""Examples that padded contestants work on at a time: their logits of a global batch would take
-many gigabytes, and smaller parts are faster on CPU."""
+"""Examples that padded contestants process at a time: the logits of a global batch would take many
+gigabytes, and smaller parts are faster on CPU."""
 
 
 class Contestant(ABC):
-    """A model with its optimiser; `seconds` has what each part of the steps took so far."""
+    """A model with its optimizer; `seconds` has the time of each part of the steps so far."""
 
     optimizer: torch.optim.Optimizer
     keeps_freed_memory = True
-    """Whether its process has this project's setting of the memory allocator."""
+    """Whether its process uses this project's setting of the memory allocator."""
 
     def __init__(self, name: str, model: nn.Module, bf16: bool, device: torch.device) -> None:
         self.name = name
@@ -46,14 +46,14 @@ class Contestant(ABC):
 
     @abstractmethod
     def prepare(self, batch: PretrainBatch) -> list[Any]:
-        """The parts of a global batch in this contestant's own form; not timed."""
+        """Returns the parts of a global batch in the contestant's own form; not timed."""
 
     @abstractmethod
     def loss(self, part: Any) -> Tensor:
-        """What a part adds to the joint loss of the step."""
+        """Returns what a part adds to the joint loss of the step."""
 
     def step(self, parts: list[Any]) -> float:
-        """One optimiser step; returns its joint loss in nats."""
+        """Takes one optimizer step; returns its joint loss in nats."""
         self._since = time.perf_counter()
         self.optimizer.zero_grad()
         losses = []
@@ -65,11 +65,11 @@ class Contestant(ABC):
             self.mark("backward")
             losses.append(loss.detach())
         self.optimizer.step()
-        self.mark("optimiser")
+        self.mark("optimizer")
         return float(sum(losses))
 
     def mark(self, part: str) -> None:
-        """Says that what was done since the last mark belongs to this part of a step."""
+        """Adds the time since the last mark to this part of a step."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         now = time.perf_counter()
@@ -101,9 +101,9 @@ class Ours(Contestant):
 class HuggingFace(Contestant):
     """transformers' `BertForPreTraining` with its SDPA, on padded examples, and `AdamW`.
 
-    `best` is bf16, fused AdamW, and each part padded to its own longest. `helped` has on top what
+    `best` uses bf16, fused AdamW, and pads each part to its own longest example. `helped` adds what
     this project does around its model: it sorts examples by length before they are divided into
-    parts, which no stock collator does, and has the same setting of the memory allocator.
+    parts, which no stock collator does, and sets the memory allocator in the same way.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ NAMES = ("ours-bf16", "ours-fp32", "hf-best", "hf-helped", "hf", "textbook")
 def contestants(
     config: TrainConfig, vocab_size: int, device: torch.device
 ) -> dict[str, Callable[[], Contestant]]:
-    """Makers of all contestants, by the short names of `NAMES`, in their order."""
+    """Returns a maker of each contestant by its short name in `NAMES`, in that order."""
     torch.manual_seed(config.drawn_seed)
     weights = BertForPreTraining(config.model, vocab_size).state_dict()
     ours = partial(Ours, config, vocab_size, weights, device=device)

@@ -1,9 +1,9 @@
-"""Measures how long the training loop waits for its batches: the tiny model on WikiText-2, on CPU.
+"""Measures the data wait of the training loop: the tiny model on WikiText-2, on CPU.
 
 python -m benchmarks.data_wait FOLDER
 
-Writes `benchmarks/data_wait.json`, with the machine: for some numbers of workers and sizes of a
-micro-batch, what a step takes and which share of it is spent in getting batches.
+Writes `benchmarks/data_wait.json`: for several numbers of workers and sizes of a micro-batch, the
+step time and the fraction of it that the loop waits for batches.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.trainer import build_trainer
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "waiting.json"
-WAITED, WORKED = "[_TrainingEpochLoop].train_dataloader_next", "run_training_batch"
-"""What Lightning's profiler calls the two parts of its loop."""
+RESULTS = ROOT / "benchmarks" / "data_wait.json"
+WAIT, WORK = "[_TrainingEpochLoop].train_dataloader_next", "run_training_batch"
+"""The names of the two parts of the loop in Lightning's profiler."""
 
 
 @exit_on_user_error()
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with TemporaryDirectory() as place:
         runs = [
-            measure_waiting(args.folder, place, args.steps, workers, micro_batch)
+            measure_data_wait(args.folder, place, args.steps, workers, micro_batch)
             for micro_batch in (512, 16)
             for workers in (0, 2)
         ]
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(text)
 
 
-def measure_waiting(
+def measure_data_wait(
     path: Path, cache: str, steps: int, workers: int, micro_batch: int
 ) -> dict[str, float]:
-    """How long the training loop of the tiny model waits for a batch, and works with it."""
+    """Trains for some steps; returns the step time and the fraction of it that is data wait."""
     options = [
         *(f"data.path={path}", f"data.cache_dir={cache}", f"run_dir={cache}/run"),
         *(f"batch.num_workers={workers}", f"batch.micro_batch_size={micro_batch}"),
@@ -57,16 +57,16 @@ def measure_waiting(
     run = assemble(config, None)
     trainer = build_trainer(run, steps, StopSignals())
     trainer.fit(run.module, datamodule=run.data)
-    # the first step holds the start of the workers and of torch's threads
-    recorded = trainer.profiler.recorded_durations  # type: ignore[attr-defined]
+    # the first step starts the workers and torch's threads
     waited, worked = (
-        sum(recorded[name][run.partition.accumulation :]) for name in (WAITED, WORKED)
+        sum(trainer.profiler.recorded_durations[name][run.partition.accumulation :])
+        for name in (WAIT, WORK)
     )
     return {
         "num_workers": workers,
         "micro_batch_size": micro_batch,
         "step_seconds": (waited + worked) / (steps - 1),
-        "waiting_fraction": waited / (waited + worked),
+        "data_wait_fraction": waited / (waited + worked),
     }
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""Describes the machine that a benchmark runs on."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import torch
 
 
 def machine() -> dict[str, Any]:
-    """The machine in plain values, with its load by others as it is now."""
+    """Returns the machine and its present load in plain values."""
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
     processor = re.search(r"model name\s*: (.*)", text)

@@ -22,40 +22,39 @@ from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.sizing.flops import training_flops
 
 _SQUARE = {"cpu": 2048, "cuda": 8192}
-"""Rows of the matrices whose product is the machine's own rate."""
+"""Rows of the square matrices whose product gives the machine's matrix rate."""
 
 _PAUSE = {"cpu": 5.0, "cuda": 0.2}
-"""Seconds before each turn: what the last one leaves to the kernel, such as gigabytes to give back,
-is not the next one's. On a GPU every process keeps its memory."""
+"""Seconds before each turn, in which the kernel finishes the last one's work, such as taking back
+gigabytes of memory. On a GPU every process keeps its memory."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one contestant did; every list has an entry a round."""
+    """The measurements of one contestant; every list has one entry per round."""
 
     name: str
     losses: list[float]
     """Joint loss of each step, in nats."""
     seconds: list[float]
-    """Of each step."""
+    """Step time of each round."""
     pairs_per_second: float
-    """By the median step, as all that follow."""
+    """The median over the steps, as in all rates that follow."""
     tokens_per_second: float
     """Of real tokens."""
     fraction_of_matrix_rate: float
-    """Useful FLOPs a second, over the rate of a large matrix product in the same precision, both
-    of the same round."""
+    """Useful FLOP/s, divided by the rate of a large product in the same precision and round."""
     parts: dict[str, float]
-    """Share of each part of a step."""
+    """The fraction of the step time that each part takes."""
     operations: dict[str, float]
-    """Share of each of torch's operations in one step of its own, those of 1 % and more."""
+    """The fraction that each of torch's operations takes of one extra step, if at least 1 %."""
     peak_memory_mib: int
-    """The most that its process held, less what it held before the first step."""
+    """The peak of its process, less the memory it held before the first step."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """All contestants on the same steps."""
+    """The measurements of all contestants on the same steps."""
 
     device: str
     pairs: int
@@ -69,19 +68,19 @@ class Result:
 
 
 def steps_of(config: TrainConfig, count: int) -> tuple[list[PretrainBatch], int]:
-    """The first global batches of a run in one phase, whole, and the rows of its embedding."""
+    """Returns the first global batches of a run in one phase, and its vocabulary size."""
     corpus = prepare(config.data, config.tokenizer, config.batch.pairs)
-    share = StepPartition(rank=0, world_size=1, accumulation=1)
+    partition = StepPartition(rank=0, world_size=1, accumulation=1)
     options = replace(config.batch, phases=None)
-    batches = TrainingBatches(corpus, options, config.drawn_seed, share, count)
+    batches = TrainingBatches(corpus, options, config.drawn_seed, partition, count)
     return [batches[step] for step in range(count)], corpus.tokenizer.get_vocab_size()
 
 
 def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.device) -> Result:
     """Takes `rounds` timed steps with each contestant, in turn, each after one that is not timed.
 
-    Each has a process of its own, which sleeps while the others work: they do not share memory
-    allocators, and the most memory of each can be told.
+    Each has its own process, which sleeps while the others work, and so its own memory allocator
+    and its own peak memory.
     """
     batches, vocab_size = steps_of(config, rounds)
     context = get_context("spawn")
@@ -127,7 +126,7 @@ def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.de
 
 
 class _About(NamedTuple):
-    """What a contestant's process says at the end."""
+    """The last message of a contestant's process."""
 
     name: str
     bf16: bool
@@ -139,7 +138,7 @@ class _About(NamedTuple):
 def _work(
     pipe: Connection, config: TrainConfig, name: str, steps: int, device: torch.device
 ) -> None:
-    """A contestant's process: takes the steps whose numbers arrive, and answers with each."""
+    """Runs a contestant's process: takes each step whose number arrives, and sends its time."""
     batches, vocab_size = steps_of(config, steps)
     contestant = contestants(config, vocab_size, device)[name]()
     if contestant.keeps_freed_memory and device.type == "cpu":
@@ -175,11 +174,11 @@ def _operations(contestant: Contestant, batch: PretrainBatch) -> dict[str, float
     times = {
         event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
         for event in profiler.key_averages()
-        if event.device_type is DeviceType.CPU  # a GPU's kernels are part of what started them
+        if event.device_type == DeviceType.CPU  # a GPU's kernels are part of what started them
     }
     total = sum(times.values())
-    shares = {name: round(time / total, 3) for name, time in times.items() if time >= total / 100}
-    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+    found = {name: round(time / total, 3) for name, time in times.items() if time >= total / 100}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _summary(
@@ -187,7 +186,7 @@ def _summary(
     flops: list[float], rate: list[float],
 ) -> Measured:  # fmt: skip
     losses, seconds = zip(*steps, strict=True)
-    shares = [f / s / (r * 1e9) for f, s, r in zip(flops, seconds, rate, strict=True)]
+    fractions = [f / s / (r * 1e9) for f, s, r in zip(flops, seconds, rate, strict=True)]
     total = sum(about.parts.values())
     return Measured(
         name=about.name,
@@ -197,7 +196,7 @@ def _summary(
         tokens_per_second=round(
             statistics.median(t / s for t, s in zip(tokens, seconds, strict=True))
         ),
-        fraction_of_matrix_rate=round(statistics.median(shares), 3),
+        fraction_of_matrix_rate=round(statistics.median(fractions), 3),
         parts={name: round(part / total, 3) for name, part in about.parts.items()},
         operations=about.operations,
         peak_memory_mib=round(about.peak_memory_mib),
@@ -205,7 +204,7 @@ def _summary(
 
 
 def _matrix_rates(device: torch.device) -> Iterator[tuple[str, float]]:
-    """GFLOP/s of a large product in each precision, the best of a few."""
+    """Yields the GFLOP/s of a large matrix product in each precision, the best of a few."""
     rows = _SQUARE[device.type]
     for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
         a, b = (torch.randn(rows, rows, device=device).to(dtype) for _ in range(2))

@@ -1,6 +1,8 @@
-"""Measures what guards, logging and checkpoints cost the training loop, and how fast it resumes.
+"""Measures the overhead of checks, logging and checkpoints in the training loop, and the resume.
 
-python -m benchmarks.overhead FOLDER  # the tiny model on CPU, into benchmarks/overhead.json
+python -m benchmarks.overhead FOLDER
+
+Trains the tiny model on CPU and writes `benchmarks/overhead.json`.
 """
 
 import argparse
@@ -26,11 +28,11 @@ from bert_lightning.training.trainer import build_trainer
 
 ROOT, NAME = Path(__file__).parents[1], "benchmarks/overhead.json"
 PARTS = {
-    "guard and agreement": "[Callback]Agreement.on_before_optimizer_step",
+    "finiteness check and stop consensus": "[Callback]StopConsensus.on_before_optimizer_step",
     "logging": "[Callback]RecordCurves.on_train_batch_end",
     "progress bar": "[Callback]LossProgress.on_train_batch_start",
 }
-"""What Lightning's profiler calls them."""
+"""The names of the parts in Lightning's profiler."""
 STEP, SAVE = "run_training_batch", "[Callback]SaveCheckpoints.on_train_batch_start"
 
 
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="WikiText-2's files")
     parser.add_argument("--steps", type=int, default=21)
     args = parser.parse_args(argv)
-    with TemporaryDirectory(dir=ROOT) as place:  # on a real disk
+    with TemporaryDirectory(dir=ROOT) as place:  # on a disk, which /tmp may not be
         options = [f"data.path={args.folder.absolute()}", f"data.cache_dir={place}/cache"]
         options += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.limit_val_batches=0"]
         options += [f"trainer.max_steps={args.steps}", "callbacks.every_n_train_steps=5"]
@@ -51,15 +53,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure_loop(options: list[str], place: str) -> dict[str, object]:
-    """Shares of a step, and what a checkpoint takes beside writing the same bare."""
+    """Returns each part's fraction of the step time, and the times of a save and a bare write."""
     options = [*options, f"run_dir={place}/run", "trainer.profiler=simple"]
     run = assemble(cli.compose(ROOT / "conf", options), None)
     steps = run.module.progress.steps
     loggers = build_loggers(run.config, None)
     trainer = build_trainer(run, steps, StopSignals(), loggers=loggers)
     trainer.fit(run.module, datamodule=run.data)
-    recorded = trainer.profiler.recorded_durations  # type: ignore[attr-defined]
-    step = sum(recorded[STEP][1:])  # the first one starts torch's threads
+    recorded = trainer.profiler.recorded_durations
+    step = sum(recorded[STEP][1:])  # the first step starts torch's threads
     parts = {part: sum(recorded[name][1:]) for part, name in PARTS.items()}
     newest = torch.load(Path(place) / "run/checkpoints/last.ckpt", weights_only=True)
     bare: list[float] = []
@@ -74,7 +76,7 @@ def measure_loop(options: list[str], place: str) -> dict[str, object]:
     size = (Path(place) / "run/checkpoints/last.ckpt").stat().st_size
     return {
         "step_seconds": step / (steps - 1),
-        "shares": {part: seconds / step for part, seconds in parts.items()},
+        "fractions": {part: seconds / step for part, seconds in parts.items()},
         "checkpoint_seconds": median(saves),
         "bare_write_seconds": median(bare),
         "checkpoint_bytes": size,
@@ -82,7 +84,7 @@ def measure_loop(options: list[str], place: str) -> dict[str, object]:
 
 
 def measure_resume(options: list[str], place: str) -> float:
-    """From the start of the process to the end of its first step."""
+    """Returns the seconds from the start of a process that resumes to the end of its first step."""
     run, train = f"{place}/resumed", [sys.executable, str(ROOT / "train.py")]
     options = [*options, f"hydra.run.dir={run}", "trainer.log_every_n_steps=1"]
     subprocess.run([*train, *options, "trainer.max_steps=5"], check=True, capture_output=True)

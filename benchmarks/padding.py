@@ -1,4 +1,4 @@
-"""Flat batches as the padded ones that usual code works on."""
+"""Turns padding-free batches into the padded ones that usual code processes."""
 
 from typing import NamedTuple
 
@@ -20,14 +20,14 @@ class Padded(NamedTuple):
     attention_mask: Tensor
     """`(n, length)`: 1 at tokens, 0 at padding."""
     masked_places: Tensor
-    """`(n, most)`: the places to predict in each example, padded with place 0."""
+    """`(n, most)`: the masked positions of each example, padded with position 0."""
     masked_labels: Tensor
     """`(n, most)`: the tokens there, -100 at padding."""
     next_labels: Tensor
     """`(n,)`."""
 
     def labels(self) -> Tensor:
-        """`(n, length)`: the token at each place to predict, -100 elsewhere."""
+        """Returns the token at each masked position, -100 elsewhere: `(n, length)`."""
         labels = torch.full_like(self.token_ids, -100)
         example, place = (self.masked_labels != -100).nonzero(as_tuple=True)
         labels[example, self.masked_places[example, place]] = self.masked_labels[example, place]
@@ -37,14 +37,14 @@ class Padded(NamedTuple):
 def pad(
     batch: PretrainBatch, size: int, length: int | None, by_length: bool, device: torch.device
 ) -> list[Padded]:
-    """Parts of `size` examples each.
+    """Returns the parts of a batch, of `size` examples each.
 
     Args:
         batch: the global batch.
         size: examples of a part.
-        length: to which all are padded; None pads each part to its own longest.
+        length: pads all examples to it; None pads each part to its own longest.
         by_length: whether examples of similar length go into one part.
-        device: where the parts go.
+        device: of the parts.
     """
     lengths = batch.sequences.lengths
     order = np.argsort(lengths, kind="stable") if by_length else np.arange(len(lengths))

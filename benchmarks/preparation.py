@@ -1,9 +1,10 @@
-"""Measures preparing WikiText-2, opening it again, and time and memory for large text.
+"""Measures how long preparing a corpus takes, how long opening it again, and the peak memory.
 
 python -m benchmarks.preparation FOLDER --megabytes 200 2000
 
-Writes `benchmarks/preparation.json`: medians of several runs, with the machine. Each preparation
-runs in a process of its own, and its seconds do not hold those of starting Python.
+Writes `benchmarks/preparation.json`: medians of several runs on WikiText-2, and one run for each
+size of large text. Each preparation runs in its own process; its seconds exclude the start of
+Python.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from bert_lightning.config import CorpusConfig, CorpusSource, PairsConfig, Token
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.errors import exit_on_user_error
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "data.json"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "preparation.json"
 
 
 @exit_on_user_error()
@@ -31,8 +33,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="WikiText-2's files")
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--megabytes", type=int, nargs="*", default=[200], help="of large text")
-    parser.add_argument("--cache", help=argparse.SUPPRESS)  # of one preparation, in its process
+    parser.add_argument(
+        "--megabytes", type=int, nargs="*", default=[200], help="sizes of large text"
+    )
+    parser.add_argument("--cache", help=argparse.SUPPRESS)  # for the process of one preparation
     args = parser.parse_args(argv)
     if args.cache:
         print(json.dumps(measure_preparing(args.folder, args.cache)))
@@ -50,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             with text.open("wb") as stream:
                 for _ in range(size * 10**6 // len(once)):
                     stream.write(once)
-            time.sleep(4)  # a file that has just changed is hashed again at the next opening
+            time.sleep(4)  # a file that has only just changed is hashed again when it is opened
             prepared, opened = (in_a_process(text, f"{place}/large-{size}") for _ in range(2))
             results["large_text"][f"{size} MB"] = {
                 **prepared,
@@ -62,11 +66,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def in_a_process(path: Path, cache: str) -> dict[str, float]:
-    command = [sys.executable, __file__, str(path), "--cache", cache]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    """Runs :func:`measure_preparing` in its own process."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.preparation",
+        str(path.resolve()),
+        "--cache",
+        cache,
+    ]
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def measure_preparing(path: Path, cache: str) -> dict[str, float]:
+    """Prepares a corpus, or opens it if it is in the cache; returns the seconds and peak MiB."""
     source = CorpusSource.hub if path.is_dir() else CorpusSource.text
     start = time.perf_counter()
     prepare(
@@ -75,7 +88,7 @@ def measure_preparing(path: Path, cache: str) -> dict[str, float]:
         PairsConfig(),
     )
     seconds = time.perf_counter() - start
-    # resource's ru_maxrss would begin with that of the process that started this one
+    # resource's ru_maxrss would begin with the peak of the parent process
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert peak is not None
     return {"seconds": seconds, "peak_mib": int(peak[1]) / 1024}

@@ -1,10 +1,11 @@
-"""Trains a recipe on WikiText-2, evaluates it, and keeps what came of it.
+"""Trains a recipe on WikiText-2, evaluates it, and keeps the results.
 
 python -m benchmarks.run_recipe tiny_8min WIKITEXT_FOLDER --seed 0
 
 Writes `benchmarks/recipes/NAME/seed=N/`: the whole config, the log, and `result.json` with the
 command, the machine, the validation losses over the seconds of training, and both evaluations.
-`benchmarks/update_readme.py` makes the README's table of them.
+Replaces existing results only with `--overwrite`. `python -m benchmarks.update_readme` makes the
+README's table of them.
 """
 
 import argparse
@@ -14,10 +15,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
+from bert_lightning.errors import UserError, exit_on_user_error
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "recipes"
@@ -25,14 +28,19 @@ OFFLINE = {"HF_HUB_OFFLINE": "1"}
 CURVES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a recipe and keep what came of it.")
+@exit_on_user_error()
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("experiment", help="a file of conf/experiment")
     parser.add_argument("wikitext", type=Path, help="the folder with wiki.train.tokens")
     parser.add_argument("overrides", nargs="*", help="further options, such as a shorter run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run", type=Path, help="a finished run to evaluate instead of training")
-    args = parser.parse_intermixed_args()
+    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
+    args = parser.parse_intermixed_args(argv)
+    keep = RESULTS / args.experiment / f"seed={args.seed}"
+    if keep.exists() and not args.overwrite:
+        raise UserError(f"{keep.relative_to(ROOT)} exists: --overwrite replaces it")
     options = f"experiment={args.experiment} data.path=wikitext-2 seed={args.seed} logger=csv"
     options = " ".join([options, *args.overrides])
     about = machine()
@@ -43,21 +51,20 @@ def main() -> None:
         if not args.run:
             printed = python(folder, ROOT / "train.py", *options.split(), f"hydra.run.dir={run}")
             (run / "train.log").write_text(printed, encoding="utf-8")
-        keep = RESULTS / args.experiment / f"seed={args.seed}"
-        keep.mkdir(parents=True, exist_ok=True)
         made = {"command": f"python train.py {options}", "machine": about, **outcome(folder, run)}
         kept = {
             "log.txt": (run / "train.log").read_text(encoding="utf-8"),
             "config.json": (run / "run.json").read_text(encoding="utf-8"),
             "result.json": json.dumps(made, indent=2) + "\n",
         }
+    keep.mkdir(parents=True, exist_ok=True)
     for name, text in kept.items():
         shown = text.replace(str(args.wikitext.resolve()), "wikitext-2").replace(str(run), "run")
         (keep / name).write_text(shown, encoding="utf-8")
 
 
 def outcome(folder: Path, run: Path) -> dict[str, Any]:
-    """What the run came to: its size, its validations over time, and its evaluations."""
+    """Returns the size of the run, its validations over time, and its evaluations."""
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     names = ("steps", "repeat", "epochs", "pairs", "real_tokens", "training_seconds", "parameters")
     evaluate = ROOT / "scripts" / "evaluate.py"
@@ -72,7 +79,7 @@ def outcome(folder: Path, run: Path) -> dict[str, Any]:
 
 
 def validations(run: Path) -> list[dict[str, float]]:
-    """Each validation with the seconds of training that came before it, by the run's CSV file."""
+    """Returns each validation in the run's CSV file with the seconds of training before it."""
     with (run / "metrics.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     seconds = {
@@ -89,11 +96,19 @@ def validations(run: Path) -> list[dict[str, float]]:
 
 
 def python(folder: Path, *arguments: str | Path) -> str:
-    """Runs a script of this project as a user would; returns what it printed."""
-    command, environment = [sys.executable, *map(str, arguments)], {**os.environ, **OFFLINE}
-    return subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
+    """Runs a script of this project as a user would; shows and returns what it prints."""
+    command = [sys.executable, "-u", *map(str, arguments)]
+    printed = []
+    with subprocess.Popen(
+        command, cwd=folder, env={**os.environ, **OFFLINE}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            printed.append(line)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return "".join(printed)
 
 
 if __name__ == "__main__":

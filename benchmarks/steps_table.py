@@ -1,4 +1,4 @@
-"""A benchmark's result on the terminal and in Markdown."""
+"""Shows the result of `benchmarks.steps` on the terminal and in Markdown."""
 
 import statistics
 from typing import Any
@@ -10,7 +10,7 @@ from bert_lightning.terminal import figures
 
 
 def show(result: Result) -> None:
-    """Prints a row for each contestant; the first one is what the others are compared with."""
+    """Prints a row for each contestant; the others are compared with the first."""
     console = Console()
     rates = ", ".join(f"{rate:,} in {name}" for name, rate in result.matrix_gflops.items())
     console.print(
@@ -20,12 +20,12 @@ def show(result: Result) -> None:
         f"large matrix products: {rates} GFLOP/s",
         highlight=False,
     )
-    header = ["", "pairs/s", "tokens/s", "as long", "matrix rate", "peak MiB", "loss"]
+    header = ["", "pairs/s", "tokens/s", "step time", "matrix rate", "peak MiB", "loss"]
     console.print(figures(header, (_row(one, result.measured[0]) for one in result.measured)))
-    parts = ", ".join(f"{name} {share:.0%}" for name, share in result.measured[0].parts.items())
-    console.print(f"{result.measured[0].name}: {parts}", highlight=False)
-    operations = ", ".join(f"{n} {share:.0%}" for n, share in result.measured[0].operations.items())
-    console.print(f"by operation: {operations}", highlight=False)
+    first = result.measured[0]
+    for title, fractions in ((first.name, first.parts), ("by operation", first.operations)):
+        listed = ", ".join(f"{name} {fraction:.0%}" for name, fraction in fractions.items())
+        console.print(f"{title}: {listed}", highlight=False)
 
 
 def _row(one: Measured, first: Measured) -> list[str]:
@@ -33,7 +33,7 @@ def _row(one: Measured, first: Measured) -> list[str]:
         one.name,
         f"{one.pairs_per_second:,.1f}",
         f"{one.tokens_per_second:,.0f}",
-        f"{ratio(one, first):.1f}",
+        f"{ratio(one, first):.1f}×",
         f"{one.fraction_of_matrix_rate:.0%}",
         f"{one.peak_memory_mib:,}",
         f"{one.losses[-1]:.3f}",
@@ -41,15 +41,15 @@ def _row(one: Measured, first: Measured) -> list[str]:
 
 
 def ratio(one: Measured, first: Measured) -> float:
-    """How often the first takes a step while the other takes one: the median of all rounds."""
+    """Returns the step time of one divided by that of the first: the median over the rounds."""
     rounds = zip(one.seconds, first.seconds, strict=True)
     return statistics.median(theirs / ours for theirs, ours in rounds)
 
 
 def markdown(record: dict[str, Any], name: str) -> str:
-    """The table of what `benchmarks/steps.py` wrote as JSON, as `benchmarks/{name}`."""
+    """Returns the table of a record that `benchmarks.steps` wrote as `benchmarks/{name}`."""
     measured = [Measured(**one) for one in record["measured"]]
-    rows = ["| | pairs/s | real tokens/s | times as long a step | peak memory |"]
+    rows = ["| | pairs/s | real tokens/s | step time, relative | peak memory |"]
     rows.append("|---|--:|--:|--:|--:|")
     rows += [
         f"| {one.name} | {one.pairs_per_second:,.0f} | {one.tokens_per_second:,} "

@@ -1,8 +1,8 @@
 """BERT as a textbook's PyTorch chapter writes it (Dive into Deep Learning, sections 15.8 to 15.10).
 
 Everything is padded to the full length; attention masks with a large negative number; three
-projections are three products; the words to predict are gathered before the large product. Written
-anew from the book's description, with the sizes of the config in question.
+projections are three products; the masked positions are gathered before the large product. Written
+anew from the book's description, with the sizes of a given config.
 """
 
 import torch
@@ -76,7 +76,7 @@ class TextbookBert(nn.Module):
         self.nsp = nn.Linear(hidden, 2)
 
     def forward(self, batch: Padded) -> tuple[Tensor, Tensor]:
-        """Returns logits `(n, most, vocab)` of the words to predict and `(n, 2)` of the pairs."""
+        """Returns logits `(n, most, vocab)` of the masked positions and `(n, 2)` of the pairs."""
         x = self.word(batch.token_ids) + self.segment(batch.token_type_ids)
         x = x + self.position[:, : x.shape[1]]
         valid = batch.attention_mask.sum(1)
@@ -87,7 +87,7 @@ class TextbookBert(nn.Module):
 
 
 def textbook_loss(model: TextbookBert, batch: Padded) -> Tensor:
-    """The sum of both means, of the words first without and then with their weights."""
+    """Returns the sum of the mean MLM loss and the mean NSP loss; padding has weight 0."""
     mlm_logits, nsp_logits = model(batch)
     labels = batch.masked_labels.reshape(-1)
     weights = (labels != -100).float()

@@ -1,9 +1,9 @@
-"""Runs the README's two training commands and puts what they print, and tables, into it.
+"""Runs the README's two training commands and copies their output and all tables into it.
 
 python -m benchmarks.update_readme WIKITEXT_FOLDER
 
 Writes `benchmarks/readme.json` (commands, output, summaries, the machine) and copies the output
-between the README's markers. Takes as long as the runs do.
+between the README's markers. With `--only-copy` it runs nothing and copies the recorded results.
 """
 
 import argparse
@@ -24,19 +24,21 @@ README = ROOT / "README.md"
 BENCHMARKS = ROOT / "benchmarks"
 RESULTS = BENCHMARKS / "readme.json"
 STEPS = {"steps": "steps.json", "steps-gpu": "steps-gpu.json"}
-"""Files that `benchmarks/steps.py` wrote, by the marker in the README."""
+"""Files that `benchmarks.steps` wrote, by their marker in the README."""
 
 COMMANDS = {
     "output": "python train.py model=tiny",
     "wikitext2": "python train.py data.path=wikitext-2 trainer.max_steps=300",
 }
-"""By the marker in the README: `make train` where the hub is out of reach, and real WikiText-2."""
+"""By their marker in the README: `make train` where the hub is out of reach, and WikiText-2."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run the README's commands and update it.")
     parser.add_argument("wikitext", type=Path, help="the folder with wiki.train.tokens")
-    parser.add_argument("--only-copy", action="store_true", help="copy the recorded output again")
+    parser.add_argument(
+        "--only-copy", action="store_true", help="run nothing, copy the recorded results"
+    )
     args = parser.parse_args()
     if not args.only_copy:
         RESULTS.write_text(json.dumps(record(args.wikitext.resolve()), indent=2) + "\n")
@@ -44,7 +46,7 @@ def main() -> None:
 
 
 def record(wikitext: Path) -> dict[str, Any]:
-    """Runs each command in a folder of its own, offline; returns what it said and did."""
+    """Runs each command in its own folder, offline; returns its output and summary."""
     runs = {}
     for marker, command in COMMANDS.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +70,7 @@ def record(wikitext: Path) -> dict[str, Any]:
 
 
 def filled(readme: str) -> str:
-    """The README with the recorded output, and the recorded steps, between their markers."""
+    """Returns the README with the recorded output and tables between their markers."""
     blocks = {
         marker: markdown(json.loads((BENCHMARKS / name).read_text(encoding="utf-8")), name)
         for marker, name in STEPS.items()

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
-PYTHON = [block for language, block in BLOCKS if language == "python"]
+FROM_PYTHON, LOADED = [block for language, block in BLOCKS if language == "python"]
 
 SMALL = [
     "trainer.max_steps=2",
@@ -81,9 +81,8 @@ def run(command: str, checkout: Path, environment: dict[str, str]) -> str:
 
 def test_the_readme_has_the_commands_that_are_tested_here() -> None:
     kinds = {shlex.split(command)[0] for command in COMMANDS}
-    assert kinds == {"make", "python", "tensorboard"}
-    assert COMMANDS[:2] == ["make train", "make test"]
-    assert len(PYTHON) == 1
+    assert kinds == {"make", "source", "python", "tensorboard"}
+    assert COMMANDS[:3] == ["make train", "make test", "source .venv/bin/activate"]
 
 
 TRAINING = [command for command in COMMANDS if command.startswith("python train.py")]
@@ -131,12 +130,17 @@ def test_what_a_trained_model_is_used_for(checkout: Path, environment: dict[str,
     for command in GOING_ON:
         assert "validation  MLM loss" in run(small(command), checkout, environment)
     (checkout / "example.py").write_text(
-        PYTHON[0]
-        + "\nassert single.vectors.shape == (6, 128)\nassert pair.vectors.shape == (10, 128)"
+        LOADED + "\nassert single.vectors.shape == (6, 128)\nassert pair.vectors.shape == (10, 128)"
         '\nassert not (single.word("crane") == pair.word("crane")).all()\n',
         encoding="utf-8",
     )
     run("python example.py", checkout, environment)
+
+
+@pytest.mark.slow
+def test_training_from_python(checkout: Path, environment: dict[str, str]) -> None:
+    (checkout / "trains.py").write_text(FROM_PYTHON + "\nprint(result)\n", encoding="utf-8")
+    assert "20 steps on builtin" in run("python trains.py", checkout, environment)
 
 
 @pytest.mark.slow

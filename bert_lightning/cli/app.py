@@ -98,8 +98,8 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[s
     sys.argv[1:] = arguments
     try:
         with _environment("1"):  # otherwise Hydra prints a message of its own and exits with 1
-            _check_targets(config_dir)
-            main()
+            if not _run_plainly(config_dir, job):
+                main()
         if crashes:
             raise crashes[0]
     except Exception as error:
@@ -112,26 +112,41 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[s
         raise SystemExit(max(exit_codes, key=abs))
 
 
-def _check_targets(config_dir: Path) -> None:
-    """Composes once without building anything: Hydra builds what a config names before a job."""
+def _run_plainly(config_dir: Path, job: Callable[[DictConfig], None]) -> bool:
+    """Composes and checks the config, and runs the job if the command line is that of a plain run.
+
+    The check comes before Hydra builds what a config names. Hydra itself composes a plain run twice
+    more; here it gets the very config that was checked.
+
+    Returns:
+        Whether the job has run: not where Hydra is asked for help or a sweep, for example.
+    """
     asked = get_args_parser().parse_args()
     if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:
-        return
+        return False
     overrides = asked.overrides
     if asked.config_dir:
         overrides = [*overrides, f"hydra.searchpath=['file://{Path(asked.config_dir).absolute()}']"]
     folder = Path(asked.config_path or config_dir).absolute()
+    name = asked.config_name or "train"
     with hydra.initialize_config_dir(str(folder), version_base="1.3"):
         composer = GlobalHydra.instance().hydra
         assert composer is not None
         config = composer.compose_config(
-            asked.config_name or "train",
+            name,
             overrides,
             run_mode=RunMode.MULTIRUN if asked.multirun else RunMode.RUN,
             from_shell=True,
             with_log_configuration=False,
         )
-    refuse_foreign_code(config)
+        refuse_foreign_code(config)
+        is_plain = config.hydra.mode is None and not (
+            asked.multirun or asked.config_dir or asked.experimental_rerun
+        )
+        if is_plain:
+            composer.config_loader.load_configuration = lambda **_: config  # type: ignore[method-assign]
+            composer.run(name, job, overrides)
+    return is_plain
 
 
 def _run_alone(job: HydraConf, words: Sequence[str], arguments: Sequence[str]) -> int:

@@ -113,7 +113,7 @@ def _is_given(name: str, given: Mapping[str, str]) -> bool:
 
 
 def written(value: Any) -> str:
-    """A value in the grammar of Hydra's overrides."""
+    """Returns a value in the grammar of Hydra's overrides."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -140,7 +140,7 @@ def evaluate(
         corpus_origin=corpus.origin,
         fallback_reason=corpus.fallback_reason,
         text_sha256=corpus.text_key,
-        evaluation_set_sha256=held_out.sha256,
+        evaluation_set_sha256=held_out.contents.sha256,
         split=split,
         examples=held_out.contents.examples,
         tokens=held_out.contents.tokens,

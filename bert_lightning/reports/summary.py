@@ -52,7 +52,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
             names = [name for name in scores if f"{prefix}/{name}" in last]
             summary[split] = {name: last[f"{prefix}/{name}"] for name in names}
     if result.validation is not None:
-        summary["evaluation_set_sha256"] = result.validation.sha256
+        summary["evaluation_set_sha256"] = result.validation.contents.sha256
         summary["validation_baselines"] = result.validation.baselines._asdict()
     if result.statistics is not None:
         summary["data"] = asdict(result.statistics)

@@ -18,7 +18,7 @@ from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss, own_objectives
 from bert_lightning.optim.ema import put_trained_first
 from bert_lightning.optim.optimizers import build_optimizer
-from bert_lightning.optim.schedules import build_schedule, follow_config
+from bert_lightning.optim.schedules import follow_config, schedule
 from bert_lightning.optim.time_budget import Budget
 from bert_lightning.runs.progress import Progress, loops_at
 from bert_lightning.training.metrics import add_sums, no_sums
@@ -84,19 +84,19 @@ class PretrainingModule(L.LightningModule):
         config, progress = self.config.optim, self.progress
         fused = not self.config.trainer.precision.startswith("16")
         optimizer = build_optimizer(self.model, config, fused)
-        schedule = build_schedule(optimizer, config, progress.steps, progress.budget)
+        rates = LambdaLR(optimizer, schedule(config, progress.steps, progress.budget))
         self._options = [
             {name: value for name, value in group.items() if name != "params"}
             for group in optimizer.param_groups
         ]
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
 
     def on_train_start(self) -> None:
         self.progress.train_sums = self.progress.train_sums.to(self.device)
         if self.progress.resumed_at:
-            schedule = self.trainer.lr_scheduler_configs[0].scheduler
-            assert isinstance(schedule, LambdaLR)
-            follow_config(schedule, self._options, self.progress.resumed_at)
+            scheduler = self.trainer.lr_scheduler_configs[0].scheduler
+            assert isinstance(scheduler, LambdaLR)
+            follow_config(scheduler, self._options, self.progress.resumed_at)
 
     def on_train_batch_start(self, batch: PretrainBatch, batch_idx: int) -> None:
         # Dropout is a function of the seed, the step and the rank, as the batches are.

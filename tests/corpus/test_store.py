@@ -183,8 +183,8 @@ def test_changed_text_options_or_words_make_a_new_key(data: CorpusConfig) -> Non
 def test_a_splitter_of_ones_own_in_a_line_of_config(
     data: CorpusConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = """from bert_lightning.corpus.sentences import splitter
-@splitter
+    code = """from bert_lightning.extensions import extension
+@extension("splitter")
 def at_words(paragraph):
     return paragraph.split(" is ")
 """

@@ -140,7 +140,7 @@ def test_row_37_a_vocabulary_larger_than_the_corpus_has(kind: TokenizerKind) -> 
     message = str(raised.value)
     assert "tokenizer.vocab_size=4000 is more than the corpus has" in message
     found = int(message.split("use tokenizer.vocab_size=")[1].split()[0])
-    assert f"it has {found - 5} words" in message
+    assert f"the corpus has: {found - 5} words" in message
     if kind is TokenizerKind.word:
         assert found - 5 == len(set(" ".join(SENTENCES).lower().split()))
     config.vocab_size = found
@@ -156,7 +156,7 @@ def test_a_number_of_words_keeps_the_most_frequent() -> None:
 def test_fewer_pieces_than_characters_are_refused() -> None:
     with pytest.raises(UserError, match=r"vocab_size=10 is too small .*vocab_size=\d+ or more"):
         build(vocab_size=10)
-    with pytest.raises(UserError, match=r"vocab_size=5 must be 6 or more"):
+    with pytest.raises(UserError, match=r"vocab_size=5 must be at least 6"):
         TokenizerConfig(vocab_size=5)
 
 

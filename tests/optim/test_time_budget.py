@@ -26,13 +26,13 @@ OPTIONS = ("optim.schedule=wsd", "optim.warmup_steps=2", "optim.decay_fraction=0
 def test_the_steps_of_the_decay_follow_from_the_pace() -> None:
     budget = Budget(seconds=100, decay_fraction=0.4)
     budget.settle(10, 59)
-    assert (budget.end, budget.share(10)) == (None, 1.0)
+    assert (budget.end, budget.fraction_of_peak(10)) == (None, 1.0)
     budget.settle(20, 60)  # 3 s a step, and 40 s are left
     assert (budget.decay, budget.end) == (13, 33)
     budget.settle(25, 99)  # the clock is not asked again
     assert budget.end == 33
     by_steps = OptimConfig(schedule=ScheduleName.wsd, decay_fraction=13 / 33)
-    assert [budget.share(step) for step in range(34)] == [
+    assert [budget.fraction_of_peak(step) for step in range(34)] == [
         schedule(by_steps, 33)(step) for step in range(34)
     ]
 

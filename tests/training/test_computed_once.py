@@ -10,7 +10,7 @@ import pytest
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
-from bert_lightning.data import batches
+from bert_lightning.data import evaluation_set
 from bert_lightning.data.batches import ExampleBuilder
 from bert_lightning.evaluation.evaluation import evaluate
 from bert_lightning.evaluation.subject import corpus_of
@@ -28,7 +28,7 @@ def held_out(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     build = ExampleBuilder.build
 
     def counted(self: ExampleBuilder, index: np.ndarray, *rest: Any) -> PretrainBatch:
-        if self.seed == batches._EVALUATION_SEED:
+        if self.seed == evaluation_set._SEED:
             built.extend(index.tolist())
         return build(self, index, *rest)
 
@@ -54,7 +54,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_run_and_its_report_and_its_evaluation(
     small_config: Config, tmp_path: Path, held_out: list[int], counted: list[int]
 ) -> None:
-    more = ("trainer.max_steps=4", "trainer.val_check_interval=2")
+    cache = f"data.cache_dir={tmp_path}/cache"
+    more = ("trainer.max_steps=4", "trainer.val_check_interval=2", cache)
     config = small_config(tmp_path / "run", *more)
     corpus = prepare(config.data, config.tokenizer, config.batch.pairs)
     tokens = len(corpus.splits["train"].token_ids)
@@ -76,6 +77,6 @@ def test_a_run_and_its_report_and_its_evaluation(
     found = evaluate(
         source, corpus_of(source, config.data, config.batch), config.batch, "validation"
     )
-    assert found.evaluation_set_sha256 == result.validation.sha256
+    assert found.evaluation_set_sha256 == result.validation.contents.sha256
     assert len(held_out) == 2 * examples, "one more pass for the model"
     assert max(counted) < tokens

@@ -64,7 +64,12 @@ class Trace:
             loss = original(module, batch, batch_idx)
             place = (module.global_step, batch_idx)
             digest = hashlib.sha256()
-            for part in (*batch.sequences[:4], *batch[1:4]):
+            for part in (
+                *batch.sequences[:4],
+                batch.masked_positions,
+                batch.masked_labels,
+                *batch.labels.values(),
+            ):
                 digest.update(part.numpy().tobytes())
             self.batches[place], self.losses[place] = digest.hexdigest(), loss.item()
             return loss

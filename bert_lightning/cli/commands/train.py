@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from bert_lightning.cli import app
 from bert_lightning.cli.places import conf_dir
+from bert_lightning.cli.quick_imports import quick_imports
 from bert_lightning.config import TrainConfig
 
 
@@ -16,9 +17,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def train(config: TrainConfig) -> None:
     """Trains one run, then writes and prints its results."""
-    from bert_lightning.reports.run_report import report
-    from bert_lightning.runs.folder import crash_report
-    from bert_lightning.training.fit import fit
+    with quick_imports():
+        from bert_lightning.reports.run_report import report
+        from bert_lightning.runs.folder import crash_report
+        from bert_lightning.training.fit import fit
 
     result = fit(config)
     if result.is_main:

@@ -1,0 +1,47 @@
+"""Shortens the imports of a run, which are most of its start."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lightning_utilities.core.imports import RequirementCache
+
+_NOT_NEEDED = ("matplotlib", "transformers")
+"""Packages that torchmetrics imports only because they are installed."""
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Imports within it without garbage collection, and without packages that no run needs.
+
+    Imported modules stay until the process ends, so the garbage collector would search them in
+    vain, again and again; afterwards it ignores them.
+    """
+    gc.disable()
+    try:
+        _import_torchmetrics()
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _import_torchmetrics() -> None:
+    """Imports torchmetrics, which Lightning needs, as if the packages not needed were missing.
+
+    In this process its metrics then refuse to plot themselves, and those that run a model of
+    transformers are missing.
+    """
+    available = RequirementCache.__bool__
+
+    def available_and_needed(requirement: RequirementCache) -> bool:
+        if (requirement.requirement or "").startswith(_NOT_NEEDED):
+            requirement.available = False
+            requirement.message = f"{requirement.requirement} is not imported in a training run"
+        return available(requirement)
+
+    RequirementCache.__bool__ = available_and_needed  # type: ignore[method-assign, assignment]
+    try:
+        import torchmetrics  # noqa: F401
+    finally:
+        RequirementCache.__bool__ = available  # type: ignore[method-assign]
