@@ -43,10 +43,8 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
     }
     last = {name: values[-1][1] for name, values in result.curves.items()}
-    of_objectives = (
-        f"{name}_{score}" for score in ("loss", "accuracy") for name in result.model.objectives
-    )
-    scores = ["loss", *of_objectives]
+    objectives = result.model.objectives
+    scores = ["loss", *(f"{name}_{kind}" for kind in ("loss", "accuracy") for name in objectives)]
     for prefix, split in _SPLITS.items():
         if f"{prefix}/mlm_loss" in last:
             names = [name for name in scores if f"{prefix}/{name}" in last]

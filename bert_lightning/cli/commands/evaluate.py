@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from bert_lightning.cli.app import compose_for_script
 from bert_lightning.cli.parsers import parser_of
@@ -34,6 +35,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     data, batch = evaluation_options(source, given, args.overrides)
     found = evaluate(source, corpus_of(source, data, batch), batch, args.split)
     if args.json:
-        print(json.dumps(found.plain(), indent=2))
+        print(json.dumps(asdict(found), indent=2))
     else:
         show_evaluation(found)
