@@ -57,17 +57,10 @@ def measure_data_wait(
     run = assemble(config, None)
     trainer = build_trainer(run.config, run.devices, run.partition, steps, StopSignals())
     trainer.fit(run.module, datamodule=run.data)
-<<<<<<< HEAD
-    # the first step holds the start of the workers and of torch's threads
-    recorded = trainer.profiler.recorded_durations  # type: ignore[attr-defined]
-    waited, worked = (
-        sum(recorded[name][run.partition.accumulation :]) for name in (WAITED, WORKED)
-=======
     # the first step starts the workers and torch's threads
     waited, worked = (
         sum(trainer.profiler.recorded_durations[name][run.partition.accumulation :])
         for name in (WAIT, WORK)
->>>>>>> w8bench
     )
     return {
         "num_workers": workers,

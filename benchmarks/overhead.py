@@ -62,13 +62,8 @@ def measure_loop(options: list[str], place: str) -> dict[str, object]:
         run.config, run.devices, run.partition, steps, StopSignals(), loggers=loggers
     )
     trainer.fit(run.module, datamodule=run.data)
-<<<<<<< HEAD
-    recorded = trainer.profiler.recorded_durations  # type: ignore[attr-defined]
-    step = sum(recorded[STEP][1:])  # the first one starts torch's threads
-=======
     recorded = trainer.profiler.recorded_durations
     step = sum(recorded[STEP][1:])  # the first step starts torch's threads
->>>>>>> w8bench
     parts = {part: sum(recorded[name][1:]) for part, name in PARTS.items()}
     newest = torch.load(Path(place) / "run/checkpoints/last.ckpt", weights_only=True)
     bare: list[float] = []
