@@ -14,9 +14,17 @@ from benchmarks import run_recipe, steps
 from benchmarks.startup import summary
 
 ROOT = Path(__file__).parents[2]
-MODULES = (
-    "steps batches preparation overhead data_wait startup step_ratio run_recipe update_readme"
-).split()
+MODULES = [
+    "steps",
+    "batches",
+    "preparation",
+    "overhead",
+    "data_wait",
+    "startup",
+    "step_ratio",
+    "run_recipe",
+    "update_readme",
+]
 
 
 def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
