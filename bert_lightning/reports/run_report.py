@@ -47,8 +47,8 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
         f"{summary['training_seconds']:,.0f} s of training on "
         f"{summary['devices']} {summary['accelerator']}"
     )
-    if result.repeat is not None:
-        lines.append(f"repeat      {result.repeat}")
+    if summary["repeat"] is not None:
+        lines.append(f"repeat      {summary['repeat']}")
     lines += [f"fill-in     {line}" for line in _fill_ins(result)]
     if plotted:
         lines.append(f"curves      {run}/loss.png, or: tensorboard --logdir {Path(run).parent}")

@@ -52,11 +52,11 @@ def test_a_checkpoint_has_the_scores_that_its_run_reported(
     assert found.nsp is not None
     assert found.nsp.loss == pytest.approx(last["val/nsp_loss"], rel=1e-6)
     assert found.nsp.accuracy == pytest.approx(last["val/nsp_accuracy"], rel=1e-6)
-    assert run.baselines is not None
-    assert found.mlm.all.loss_baseline == pytest.approx(run.baselines.mlm_loss, rel=1e-9)
-    assert found.mlm.all.accuracy_baseline == pytest.approx(run.baselines.mlm_accuracy)
-    assert found.nsp.loss_baseline == run.baselines.nsp_loss
-    assert found.nsp.accuracy_baseline == run.baselines.nsp_accuracy
+    assert run.validation is not None
+    assert found.mlm.all.loss_baseline == pytest.approx(run.validation.baselines.mlm_loss, rel=1e-9)
+    assert found.mlm.all.accuracy_baseline == pytest.approx(run.validation.baselines.mlm_accuracy)
+    assert found.nsp.loss_baseline == run.validation.baselines.nsp_loss
+    assert found.nsp.accuracy_baseline == run.validation.baselines.nsp_accuracy
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
