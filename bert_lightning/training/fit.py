@@ -139,18 +139,18 @@ def _announce(run: Assembly, counted: DataStatistics) -> None:
             f"{examples:,} examples an epoch ({overlong:,} too long for {phase.max_length} tokens, "
             f"and {fate})"
         )
-    divided = len(run.phases) > 1
-    epoch = "" if divided else f"{epochs_of_phases[0]}, "
+    several = len(run.phases) > 1
+    epoch = "" if several else f"{epochs_of_phases[0]}, "
     words = f"{corpus.tokenizer.get_vocab_size():,} words in the vocabulary"
     log.info("corpus %s: %s%s (%s)", corpus.name, epoch, words, corpus.origin)
     for line in lines(counted):
         log.info("%s", line)
     parameters = sum(parameter.numel() for parameter in run.module.model.parameters())
-    how = f"in {len(run.phases)} phases" if divided else f"of {sizes[0]}"
+    how = f"in {len(run.phases)} phases" if several else f"of {sizes[0]}"
     shape = f"{parameters:,} parameters; {steps:,} steps {how}"
     log.info("model: %s; seed %s", shape, run.config.seed)
     for phase, size, epoch in zip(run.phases, sizes, epochs_of_phases, strict=True):
-        if divided:
+        if several:
             part = f"{phase.start + 1:,} to {phase.end:,} ({phase.steps / steps:.1%})"
             log.info("steps %s: %s; %s", part, size, epoch)
     log.info("run: %s", shown(run.config.folder))
