@@ -1,4 +1,4 @@
-# make train: installs into .venv and pre-trains the tiny model.   make test: installs and tests.
+# make train: installs into .venv and pretrains the tiny model.   make test: installs and tests.
 # Options go into ARGS:  make train ARGS="trainer.max_steps=100"
 
 PYTHON ?= python3

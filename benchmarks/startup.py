@@ -4,8 +4,8 @@ python -m benchmarks.startup OLD_CHECKOUT NEW_CHECKOUT --python PLAIN_VENV/bin/p
 
 Writes `benchmarks/startup.json`. The checkouts take turns, so that other load on the machine
 affects both alike; each runs once before, unmeasured, to compile its modules and to prepare the
-built-in corpus. Times end at a line on standard output: `corpus`, when everything is assembled, and `step`,
-after the first optimizer step. Each is given in wall seconds and in CPU seconds (user and system),
+built-in corpus. Times end at a line on standard output: `corpus`, when everything is assembled,
+and `step`, after the first optimizer step. Each is given in wall seconds and in CPU seconds (user and system),
 which other load affects less.
 """
 

@@ -4,7 +4,7 @@ python -m benchmarks.step_ratio OLD_CHECKOUT WIKITEXT_FOLDER
 
 Each checkout has its own process, set up alike; the two take turns of several steps, so that other
 load on the machine affects both alike. A ratio above 1 means that this checkout is faster. Equal
-losses show that both take the same steps. The optional overrides are options that both checkouts know.
+losses show that both take the same steps. Both checkouts must know the options of the overrides.
 """
 
 import argparse

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +75,21 @@ def log_config(loggers: Sequence[Logger], config: TrainConfig, corpus: PreparedC
 
 
 class MetricsLogger(Logger):
-    """The `metrics.csv` that every run has; the first process writes it."""
+    """The `metrics.csv` that every run has; the first process writes it.
+
+    It stays unchanged until the first value comes: a run that is refused changes nothing.
+    """
 
     name, version = "metrics", ""
 
     def __init__(self, folder: Path, curves: Curves) -> None:
         super().__init__()
-        self._file = MetricsFile(folder, curves) if is_first_process() else None
+        self._begin = partial(MetricsFile, folder, curves)
+        self._file: MetricsFile | None = None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if self._file is not None and step is not None:
+        if is_first_process() and step is not None:
+            self._file = self._file or self._begin()
             self._file.add(step, metrics)
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:

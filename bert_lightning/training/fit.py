@@ -87,13 +87,13 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
     if run.resumed is not None:
         require_more(run.resumed, config, progress.steps)
     validation = run.data.evaluation_sets.get("validation") if is_first_process() else None
+    if is_first_process() and config.trainer.enable_checkpointing:
+        size = expected_size(module.model, config.optim, module.description)
+        require_room(config.folder, size)
     own_loggers = build_loggers(config, run.resumed)
     counted = None
     if is_first_process():
         counted = statistics(corpus, config.batch, config.drawn_seed, validation)
-        if config.trainer.enable_checkpointing:
-            size = expected_size(module.model, config.optim, module.description)
-            require_room(config.folder, size)
         write_config(config)
         write_text(config.folder / "tokenizer.json", corpus.tokenizer.to_str(pretty=True))
         if run.resumed is None:

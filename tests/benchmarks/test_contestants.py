@@ -96,7 +96,7 @@ def test_each_learns_the_batch_by_heart(name: str) -> None:
     parts = contestant.prepare(batch(8))
     losses = [contestant.step(parts) for _ in range(30)]
     assert losses[-1] < losses[0] - 1
-    assert set(contestant.seconds) >= {"forward", "backward", "optimiser"}
+    assert set(contestant.seconds) >= {"forward", "backward", "optimizer"}
 
 
 def test_a_useful_flop_is_one_that_padding_does_not_add() -> None:

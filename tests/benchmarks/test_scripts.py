@@ -1,0 +1,110 @@
+"""The benchmarks start as modules, refuse in words, and compare two checkouts."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from benchmarks import run_recipe, steps
+from benchmarks.startup import summary
+
+ROOT = Path(__file__).parents[2]
+MODULES = [
+    "steps",
+    "batches",
+    "preparation",
+    "overhead",
+    "data_wait",
+    "startup",
+    "step_ratio",
+    "run_recipe",
+    "update_readme",
+]
+
+
+def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_module_describes_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module = import_module(f"benchmarks.{name}")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", [name, "--help"])
+        module.main()
+    assert ended.value.code == 0
+    assert "usage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_readme_lists_each_module_and_its_result(name: str) -> None:
+    readme = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert f"`benchmarks.{name}`" in readme
+    for path in (ROOT / "benchmarks").glob("*.json"):
+        assert f"`{path.name}`" in readme
+
+
+def test_steps_without_transformers_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without(name: str) -> object:
+        return None if name == "transformers" else find_spec(name)
+
+    monkeypatch.setattr(steps, "find_spec", without)
+    with pytest.raises(SystemExit) as ended:
+        steps.main(["data=builtin"])
+    assert ended.value.code == 2
+    assert "pip install 'bert-lightning[hf]'" in capsys.readouterr().err
+
+
+def test_a_recipe_overwrites_its_results_only_when_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_recipe.main(["tiny_8min", "absent"])
+    assert ended.value.code == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_the_startup_summary_compares_medians_and_least_values() -> None:
+    measured = {"old": [{"step": 4.0}, {"step": 6.0}], "new": [{"step": 3.0}, {"step": 3.0}]}
+    found = summary(measured)
+    assert found["median"] == {"old": {"step": 5.0}, "new": {"step": 3.0}}
+    assert found["saved_fraction"] == {"median": {"step": 0.4}, "least": {"step": 0.25}}
+
+
+@pytest.mark.slow
+def test_preparing_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("The crane is here. It flies.\n\nThe river is wide. It is cold.\n" * 40)
+    arguments = ["benchmarks.preparation", str(text), "--cache", str(tmp_path / "cache")]
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout).keys() == {"seconds", "peak_mib"}
+
+
+@pytest.mark.slow
+def test_a_checkout_takes_the_same_steps_as_itself(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        article = " = Crane = \n \n The crane is here . It was there . Nobody saw it . \n"
+        (tmp_path / f"wiki.{split}.tokens").write_text(article * 40)
+    result = tmp_path / "ratio.json"
+    options = ["--rounds", "2", "--steps", "1", "--json", str(result)]
+    done = run("benchmarks.step_ratio", str(ROOT), str(tmp_path), *options)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(result.read_text())
+    assert record["equal_losses"]
+    assert record["ratio"] > 0

@@ -1,0 +1,26 @@
+"""A training run imports neither plots nor transformers before it needs them."""
+
+import subprocess
+import sys
+
+CODE = """
+import gc, sys
+from bert_lightning.cli.commands import train
+assert "torch" not in sys.modules
+with train.quick_imports():
+    from bert_lightning.reports.run_report import report
+    from bert_lightning.training.fit import fit
+    assert not gc.isenabled()
+assert gc.isenabled() and gc.get_freeze_count() > 0
+print([name for name in ("matplotlib", "transformers", "lightning") if name in sys.modules])
+from lightning_utilities.core.imports import RequirementCache
+print(bool(RequirementCache("matplotlib>=3.6.0")))
+"""
+
+
+def test_a_run_imports_no_plots_and_no_transformers() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["['lightning']", "True"]
