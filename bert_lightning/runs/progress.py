@@ -62,9 +62,8 @@ class Progress:
     def count(self, pairs: int, tokens: int) -> float:
         """Adds what was seen since the last log; returns the seconds that it took."""
         seconds = self.clock.elapsed - self.seconds
+        self.pairs, self.tokens = self.pairs + pairs, self.tokens + tokens
         self.seconds += seconds
-        self.pairs += pairs
-        self.tokens += tokens
         return seconds
 
     def val_loss(self, step: int) -> float | None:

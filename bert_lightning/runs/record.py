@@ -44,10 +44,8 @@ def read_run(path: Path) -> RunRecord:
         UserError: there is no run, or its summary cannot be read.
     """
     path = path.expanduser().absolute()
-    if path.is_file():
-        path = path.parent
-    if path.name == "checkpoints":
-        path = path.parent
+    path = path.parent if path.is_file() else path
+    path = path.parent if path.name == "checkpoints" else path
     if not path.is_dir():
         raise UserError(f"{path} does not exist (the working directory is {Path.cwd()})")
     folders = [path, *path.glob("*/"), *path.glob("*/*/")]

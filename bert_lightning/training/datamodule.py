@@ -40,9 +40,8 @@ class PretrainingData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[PretrainBatch]:
         assert self.trainer is not None
-        partition = replace(self.partition, rank=self.trainer.global_rank)
-        batches = self.training_batches(partition)
-        done = self.trainer.global_step * partition.accumulation
+        batches = self.training_batches(replace(self.partition, rank=self.trainer.global_rank))
+        done = self.trainer.global_step * self.partition.accumulation
         return self._loader(batches, ResumableSampler(done, len(batches)))
 
     def val_dataloader(self) -> DataLoader[PretrainBatch] | list[DataLoader[PretrainBatch]]:

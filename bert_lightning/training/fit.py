@@ -127,32 +127,30 @@ def _announce(run: Assembly, counted: DataStatistics) -> None:
     corpus, partition, steps = run.corpus, run.partition, run.module.progress.steps
     sizes, epochs_of_phases = [], []
     fate = "left out" if run.config.batch.pairs.overlong is Overlong.drop else "cut"
-    for phase, examples, overlong in zip(
-        run.phases, run.module.epoch_sizes, run.overlong, strict=True
-    ):
+    for phase, size, overlong in zip(run.phases, run.module.epoch_sizes, run.overlong, strict=True):
         sizes.append(
             f"{phase.global_batch_size} pairs = {partition.world_size} devices × "
             f"{partition.accumulation} micro-batches of "
             f"{partition.micro_batch_size(phase.global_batch_size)}"
         )
         epochs_of_phases.append(
-            f"{examples:,} examples an epoch ({overlong:,} too long for {phase.max_length} tokens, "
+            f"{size:,} examples an epoch ({overlong:,} too long for {phase.max_length} tokens, "
             f"and {fate})"
         )
-    divided = len(run.phases) > 1
-    epoch = "" if divided else f"{epochs_of_phases[0]}, "
+    several = len(run.phases) > 1
+    epoch = "" if several else f"{epochs_of_phases[0]}, "
     words = f"{corpus.tokenizer.get_vocab_size():,} words in the vocabulary"
     log.info("corpus %s: %s%s (%s)", corpus.name, epoch, words, corpus.origin)
     for line in lines(counted):
         log.info("%s", line)
     parameters = sum(parameter.numel() for parameter in run.module.model.parameters())
-    how = f"in {len(run.phases)} phases" if divided else f"of {sizes[0]}"
+    how = f"in {len(run.phases)} phases" if several else f"of {sizes[0]}"
     shape = f"{parameters:,} parameters; {steps:,} steps {how}"
     log.info("model: %s; seed %s", shape, run.config.seed)
-    for phase, size, epoch in zip(run.phases, sizes, epochs_of_phases, strict=True):
-        if divided:
+    for phase, pairs, epoch in zip(run.phases, sizes, epochs_of_phases, strict=True):
+        if several:
             part = f"{phase.start + 1:,} to {phase.end:,} ({phase.steps / steps:.1%})"
-            log.info("steps %s: %s; %s", part, size, epoch)
+            log.info("steps %s: %s; %s", part, pairs, epoch)
     log.info("run: %s", shown(run.config.folder))
     if run.resumed is not None:
         log.info("resumes from step %s: %s", run.resumed.step, shown(run.resumed.path))

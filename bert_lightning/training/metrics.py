@@ -1,8 +1,4 @@
-"""The scores of training, from sums over many batches and all ranks.
-
-The sums lie in one tensor `(3 · objectives + 2,)`: the `Sums` of each objective, then the sentence
-pairs and the tokens that were seen.
-"""
+"""The scores of training, from sums over many batches and all ranks."""
 
 from collections.abc import Iterable, Mapping
 
@@ -15,7 +11,10 @@ from bert_lightning.model.objective import Sums
 
 
 def no_sums(objectives: int) -> Tensor:
-    """Returns the sums over no batch, for this many objectives."""
+    """Returns the sums over no batch, `(3 · objectives + 2,)`.
+
+    The `Sums` of each objective come first, then the sentence pairs and the tokens.
+    """
     return torch.zeros(3 * objectives + 2)
 
 

@@ -130,8 +130,8 @@ class StopConsensus(Callback):
         if not self._stop_by or not 0 < trainer.global_step < trainer.max_steps:
             return
         path = self.checkpoints.save(trainer, validation_due) if self.checkpoints else None
-        name = signal.Signals(self._stop_by).name
         saved = f"saved {shown(path)}" if path else "saved nothing: checkpoints are off"
+        name = signal.Signals(self._stop_by).name
         message = f"stopped at step {trainer.global_step} by {name}; {saved}"
         if self._stop_by == signal.SIGINT:
             raise RunEnded(message, 128 + signal.SIGINT)

@@ -96,7 +96,7 @@ def test_a_run_in_one_phase_is_a_run_without_to_the_bit(
         options = ("model.hidden_dropout_prob=0.2", f"batch.phases={phases}")
         results[name] = fit(small_config(tmp_path / name, *options))
     assert curves(results["phase"]) == curves(results["plain"])
-    assert results["phase"].epochs == results["plain"].pairs / 432
+    assert results["phase"].epochs == results["plain"].progress.pairs / 432
     assert_same(state(checkpoint(tmp_path / "phase", 6)), state(checkpoint(tmp_path / "plain", 6)))
 
 

@@ -282,10 +282,10 @@ def test_one_device_needs_no_strategy() -> None:
 @pytest.mark.parametrize(
     ("says", "devices", "expected"),
     [
-        (TORCHRUN_SAYS, (1, 1), "torchrun started 2 .* trainer.num_nodes=1 trainer.devices=2 goes"),
-        (TORCHRUN_SAYS, (1, 2), "torchrun started 2 .* trainer.num_nodes=1 trainer.devices=2 goes"),
-        (SLURM_SAYS, (2, 1), "SLURM started 4 .* trainer.num_nodes=2 trainer.devices=2 goes"),
-        (SLURM_SAYS, (4, 1), "SLURM started 4 .* trainer.num_nodes=2 trainer.devices=2 goes"),
+        (TORCHRUN_SAYS, (1, 1), "torchrun started 2 .* trainer.num_nodes=1 trainer.devices=2"),
+        (TORCHRUN_SAYS, (1, 2), "torchrun started 2 .* trainer.num_nodes=1 trainer.devices=2"),
+        (SLURM_SAYS, (2, 1), "SLURM started 4 .* trainer.num_nodes=2 trainer.devices=2"),
+        (SLURM_SAYS, (4, 1), "SLURM started 4 .* trainer.num_nodes=2 trainer.devices=2"),
         ({"SLURM_NTASKS": "1"}, (2, 1), "SLURM started 1 .* trainer.num_nodes=1 trainer.devices=1"),
         ({"SLURM_NTASKS": "4"}, (4, 1), "give --ntasks-per-node instead of --ntasks"),
     ],
