@@ -56,7 +56,7 @@ def measure_data_wait(
     ]
     config = cli.compose(ROOT / "conf", options)
     run = assemble(config, None)
-    trainer = build_trainer(run.config, run.devices, run.partition, steps, StopSignals())
+    trainer = build_trainer(run, steps, StopSignals())
     trainer.fit(run.module, datamodule=run.data)
     # the first step starts the workers and torch's threads
     recorded = trainer.profiler.recorded_durations  # type: ignore[attr-defined]

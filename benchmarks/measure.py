@@ -19,7 +19,7 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.data.batches import StepPartition, TrainingBatches
 from bert_lightning.runs.allocator import keep_freed_memory
-from bert_lightning.sizing.flops import training_flops
+from bert_lightning.sizing.flops import forward_flops
 
 _SQUARE = {"cpu": 2048, "cuda": 8192}
 """Rows of the square matrices whose product gives the machine's matrix rate."""
@@ -101,10 +101,9 @@ def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.de
             time.sleep(_PAUSE[device.type])
             pipe.send(number)
             steps.append(pipe.recv())
+    model = config.model, vocab_size
     flops = [
-        training_flops(
-            config.model, vocab_size, batch.sequences.lengths, len(batch.masked_labels)
-        ).total
+        forward_flops(*model, batch.sequences.lengths, len(batch.masked_labels)).times(3).total
         for batch in batches
     ]
     tokens = [len(batch.sequences.token_ids) for batch in batches]

@@ -60,9 +60,7 @@ def measure_loop(options: list[str], place: str) -> dict[str, object]:
     run = assemble(cli.compose(ROOT / "conf", options), None)
     steps = run.module.progress.steps
     loggers = build_loggers(run.config, None)
-    trainer = build_trainer(
-        run.config, run.devices, run.partition, steps, StopSignals(), loggers=loggers
-    )
+    trainer = build_trainer(run, steps, StopSignals(), loggers=loggers)
     trainer.fit(run.module, datamodule=run.data)
     recorded = trainer.profiler.recorded_durations  # type: ignore[attr-defined]
     step = sum(recorded[STEP][1:])  # the first step starts torch's threads

@@ -38,12 +38,8 @@ class Sequences(NamedTuple):
 
     def on(self, device: torch.device) -> "Sequences":
         """Returns the same with its tensors on a device."""
-        return self._replace(
-            token_ids=self.token_ids.to(device, non_blocking=True),
-            token_type_ids=self.token_type_ids.to(device, non_blocking=True),
-            position_ids=self.position_ids.to(device, non_blocking=True),
-            cu_seqlens=self.cu_seqlens.to(device, non_blocking=True),
-        )
+        moved = (tensor.to(device, non_blocking=True) for tensor in self[:-1])
+        return Sequences._make([*moved, self.lengths])
 
 
 def pack_sequences(
@@ -59,13 +55,9 @@ def pack_sequences(
     """
     cu_seqlens = np.concatenate([[0], np.cumsum(lengths)])
     positions = np.arange(len(token_ids)) - np.repeat(cu_seqlens[:-1], lengths)
-    return Sequences(
-        token_ids=torch.from_numpy(np.asarray(token_ids, dtype=np.int64)),
-        token_type_ids=torch.from_numpy(np.asarray(token_type_ids, dtype=np.int64)),
-        position_ids=torch.from_numpy(positions.astype(np.int64)),
-        cu_seqlens=torch.from_numpy(cu_seqlens.astype(np.int64)),
-        lengths=np.asarray(lengths, dtype=np.int64),
-    )
+    arrays = (token_ids, token_type_ids, positions, cu_seqlens)
+    tensors = (torch.from_numpy(np.asarray(array, np.int64)) for array in arrays)
+    return Sequences._make([*tensors, np.asarray(lengths, np.int64)])
 
 
 class PretrainBatch(NamedTuple):
@@ -92,29 +84,19 @@ class PretrainBatch(NamedTuple):
             sequences=self.sequences.on(device),
             masked_positions=self.masked_positions.to(device, non_blocking=True),
             masked_labels=self.masked_labels.to(device, non_blocking=True),
-            labels={
-                name: labels.to(device, non_blocking=True) for name, labels in self.labels.items()
-            },
+            labels={name: ids.to(device, non_blocking=True) for name, ids in self.labels.items()},
         )
 
     def part(self, start: int, end: int) -> "PretrainBatch":
-        """Returns the batch of these sequences alone, in memory of its own.
-
-        The global counts stay those of the optimizer step.
-        """
+        """Returns these sequences alone, in memory of its own, with the counts of the step."""
         starts = self.sequences.cu_seqlens[start : end + 1]
-        tokens = slice(int(starts[0]), int(starts[-1]))
         first, last = torch.searchsorted(self.masked_positions, starts[[0, -1]]).tolist()
-        return PretrainBatch(
-            sequences=Sequences(
-                token_ids=self.sequences.token_ids[tokens].clone(),
-                token_type_ids=self.sequences.token_type_ids[tokens].clone(),
-                position_ids=self.sequences.position_ids[tokens].clone(),
-                cu_seqlens=starts - starts[0],
-                lengths=self.sequences.lengths[start:end].copy(),
-            ),
+        tokens = slice(int(starts[0]), int(starts[-1]))
+        by_token = (values[tokens].clone() for values in self.sequences[:3])
+        lengths = self.sequences.lengths[start:end].copy()
+        return self._replace(
+            sequences=Sequences._make([*by_token, starts - starts[0], lengths]),
             masked_positions=self.masked_positions[first:last] - starts[0],
             masked_labels=self.masked_labels[first:last].clone(),
             labels={name: labels[start:end].clone() for name, labels in self.labels.items()},
-            global_counts=self.global_counts,
         )

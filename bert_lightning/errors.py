@@ -16,10 +16,7 @@ class _Message(Exception):  # noqa: N818 -- not an error by itself
 
 
 class UserError(_Message, ValueError):
-    """A mistake that the user can correct; shown as one message, with exit code 2.
-
-    The message states the value, the limit and the way out.
-    """
+    """A mistake of the user's, with exit code 2; its message has the value, limit and way out."""
 
 
 class RunEnded(_Message):
@@ -52,8 +49,7 @@ def writing(what: str, folder: Path, option: str) -> Iterator[None]:
 def exit_on_user_error() -> Iterator[None]:
     """Ends the program on a :class:`UserError`: its message on standard error, exit code 2.
 
-    With `HYDRA_FULL_ERROR=1` in the environment the traceback is shown instead. Works in a `with`
-    statement and as a decorator: `@exit_on_user_error()`.
+    With `HYDRA_FULL_ERROR=1` in the environment the traceback is shown instead.
     """
     try:
         yield

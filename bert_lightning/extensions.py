@@ -34,11 +34,7 @@ _marked: list[tuple[str, object]] = []
 
 
 def extension(kind: str) -> Callable[[Marked], Marked]:
-    """Marks a function or class of your own as one that an option may name.
-
-    Args:
-        kind: one of `KINDS`.
-    """
+    """Marks a function or class of your own as one that an option may name; see `KINDS`."""
     if kind not in KINDS:
         raise ValueError(f"@extension({kind!r}) must be one of {', '.join(KINDS)}")
 
@@ -50,12 +46,7 @@ def extension(kind: str) -> Callable[[Marked], Marked]:
 
 
 def find(kind: str, name: str, option: str) -> Any:
-    """Imports `module:name` and returns that object, which must be marked as one of this kind.
-
-    Args:
-        kind: one of `KINDS`.
-        name: the value of the option.
-        option: its full name, for messages.
+    """Imports the `module:name` that an option has, and returns that object of one of `KINDS`.
 
     Raises:
         UserError: the module cannot be imported, or the object is absent or not marked.

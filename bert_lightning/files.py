@@ -20,7 +20,12 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if os.name != "nt":  # Windows cannot open folders, and syncs a rename by itself
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)  # so that the rename survives a power cut
+            finally:
+                os.close(descriptor)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -37,14 +42,3 @@ def sync(file: IO[Any]) -> None:
     """Waits until the content of an open file is on the disk."""
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut; Windows cannot open folders, and does it by itself."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

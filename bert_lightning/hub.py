@@ -3,6 +3,8 @@
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 HUB_SECONDS = 6
@@ -11,12 +13,10 @@ HUB_SECONDS = 6
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 """Files that hold a model's weights, or list the files that do, in order of preference."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_FILE_ENDINGS = (".json", ".ckpt")
 _FILES = [
     *("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"),
     *("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
 ]
-_WITH_PICKLED = [*_FILES, "pytorch_model.bin"]
 
 
 class UnavailableError(Exception):
@@ -25,7 +25,7 @@ class UnavailableError(Exception):
 
 def is_hub_name(text: str) -> bool:
     """Whether a text can be a name on the hub, not only a path."""
-    return _NAME.fullmatch(text) is not None and not text.endswith(_FILE_ENDINGS)
+    return _NAME.fullmatch(text) is not None and not text.endswith((".json", ".ckpt"))
 
 
 def model_out_of_reach(name: str) -> str | None:
@@ -34,31 +34,26 @@ def model_out_of_reach(name: str) -> str | None:
 
     if constants.is_offline_mode():
         return "HF_HUB_OFFLINE is set"
-    return why_unanswered(lambda: HfApi().model_info(name, timeout=HUB_SECONDS))
+    return _why_unanswered(partial(HfApi().model_info, name))
 
 
 def dataset_out_of_reach(repository: str, revision: str) -> str | None:
     """Asks the hub for a data set; returns why it does not answer, or None if it does."""
     from huggingface_hub import HfApi
 
-    return why_unanswered(
-        lambda: HfApi().dataset_info(repository, revision=revision, timeout=HUB_SECONDS)
-    )
+    return _why_unanswered(partial(HfApi().dataset_info, repository, revision=revision))
 
 
-def why_unanswered(ask: Callable[[], object]) -> str | None:
-    """Calls `ask`; returns why there is no answer, or None if there is one.
-
-    A thread bounds the time: the hub's libraries retry for minutes, and a name server may hang.
-    """
+def _why_unanswered(ask: Callable[..., object]) -> str | None:
+    """A thread bounds the time: the hub's libraries retry for minutes, a name server may hang."""
     answer: list[str | None] = []
 
     def listen() -> None:
         try:
-            ask()
+            ask(timeout=HUB_SECONDS)
             answer.append(None)
         except Exception as error:
-            answer.append(f"{type(error).__name__}: {error}".split("\n", 1)[0])
+            answer.append(_first_line(error))
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
@@ -75,23 +70,23 @@ def model_folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    try:
+    with suppress(LocalEntryNotFoundError):
         cached = Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
         if _is_complete(cached):
             return cached
-    except LocalEntryNotFoundError:
-        pass
     if reason := model_out_of_reach(name):
         raise UnavailableError(reason)
     try:
         folder = Path(snapshot_download(name, allow_patterns=_FILES))
-        return (
-            folder
-            if _is_complete(folder)
-            else Path(snapshot_download(name, allow_patterns=_WITH_PICKLED))
-        )
+        if not _is_complete(folder):
+            folder = Path(snapshot_download(name, allow_patterns=[*_FILES, "pytorch_model.bin"]))
     except Exception as error:  # the hub's library raises a dozen types
-        raise UnavailableError(f"{type(error).__name__}: {error}".split("\n", 1)[0]) from error
+        raise UnavailableError(_first_line(error)) from error
+    return folder
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".split("\n", 1)[0]
 
 
 def _is_complete(folder: Path) -> bool:

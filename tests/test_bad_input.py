@@ -97,18 +97,22 @@ ROWS = [
         "{here}/absent/wiki.train.tokens; directory is {here}; wiki.valid.tokens",
     ),
     (15, f"{TEXT}table.csv", "{here}/table.csv; no column 'text'; title, body"),
-    (16, "batch.masking.mlm_probability=0", "mlm_probability=0; between 0 and 1; 0.15"),
-    (16, "batch.masking.mlm_probability=1", "mlm_probability=1; between 0 and 1; 0.15"),
+    (16, "batch.masking.mlm_probability=0", "mlm_probability=0 must be above 0 and below 1; 0.15"),
+    (16, "batch.masking.mlm_probability=1", "mlm_probability=1 must be above 0 and below 1; 0.15"),
     (
         16,
         REPLACED,
         "mask_replace_prob=0.95; random_replace_prob=0.1; up to 1.05; up to 1 at most",
     ),
-    (16, "batch.masking.mask_replace_prob=1.2", "mask_replace_prob=1.2; between 0 and 1"),
+    (
+        16,
+        "batch.masking.mask_replace_prob=1.2",
+        "mask_replace_prob=1.2 must be at least 0 and at most 1",
+    ),
     (
         16,
         "batch.masking.mlm_probability_end=1",
-        "mlm_probability_end=1; between 0 and 1; 0.15",
+        "mlm_probability_end=1 must be above 0 and below 1; 0.15",
     ),
     (16, "batch.masking.unit=wrd", "choose from token, word, span; did you mean 'word'?"),
     (17, "optim.warmup_steps=7", "optim.warmup_steps=7; trainer.max_steps=1"),
@@ -126,9 +130,9 @@ ROWS = [
     (25, "run_dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
     (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds none; trainer.accelerator=cpu"),
     (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; cpu, and torch finds 0 GPUs; strategy=ddp"),
-    (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be 1 or more"),
-    (29, "batch.global_batch_size=0", "batch.global_batch_size=0 must be 1 or more"),
-    (29, "batch.micro_batch_size=-1", "batch.micro_batch_size=-1 must be 1 or more"),
+    (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be at least 1"),
+    (29, "batch.global_batch_size=0", "batch.global_batch_size=0 must be at least 1"),
+    (29, "batch.micro_batch_size=-1", "batch.micro_batch_size=-1 must be at least 1"),
     (30, "trainer.precision=16-mixed", "precision=16-mixed; CPU; trainer.precision=bf16-mixed"),
     (
         31,
@@ -143,8 +147,8 @@ ROWS = [
         "global_batch_size=10 is not 2 devices × batch.micro_batch_size=2 × "
         "trainer.accumulate_grad_batches=2 (8 pairs); nearest: batch.global_batch_size=8",
     ),
-    (33, "seed=-1", "seed=-1; between 0 and 4294967295"),
-    (33, "seed=4294967296", "seed=4294967296; between 0 and 4294967295"),
+    (33, "seed=-1", "seed=-1 must be at least 0 and at most 4294967295"),
+    (33, "seed=4294967296", "seed=4294967296 must be at least 0 and at most 4294967295"),
     (
         37,
         f"{TEXT}notes.txt tokenizer.vocab_size=99",
@@ -155,7 +159,7 @@ ROWS = [
         f"{TEXT}notes.txt tokenizer=wordpiece tokenizer.vocab_size=8000",
         "tokenizer.vocab_size=8000; words and wordpieces; or less, or more text",
     ),
-    (37, "tokenizer.vocab_size=5", "tokenizer.vocab_size=5 must be 6 or more"),
+    (37, "tokenizer.vocab_size=5", "tokenizer.vocab_size=5 must be at least 6"),
     (38, f"{TEXT}single.txt", "3 paragraphs, none of them with 2 sentences or more; pairs=none"),
 ]
 """The row of the table, the overrides, and what the message has to say, between semicolons."""
@@ -515,7 +519,7 @@ RESUMED = [
     ),
     (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; cpu, and torch finds 0 GPUs; strategy=ddp"),
     (22, "model.vocab_size=2000", "rows in its embedding; this model 2000; use model.vocab_size="),
-    (33, "seed=-1", "seed=-1; between 0 and 4294967295"),
+    (33, "seed=-1", "seed=-1 must be at least 0 and at most 4294967295"),
 ]
 """As `ROWS`, of a run that is there and is to go on."""
 

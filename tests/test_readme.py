@@ -179,3 +179,10 @@ def test_the_output_it_shows_is_the_recorded_one() -> None:
     script = runpy.run_path(str(ROOT / "benchmarks" / "update_readme.py"))
     assert "```text\nrun " in README
     assert script["filled"](README) == README
+
+
+def test_the_path_from_text_to_loss_is_short() -> None:
+    path = README.partition("<!-- path:begin -->")[2].partition("<!-- path:end -->")[0]
+    files = [ROOT / name for name in re.findall(r"\((bert_lightning/[\w/]+\.py)\)", path)]
+    assert len(files) == path.count("| [`") <= 16
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) < 2600

@@ -66,7 +66,11 @@ def training_step(module: PretrainingModule, batch: PretrainBatch, batch_idx: in
         seed=module.config.seed,
         weights=digest(*module.model.parameters()),
         examples=[
-            digest(*example.sequences[:4], *example[1:4]) for example in examples
+            digest(
+                *example.sequences[:4], example.masked_positions, example.masked_labels,
+                *example.labels.values(),
+            )
+            for example in examples
         ],
     )  # fmt: skip
     if step == ACT["step"] and micro_batch == 0:

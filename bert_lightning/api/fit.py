@@ -33,20 +33,43 @@ def fit(
     callbacks: "Sequence[Callback]" = (),
     loggers: "Sequence[Logger]" = (),
 ) -> RunResult:
-    """See :func:`bert_lightning.fit`."""
+    """Pretrains a BERT, as `bert-lightning train` does, and returns the result.
+
+    fit()                                            trains with the defaults
+    fit("model=mini", "data.path=books")             takes the options of the command line
+    fit(TrainConfig(seed=1, optim=OptimConfig(lr=1e-3)))   takes a whole config
+
+    The run has a folder, by default a new one below `runs`, with its checkpoints, curves and
+    `train.log`. An interrupt (Ctrl-C, or the stop button of a notebook) saves a checkpoint after
+    the current step; `fit("resume=runs/...")` resumes from it. A run of several devices trains in
+    processes of its own, and returns the same result.
+
+    Args:
+        config: options, each a string or in a list of strings; or one `TrainConfig`.
+        callbacks: Lightning callbacks, beside the run's own; and so the `loggers`.
+
+    Raises:
+        UserError: a mistake in the options or the data; the message says what to change.
+        RunEnded: the run was interrupted; the message names its checkpoint.
+    """
     run, options = compose_run(_given(config))
     try:
         if find_devices(run).world_size > 1 and not launched_externally():
-            _require_no_objects(run, callbacks, loggers)
+            _require_no_objects(run, bool(callbacks or loggers))
             train_beside(options, run.folder)
             return read_result(run.folder)
         with _messages(run.folder), _restored():
-            return _fit_here(run, callbacks, loggers)
+            result = training.fit(run, callbacks=callbacks, loggers=loggers)
+            if result.is_main:
+                with crash_report(run.folder):
+                    print(report(result))
     except RunEnded as ended:
         if ended.exit_code:
             raise
         print(ended)  # it was complete already
         return read_result(run.folder)
+    bert = PretrainedBert(result.model, result.corpus.tokenizer, origin=str(run.folder))
+    return RunResult(run.folder, bert, result.curves, summarize(result))
 
 
 def _given(config: Sequence[TrainConfig | str | list[str]]) -> TrainConfig | list[str]:
@@ -60,11 +83,9 @@ def _given(config: Sequence[TrainConfig | str | list[str]]) -> TrainConfig | lis
     return options
 
 
-def _require_no_objects(
-    config: TrainConfig, callbacks: "Sequence[Callback]", loggers: "Sequence[Logger]"
-) -> None:
+def _require_no_objects(config: TrainConfig, given: bool) -> None:
     several = f"trainer.devices={config.trainer.devices} trains in processes of their own"
-    if callbacks or loggers:
+    if given:
         raise UserError(
             f"{several}, which objects of this one cannot reach: name them by "
             "callbacks.own=[module:Class] or logger.own=[module:function], or use trainer.devices=1"
@@ -74,17 +95,6 @@ def _require_no_objects(
             f"{several}, and their model comes back in a checkpoint: omit "
             "trainer.enable_checkpointing=false, or use trainer.devices=1"
         )
-
-
-def _fit_here(
-    config: TrainConfig, callbacks: "Sequence[Callback]", loggers: "Sequence[Logger]"
-) -> RunResult:
-    result = training.fit(config, callbacks=callbacks, loggers=loggers)
-    if result.is_main:
-        with crash_report(config.folder):
-            print(report(result))
-    bert = PretrainedBert(result.model, result.corpus.tokenizer, origin=str(config.folder))
-    return RunResult(config.folder, bert, result.curves, summarize(result))
 
 
 @contextmanager
@@ -98,10 +108,9 @@ def _messages(folder: Path) -> Iterator[None]:
     if not logger.hasHandlers():
         handlers.append(logging.StreamHandler(sys.stdout))
     if is_first_process():
-        handlers.append(logging.FileHandler(folder / "train.log", encoding="utf-8", delay=True))
-        handlers[-1].setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        )
+        file = logging.FileHandler(folder / "train.log", encoding="utf-8", delay=True)
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handlers.append(file)
     for handler in handlers:
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -24,9 +24,13 @@ def train_beside(options: Sequence[str], run_dir: Path) -> None:
         RunEnded: it was stopped, or it failed.
     """
     command = [sys.executable, "-m", "bert_lightning", "train", *options]
+    package = str(Path(__file__).absolute().parents[2])  # a checkout is on this process's path only
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    inherited = {name: value for name, value in os.environ.items() if name not in _OF_NOTEBOOKS}
+    more = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [*command, f"hydra.run.dir='{run_dir}'"],
-        env=_environment(),
+        env=inherited | more,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -44,13 +48,6 @@ def train_beside(options: Sequence[str], run_dir: Path) -> None:
         raise UserError(last.removeprefix(_ERROR))
     if code:
         raise RunEnded(last.removeprefix(_ERROR), code)
-
-
-def _environment() -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if name not in _OF_NOTEBOOKS}
-    package = str(Path(__file__).absolute().parents[2])  # a checkout is on this process's path only
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**environment, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
 
 
 def _print_all(process: "subprocess.Popen[str]") -> str:

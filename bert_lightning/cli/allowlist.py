@@ -18,12 +18,6 @@ _ALLOWED_LOGGING = ("logging.StreamHandler", "logging.FileHandler", "logging.Nul
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 
-def forget_the_environment() -> None:
-    """Stops configs from reading environment variables: their values would appear in logs,
-    checkpoints and TensorBoard, where no secret belongs."""
-    OmegaConf.clear_resolver("oc.env")
-
-
 def refuse_foreign_code(config: DictConfig) -> None:
     """Checks a whole composed config, Hydra's part included, before anything is built.
 

@@ -1,8 +1,4 @@
-"""From the command line to a typed config.
-
-Hydra composes `conf/`; the schema types every value; a mistake of the user becomes one message and
-exit code 2.
-"""
+"""From the command line to a typed config: Hydra composes `conf/`, the schema types every value."""
 
 import atexit
 import gc
@@ -26,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bert_lightning.cli.allowlist import forget_the_environment, refuse_foreign_code
+from bert_lightning.cli.allowlist import refuse_foreign_code
 from bert_lightning.cli.completion import answer
 from bert_lightning.cli.explain import explain, unknown_option
 from bert_lightning.cli.resume_options import completed
@@ -37,21 +33,17 @@ from bert_lightning.runs.launched import SIGNALS, is_first_process, reader_is_go
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
 
-def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[str] = ()) -> None:
+def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
     """Composes the config of the command line and runs the task on it, or on each job of a sweep.
 
     A mistake of the user ends the process with one message on standard error and exit code 2;
     `debug=traceback` or HYDRA_FULL_ERROR=1 in the environment shows the traceback as well.
-
-    Args:
-        config_dir: the folder of the configs, with `train.yaml`.
-        task: what to do with the config.
-        words: what the command line begins with and Hydra does not know, such as `train`.
     """
     atexit.register(gc.freeze)  # collecting what the system frees anyway takes seconds at the end
     given = os.environ.get(_TRACEBACK_WANTED)
     traceback_wanted = given == "1" or "debug=traceback" in sys.argv
     register_schema()
+    words = [word for word in sys.argv[1:2] if word == "train"]  # not for Hydra
     arguments = sys.argv[1 + len(words) :]
     if (told := answer(arguments)) is not None:
         print(told)
@@ -59,44 +51,35 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None], words: Sequence[s
 
     exit_codes: list[int] = []
     crashes: list[Exception] = []
-    try:
-        arguments = completed(arguments)
-    except UserError as error:
-        if traceback_wanted:
-            raise
-        _tell(f"error: {error}")
-        raise SystemExit(2) from None
-    whole = [sys.argv[0], *words, *arguments]
 
     def job(config: DictConfig) -> None:
-        sys.argv[:] = whole  # Hydra has read its part; another process of this run needs all
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            with _environment(given):
-                exit_codes.append(_run_alone(HydraConfig.get(), words, arguments))
-            return
-        try:
-            with _environment(given):  # processes that the task starts inherit it
-                task(_in_folder(to_typed(config), HydraConfig.get().runtime.output_dir))
-        except RunEnded as ended:
-            _tell(str(ended) if ended.exit_code != 1 else f"error: {ended}")
-            exit_codes.append(ended.exit_code)
-        except KeyboardInterrupt:
-            _tell("interrupted")
-            exit_codes.append(128 + signal.SIGINT)
-        except Exception as error:
-            if reader_is_gone(error):
+        started = HydraConfig.get()
+        sys.argv[1:] = [*words, *arguments]  # Hydra has read its part; other processes need all
+        with _environment(given):  # processes that the task starts inherit it
+            if started.mode is RunMode.MULTIRUN:
+                exit_codes.append(_run_alone(started, words, arguments))
+                return
+            try:
+                task(to_typed(config, started.runtime.output_dir))
+            except RunEnded as ended:
+                _tell(str(ended) if ended.exit_code != 1 else f"error: {ended}")
+                exit_codes.append(ended.exit_code)
+            except KeyboardInterrupt:
+                _tell("interrupted")
+                exit_codes.append(128 + signal.SIGINT)
+            except Exception as error:
+                traced = traceback_wanted or config.debug == "traceback"
+                if isinstance(error, UserError) and not traced:
+                    _tell(f"error: {error}")
+                    exit_codes.append(2)
+                    return
                 crashes.append(error)
-                return  # Hydra would report it
-            show = traceback_wanted or config.debug == "traceback"
-            if show or not isinstance(error, UserError):
-                crashes.append(error)
-                raise
-            _tell(f"error: {error}")
-            exit_codes.append(2)
+                if not reader_is_gone(error):  # Hydra would report it
+                    raise
 
     main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")(job)
-    sys.argv[1:] = arguments
     try:
+        sys.argv[1:] = arguments = completed(arguments)
         with _environment("1"):  # otherwise Hydra prints a message of its own and exits with 1
             if not _run_plainly(config_dir, job):
                 main()
@@ -116,10 +99,8 @@ def _run_plainly(config_dir: Path, job: Callable[[DictConfig], None]) -> bool:
     """Composes and checks the config, and runs the job if the command line is that of a plain run.
 
     The check comes before Hydra builds what a config names. Hydra itself composes a plain run twice
-    more; here it gets the very config that was checked.
-
-    Returns:
-        Whether the job has run: not where Hydra is asked for help or a sweep, for example.
+    more; here it gets the very config that was checked. Returns whether the job has run: not where
+    Hydra is asked for help or a sweep, for example.
     """
     asked = get_args_parser().parse_args()
     if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:
@@ -157,14 +138,10 @@ def _run_alone(job: HydraConf, words: Sequence[str], arguments: Sequence[str]) -
     other; a job that a signal stops ends the sweep.
     """
     asked = vars(get_args_parser().parse_args(list(arguments)))
-    flags = [
-        f"--{flag}={asked[flag.replace('-', '_')]}"
-        for flag in ("config-path", "config-name", "config-dir")
-        if asked[flag.replace("-", "_")]
-    ]
+    names = ("config_path", "config_name", "config_dir")
+    flags = [f"--{name.replace('_', '-')}={asked[name]}" for name in names if asked[name]]
     directory = f"hydra.run.dir='{job.runtime.output_dir}'"
-    command = [*this_program(), *words, *flags, *job.overrides.task, directory]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen([*this_program(), *words, *flags, *job.overrides.task, directory])
     stops: list[int] = []
 
     def pass_on(number: int, _: Any) -> None:
@@ -197,13 +174,11 @@ def _environment(traceback_wanted: str | None) -> Iterator[None]:
 
 
 def register_schema() -> None:
-    """Lets `conf/train.yaml` begin with the schema that types every key.
-
-    It has no logger, as each file of `conf/logger` adds one.
-    """
-    schema = TrainConfig(logger=LoggerConfig(tensorboard=False))
+    """Lets `conf/train.yaml` begin with the schema that types every key."""
+    schema = TrainConfig(logger=LoggerConfig(tensorboard=False))  # each of `conf/logger` adds one
     ConfigStore.instance().store("schema", schema)
-    forget_the_environment()
+    # Else configs could bring secrets into logs, checkpoints and TensorBoard.
+    OmegaConf.clear_resolver("oc.env")
 
 
 def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
@@ -214,11 +189,7 @@ def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
 
 
 def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
-    """Returns the typed config of a command that starts no run and so has no run folder.
-
-    Raises:
-        UserError: with the message that `train` would end with.
-    """
+    """As :func:`compose`, of a command that starts no run; a mistake becomes a `UserError`."""
     try:
         return compose(config_dir, ["run_dir=.", *overrides])
     except Exception as error:
@@ -227,8 +198,10 @@ def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfi
         raise UserError(message) from error
 
 
-def to_typed(config: DictConfig) -> TrainConfig:
+def to_typed(config: DictConfig, folder: str | None = None) -> TrainConfig:
     """Turns a composed config into dataclasses, which check themselves.
+
+    `folder` is the one that Hydra made for the run; the config may name another.
 
     Raises:
         UserError: a value is not allowed, cannot be resolved, or belongs to no option.
@@ -239,12 +212,7 @@ def to_typed(config: DictConfig) -> TrainConfig:
         raise UserError(explain(error)) from error
     assert isinstance(typed, TrainConfig)
     _refuse_added_keys(typed)
-    return typed
-
-
-def _in_folder(config: TrainConfig, folder: str) -> TrainConfig:
-    """Returns the config with the folder that Hydra made for the run, unless it names another."""
-    return config if config.run_dir is not None else replace(config, run_dir=folder)
+    return typed if typed.run_dir is not None else replace(typed, run_dir=folder)
 
 
 def _refuse_added_keys(section: Any, path: str = "") -> None:

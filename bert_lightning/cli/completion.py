@@ -6,9 +6,9 @@ Hydra's own script runs whatever Python file stands on the command line, and kno
 import os
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, get_args
+from typing import Any
 
-from bert_lightning.cli.explain import declared
+from bert_lightning.cli.explain import declared, kinds
 
 _SCRIPT = r"""
 _bert_lightning() {
@@ -55,9 +55,8 @@ def answer(arguments: Sequence[str]) -> str | None:
 
 def _values(hint: Any) -> list[str]:
     """Returns all values of a type that has few; Hydra offers the current one alone."""
-    kinds = get_args(hint) or (hint,)
-    values = ["null"] if type(None) in kinds else []
-    for kind in kinds:
+    values = ["null"] if type(None) in kinds(hint) else []
+    for kind in kinds(hint):
         if kind is bool:
             values += ["true", "false"]
         elif isinstance(kind, type) and issubclass(kind, Enum):

@@ -1,6 +1,6 @@
 """Messages for the mistakes in a config, in plain words; those of Hydra are for programmers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -28,11 +28,9 @@ _EXPECTED = {int: "an integer", float: "a number", bool: "true or false", str: "
 def explain(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
     """Returns the message for an error; None where it is not a mistake of the user.
 
-    Args:
-        error: what was raised.
-        overrides: the options that were given, which some errors do not name.
+    Some errors do not name the options that were given, `overrides`.
     """
-    chain = _causes(error)
+    chain = list(_causes(error))
     for cause in chain:
         if isinstance(cause, UserError):
             return str(cause)
@@ -67,24 +65,21 @@ def explain(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
     return None
 
 
-def _causes(error: BaseException | None) -> list[BaseException]:
-    chain = []
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        chain.append(error)
+        yield error
         error = error.__cause__ or error.__context__
-    return chain
 
 
 def _explain_missing(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
-    choices = sorted(error.options or [])
     if not group:
         return str(error).split("\n", 1)[0]
     if "," in name:
         return _several_values(f"{group}={name}")
-    return (
-        f"unknown {group} '{name}'; choose from {', '.join(choices)}{did_you_mean(name, choices)}"
-    )
+    choices = sorted(error.options or [])
+    nearest = did_you_mean(name, choices)
+    return f"unknown {group} '{name}'; choose from {', '.join(choices)}{nearest}"
 
 
 def _several_values(override: str) -> str:
@@ -104,7 +99,6 @@ def _explain_group(overrides: Sequence[str]) -> str:
 
 
 def _groups() -> list[str]:
-    """Returns the names of all config groups."""
     return sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 
 
@@ -114,18 +108,19 @@ def unknown_option(full_name: str) -> str:
     That is `optim.lr` for `lr`, `trainer.max_epochs` for `epochs`, or a similar name in the same
     section.
     """
-    section, _, name = full_name.rpartition(".")
+    section, dot, name = full_name.rpartition(".")
     owner = _section(declared(section)) if section else TrainConfig
     siblings = [field.name for field in fields(owner)] if owner else []
     names = [option.name for option in options(TrainConfig)]
     same = [known for known in names if known.endswith(f".{name}")]
+    more = ""
     if found := same or [known for known in names if known.endswith(f"_{name}")]:
-        return f"{full_name}: no such option; did you mean {' or '.join(map(repr, found[:2]))}?"
-    prefix = f"{section}." if section else ""
-    if nearest := did_you_mean(name, siblings).replace("'", f"'{prefix}", 1):
-        return f"{full_name}: no such option{nearest}"
-    has = f"; {section or 'the config'} has {', '.join(siblings)}" if siblings else ""
-    return f"{full_name}: no such option{has}"
+        more = f"; did you mean {' or '.join(map(repr, found[:2]))}?"
+    elif nearest := did_you_mean(name, siblings):
+        more = nearest.replace("'", f"'{section}{dot}", 1)
+    elif siblings:
+        more = f"; {section or 'the config'} has {', '.join(siblings)}"
+    return f"{full_name}: no such option{more}"
 
 
 def declared(full_name: str) -> Any:
@@ -133,43 +128,44 @@ def declared(full_name: str) -> Any:
     hint: Any = TrainConfig
     for part in full_name.split("."):
         owner = _section(hint)
-        name, listed, _ = part.partition("[")
+        name, entry, _ = part.partition("[")
         hint = get_type_hints(owner).get(name) if owner else None
-        hint = _section(hint) if listed else hint
+        hint = _section(hint) if entry else hint
     return hint
 
 
-def _section(hint: Any) -> Any:
+def _section(hint: Any) -> type[Any] | None:
     """Returns the dataclass behind `X`, `X | None` or `list[X] | None`."""
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return hint
     return next((found for part in get_args(hint) if (found := _section(part))), None)
 
 
 def _full_name(error: Any) -> str:
-    """Returns the full name of an option, also in an entry of a list, of which OmegaConf forgets
-    the list."""
+    """Returns the full name of an option; OmegaConf forgets the list of a list's entry."""
     kind = getattr(error, "object_type", None)
-    lists = (option.name for option in options(TrainConfig) if _section(option.hint) is kind)
-    place = next(lists, None) if is_dataclass(kind) else None
-    return str(error.full_key) if place is None else f"{place}[…].{error.full_key}"
+    for option in options(TrainConfig):
+        if is_dataclass(kind) and _section(option.hint) is kind:
+            return f"{option.name}[…].{error.full_key}"
+    return str(error.full_key)
 
 
 def _explain_value(error: ValidationError) -> str:
     name = _full_name(error)
-    hint = declared(name)
-    kind, *others = get_args(hint) or (hint,)
-    if get_origin(hint) is list:
-        kind, others = hint, []
+    kind, *others = kinds(declared(name))
     value = "null" if error.value is None else error.value
-    or_null = " or null" if others else ""
     if expected := _expected(kind):
-        return f"{name}={value}: expects {expected}{or_null}"
+        return f"{name}={value}: expects {expected}{' or null' if others else ''}"
     if isinstance(kind, type) and issubclass(kind, Enum):
         names = [member.name for member in kind] + ["null"] * bool(others)
         nearest = did_you_mean(str(value), names)
         return f"{name}={value}: choose from {', '.join(names)}{nearest}"
     return f"{name}: {str(error).split(chr(10), 1)[0]}"
+
+
+def kinds(hint: Any) -> Sequence[Any]:
+    """Returns the types of `X | None` and the like; of any other type itself alone."""
+    return [hint] if get_origin(hint) is list else get_args(hint) or [hint]
 
 
 def _expected(kind: Any) -> str | None:
@@ -189,6 +185,5 @@ def _explain_composition(message: str) -> str:
     override = message.removeprefix("Error merging override ")
     if override.startswith("~"):
         return f"{override}: an option cannot be deleted; give it another value"
-    hint = declared(override.partition("=")[0])
-    expected = _expected((get_args(hint) or (hint,))[0])
+    expected = _expected(kinds(declared(override.partition("=")[0]))[0])
     return f"{override}: expects {expected}" if expected else message

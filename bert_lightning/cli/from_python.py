@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -33,12 +33,18 @@ def compose_run(given: TrainConfig | Sequence[str]) -> tuple[TrainConfig, list[s
     options = _options(given) if isinstance(given, TrainConfig) else list(given)
     try:
         with _own_hydra():
-            config = _compose(completed(options))
+            register_schema()
+            with hydra.initialize_config_dir(str(conf_dir()), job_name="train", version_base="1.3"):
+                composed = hydra.compose("train", completed(options), return_hydra_config=True)
+            HydraConfig.instance().set_config(composed)
+            folder = composed.hydra.run.dir
+            with open_dict(composed):
+                del composed["hydra"]
+            return to_typed(composed, folder), options
     except Exception as error:
         if (message := explain(error, options)) is None:
             raise
         raise UserError(message) from None
-    return config, options
 
 
 def _options(config: TrainConfig) -> list[str]:
@@ -47,18 +53,6 @@ def _options(config: TrainConfig) -> list[str]:
         # Hydra would name the folder after config files, which a config does not come from.
         options.append("hydra.run.dir=runs/${now:%Y-%m-%d_%H-%M-%S-%f}")
     return options
-
-
-def _compose(options: list[str]) -> TrainConfig:
-    register_schema()
-    with hydra.initialize_config_dir(str(conf_dir()), job_name="train", version_base="1.3"):
-        composed = hydra.compose("train", options, return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
-    folder = composed.hydra.run.dir
-    with open_dict(composed):
-        del composed["hydra"]
-    config = to_typed(composed)
-    return config if config.run_dir is not None else replace(config, run_dir=folder)
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
 
-from bert_lightning.cli.parsers import COMMANDS
-from bert_lightning.errors import did_you_mean
+from bert_lightning.cli.parsers import COMMANDS, parse
+from bert_lightning.cli.places import conf_dir
+from bert_lightning.errors import did_you_mean, exit_on_user_error
 from bert_lightning.runs.launched import reader_is_gone
 
 _EXIT_BY_SIGPIPE = 128 + 13
@@ -55,32 +55,40 @@ def main() -> None:
         raise SystemExit(2)
 
 
-def command(name: str) -> Callable[..., Any]:
+def command(name: str) -> Callable[..., None]:
     """Returns the function that runs a command on its arguments, by default those of the process.
 
-    It imports the command when it is called.
+    A mistake in them is told before the command and all that it needs are imported.
     """
 
     @_ending_with_the_reader()
     def run(argv: Sequence[str] | None = None) -> None:
-        module, _, function = COMMANDS[name].function.partition(":")
-        getattr(import_module(f"bert_lightning.cli.commands.{module}"), function)(argv)
+        if name == "train":  # whose arguments are Hydra's
+            _function(name)(argv)
+            return
+        with exit_on_user_error():
+            args = parse(name, argv)
+            if COMMANDS[name].takes_options:
+                from bert_lightning.cli.app import compose_for_script
+
+                args.config = compose_for_script(conf_dir(), args.overrides)
+            logging.basicConfig(format="%(message)s")
+            logging.getLogger("bert_lightning").setLevel(logging.INFO)
+            _function(name)(args)
 
     return run
+
+
+def _function(name: str) -> Callable[..., None]:
+    module, _, function = COMMANDS[name].function.partition(":")
+    return getattr(import_module(f"bert_lightning.cli.commands.{module}"), function)
 
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     commands = [f"  {name:{width}}  {found.purpose}" for name, found in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: bert-lightning COMMAND ...",
-            "",
-            *commands,
-            "",
-            "bert-lightning COMMAND --help shows the arguments of a command.",
-        ]
-    )
+    more = "bert-lightning COMMAND --help shows the arguments of a command."
+    return "\n".join(["usage: bert-lightning COMMAND ...", "", *commands, "", more])
 
 
 def _complete(arguments: list[str]) -> None:

@@ -1,37 +1,144 @@
-"""The commands of `bert-lightning`, and the parsers of their arguments."""
+"""The commands of `bert-lightning`, and their arguments."""
 
-from argparse import ArgumentParser
-from typing import NamedTuple
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from bert_lightning.config import Format, TokenizerKind
 from bert_lightning.runs.launched import shown_command
+
+Argument = tuple[str, dict[str, Any]]
+"""The name and the settings that argparse gets."""
 
 
 class Command(NamedTuple):
     function: str
     """Its module below `bert_lightning.cli.commands`, and the function there."""
     purpose: str
-    takes_options: bool = False
-    """Whether it takes the options of a run, which tab completion offers."""
+    arguments: Sequence[Argument]
 
+    @property
+    def takes_options(self) -> bool:
+        """Whether it takes the options of a run, which tab completion offers."""
+        return any(name == "overrides" for name, _ in self.arguments)
+
+
+def _argument(
+    name: str, help: str, kind: Callable[[str], Any] | None = None, **more: Any
+) -> Argument:
+    return name, {"help": help, "type": kind, **more}
+
+
+def _flag(name: str, help: str) -> Argument:
+    return name, {"help": help, "action": "store_true"}
+
+
+def _options(help: str) -> Argument:
+    return _argument("overrides", help, nargs="*")
+
+
+_RUN = _argument("run", "a run folder, a .ckpt file, or a folder of runs")
+_MODEL = _argument("run", "a run, a checkpoint, or a folder in Hugging Face's format")
+_TOP = _argument("--top", "how many (default: %(default)s)", int, default=5)
+_TRUNCATE = _flag("--truncate", "shorten text that is too long")
+_JSON = _flag("--json", "print JSON")
+_TRAIN = [_options("data=text data.path=FILE")]
+_PLAN = [
+    _options("as for train: model=large"),
+    _argument("--tokens", "real tokens to train on (default: those of the run's steps)", float),
+    _argument("--tflops", "reached by a device (default: 40%% of an H100's dense peak)", float),
+    _argument("--memory", "GiB of a device (default: 80)", float),
+    _argument("--vocab-size", "words (default: that of model, tokenizer or BERT, 30,522)", int),
+    _argument("--fill", "real tokens as a fraction of batch.max_length", float, default=1.0),
+    _JSON,
+]
+_INSPECT = [
+    _options("as for train: data=text data.path=FILE"),
+    _argument("--examples", "how many (default: %(default)s)", int, default=3),
+]
+_KINDS, _FORMATS = [kind.name for kind in TokenizerKind], [kind.name for kind in Format]
+_TOKENIZER = [
+    _argument("files", "text, .csv, .jsonl, .parquet, or a folder", nargs="+", metavar="FILE"),
+    _argument("--kind", "default: %(default)s", choices=_KINDS, default="word"),
+    _argument("--vocab-size", "size of the vocabulary, special tokens included", int),
+    _argument("--min-frequency", "default: %(default)s", int, default=2, metavar="N"),
+    _argument("--format", "default: %(default)s", choices=_FORMATS, default="prose"),
+    _flag("--cased", 'keep "Crane" and "crane" apart'),
+    _flag("--strip-accents", 'read "café" as "cafe"'),
+    _argument("--output", "default: %(default)s", Path, default="tokenizer.json", metavar="FILE"),
+]
+_REMOVE = """
+remove those that nothing has opened for so many days, those that this version cannot use, and what
+interrupted preparations left; `unusable` keeps all others; a later run prepares a removed corpus
+again"""
+_CORPORA = [
+    _argument("--cache-dir", "where they lie, as data.cache_dir", metavar="FOLDER"),
+    _argument("--remove", _REMOVE, metavar="DAYS"),
+]
+_REPLAY = [
+    _argument("run", "a run folder", Path),
+    _argument("step", "the step, from 1, as in the log and the curves", int),
+    _TOP,
+    _flag("--json", "print all of them as JSON lines"),
+]
+_EVALUATE = [
+    _MODEL,
+    _options("data=, pairs=, data.* and batch.* (default: the run's own, or data=wikitext2)"),
+    _argument(
+        "--split", "default: %(default)s", choices=["validation", "test"], default="validation"
+    ),
+    _JSON,
+]
+_PAIRS = "in each line an object with sentence_good and sentence_bad, as BLiMP has them"
+_MINIMAL_PAIRS = [
+    _MODEL,
+    _argument("files", _PAIRS, Path, nargs="+", metavar="FILE.jsonl"),
+    _TRUNCATE,
+    _JSON,
+]
+_WORD = "show its vector wherever this word occurs, and their cosines; may be repeated"
+_ENCODE = [
+    _RUN,
+    _argument("text", "a text"),
+    _argument("pair", "a second text, read together with the first", nargs="?"),
+    _argument("--word", _WORD, action="append", default=[]),
+    _argument("--output", "save tokens and vectors", Path, metavar="FILE.npz"),
+    _TRUNCATE,
+]
+_FILL_MASK = [_RUN, _argument("text", "a text with one [MASK]"), _TOP, _TRUNCATE]
+_IS_NEXT = [_RUN, _argument("A", "a text"), _argument("B", "another one"), _TRUNCATE]
+_EXPORT = [_RUN, _argument("folder", "new, empty, or an earlier export", Path)]
 
 COMMANDS = {
-    "train": Command("train:main", "pretrain a model", True),
-    "plan": Command("plan:main", "estimate the parameters, FLOPs, memory and hours of a run", True),
-    "inspect": Command("inspect:main", "show a corpus, its examples and its baselines", True),
-    "tokenizer": Command("tokenizer:main", "train a tokenizer on text files"),
-    "corpora": Command("corpora:main", "list prepared corpora, and remove unused ones"),
-    "doctor": Command("doctor:main", "diagnose a run from its curves"),
-    "replay": Command("replay:main", "repeat one step of a run and show the loss of each example"),
-    "evaluate": Command("evaluate:main", "score a model on held-out text, with baselines", True),
-    "minimal-pairs": Command("minimal_pairs:main", "measure the accuracy on minimal pairs"),
-    "encode": Command("inference:encode", "print the vectors of a text, or of a pair"),
-    "fill-mask": Command("inference:fill_mask", "print the most probable words for a [MASK]"),
-    "is-next": Command("inference:is_next", "print the probability that B follows A"),
-    "export": Command("export:main", "write a model in Hugging Face's format"),
+    "train": Command("train:main", "pretrain a model", _TRAIN),
+    "plan": Command(
+        "plan:main", "estimate the parameters, FLOPs, memory and hours of a run", _PLAN
+    ),
+    "inspect": Command("inspect:main", "show a corpus, its examples and its baselines", _INSPECT),
+    "tokenizer": Command("tokenizer:main", "train a tokenizer on text files", _TOKENIZER),
+    "corpora": Command("corpora:main", "list prepared corpora, and remove unused ones", _CORPORA),
+    "doctor": Command("evaluation:doctor", "diagnose a run from its curves", [_RUN, _JSON]),
+    "replay": Command("replay:main", "repeat one step and show the loss of each example", _REPLAY),
+    "evaluate": Command(
+        "evaluation:score", "score a model on held-out text, with baselines", _EVALUATE
+    ),
+    "minimal-pairs": Command(
+        "evaluation:minimal_pairs", "measure the accuracy on minimal pairs", _MINIMAL_PAIRS
+    ),
+    "encode": Command("inference:encode", "print the vectors of a text, or of a pair", _ENCODE),
+    "fill-mask": Command(
+        "inference:fill_mask", "print the most probable words for a [MASK]", _FILL_MASK
+    ),
+    "is-next": Command("inference:is_next", "print the probability that B follows A", _IS_NEXT),
+    "export": Command("export:main", "write a model in Hugging Face's format", _EXPORT),
 }
 
 
-def parser_of(name: str) -> ArgumentParser:
-    """Returns a parser without arguments that names the command as its user typed it."""
+def parse(name: str, argv: Sequence[str] | None) -> Namespace:
+    """Returns the arguments of a command; `--help` names it as its user typed it."""
     purpose = COMMANDS[name].purpose
-    return ArgumentParser(shown_command(name), description=f"{purpose[0].upper()}{purpose[1:]}.")
+    parser = ArgumentParser(shown_command(name), description=f"{purpose[0].upper()}{purpose[1:]}.")
+    for argument, settings in COMMANDS[name].arguments:
+        parser.add_argument(argument, **settings)
+    return parser.parse_intermixed_args(argv)

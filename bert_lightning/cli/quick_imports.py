@@ -27,11 +27,7 @@ def quick_imports() -> Iterator[None]:
 
 
 def _import_torchmetrics() -> None:
-    """Imports torchmetrics, which Lightning needs, as if the packages not needed were missing.
-
-    In this process its metrics then refuse to plot themselves, and those that run a model of
-    transformers are missing.
-    """
+    """Imports torchmetrics; its plots and what runs a model of transformers are missing then."""
     available = RequirementCache.__bool__
 
     def available_and_needed(requirement: RequirementCache) -> bool:

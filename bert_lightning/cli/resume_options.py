@@ -7,23 +7,21 @@ arguments alone, and added to them.
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.affects import COMMAND, leaves, named
 from bert_lightning.errors import UserError
-from bert_lightning.runs.launched import (
-    AUTO,
-    CONFIG_FILE,
-    is_first_process,
-    launched_externally,
-)
+from bert_lightning.runs.launched import AUTO, CONFIG_FILE, is_first_process, launched_externally
 
-_RUN_DIR, _SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
-_SWEEP = ("-m", "--multirun")
+_RUN_DIR = "hydra.run.dir"
+_LAUNCH = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
+"""What all processes of one launch have in common, and other launches do not."""
 
 
 def completed(arguments: Sequence[str]) -> list[str]:
@@ -41,16 +39,17 @@ def completed(arguments: Sequence[str]) -> list[str]:
     added: list[str] = []
     given = _given(arguments)
     resume = given.get("resume")
-    sweep = any(argument in _SWEEP for argument in arguments)
-    folder = _SWEEP_DIR if sweep else _RUN_DIR
-    if resume == AUTO and folder not in given:
-        added.append(f"{folder}=runs/{'sweep' if sweep else 'run'}_{_name(arguments)}")
+    sweep = "-m" in arguments or "--multirun" in arguments
+    kind = "sweep" if sweep else "run"
+    if resume == AUTO and f"hydra.{kind}.dir" not in given:
+        added.append(f"hydra.{kind}.dir=runs/{kind}_{_name(arguments)}")
     elif resume not in (None, "", "null", AUTO):
         if sweep:
             raise UserError(f"resume={resume}: a sweep resumes with resume=auto")
         added += _of_run(str(resume), given)
     elif launched_externally() and _RUN_DIR not in given:
-        added.append(f"{_RUN_DIR}=runs/run_{_name([*arguments, *_launch()])}")
+        launch = [os.environ.get(name, "") for name in _LAUNCH]
+        added.append(f"{_RUN_DIR}=runs/run_{_name([*arguments, *launch])}")
     known = {**given, **_given(added)}
     if _RUN_DIR in known and (Path(known[_RUN_DIR]) / CONFIG_FILE).is_file():
         # Hydra would overwrite the record of the command that started the run.
@@ -68,12 +67,6 @@ def _given(arguments: Sequence[str]) -> dict[str, str]:
 
 def _name(words: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()[:12]
-
-
-def _launch() -> list[str]:
-    """Returns values that all processes of one launch share, and other launches do not."""
-    names = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
-    return [os.environ.get(name, "") for name in names]
 
 
 def _of_run(resume: str, given: Mapping[str, str]) -> list[str]:
@@ -97,33 +90,24 @@ def _of_run(resume: str, given: Mapping[str, str]) -> list[str]:
             f"resume={resume}: {(folder / CONFIG_FILE).absolute()} cannot be read ({error}); give "
             "the folder of a run"
         ) from error
-    of_the_command = named(TrainConfig, COMMAND)
+    left_out = {*named(TrainConfig, COMMAND), *given}
     options = [
         f"{name}={written(value)}"
         for name, value in leaves(config)
-        if name not in of_the_command and not _is_given(name, given)
+        # one that is given, or a group that it belongs to
+        if left_out.isdisjoint(accumulate(name.split("."), "{}.{}".format))
     ]
     return [*options, f"{_RUN_DIR}={written(str(folder))}"]
 
 
-def _is_given(name: str, given: Mapping[str, str]) -> bool:
-    """Returns whether an option is given, or a whole group that it belongs to."""
-    parts = name.split(".")
-    return any(".".join(parts[:count]) in given for count in range(1, len(parts) + 1))
-
-
 def written(value: Any) -> str:
     """Returns a value in the grammar of Hydra's overrides."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, list):
         return f"[{','.join(map(written, value))}]"
     if isinstance(value, dict):
         return f"{{{','.join(f'{name}:{written(item)}' for name, item in value.items())}}}"
-    if not isinstance(value, str):
-        return repr(value)
-    # Within quotes, only a backslash before a quote means anything.
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
-    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
+    if isinstance(value, str):
+        return QuotedString(value, Quote.single).with_quotes()
+    return repr(value)

@@ -1,80 +1,42 @@
 """Every option of the project: one dataclass for each config group, and the checks across them.
 
-These classes are the single truth: they say which options exist, what type and default each has,
-what it affects, and which values are allowed; `conf/*.yaml` holds only what differs from the
-defaults. A check fails with a :class:`UserError` that states the value, the limit and the way out.
-Nothing here knows Hydra.
+These classes alone say which options exist, the type, default and limits of each, and what it
+affects; `conf/*.yaml` holds only what differs from the defaults. Nothing here knows Hydra.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bert_lightning.config.affects import COMMAND, EXECUTION, LEARNING, PLACE, option
-from bert_lightning.config.batch import (
-    BatchConfig,
-    MaskingConfig,
-    MaskingUnit,
-    Overlong,
-    PairKind,
-    PairsConfig,
-    PairTask,
-    PhaseConfig,
-)
-from bert_lightning.config.corpus import CorpusConfig, CorpusSource, Fallback, Format
-from bert_lightning.config.model import (
-    FeedForwardKind,
-    HiddenAct,
-    ModelConfig,
-    NormPlacement,
-    PositionEmbedding,
-)
-from bert_lightning.config.optim import (
-    ObjectiveConfig,
-    OptimConfig,
-    OptimizerName,
-    ScheduleName,
-)
-from bert_lightning.config.tokenizer import TokenizerConfig, TokenizerKind
-from bert_lightning.config.trainer import (
-    CallbacksConfig,
-    LoggerConfig,
-    StrategyConfig,
-    StrategyName,
-    TrainerConfig,
-)
+from bert_lightning.config.affects import COMMAND, EXECUTION, LEARNING, PLACE, check_limits, option
+from bert_lightning.config.batch import BatchConfig as BatchConfig
+from bert_lightning.config.batch import MaskingConfig as MaskingConfig
+from bert_lightning.config.batch import MaskingUnit as MaskingUnit
+from bert_lightning.config.batch import Overlong as Overlong
+from bert_lightning.config.batch import PairKind as PairKind
+from bert_lightning.config.batch import PairsConfig as PairsConfig
+from bert_lightning.config.batch import PairTask as PairTask
+from bert_lightning.config.batch import PhaseConfig as PhaseConfig
+from bert_lightning.config.corpus import CorpusConfig as CorpusConfig
+from bert_lightning.config.corpus import CorpusSource as CorpusSource
+from bert_lightning.config.corpus import Fallback as Fallback
+from bert_lightning.config.corpus import Format as Format
+from bert_lightning.config.model import FeedForwardKind as FeedForwardKind
+from bert_lightning.config.model import HiddenAct as HiddenAct
+from bert_lightning.config.model import ModelConfig as ModelConfig
+from bert_lightning.config.model import NormPlacement as NormPlacement
+from bert_lightning.config.model import PositionEmbedding as PositionEmbedding
+from bert_lightning.config.optim import ObjectiveConfig as ObjectiveConfig
+from bert_lightning.config.optim import OptimConfig as OptimConfig
+from bert_lightning.config.optim import OptimizerName as OptimizerName
+from bert_lightning.config.optim import ScheduleName as ScheduleName
+from bert_lightning.config.tokenizer import TokenizerConfig as TokenizerConfig
+from bert_lightning.config.tokenizer import TokenizerKind as TokenizerKind
+from bert_lightning.config.trainer import CallbacksConfig as CallbacksConfig
+from bert_lightning.config.trainer import LoggerConfig as LoggerConfig
+from bert_lightning.config.trainer import StrategyConfig as StrategyConfig
+from bert_lightning.config.trainer import StrategyName as StrategyName
+from bert_lightning.config.trainer import TrainerConfig as TrainerConfig
 from bert_lightning.errors import UserError
-
-__all__ = [
-    "BatchConfig",
-    "CallbacksConfig",
-    "CorpusConfig",
-    "CorpusSource",
-    "Fallback",
-    "FeedForwardKind",
-    "Format",
-    "HiddenAct",
-    "LoggerConfig",
-    "MaskingConfig",
-    "MaskingUnit",
-    "ModelConfig",
-    "NormPlacement",
-    "ObjectiveConfig",
-    "OptimConfig",
-    "OptimizerName",
-    "Overlong",
-    "PairKind",
-    "PairTask",
-    "PairsConfig",
-    "PhaseConfig",
-    "PositionEmbedding",
-    "ScheduleName",
-    "StrategyConfig",
-    "StrategyName",
-    "TokenizerConfig",
-    "TokenizerKind",
-    "TrainConfig",
-    "TrainerConfig",
-]
 
 
 @dataclass
@@ -99,7 +61,7 @@ class TrainConfig:
     starts it where there is none yet."""
     allow_changes: bool = option(False, COMMAND)
     """Whether a run may resume with options, or with a corpus, that change what it learns."""
-    seed: int | None = option(0, LEARNING)
+    seed: int | None = option(0, LEARNING, "; seed=null draws one", at_least=0, at_most=2**32 - 1)
     """Decides the initial weights, the order, the pairs, the masks and the dropout; null draws one,
     which the log and the checkpoints name."""
     test: bool = option(False, EXECUTION)
@@ -110,10 +72,7 @@ class TrainConfig:
     """`traceback` shows where an error arose instead of its message alone."""
 
     def __post_init__(self) -> None:
-        if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise UserError(
-                f"seed={self.seed} must lie between 0 and {2**32 - 1}; seed=null draws one"
-            )
+        check_limits(self, "")
         if self.debug not in (None, "traceback"):
             raise UserError(f"debug={self.debug} is not known; the one value is debug=traceback")
         if self.batch.max_length > self.model.max_position_embeddings:
@@ -140,8 +99,15 @@ class TrainConfig:
                 f"number is not known with optim.time_budget={self.optim.time_budget}: omit one of "
                 "them"
             )
-        if self.batch.phases is not None:
-            self._check_phases()
+        for name, value in (
+            ("optim.time_budget", self.optim.time_budget),
+            ("trainer.max_epochs", self.trainer.max_epochs),
+        ):
+            if self.batch.phases is not None and value is not None:
+                raise UserError(
+                    f"{name}={value} with batch.phases: their fractions are fractions of the run's "
+                    f"steps, which are not known then; set {name}=null, and trainer.max_steps"
+                )
         if self.optim.ema_decay is not None and self.trainer.precision in ("bf16-true", "16-true"):
             raise UserError(
                 f"optim.ema_decay={self.optim.ema_decay:g} with trainer.precision="
@@ -155,21 +121,9 @@ class TrainConfig:
                 "set trainer.max_epochs, or trainer.max_steps"
             )
 
-    def _check_phases(self) -> None:
-        unknown = {
-            "optim.time_budget": self.optim.time_budget,
-            "trainer.max_epochs": self.trainer.max_epochs,
-        }
-        for name, value in unknown.items():
-            if value is not None:
-                raise UserError(
-                    f"{name}={value} with batch.phases: their fractions are fractions of the run's "
-                    f"steps, which are not known then; set {name}=null, and trainer.max_steps"
-                )
-
     @property
     def drawn_seed(self) -> int:
-        """The seed, once it is known: a run draws one at its start where none is given."""
+        """The seed, which a run draws at its start where none is given."""
         return 0 if self.seed is None else self.seed
 
     @property

@@ -1,17 +1,21 @@
-"""What an option affects: the one mark that every option carries.
+"""What an option affects, the one mark that every option carries, and the limits of its value.
 
 Which options may change when a run resumes, which decide the content of a prepared corpus, which
 weights of another model do not fit, which say where something lies on this machine: all of it is
 derived from these marks, so no list of options stands anywhere else.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import field, fields, is_dataclass
 from enum import Flag, auto
-from typing import Any, TypeVar, get_args, get_type_hints
+from operator import ge, gt, le, lt
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+from bert_lightning.errors import UserError
 
 Value = TypeVar("Value")
 _MARK = "affects"
+_HOLDS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
 
 
 class Affects(Flag):
@@ -37,29 +41,45 @@ class Affects(Flag):
     """Nothing by its value: it says where something lies on this machine."""
 
 
-TEXT, TOKENS, EXAMPLES = Affects.TEXT, Affects.TOKENS, Affects.EXAMPLES
-LEARNING, ARCHITECTURE = Affects.LEARNING, Affects.ARCHITECTURE
-OPTIMIZER_STATE = Affects.OPTIMIZER_STATE
-EXECUTION, COMMAND, PLACE = Affects.EXECUTION, Affects.COMMAND, Affects.PLACE
+TEXT, TOKENS, EXAMPLES, LEARNING, ARCHITECTURE, OPTIMIZER_STATE, EXECUTION, COMMAND, PLACE = Affects
 
 
-def option(default: Value, affects: Affects) -> Value:
-    """A dataclass field with a default and its mark."""
-    return field(default=default, metadata={_MARK: affects})
+def option(default: Value, affects: Affects, way_out: str = "", **limits: float) -> Value:
+    """A dataclass field with a default, its mark, and the limits of its value.
+
+    They are `at_least`, `above`, `at_most` and `below`; `way_out` ends the message of
+    :func:`check_limits`.
+    """
+    metadata = {_MARK: affects, "limits": limits, "way_out": way_out}
+    return field(default=default, metadata=metadata)
 
 
-def listed(make: Callable[[], Value], affects: Affects) -> Value:
-    """The same for a default that is made anew for each config, such as a list."""
-    return field(default_factory=make, metadata={_MARK: affects})
-
-
-def required(affects: Affects) -> Any:
+def required(affects: Affects, **limits: float) -> Any:
     """The same for an option that has no default."""
-    return field(metadata={_MARK: affects})
+    return field(metadata={_MARK: affects, "limits": limits, "way_out": ""})
 
 
-@dataclass(frozen=True)
-class Option:
+def listed(affects: Affects) -> list[Any]:
+    """The same for a list that is empty by default."""
+    return field(default_factory=list, metadata={_MARK: affects})
+
+
+def check_limits(section: Any, prefix: str) -> None:
+    """Raises a :class:`UserError` for an option of this dataclass beyond its limits; null never is.
+
+    The full names of its options begin with `prefix`.
+    """
+    for entry in fields(section):
+        value, limits = getattr(section, entry.name), entry.metadata.get("limits", {})
+        if value is not None and not all(_HOLDS[name](value, limits[name]) for name in limits):
+            shown = f"{value:g}" if isinstance(value, float) else value
+            text = " and ".join(f"{name.replace('_', ' ')} {limits[name]}" for name in limits)
+            raise UserError(
+                f"{prefix}{entry.name}={shown} must be {text}{entry.metadata['way_out']}"
+            )
+
+
+class Option(NamedTuple):
     """One option of a config, found by walking its dataclasses."""
 
     name: str
@@ -77,27 +97,15 @@ def options(section: type[Any], prefix: str = "") -> Iterator[Option]:
     """
     hints = get_type_hints(section)
     for entry in fields(section):
-        name, hint = f"{prefix}{entry.name}", hints[entry.name]
-        inner = section_of(hint)
-        if inner is not None and _MARK not in entry.metadata:
-            yield from options(inner, f"{name}.")
+        name, hint, mark = f"{prefix}{entry.name}", hints[entry.name], entry.metadata.get(_MARK)
+        if mark is not None:
+            yield Option(name, mark, hint)
+        elif isinstance(hint, type) and is_dataclass(hint):
+            yield from options(hint, f"{name}.")
         else:
-            yield Option(name, _mark_of(entry, name), hint)
-
-
-def _mark_of(entry: "Field[Any]", name: str) -> Affects:
-    mark = entry.metadata.get(_MARK)
-    if not isinstance(mark, Affects):
-        raise TypeError(f"the option {name} does not say what it affects: see config/affects.py")
-    return mark
-
-
-def section_of(hint: Any) -> type[Any] | None:
-    """The dataclass behind `X` or `X | None`; None for everything else."""
-    for part in (hint, *get_args(hint)):
-        if isinstance(part, type) and is_dataclass(part):
-            return part
-    return None
+            raise TypeError(
+                f"the option {name} does not say what it affects: see config/affects.py"
+            )
 
 
 def named(section: type[Any], affects: Affects) -> list[str]:
@@ -110,10 +118,7 @@ def leaves(
 ) -> Iterator[tuple[str, Any]]:
     """The values of nested mappings by their full names: `batch.max_length`, 128.
 
-    Args:
-        values: of a config or a part of it.
-        prefix: what the names begin with.
-        lists: whether to enter lists as well: `phases.0.fraction`.
+    `lists` enters lists as well: `phases.0.fraction`.
     """
     for name, value in values.items():
         if lists and isinstance(value, list):

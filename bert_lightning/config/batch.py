@@ -1,14 +1,19 @@
 """The batches: how long and how many examples are, which halves and masks they have."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from bert_lightning.config.affects import EXAMPLES, EXECUTION, LEARNING, option, required
+from bert_lightning.config.affects import (
+    EXAMPLES,
+    EXECUTION,
+    LEARNING,
+    check_limits,
+    option,
+    required,
+)
 from bert_lightning.errors import UserError
 
-MIN_TOKENS = 5
-"""Of an example: `[CLS] a [SEP] b [SEP]`."""
+SHORTEST = ": [CLS] a [SEP] b [SEP] takes five tokens"
 
 
 class PairKind(Enum):
@@ -23,9 +28,7 @@ class PairTask(Enum):
     """What the label of a pair says."""
 
     nsp = "nsp"
-    """Whether the second half follows the first, or is a random one (BERT)."""
     sop = "sop"
-    """Whether the two halves are in their order, or swapped (ALBERT)."""
 
 
 class Overlong(Enum):
@@ -39,51 +42,36 @@ class MaskingUnit(Enum):
     """What is chosen, hidden and replaced as one."""
 
     token = "token"
-    """Each token by itself, as in BERT."""
     word = "word"
-    """All tokens of a word, as in BERT's whole-word masking."""
     span = "span"
-    """Words in a row, as in SpanBERT."""
 
 
 @dataclass
 class MaskingConfig:
     """Which tokens are predicted, and what replaces them."""
 
-    mlm_probability: float = option(0.15, LEARNING)
+    mlm_probability: float = option(0.15, LEARNING, "; BERT uses 0.15", above=0, below=1)
     """Fraction of an example's tokens that are predicted; between 0 and 1, both excluded."""
-    mask_replace_prob: float = option(0.8, LEARNING)
+    mask_replace_prob: float = option(0.8, LEARNING, at_least=0, at_most=1)
     """Fraction of the predicted tokens that `[MASK]` replaces."""
-    random_replace_prob: float = option(0.1, LEARNING)
+    random_replace_prob: float = option(0.1, LEARNING, at_least=0, at_most=1)
     """Fraction of the predicted tokens that a random word replaces; the rest stays unchanged."""
     unit: MaskingUnit = option(MaskingUnit.token, LEARNING)
-    """What is chosen and replaced as one: a token, a whole word, or a span of words."""
-    mlm_probability_end: float | None = option(None, LEARNING)
+    """What is chosen and replaced as one: a `token`, as in BERT; a `word`, as in its whole-word
+    masking; or a `span` of words, as in SpanBERT."""
+    mlm_probability_end: float | None = option(None, LEARNING, "; BERT uses 0.15", above=0, below=1)
     """The fraction of predicted tokens at the end of the run, which `mlm_probability` approaches
     linearly; null keeps `mlm_probability`. Evaluation always predicts the same fraction."""
 
     def __post_init__(self) -> None:
-        probabilities = {
-            "mlm_probability": self.mlm_probability,
-            "mlm_probability_end": self.mlm_probability_end,
-        }
-        for name, probability in probabilities.items():
-            if probability is not None and not 0 < probability < 1:
-                raise UserError(
-                    f"batch.masking.{name}={probability:g} must lie between 0 and "
-                    "1, both excluded; BERT uses 0.15"
-                )
-        replaced = {
-            "mask_replace_prob": self.mask_replace_prob,
-            "random_replace_prob": self.random_replace_prob,
-        }
-        given = ", ".join(f"batch.masking.{name}={value:g}" for name, value in replaced.items())
-        if any(not 0 <= value <= 1 for value in replaced.values()):
-            raise UserError(f"{given}: each must lie between 0 and 1")
-        if sum(replaced.values()) > 1 + 1e-6:
+        check_limits(self, "batch.masking.")
+        total = self.mask_replace_prob + self.random_replace_prob
+        if total > 1 + 1e-6:
             raise UserError(
-                f"{given} add up to {sum(replaced.values()):g}; they must add up to 1 at most, and "
-                "the rest of the predicted tokens stays unchanged (BERT: 0.8, 0.1 and 0.1)"
+                f"batch.masking.mask_replace_prob={self.mask_replace_prob:g} and "
+                f"batch.masking.random_replace_prob={self.random_replace_prob:g} add up to "
+                f"{total:g}; they must add up to 1 at most, and the rest of the predicted tokens "
+                "stays unchanged (BERT: 0.8, 0.1 and 0.1)"
             )
 
 
@@ -95,17 +83,15 @@ class PairsConfig:
     """`sentence`: two sentences, as in the textbook; `segment`: runs of sentences that fill an
     example, as in BERT; `none`: blocks of text, for masked language modeling alone."""
     task: PairTask = option(PairTask.nsp, EXAMPLES)
-    """What the label of a pair says: `nsp` or `sop`."""
+    """What the label of a pair says: whether the second half follows the first or is a random one
+    (`nsp`, as in BERT), or whether the halves are in order or swapped (`sop`, as in ALBERT)."""
     overlong: Overlong = option(Overlong.truncate, EXAMPLES)
     """In `sentence`: whether the longer sentence is truncated, or the pair dropped."""
-    short_seq_prob: float = option(0.1, EXAMPLES)
+    short_seq_prob: float = option(0.1, EXAMPLES, at_least=0, at_most=1)
     """In `segment`: fraction of the examples that are truncated to a random shorter length."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.short_seq_prob <= 1:
-            raise UserError(
-                f"batch.pairs.short_seq_prob={self.short_seq_prob:g} must lie between 0 and 1"
-            )
+        check_limits(self, "batch.pairs.")
 
     @property
     def min_documents(self) -> int:
@@ -117,11 +103,11 @@ class PairsConfig:
 class PhaseConfig:
     """A part of the run in which some options of the batches have values of their own."""
 
-    fraction: float = required(LEARNING)
+    fraction: float = required(LEARNING, above=0, at_most=1)
     """Of the run's optimizer steps; the fractions of all phases add up to 1."""
-    max_length: int | None = option(None, LEARNING)
+    max_length: int | None = option(None, LEARNING, SHORTEST, at_least=5)
     """Maximum tokens of an example, at most `batch.max_length`, which null stands for."""
-    global_batch_size: int | None = option(None, LEARNING)
+    global_batch_size: int | None = option(None, LEARNING, at_least=1)
     """Examples of one optimizer step; null is `batch.global_batch_size`."""
 
 
@@ -129,64 +115,43 @@ class PhaseConfig:
 class BatchConfig:
     """The batches that a run makes of its corpus."""
 
-    max_length: int = option(128, EXAMPLES)
+    max_length: int = option(128, EXAMPLES, SHORTEST, at_least=5)
     """Maximum tokens of an example, `[CLS]` and `[SEP]` included; the longer sentence is cut."""
-    global_batch_size: int = option(128, LEARNING)
+    global_batch_size: int = option(128, LEARNING, at_least=1)
     """Examples that one optimizer step sees, over all devices."""
-    micro_batch_size: int | None = option(None, LEARNING)
+    micro_batch_size: int | None = option(None, LEARNING, at_least=1)
     """Examples that one device holds at a time, in the phase with the most tokens a step; null
     chooses the largest that fits into memory in every phase."""
     phases: list[PhaseConfig] | None = option(None, LEARNING)
     """Parts of the run with a length or a batch size of their own, in their order: BERT's are
     [{fraction: 0.9, max_length: 128}, {fraction: 0.1}]. Null is one phase. Evaluation has none."""
-    num_workers: int = option(0, EXECUTION)
+    num_workers: int = option(0, EXECUTION, at_least=0)
     """Processes that build batches; 0 builds them in the training process."""
     pairs: PairsConfig = field(default_factory=PairsConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
 
     def __post_init__(self) -> None:
-        sizes = {
-            "global_batch_size": self.global_batch_size,
-            "micro_batch_size": self.micro_batch_size,
-        }
-        for name, size in sizes.items():
-            if size is not None and size < 1:
-                raise UserError(f"batch.{name}={size} must be 1 or more")
-        if self.num_workers < 0:
-            raise UserError(f"batch.num_workers={self.num_workers} must be 0 or more")
-        if self.max_length < MIN_TOKENS:
+        check_limits(self, "batch.")
+        if self.phases is None:
+            return
+        if not self.phases:
             raise UserError(
-                f"batch.max_length={self.max_length} must be {MIN_TOKENS} or more: "
-                "[CLS] a [SEP] b [SEP] takes five tokens at least"
+                "batch.phases=[] divides the run into no phases: write "
+                "[{fraction: 0.9, max_length: 128}, {fraction: 0.1}], or null for a run that is "
+                "the same from its first step to its last"
             )
-        if self.phases is not None:
-            _check_phases(self.phases, self.max_length)
-
-
-def _check_phases(phases: Sequence[PhaseConfig], max_length: int) -> None:
-    if not phases:
-        raise UserError(
-            "batch.phases=[] divides the run into no phases: write "
-            "[{fraction: 0.9, max_length: 128}, {fraction: 0.1}], or null for a run that is the "
-            "same from its first step to its last"
-        )
-    for number, phase in enumerate(phases):
-        name, length, size = f"batch.phases[{number}]", phase.max_length, phase.global_batch_size
-        if not 0 < phase.fraction <= 1:
-            raise UserError(f"{name}.fraction={phase.fraction:g} must be above 0 and at most 1")
-        if length is not None and length < MIN_TOKENS:
-            raise UserError(f"{name}.max_length={length} must be {MIN_TOKENS} or more")
-        if length is not None and length > max_length:
+        for number, phase in enumerate(self.phases):
+            check_limits(phase, f"batch.phases[{number}].")
+            if (phase.max_length or 0) > self.max_length:
+                raise UserError(
+                    f"batch.phases[{number}].max_length={phase.max_length} is more than "
+                    f"batch.max_length={self.max_length}, the length of the held-out examples: "
+                    "shorten the one or raise the other"
+                )
+        total = sum(phase.fraction for phase in self.phases)
+        if abs(total - 1) > 1e-6:
+            fractions = ", ".join(f"{phase.fraction:g}" for phase in self.phases)
             raise UserError(
-                f"{name}.max_length={length} is more than batch.max_length={max_length}, the "
-                "length of the held-out examples: shorten the one or raise the other"
+                f"the fractions of batch.phases, {fractions}, add up to {total:g}; they must add "
+                "up to 1"
             )
-        if size is not None and size < 1:
-            raise UserError(f"{name}.global_batch_size={size} must be 1 or more")
-    total = sum(phase.fraction for phase in phases)
-    if abs(total - 1) > 1e-6:
-        fractions = ", ".join(f"{phase.fraction:g}" for phase in phases)
-        raise UserError(
-            f"the fractions of batch.phases, {fractions}, add up to {total:g}; they must add up "
-            "to 1"
-        )

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from bert_lightning.config.affects import EXAMPLES, EXECUTION, PLACE, TEXT, option
+from bert_lightning.config.affects import EXAMPLES, EXECUTION, PLACE, TEXT, check_limits, option
 from bert_lightning.errors import UserError
 
 
@@ -12,22 +12,15 @@ class CorpusSource(Enum):
     """Where the text comes from."""
 
     hub = "hub"
-    """A data set of the Hugging Face hub, at one commit."""
     builtin = "builtin"
-    """The prose that every CPython carries."""
     text = "text"
-    """Files of one's own."""
 
 
 class Format(Enum):
     """How text becomes documents, paragraphs and words."""
 
     wikitext = "wikitext"
-    """As WikiText is: a line is a paragraph, ` = Title = ` starts a document, and spaces separate
-    words and ` . `."""
     prose = "prose"
-    """Ordinary text: blank lines, or the rows of a table, separate documents; punctuation is split
-    from words."""
 
 
 class Fallback(Enum):
@@ -41,18 +34,21 @@ class CorpusConfig:
     """The text of a run; WikiText-2 from the hub by default."""
 
     source: CorpusSource = option(CorpusSource.hub, TEXT)
-    """Where the text comes from."""
+    """Where the text comes from: a data set of the Hugging Face hub at one commit, the prose that
+    every CPython carries (`builtin`), or files of your own (`text`)."""
     name: str | None = option(None, TEXT)
     """The name of the corpus in the cache and in reports; null follows from the source."""
     path: str | None = option(None, TEXT | PLACE)
     """A file, folder or pattern for `text`; for `hub` a folder with WikiText's files instead."""
     format: Format = option(Format.wikitext, TEXT)
-    """How text becomes documents, paragraphs and words."""
+    """How text becomes documents, paragraphs and words. `wikitext`: a line is a paragraph,
+    ` = Title = ` starts a document, and spaces separate words and ` . `. `prose`: blank lines, or
+    the rows of a table, separate documents, and punctuation is split from words."""
     sentences: str | None = option(None, TEXT)
     """How a paragraph becomes sentences: wikitext (` . ` separates them), prose (rules), line (a
     line is a sentence), pysbd (needs that package), or `module:function` of your own; null follows
     from `format`."""
-    min_sentences: int = option(2, TEXT | EXAMPLES)
+    min_sentences: int = option(2, TEXT | EXAMPLES, at_least=1)
     """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair."""
     text_column: str = option("text", TEXT)
     """The column of a table (of the hub, .csv, .jsonl or .parquet) that holds the text."""
@@ -72,25 +68,18 @@ class CorpusConfig:
     prepared ids are stored: for text that does not fit on the disk."""
     cache_dir: str | None = option(None, EXECUTION | PLACE)
     """The folder of prepared corpora; null is the platform's cache folder."""
-    validation_fraction: float = option(0.1, TEXT)
+    validation_fraction: float = option(0.1, TEXT, at_least=0, below=1)
     """Fraction of the documents held out for validation, where the corpus has no such split."""
-    test_fraction: float = option(0.05, TEXT)
+    test_fraction: float = option(0.05, TEXT, at_least=0, below=1)
     """Fraction of the documents held out for testing, where the corpus has no such split."""
 
     def __post_init__(self) -> None:
+        check_limits(self, "data.")
         if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
             raise UserError(
                 f"data.name={self.name!r} names a folder of the cache: it must consist of letters, "
                 "digits, '_', '-' and '.'"
             )
-        if self.min_sentences < 1:
-            raise UserError(f"data.min_sentences={self.min_sentences} must be 1 or more")
-        for name, fraction in {
-            "validation_fraction": self.validation_fraction,
-            "test_fraction": self.test_fraction,
-        }.items():
-            if not 0 <= fraction < 1:
-                raise UserError(f"data.{name}={fraction:g} must be at least 0 and below 1")
         if self.validation_fraction + self.test_fraction >= 1:
             raise UserError(
                 f"data.validation_fraction={self.validation_fraction:g} and "
@@ -101,6 +90,5 @@ class CorpusConfig:
     @property
     def shown_name(self) -> str:
         """The name of the corpus: the one that is given, else the hub's or the source's."""
-        return self.name or (
-            self.hub_name if self.source is CorpusSource.hub else self.source.value
-        )
+        from_hub = self.source is CorpusSource.hub
+        return self.name or (self.hub_name if from_hub else self.source.value)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from bert_lightning.config.affects import ARCHITECTURE, EXECUTION, LEARNING, option
+from bert_lightning.config.affects import ARCHITECTURE, EXECUTION, LEARNING, check_limits, option
 from bert_lightning.errors import UserError
 
 
@@ -16,27 +16,21 @@ class NormPlacement(Enum):
     """Where a block normalizes."""
 
     post = "post"
-    """The sum of a sublayer and its input, as in BERT."""
     pre = "pre"
-    """The input of a sublayer; the sums themselves are never normalized."""
 
 
 class PositionEmbedding(Enum):
     """How the model knows the position of a token."""
 
     learned = "learned"
-    """A vector for each position, added to the token's, as in BERT."""
     rotary = "rotary"
-    """Queries and keys are rotated by an angle that grows with the position."""
 
 
 class FeedForwardKind(Enum):
     """What lies between the two products of the feed-forward network."""
 
     mlp = "mlp"
-    """An activation, as in BERT."""
     glu = "glu"
-    """A product of two halves, one of them activated: GeGLU with GELU."""
 
 
 @dataclass
@@ -45,32 +39,35 @@ class ModelConfig:
 
     vocab_size: int | None = option(None, LEARNING)
     """Rows of the embedding; null is the tokenizer's size."""
-    hidden_size: int = option(128, ARCHITECTURE)
-    num_hidden_layers: int = option(2, ARCHITECTURE)
-    num_attention_heads: int = option(2, ARCHITECTURE)
-    intermediate_size: int = option(256, ARCHITECTURE)
+    hidden_size: int = option(128, ARCHITECTURE, at_least=1)
+    num_hidden_layers: int = option(2, ARCHITECTURE, at_least=1)
+    num_attention_heads: int = option(2, ARCHITECTURE, at_least=1)
+    intermediate_size: int = option(256, ARCHITECTURE, at_least=1)
     """Width of the feed-forward network."""
     hidden_act: HiddenAct = option(HiddenAct.gelu, ARCHITECTURE)
-    hidden_dropout_prob: float = option(0.2, LEARNING)
-    attention_probs_dropout_prob: float = option(0.2, LEARNING)
-    max_position_embeddings: int = option(512, ARCHITECTURE)
+    hidden_dropout_prob: float = option(0.2, LEARNING, at_least=0, below=1)
+    attention_probs_dropout_prob: float = option(0.2, LEARNING, at_least=0, below=1)
+    max_position_embeddings: int = option(512, ARCHITECTURE, at_least=1)
     """Longest sequence that the model can read, in tokens."""
-    type_vocab_size: int = option(2, ARCHITECTURE)
+    type_vocab_size: int = option(2, ARCHITECTURE, ": a pair has two segments", at_least=2)
     layer_norm_eps: float = option(1e-12, ARCHITECTURE)
     initializer_range: float = option(0.05, LEARNING)
     """Standard deviation of the initial weights: BERT's is 0.02, and 0.05 is PyTorch's own for
     the width of the tiny model."""
     norm: NormPlacement = option(NormPlacement.post, ARCHITECTURE)
-    """Whether a block normalizes its sums (`post`) or the inputs of its sublayers (`pre`)."""
+    """Whether a block normalizes its sums (`post`, as in BERT) or the inputs of its sublayers
+    (`pre`, which never normalizes the sums themselves)."""
     position_embedding: PositionEmbedding = option(PositionEmbedding.learned, ARCHITECTURE)
-    """Positions as vectors of their own (`learned`) or as angles in attention (`rotary`)."""
+    """Positions as vectors that are added to the tokens' (`learned`, as in BERT), or as angles by
+    which queries and keys are rotated (`rotary`)."""
     sinusoidal_init: bool = option(True, LEARNING)
     """Whether learned positions are initialized as sines and cosines, twice as large as other
     weights: then attention can tell neighbors apart from the first step."""
     rope_theta: float = option(10000.0, ARCHITECTURE)
     """The base of rotary positions; larger tells distant positions apart better."""
     feed_forward: FeedForwardKind = option(FeedForwardKind.mlp, ARCHITECTURE)
-    """One inner product with an activation (`mlp`), or two and their product (`glu`)."""
+    """One inner product with an activation (`mlp`, as in BERT), or two, one of them activated, and
+    their product (`glu`: GeGLU with GELU)."""
     qk_norm: bool = option(False, ARCHITECTURE)
     """Whether queries and keys are normalized, each head by itself."""
     bias: bool = option(True, ARCHITECTURE)
@@ -87,20 +84,7 @@ class ModelConfig:
         return self.hidden_size // self.num_attention_heads
 
     def __post_init__(self) -> None:
-        for name in (
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "max_position_embeddings",
-        ):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name}={getattr(self, name)} must be 1 or more")
-        if self.type_vocab_size < 2:
-            raise UserError(
-                f"model.type_vocab_size={self.type_vocab_size} must be 2 or more: "
-                "a pair has two segments"
-            )
+        check_limits(self, "model.")
         if self.hidden_size % self.num_attention_heads:
             nearest = max(1, self.hidden_size // self.num_attention_heads)
             raise UserError(
@@ -115,8 +99,3 @@ class ModelConfig:
                 f"{self.head_dim} values, and model.position_embedding=rotary rotates pairs of "
                 "them: choose sizes that make it even"
             )
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(
-                    f"model.{name}={getattr(self, name):g} must be at least 0 and below 1"
-                )

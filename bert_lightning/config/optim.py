@@ -8,6 +8,7 @@ from bert_lightning.config.affects import (
     ARCHITECTURE,
     LEARNING,
     OPTIMIZER_STATE,
+    check_limits,
     listed,
     option,
 )
@@ -40,10 +41,10 @@ class ObjectiveConfig:
     """Whether the MLM head's bias is initialized to the log frequency of each word: training then
     starts at the unigram baseline, instead of taking its first steps to reach it. Not for weights
     of `init_from`."""
-    own: list[str] = listed(list, LEARNING | ARCHITECTURE)
+    own: list[str] = listed(LEARNING | ARCHITECTURE)
     """Objectives of your own, as `module:Class`, marked with `@extension("objective")`. They train
     with the model and are saved in its checkpoints, but not exported."""
-    own_weights: list[float] = listed(list, LEARNING)
+    own_weights: list[float] = listed(LEARNING)
     """The weight of each of them; empty gives every one the weight 1."""
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class ObjectiveConfig:
         for option_value, name in zip(self.own, names, strict=True):
             if not name.isidentifier():
                 raise UserError(f"objective.own={option_value}: write it as module:Class")
-            if names.count(name) > 1 or f"{name}_weight" in {field.name for field in fields(self)}:
+            if names.count(name) > 1 or f"{name}_weight" in self._weight_options():
                 raise UserError(
                     f"objective.own={option_value}: there is another objective named {name}, and "
                     "the curves are named by it: rename the class"
@@ -61,27 +62,27 @@ class ObjectiveConfig:
                 f"objective.own_weights={self.own_weights} has {len(self.own_weights)} weights for "
                 f"the {len(self.own)} objectives of objective.own={self.own}: give one for each"
             )
-        weights = self.weights
-        if min(weights.values()) < 0 or not any(weights.values()):
-            given = [
-                f"objective.{field.name}={getattr(self, field.name)}"
-                for field in fields(self)
-                if field.name.endswith(("_weight", "own_weights"))
-            ]
-            raise UserError(f"{', '.join(given)}: weights must be 0 or more, and not all 0")
+        if min(self.weights.values()) < 0 or not any(self.weights.values()):
+            given = [f"objective.{name}={getattr(self, name)}" for name in self._weight_options()]
+            raise UserError(
+                f"{', '.join(given)}, objective.own_weights={self.own_weights}: "
+                "weights must be 0 or more, and not all 0"
+            )
+
+    @classmethod
+    def _weight_options(cls) -> list[str]:
+        return [field.name for field in fields(cls) if field.name.endswith("_weight")]
 
     @property
     def weights(self) -> dict[str, float]:
         """The weight of each objective by its name, your own last."""
-        suffix = "_weight"
-        weights = {
-            field.name.removesuffix(suffix): getattr(self, field.name)
-            for field in fields(self)
-            if field.name.endswith(suffix)
-        }
         own = self.own_weights or [1.0] * len(self.own)
-        named = (name.partition(":")[2] for name in self.own)
-        return {**weights, **dict(zip(named, own, strict=True))}
+        return {
+            **{
+                name.removesuffix("_weight"): getattr(self, name) for name in self._weight_options()
+            },
+            **{name.partition(":")[2]: weight for name, weight in zip(self.own, own, strict=True)},
+        }
 
 
 @dataclass
@@ -95,9 +96,9 @@ class OptimConfig:
     own: str | None = option(None, LEARNING | OPTIMIZER_STATE)
     """An optimizer of your own in place of `optimizer`, as `module:function`, marked with
     `@extension("optimizer")`: a function from parameter groups and this config to the optimizer."""
-    lr: float = option(5e-3, LEARNING)
+    lr: float = option(5e-3, LEARNING, above=0)
     """Peak learning rate."""
-    matrix_lr: float = option(0.015, LEARNING)
+    matrix_lr: float = option(0.015, LEARNING, above=0)
     """Peak learning rate of the matrices that Muon updates."""
     momentum: float = option(0.95, LEARNING)
     """Muon's."""
@@ -110,11 +111,13 @@ class OptimConfig:
     """How the learning rate decays from its peak to 0 at the last step, or stays (`constant`);
     `wsd` stays and then decays linearly (warmup, stable, decay; Hu et al., 2024,
     arXiv:2404.06395)."""
-    decay_fraction: float = option(0.5, LEARNING)
+    decay_fraction: float = option(0.5, LEARNING, above=0, at_most=1)
     """The last fraction of the run, in which the learning rate of `wsd` decays."""
-    warmup_steps: int = option(0, LEARNING)
+    warmup_steps: int = option(0, LEARNING, at_least=0)
     """Optimizer steps over which the learning rate rises from 0 to its peak."""
-    ema_decay: float | None = option(None, LEARNING)
+    ema_decay: float | None = option(
+        None, LEARNING, ", such as 0.999; null keeps no average", above=0, below=1
+    )
     """Decay of an exponential moving average (EMA) of the weights, such as 0.999. The average is
     validated, tested, saved for use and exported; training continues with the weights themselves.
     It forgets faster in the first 9 / (1 - decay) steps, whose start is random. Null keeps none."""
@@ -124,26 +127,13 @@ class OptimConfig:
     is left. Validation does not count. The summary says how to repeat the run by its steps."""
 
     def __post_init__(self) -> None:
-        for name in ("lr", "matrix_lr"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"optim.{name}={getattr(self, name):g} must be above 0")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise UserError(
-                f"optim.ema_decay={self.ema_decay:g} must be above 0 and below 1, such as 0.999; "
-                "null keeps no average"
-            )
-        if not 0 < self.decay_fraction <= 1:
-            raise UserError(
-                f"optim.decay_fraction={self.decay_fraction:g} must be above 0 and at most 1"
-            )
+        check_limits(self, "optim.")
         if self.time_budget_seconds is not None and self.schedule is not ScheduleName.wsd:
             raise UserError(
                 f"optim.time_budget={self.time_budget} with optim.schedule={self.schedule.value}: "
                 "the learning rate would have to decay before the length of the run is known; use "
                 "optim.schedule=wsd"
             )
-        if self.warmup_steps < 0:
-            raise UserError(f"optim.warmup_steps={self.warmup_steps} must be 0 or more")
         if self.optimizer is OptimizerName.adam and self.weight_decay:
             raise UserError(
                 f"optim.weight_decay={self.weight_decay:g} with optim.optimizer=adam would be "

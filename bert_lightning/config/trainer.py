@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from bert_lightning.config.affects import EXECUTION, LEARNING, PLACE, listed, option
+from bert_lightning.config.affects import EXECUTION, LEARNING, PLACE, check_limits, listed, option
 from bert_lightning.errors import UserError
 
 
@@ -39,7 +39,7 @@ class LoggerConfig:
     """Whether Weights & Biases stays on this machine; `wandb sync` uploads the run later."""
     tracking_uri: str | None = option(None, EXECUTION | PLACE)
     """MLflow's server or store; null is that of MLFLOW_TRACKING_URI, or `sqlite:///mlflow.db`."""
-    own: list[str] = listed(list, EXECUTION)
+    own: list[str] = listed(EXECUTION)
     """Loggers of your own, as `module:function`, marked with `@extension("logger")`: a function
     from the run's config to a Lightning logger."""
 
@@ -48,24 +48,20 @@ class LoggerConfig:
 class CallbacksConfig:
     """What accompanies a run."""
 
-    every_n_train_steps: int = option(100, EXECUTION)
+    every_n_train_steps: int = option(
+        100, EXECUTION, "; trainer.enable_checkpointing=false saves nothing", at_least=1
+    )
     """Optimizer steps between checkpoints: what a run that is killed loses at most."""
-    save_top_k: int = option(1, EXECUTION)
+    save_top_k: int = option(1, EXECUTION, at_least=0)
     """Checkpoints kept by lowest validation loss, beside the last two."""
     early_stopping_patience: int | None = option(None, EXECUTION)
     """Validations without a lower joint loss after which the run ends; null never ends early."""
-    own: list[str] = listed(list, LEARNING)
+    own: list[str] = listed(LEARNING)
     """Callbacks of your own, as `module:Class`, marked with `@extension("callback")`: a class of
     Lightning callbacks, made without arguments."""
 
     def __post_init__(self) -> None:
-        if self.every_n_train_steps < 1:
-            raise UserError(
-                f"callbacks.every_n_train_steps={self.every_n_train_steps} must be 1 or more; "
-                "trainer.enable_checkpointing=false saves nothing"
-            )
-        if self.save_top_k < 0:
-            raise UserError(f"callbacks.save_top_k={self.save_top_k} must be 0 or more")
+        check_limits(self, "callbacks.")
 
 
 @dataclass
@@ -80,24 +76,26 @@ class TrainerConfig:
     accelerator: str = option("auto", EXECUTION)
     devices: Any = option("auto", EXECUTION)
     """A number of devices, -1 for all, a list of indices, or auto."""
-    num_nodes: int = option(1, EXECUTION)
+    num_nodes: int = option(1, EXECUTION, at_least=1)
     precision: str = option("auto", LEARNING)
     """One of Lightning's, or auto: bf16-mixed where the processor multiplies it, else 32-true."""
     max_steps: int = option(2000, LEARNING)
     """Optimizer steps; -1 leaves the end to `max_epochs` or `max_time`."""
-    max_epochs: float | None = option(None, LEARNING)
+    max_epochs: float | None = option(None, LEARNING, above=0)
     """Epochs over the examples; the run ends at this or at `max_steps`, whichever is first."""
     min_steps: int | None = option(None, LEARNING)
     min_epochs: int | None = option(None, LEARNING)
     max_time: str | None = option(None, EXECUTION)
     """Longest wall-clock time, as DD:HH:MM:SS."""
-    accumulate_grad_batches: int | None = option(None, LEARNING)
+    accumulate_grad_batches: int | None = option(
+        None, LEARNING, ", or null to follow from the batch sizes", at_least=1
+    )
     """Micro-batches of an optimizer step; null follows from the batch sizes."""
     val_check_interval: Any = option(200, EXECUTION)
     """Optimizer steps between validations, or the fraction of the run (a float up to 1.0)."""
     check_val_every_n_epoch: int | None = option(None, LEARNING)
     num_sanity_val_steps: int = option(0, EXECUTION)
-    log_every_n_steps: int = option(10, EXECUTION)
+    log_every_n_steps: int = option(10, EXECUTION, at_least=1)
     limit_train_batches: Any = option(None, LEARNING)
     limit_val_batches: Any = option(None, EXECUTION)
     limit_test_batches: Any = option(None, EXECUTION)
@@ -123,23 +121,17 @@ class TrainerConfig:
     model_registry: str | None = option(None, LEARNING)
 
     def __post_init__(self) -> None:
-        _check_devices(self.devices)
-        if self.num_nodes < 1:
-            raise UserError(f"trainer.num_nodes={self.num_nodes} must be 1 or more")
-        if self.accumulate_grad_batches is not None and self.accumulate_grad_batches < 1:
+        check_limits(self, "trainer.")
+        if not _are_devices(self.devices):
             raise UserError(
-                f"trainer.accumulate_grad_batches={self.accumulate_grad_batches} must be 1 or "
-                "more, or null to follow from the batch sizes"
+                f"trainer.devices={self.devices} is not a number of devices: "
+                "it must be an integer of 1 or more, -1 for all, a list of indices, or auto"
             )
         if self.max_steps < -1 or self.max_steps == 0:
             raise UserError(
-                f"trainer.max_steps={self.max_steps} must be 1 or more, "
+                f"trainer.max_steps={self.max_steps} must be at least 1, "
                 "or -1 to end by trainer.max_epochs or trainer.max_time"
             )
-        if self.max_epochs is not None and self.max_epochs <= 0:
-            raise UserError(f"trainer.max_epochs={self.max_epochs:g} must be above 0")
-        if self.log_every_n_steps < 1:
-            raise UserError(f"trainer.log_every_n_steps={self.log_every_n_steps} must be 1 or more")
         if self.use_distributed_sampler:
             raise UserError(
                 "trainer.use_distributed_sampler=true would hand out batches twice: each rank has "
@@ -147,19 +139,14 @@ class TrainerConfig:
             )
 
 
-def _check_devices(devices: Any) -> None:
-    if isinstance(devices, bool):
-        number: Any = None
-    elif isinstance(devices, list):
-        number = devices if all(type(index) is int and index >= 0 for index in devices) else None
-    else:
-        number = devices
-    named = isinstance(number, str) and (
-        number == "auto" or all(part.strip().isdigit() for part in number.split(","))
-    )
-    counted = type(number) is int and (number >= 1 or number == -1)
-    if not (named or counted or (isinstance(number, list) and number)):
-        raise UserError(
-            f"trainer.devices={devices} is not a number of devices: "
-            "it expects an integer of 1 or more, -1 for all, a list of indices, or auto"
-        )
+def _are_devices(value: Any) -> bool:
+    match value:
+        case bool():
+            return False
+        case int():
+            return value == -1 or value >= 1
+        case str():
+            return value == "auto" or all(part.strip().isdigit() for part in value.split(","))
+        case [*indices]:
+            return bool(indices) and all(type(index) is int and index >= 0 for index in indices)
+    return False

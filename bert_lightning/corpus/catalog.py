@@ -17,14 +17,11 @@ from bert_lightning.corpus.store import TOKENIZER
 
 TEMPORARY = ".tmp"
 """The ending of a folder that is being built or removed; it is no prepared corpus."""
-_FOLDER = re.compile(r"\w[\w.-]*-[0-9a-f]{16}")
-_DAY = 24 * 60 * 60
 
 
 def cache_folder(data: CorpusConfig) -> Path:
     """Returns the folder that holds all prepared corpora."""
-    chosen = data.cache_dir or user_cache_dir("bert-lightning")
-    return Path(chosen).expanduser().absolute()
+    return Path(data.cache_dir or user_cache_dir("bert-lightning")).expanduser().absolute()
 
 
 def store_folder(data: CorpusConfig, name: str, key: str) -> Path:
@@ -61,7 +58,7 @@ class CatalogEntry:
 
     def unused_for(self, days: float) -> bool:
         """Whether nothing has opened it for so many days."""
-        return time.time() - self.last_used > days * _DAY
+        return time.time() - self.last_used > days * 24 * 60 * 60
 
 
 def list_corpora(cache: Path) -> list[CatalogEntry]:
@@ -75,16 +72,11 @@ def list_corpora(cache: Path) -> list[CatalogEntry]:
 
 
 def remove(entry: CatalogEntry) -> bool:
-    """Removes a prepared corpus, unless a process is building it just now.
+    """Removes a prepared corpus, and returns False if a process is building it just now.
 
     A run that has it open keeps reading it; a later run builds it again from the text. A tokenizer
-    of wordpieces may then come out different: resuming takes the one in the run's folder.
-
-    Returns:
-        Whether it was removed.
-
-    Raises:
-        OSError: it cannot be removed.
+    of wordpieces may then come out different: resuming takes the one in the run's folder. An
+    OSError says that the corpus cannot be removed.
     """
     temporary = entry.folder.with_name(entry.folder.name + TEMPORARY)
     try:
@@ -100,11 +92,8 @@ def remove(entry: CatalogEntry) -> bool:
 def remove_interrupted(cache: Path) -> None:
     """Removes what interrupted builds and removals left; a running build holds its lock."""
     for temporary in cache.glob(f"*{TEMPORARY}"):
-        try:
-            with FileLock(lock_of(temporary.with_suffix("")), timeout=0):
-                shutil.rmtree(temporary, ignore_errors=True)
-        except Timeout:
-            continue
+        with suppress(Timeout), FileLock(lock_of(temporary.with_suffix("")), timeout=0):
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def total_size(entries: Iterable[CatalogEntry]) -> str:
@@ -114,14 +103,14 @@ def total_size(entries: Iterable[CatalogEntry]) -> str:
 
 def _is_prepared(folder: Path) -> bool:
     """Whether this is a prepared corpus: a cache folder may hold other things of its owner's."""
-    files = (folder / MANIFEST, folder / TOKENIZER)
-    return _FOLDER.fullmatch(folder.name) is not None and all(map(Path.is_file, files))
+    named = re.fullmatch(r"\w[\w.-]*-[0-9a-f]{16}", folder.name) is not None
+    return named and (folder / MANIFEST).is_file() and (folder / TOKENIZER).is_file()
 
 
 def _entry(folder: Path) -> CatalogEntry:
     manifest = read_manifest(folder) or {}
-    records = manifest.get("files", {})
-    built = records.get(TOKENIZER, {}).get("mtime_ns", (folder / TOKENIZER).stat().st_mtime_ns)
+    record = manifest.get("files", {}).get(TOKENIZER, {})
+    built = record.get("mtime_ns", (folder / TOKENIZER).stat().st_mtime_ns)
     return CatalogEntry(
         folder=folder,
         name=manifest.get("name", folder.name.rpartition("-")[0]),

@@ -2,15 +2,15 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import chain, count, pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from bert_lightning.batch import SPECIAL_TOKENS, UNK
 from bert_lightning.corpus.splits import Document
-from bert_lightning.corpus.tokenizer import Tokenizer, special_id
+from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed, special_id
 
 _CHARACTERS = 1_000_000
 """Text that is encoded at a time: enough to keep all cores busy, and little memory."""
@@ -29,18 +29,17 @@ _NORMALIZERS = {
 
 
 class EncodedDocuments(NamedTuple):
-    """Consecutive documents as flat arrays."""
+    """Consecutive documents as flat arrays; all lengths are above 0."""
 
     token_ids: np.ndarray
-    """`(tokens,)`"""
     word_starts: np.ndarray
     """`(tokens,)` bool: whether the token begins a word."""
     sentence_lengths: np.ndarray
-    """`(sentences,)` in tokens, all above 0."""
+    """`(sentences,)` in tokens."""
     paragraph_lengths: np.ndarray
-    """`(paragraphs,)` in sentences, all above 0."""
+    """`(paragraphs,)` in sentences."""
     document_lengths: np.ndarray
-    """`(documents,)` in paragraphs, all above 0."""
+    """`(documents,)` in paragraphs."""
 
 
 class TextEncoder:
@@ -50,17 +49,17 @@ class TextEncoder:
     tokenizer never looks across a space, each distinct word is encoded once and then looked up.
     """
 
-    _known_ids: np.ndarray
-    _known_starts: np.ndarray
-    _known_lengths: np.ndarray
-
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        unknown = special_id(tokenizer, UNK)
-        self._ids = np.arange(max(tokenizer.get_vocab().values()) + 1)
-        self._ids[[special_id(tokenizer, token) for token in SPECIAL_TOKENS]] = unknown
+        special = [special_id(tokenizer, token) for token in SPECIAL_TOKENS]
+        self._ids = np.arange(rows_needed(tokenizer))
+        self._ids[special] = special_id(tokenizer, UNK)
         self._by_word = _never_looks_across_a_space(tokenizer)
         self._forget()
+
+    def _forget(self) -> None:
+        self._place: dict[str, int] = {}
+        self._known: tuple[np.ndarray, ...] = np.zeros(0, int), np.zeros(0, bool), np.zeros(0, int)
 
     def encode(self, documents: Sequence[Document]) -> EncodedDocuments:
         """Encodes documents; sentences, paragraphs and documents without a token are omitted."""
@@ -69,19 +68,11 @@ class TextEncoder:
         texts = [text.split(" ") if self._by_word else [text] for text in sentences]
         token_ids, word_starts, lengths = self._look_up(list(chain.from_iterable(texts)))
         number = np.fromiter(map(len, texts), np.int64, len(texts))
-        sentence_lengths, paragraph_lengths = _without_empty(
-            np.add.reduceat(lengths, np.cumsum(number) - number), list(map(len, paragraphs))
-        )
-        paragraph_lengths, document_lengths = _without_empty(
-            paragraph_lengths, list(map(len, documents))
-        )
-        return EncodedDocuments(
-            token_ids,
-            word_starts,
-            sentence_lengths,
-            paragraph_lengths,
-            document_lengths[document_lengths > 0],
-        )
+        by_sentence = np.add.reduceat(lengths, np.cumsum(number) - number)
+        in_sentences, by_paragraph = _without_empty(by_sentence, paragraphs)
+        in_paragraphs, by_document = _without_empty(by_paragraph, documents)
+        in_documents = by_document[by_document > 0]
+        return EncodedDocuments(token_ids, word_starts, in_sentences, in_paragraphs, in_documents)
 
     def _look_up(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns the ids and word starts of some texts, and the number of tokens in each."""
@@ -90,17 +81,15 @@ class TextEncoder:
         new = list(set(texts).difference(self._place))
         if new:
             self._place.update(zip(new, count(len(self._place))))
-            known = zip(*map(self._tokens, _slices(new)), strict=True)
-            before = (self._known_ids, self._known_starts, self._known_lengths)
-            self._known_ids, self._known_starts, self._known_lengths = (
-                np.concatenate([old, *more]) for old, more in zip(before, known, strict=True)
-            )
+            encoded = [self._known, *map(self._tokens, _slices(new))]
+            self._known = tuple(map(np.concatenate, zip(*encoded, strict=True)))
+        ids, word_starts, known_lengths = self._known
         place = np.fromiter(map(self._place.__getitem__, texts), np.int64, len(texts))
-        lengths = self._known_lengths[place]
-        start = (np.cumsum(self._known_lengths) - self._known_lengths)[place]
+        lengths = known_lengths[place]
+        start = (np.cumsum(known_lengths) - known_lengths)[place]
         source = np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
         source += np.arange(len(source))
-        return self._known_ids[source], self._known_starts[source], lengths
+        return ids[source], word_starts[source], lengths
 
     def _tokens(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self.tokenizer.encode_special_tokens = True
@@ -116,12 +105,6 @@ class TextEncoder:
         starts = (np.diff(word, prepend=-1) != 0) | (word == -1)
         starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
         return self._ids[np.fromiter(ids, np.int64, total)], starts, lengths
-
-    def _forget(self) -> None:
-        self._place: dict[str, int] = {}
-        self._known_ids = np.zeros(0, np.int64)
-        self._known_starts = np.zeros(0, bool)
-        self._known_lengths = np.zeros(0, np.int64)
 
 
 def _never_looks_across_a_space(tokenizer: Tokenizer) -> bool:
@@ -141,12 +124,10 @@ def _never_looks_across_a_space(tokenizer: Tokenizer) -> bool:
     )
 
 
-def _without_empty(inner: np.ndarray, outer: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _without_empty(inner: np.ndarray, outer: Sequence[Sized]) -> tuple[np.ndarray, np.ndarray]:
     """Drops the zeros of `inner`, and returns how many values of it are left in each `outer`."""
     kept = inner > 0
-    lengths = np.asarray(outer, dtype=np.int64)
-    if kept.all():
-        return inner, lengths
+    lengths = np.fromiter(map(len, outer), np.int64, len(outer))
     return inner[kept], np.add.reduceat(kept, np.cumsum(lengths) - lengths, dtype=np.int64)
 
 
@@ -154,13 +135,11 @@ def _slices(sentences: list[str]) -> Iterator[list[str]]:
     """Yields consecutive sentences of about `_CHARACTERS` in all."""
     ends = np.cumsum(np.fromiter(map(len, sentences), np.int64, len(sentences)))
     borders = np.flatnonzero(np.diff(ends // _CHARACTERS)) + 1
-    for start, end in zip([0, *borders.tolist()], [*borders.tolist(), len(sentences)], strict=True):
+    for start, end in pairwise([0, *borders.tolist(), len(sentences)]):
         yield sentences[start:end]
 
 
-def in_chunks(
-    documents: Iterable[tuple[str, Document]],
-) -> Iterator[tuple[str, list[Document]]]:
+def in_chunks(documents: Iterable[tuple[str, Document]]) -> Iterator[tuple[str, list[Document]]]:
     """Yields consecutive documents of one split, of about `_CHUNK_CHARACTERS` in all."""
     waiting: defaultdict[str, list[Document]] = defaultdict(list)
     size: defaultdict[str, int] = defaultdict(int)

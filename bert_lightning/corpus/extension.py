@@ -16,22 +16,11 @@ _EXTENSIBLE = ("WordPiece", "WordLevel")
 def extend(
     tokenizer: Tokenizer, sentences: Iterable[str], config: TokenizerConfig, text_format: Format
 ) -> Tokenizer:
-    """Adds the most frequent words that the tokenizer splits, or does not know at all.
+    """Returns a tokenizer with the most frequent words that this one splits, or does not know.
 
-    They follow all other tokens, which keep their ids. A longer word that begins with one of them
-    may be split at another place than before.
-
-    Args:
-        tokenizer: a tokenizer of words or wordpieces; it is not modified.
-        sentences: the text of the new domain.
-        config: adds at most `extend` words that occur `min_frequency` times or more.
-        text_format: how the text writes words.
-
-    Returns:
-        The extended tokenizer.
-
-    Raises:
-        UserError: the tokenizer is of another kind.
+    Of those that occur `config.min_frequency` times, at most `config.extend` are added. They follow
+    all other tokens, which keep their ids. A longer word that begins with one of them may be split
+    at another place than before.
     """
     if not config.extend:
         return tokenizer
@@ -45,9 +34,10 @@ def extend(
             f"only to {' and '.join(_EXTENSIBLE)}; omit the option"
         )
     known = tokenizer.get_vocab()
+    counted = _count(tokenizer, sentences).items()
     words = (
         word
-        for word, frequency in sorted(_count(tokenizer, sentences).items(), key=_rank)
+        for word, frequency in sorted(counted, key=lambda item: (-item[1], item[0]))
         if frequency >= config.min_frequency and word not in known and any(map(str.isalpha, word))
     )
     for number, word in enumerate(islice(words, config.extend), rows_needed(tokenizer)):
@@ -75,7 +65,3 @@ def _count(tokenizer: Tokenizer, sentences: Iterable[str]) -> Counter[str]:
         for word, _ in splitter.pre_tokenize_str(normal) if splitter else [(normal, None)]:
             words[word] += frequency
     return words
-
-
-def _rank(item: tuple[str, int]) -> tuple[int, str]:
-    return -item[1], item[0]

@@ -1,6 +1,6 @@
 """The manifest of a prepared corpus: what it is made of, and how two of them differ, in words.
 
-Its `identity` decides every byte of the corpus: the format version, the text and how it becomes
+Its identity decides every byte of the corpus: the format version, the text and how it becomes
 sentences, and the tokenizer. The hash of the identity names the corpus in the cache.
 """
 
@@ -20,7 +20,8 @@ CORPUS_FORMAT = 1
 """The version of prepared corpora. Raise it whenever the same text and options give other bytes or
 other files than before; the golden-bytes test fails then."""
 MANIFEST = "manifest.json"
-_IDENTITY = ("format", "source", "tokenizer", "tokenizer_base")
+DESCRIBED = ("format", "source", "tokenizer", "tokenizer_base", "splits")
+"""The identity in a manifest, and the counts of its splits."""
 _KINDS = {
     "builtin": "Python's own manual",
     "files": "files",
@@ -35,21 +36,14 @@ def identity_of(
 ) -> dict[str, Any]:
     """Returns all that decides the content of a prepared corpus, as plain values.
 
-    Args:
-        source: the fingerprint of the text; see :mod:`bert_lightning.corpus.sources`.
-        tokenizer: how the tokenizer is built or extended.
-        base: the existing tokenizer, if any; it enters by its content, not by its path.
+    `source` is the fingerprint of the text; the existing tokenizer, `base`, enters by its content.
     """
-    places = named(TokenizerConfig, PLACE)
     options = to_plain(asdict(tokenizer))
+    names = [n for n in named(TokenizerConfig, TOKENS) if n not in named(TokenizerConfig, PLACE)]
     return {
         "format": CORPUS_FORMAT,
         "source": dict(source),
-        "tokenizer": {
-            f"tokenizer.{name}": options[name]
-            for name in named(TokenizerConfig, TOKENS)
-            if name not in places
-        },
+        "tokenizer": {f"tokenizer.{name}": options[name] for name in names},
         "tokenizer_base": hashlib.sha256(base.to_str().encode()).hexdigest() if base else None,
     }
 
@@ -74,31 +68,19 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def described_identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the identity in a manifest, with the counts of its splits, for a checkpoint."""
-    return {name: manifest[name] for name in (*_IDENTITY, "splits")}
-
-
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Says in words how two prepared corpora differ.
+    """Says in words how two prepared corpora differ, one phrase for each difference.
 
-    Args:
-        old: the :func:`described_identity` of one.
-        new: that of another.
-
-    Returns:
-        One phrase for each difference; an option reads `data.min_sentences=1, and it was 2`.
+    Both have what is `DESCRIBED`. An option reads `data.min_sentences=1, and it was 2`.
     """
     found = []
     if old["format"] != new["format"]:
-        found.append(
-            f"the format version of prepared corpora is {new['format']}, and it was {old['format']}"
-        )
+        versions = f"{new['format']}, and it was {old['format']}"
+        found.append(f"the format version of prepared corpora is {versions}")
     before, now = old["source"], new["source"]
     if before["kind"] != now["kind"]:
-        found.append(
-            f"the text comes from {_KINDS[now['kind']]}, and it came from {_KINDS[before['kind']]}"
-        )
+        here, there = _KINDS[now["kind"]], _KINDS[before["kind"]]
+        found.append(f"the text comes from {here}, and it came from {there}")
     else:
         if before["content"] != now["content"]:
             found.append(f"the text is another: {now['content']}, and it was {before['content']}")
@@ -106,16 +88,14 @@ def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     if before["splitter_version"] != now["splitter_version"]:
         found.append("the code that splits sentences (data.sentences) has changed")
     if before["min_documents"] != now["min_documents"]:
-        found.append(
-            f"each split needs {now['min_documents']} documents (batch.pairs), and it needed "
-            f"{before['min_documents']}"
-        )
+        needed = f"{now['min_documents']} documents (batch.pairs), and it needed"
+        found.append(f"each split needs {needed} {before['min_documents']}")
     found += _options(old["tokenizer"], new["tokenizer"])
     if old["tokenizer_base"] != new["tokenizer_base"]:
         found.append("the existing tokenizer that it builds on is another")
     for split, counts in new["splits"].items():
-        counted = old["splits"].get(split)
-        if counted is not None and counted != counts:
+        counted = old["splits"].get(split, counts)
+        if counted != counts:
             found.append(
                 f"its {split} split has {counts['documents']:,} documents and "
                 f"{counts['tokens']:,} tokens, and it had {counted['documents']:,} and "

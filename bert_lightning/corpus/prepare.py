@@ -16,27 +16,21 @@ from filelock import FileLock
 
 from bert_lightning.config import (
     CorpusConfig,
-    Fallback,
+    CorpusSource,
     Format,
     PairKind,
     PairsConfig,
     TokenizerConfig,
 )
-from bert_lightning.corpus import extension, sources, store, tokenizer, vocabulary
-from bert_lightning.corpus.catalog import (
-    TEMPORARY,
-    list_corpora,
-    lock_of,
-    remove_interrupted,
-    store_folder,
-    total_size,
-)
+from bert_lightning.corpus import catalog, store
 from bert_lightning.corpus.encoding import TextEncoder, in_chunks
+from bert_lightning.corpus.extension import extend
 from bert_lightning.corpus.fingerprints import hash_file
-from bert_lightning.corpus.manifest import digest, identity_of, read_manifest
-from bert_lightning.corpus.sources import TextSource
+from bert_lightning.corpus.manifest import digest, identity_of, read_manifest, write_manifest
+from bert_lightning.corpus.sources import SPLITS, TextSource, find_source
 from bert_lightning.corpus.store import PreparedCorpus, Split, SplitWriter
-from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
+from bert_lightning.corpus.vocabulary import build_tokenizer
 from bert_lightning.errors import UserError, writing
 from bert_lightning.hub import UnavailableError
 
@@ -51,31 +45,26 @@ def prepare(
 ) -> PreparedCorpus:
     """Opens the prepared corpus, and builds it first if the cache does not have it.
 
-    Args:
-        data: the text.
-        tokenizer_config: how its tokenizer is built, found or extended.
-        pairs: what the examples of each split need.
-        base: the tokenizer of a pretrained model, in place of the config's.
+    Each split must have what examples of such `pairs` need. The tokenizer of a pretrained model,
+    `base`, takes the place of the config's.
 
     Raises:
         UserError: the text is unavailable, or cannot be made into sentence pairs.
     """
-    source = sources.find_source(data, pairs.min_documents)
+    source = find_source(data, pairs.min_documents)
     if base is None and tokenizer_config.path is not None:
-        base = tokenizer.load_tokenizer(tokenizer_config.path)
+        base = load_tokenizer(tokenizer_config.path)
     try:
         return _open_or_build(source, data, tokenizer_config, pairs, base)
     except UnavailableError as unavailable:
+        files = "wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens"
+        local = f"data.path=FOLDER reads {files} from a folder; "
         advice = (
-            "one run with access to the hub keeps it for runs without; "
+            f"{local if data.format is Format.wikitext else ''}one run with access to the hub "
+            "keeps it for runs without; "
             "data=builtin trains on the text that comes with every Python"
         )
-        if data.format is Format.wikitext:
-            advice = (
-                "data.path=FOLDER reads wiki.train.tokens, wiki.valid.tokens and "
-                f"wiki.test.tokens from a folder; {advice}"
-            )
-        if data.fallback is not Fallback.builtin:
+        if data.fallback is None:
             raise UserError(f"{unavailable}. {advice}") from unavailable
         log.warning(
             "WARNING: this is not the corpus you asked for. %s. Training on the BUILT-IN corpus "
@@ -83,10 +72,9 @@ def prepare(
             unavailable,
             advice,
         )
-        builtin_source = sources.builtin_source(data, pairs.min_documents)
-        return _open_or_build(
-            builtin_source, data, tokenizer_config, pairs, base, reason=str(unavailable)
-        )
+        builtin = replace(data, source=CorpusSource.builtin, name=None, sentences=None)
+        source = find_source(builtin, pairs.min_documents)
+        return _open_or_build(source, data, tokenizer_config, pairs, base, str(unavailable))
 
 
 def _open_or_build(
@@ -99,44 +87,37 @@ def _open_or_build(
 ) -> PreparedCorpus:
     identity = identity_of(source.fingerprint, tokenizer_config, base)
     key = digest(identity)
-    folder = store_folder(data, source.name, key)
-    if store.find_damage(folder) is not None:
-        with _writing(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(lock_of(folder))
-            lock.acquire()
-        try:
+    folder = catalog.store_folder(data, source.name, key)
+    if store.find_damage(folder):
+        with ExitStack() as locked:
+            with _writing(folder):
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                locked.enter_context(FileLock(catalog.lock_of(folder)))
             damage = store.find_damage(folder)  # another process may have built it meanwhile
-            if damage is not None:
-                if folder.exists():
-                    log.warning(
-                        "The prepared corpus %s is corrupted: %s. It is built again.",
-                        folder,
-                        damage,
-                    )
+            if damage and folder.exists():
+                log.warning(
+                    "The prepared corpus %s is corrupted: %s. It is built again.", folder, damage
+                )
+            if damage:
                 _build(folder, source, tokenizer_config, base, identity)
-        finally:
-            lock.release()
     opened = store.open_corpus(folder, key, reason)
     for name, split in opened.splits.items():
-        _check_pairs(source.origin, name, split, pairs)
+        _check_pairs(f"{source.origin}: the {name} split", split, pairs)
     return replace(opened, origin=source.origin)  # the place where the same text is now
 
 
-def _check_pairs(origin: str, name: str, split: Split, config: PairsConfig) -> None:
-    """Makes sure that a split has what such pairs need."""
+def _check_pairs(name: str, split: Split, config: PairsConfig) -> None:
+    about = f"{name} has {split.documents} documents"
     if split.documents < config.min_documents:
         raise UserError(
-            f"{origin}: the {name} split has {split.documents} documents, and next-sentence "
-            f"prediction needs {config.min_documents} or more, as a random second half comes "
-            "from another document; separate documents by blank lines, give more files, or use "
-            "batch.pairs.task=sop or pairs=none"
+            f"{about}, and next-sentence prediction needs {config.min_documents} or more, as a "
+            "random second half comes from another document; separate documents by blank lines, "
+            "give more files, or use batch.pairs.task=sop or pairs=none"
         )
     if split.pairs == 0 and config.kind is PairKind.sentence:
         raise UserError(
-            f"{origin}: the {name} split has {split.documents} documents and "
-            f"{split.paragraphs} paragraphs, none of them with 2 sentences or more, and "
-            "pairs=sentence needs paragraphs that have; pairs=segment pairs over paragraphs, "
+            f"{about} and {split.paragraphs} paragraphs, none of them with 2 sentences or more, "
+            "and pairs=sentence needs paragraphs that have; pairs=segment pairs over paragraphs, "
             "pairs=none needs no pairs"
         )
 
@@ -148,53 +129,51 @@ def _build(
     base: Tokenizer | None,
     identity: dict[str, Any],
 ) -> None:
-    """Builds the corpus in a temporary folder, while the lock is held, and renames that."""
-    temporary = folder.with_name(folder.name + TEMPORARY)
-    words = _frozen_tokenizer(folder) or _make_tokenizer(source, tokenizer_config, base)
+    temporary = folder.with_name(folder.name + catalog.TEMPORARY)
+    tokenizer = _frozen_tokenizer(folder) or _make_tokenizer(source, tokenizer_config, base)
     with _writing(folder):
-        remove_interrupted(folder.parent)
+        catalog.remove_interrupted(folder.parent)
         _mention_unusable(folder)
         for leftover in (temporary, folder):
             shutil.rmtree(leftover, ignore_errors=True)  # of an interrupted build, or corrupted
         temporary.mkdir()
-        (temporary / store.TOKENIZER).write_text(words.to_str(pretty=True), encoding="utf-8")
+        text = tokenizer.to_str(pretty=True)
+        (temporary / store.TOKENIZER).write_text(text, encoding="utf-8")
     try:
-        counts, files = _write_splits(temporary, source, words)
         content = {
-            "name": source.name,
-            "origin": source.origin,
-            **identity,
-            "vocab_size": words.get_vocab_size(),
-            "splits": counts,
+            **{"name": source.name, "origin": source.origin, **identity},
+            "vocab_size": tokenizer.get_vocab_size(),
+            **_write_splits(temporary, source, tokenizer),
         }
         with _writing(folder):
-            store.complete(temporary, content, files)
+            write_manifest(temporary, content)
             temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _write_splits(
-    folder: Path, source: TextSource, words: Tokenizer
-) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, Any]]]:
-    """Reads the text once and writes the arrays; returns the counts and file records of splits."""
-    encoder = TextEncoder(words)
+def _write_splits(folder: Path, source: TextSource, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Reads the text once and writes the arrays; returns what the manifest says of them."""
+    encoder = TextEncoder(tokenizer)
+    writers: dict[str, SplitWriter] = {}
     counts: dict[str, dict[str, int]] = {}
     files: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
-        writers: dict[str, SplitWriter] = {}
         for split, documents in in_chunks(source.read()):
             encoded = encoder.encode(documents)
             with _writing(folder):
                 if split not in writers:
-                    writers[split] = stack.enter_context(SplitWriter(folder / split, words))
+                    writers[split] = SplitWriter(folder / split, tokenizer)
+                    stack.callback(writers[split].close)
                 writers[split].append(encoded)
-        for split in sorted(writers, key=sources.SPLITS.index):
-            with _writing(folder):
+        with _writing(folder):
+            for split in sorted(writers, key=SPLITS.index):
                 counts[split], records = writers[split].finish()
-            files |= {f"{split}/{name}": record for name, record in records.items()}
-    return counts, files
+                files |= {f"{split}/{name}": record for name, record in records.items()}
+            file = folder / store.TOKENIZER
+            files[store.TOKENIZER] = store.file_record(file, hash_file(file))
+    return {"splits": counts, "files": files}
 
 
 def _make_tokenizer(
@@ -203,31 +182,29 @@ def _make_tokenizer(
     train = (document for split, document in source.read() if split == "train")
     text = (sentence for document in train for paragraph in document for sentence in paragraph)
     if base is not None:
-        return extension.extend(base, text, config, source.text_format)
-    return vocabulary.build_tokenizer(text, config, source.text_format)
+        return extend(base, text, config, source.text_format)
+    return build_tokenizer(text, config, source.text_format)
 
 
 def _frozen_tokenizer(folder: Path) -> Tokenizer | None:
     """Returns the tokenizer of a corpus that is corrupted elsewhere: training may give another."""
-    manifest = read_manifest(folder)
-    file = folder / store.TOKENIZER
-    if manifest is None or not file.is_file():
-        return None
-    intact = hash_file(file) == manifest["files"][store.TOKENIZER]["sha256"]
+    manifest, file = read_manifest(folder), folder / store.TOKENIZER
+    written = manifest["files"][store.TOKENIZER]["sha256"] if manifest else None
+    intact = manifest and file.is_file() and hash_file(file) == written
     return store.open_tokenizer(folder) if intact else None
 
 
 def _mention_unusable(folder: Path) -> None:
     """Says how to remove corpora of other format versions, which would stay unnoticed."""
-    corpora = [entry for entry in list_corpora(folder.parent) if entry.folder != folder]
-    unusable = [entry for entry in corpora if not entry.usable]
+    corpora = catalog.list_corpora(folder.parent)
+    unusable = [entry for entry in corpora if entry.folder != folder and not entry.usable]
     if unusable:
         log.warning(
             "%s holds prepared corpora that this version of bert-lightning cannot use (%s, %s): "
             "bert-lightning corpora --remove unusable removes them.",
             folder.parent,
             ", ".join(entry.folder.name for entry in unusable),
-            total_size(unusable),
+            catalog.total_size(unusable),
         )
 
 

@@ -1,9 +1,8 @@
 """Paragraph → sentences: the exact rule of tokenized WikiText, rules for prose, and others.
 
-A splitter is a function from a paragraph to its sentences. `SPLITTERS` maps the names that
-`data.sentences` takes to the splitters of this package; they download nothing, and their time is
-proportional to the length of the paragraph. `data.sentences=module:function` selects a splitter of
-your own, marked with `@extension("splitter")`.
+A splitter is a function from a paragraph to its sentences; none of this package downloads anything,
+and each one's time is proportional to the length of the paragraph. `data.sentences=module:function`
+selects a splitter of your own, marked with `@extension("splitter")`.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bert_lightning.errors import UserError, did_you_mean
 from bert_lightning.extensions import find
@@ -21,7 +20,6 @@ from bert_lightning.extensions import find
 Splitter = Callable[[str], list[str]]
 
 _OPENING = "\"'“‘„‚«‹([{「『【〈《〔（［｛¿¡"
-
 _END = re.compile(
     r"""
     (?P<marks>[.!?…。！？｡]++)
@@ -32,8 +30,6 @@ _END = re.compile(
 )
 """A possible end of a sentence. No part of the pattern backtracks and nothing is required after the
 marks, so each character is read once, whatever the text."""
-
-_FULL_WIDTH = frozenset("。！？｡")
 
 _CONTINUES = frozenset("とっ、，")
 """After a Japanese closing bracket these continue the sentence: 「はい。」と言った。"""
@@ -60,11 +56,7 @@ _LONGEST = 12
 
 
 def split_wikitext(paragraph: str) -> list[str]:
-    """Splits a line of tokenized WikiText, in which `` . `` separates sentences.
-
-    The delimiter is exactly a space, a period and a space. It belongs to no sentence, so only the
-    last sentence keeps its period. Empty sentences are dropped.
-    """
+    """Splits a line of tokenized WikiText at `` . ``: only the last sentence keeps its period."""
     return [sentence for sentence in paragraph.strip().split(" . ") if sentence.strip()]
 
 
@@ -75,8 +67,6 @@ def split_prose(paragraph: str) -> list[str]:
     possible beginning follow: a letter that is not lowercase, a digit, an opening quote or bracket.
     Abbreviations and initials ("Dr.", "e.g.", "J. K.", "U.S.") do not end it, nor does the number
     of a list item ("1."). The full-width ``。！？`` need no space after them.
-
-    No character is lost, added or moved, except whitespace.
     """
     sentences = []
     start = 0
@@ -84,7 +74,10 @@ def split_prose(paragraph: str) -> list[str]:
         if _ends_sentence(paragraph, start, end):
             sentences.append(paragraph[start : end.end()])
             start = end.end()
-    sentences.append(paragraph[start:])
+    return _tidy([*sentences, paragraph[start:]])
+
+
+def _tidy(sentences: list[str]) -> list[str]:
     return [tidy for sentence in sentences if (tidy := " ".join(sentence.split()))]
 
 
@@ -92,14 +85,10 @@ def _ends_sentence(text: str, start: int, end: re.Match[str]) -> bool:
     following = text[end.end() : end.end() + 1]
     if not following:
         return True
-    if not _FULL_WIDTH.isdisjoint(end["marks"]):
+    if any(mark in "。！？｡" for mark in end["marks"]):
         return not (end["closing"] and following in _CONTINUES)
-    begins = (
-        (following.isalpha() and not following.islower())
-        or following.isdigit()
-        or following in _OPENING
-    )
-    if not end["space"] or not begins:
+    capital = following.isalpha() and not following.islower()
+    if not end["space"] or not (capital or following.isdigit() or following in _OPENING):
         return False
     return end["marks"] != "." or bool(end["closing"]) or not _is_abbreviation(text, start, end)
 
@@ -124,14 +113,12 @@ def _is_abbreviation(text: str, start: int, end: re.Match[str]) -> bool:
 
 def split_lines(paragraph: str) -> list[str]:
     """Takes the paragraph, which is a line of the text, as one sentence."""
-    tidy = " ".join(paragraph.split())
-    return [tidy] if tidy else []
+    return _tidy([paragraph])
 
 
 def split_pysbd(paragraph: str) -> list[str]:
     """Splits English with pySBD's rules (Sadvilkar and Neumann, 2020)."""
-    sentences = _pysbd_segmenter().segment(paragraph)
-    return [tidy for sentence in sentences if (tidy := " ".join(sentence.split()))]
+    return _tidy(_pysbd_segmenter().segment(paragraph))
 
 
 @cache
@@ -156,21 +143,16 @@ SPLITTERS: dict[str, Splitter] = {
 
 
 def find_splitter(name: str) -> Splitter:
-    """Returns the splitter of that name, ready to use.
-
-    Raises:
-        UserError: there is none, or it needs a package that is not installed.
-    """
+    """Returns the splitter of that name, which must exist and have the packages that it needs."""
     if ":" in name:
-        own: Splitter = find("splitter", name, "data.sentences")
-        return own
+        return cast(Splitter, find("splitter", name, "data.sentences"))
     if name not in SPLITTERS:
         known = ", ".join(SPLITTERS)
         raise UserError(
             f"data.sentences={name} is not one of {known}{did_you_mean(name, SPLITTERS)}; "
             "module:function names one of your own"
         )
-    SPLITTERS[name]("")
+    SPLITTERS[name]("")  # fails if its package is missing
     return SPLITTERS[name]
 
 

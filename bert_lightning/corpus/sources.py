@@ -1,9 +1,8 @@
 """A source of text → a stream of documents of paragraphs of sentences, each with its split."""
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -15,15 +14,9 @@ from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.catalog import cache_folder
 from bert_lightning.corpus.fingerprints import hash_text_files
 from bert_lightning.corpus.manifest import digest
+from bert_lightning.corpus.readers import text_files
 from bert_lightning.corpus.readers.builtin import builtin_documents
-from bert_lightning.corpus.readers.tables import hub_rows
-from bert_lightning.corpus.readers.text_files import (
-    find_text_files,
-    raw_documents,
-    read_lines,
-    rows_as_documents,
-    split_at_headings,
-)
+from bert_lightning.corpus.readers.tables import hub_rows, hub_tables
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
 from bert_lightning.corpus.splits import (
     Document,
@@ -36,9 +29,11 @@ from bert_lightning.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 _WIKITEXT_FILES = ("wiki.train", "wiki.valid", "wiki.test")
-_HUB = {"hub_repository", "hub_name", "hub_revision"}
 _NEVER_CONTENT = {"source", "name", "fallback", "streaming"}
 """Options that choose a text or how it is fetched, and leave its content as it is."""
+_HUB = {"hub_repository", "hub_name", "hub_revision"}
+_FIXED_FORMAT = {"format", "text_column", "hard_wrapped"} | _HUB
+"""Options that sources of one format do not read."""
 
 
 @dataclass(frozen=True)
@@ -57,54 +52,37 @@ class TextSource:
 
 
 def find_source(data: CorpusConfig, min_documents: int) -> TextSource:
-    """Returns the source that the config names.
-
-    Args:
-        data: the options of the text.
-        min_documents: documents that each split must have.
-
-    Raises:
-        UserError: a file is missing, or there is no such splitter.
-    """
-    match data.source:
-        case CorpusSource.builtin:
-            return builtin_source(data, min_documents)
-        case CorpusSource.text:
-            return _text_source(data, min_documents)
-        case CorpusSource.hub:
-            if data.path is not None:
-                return _wikitext_folder(data, data.path)
-            return _hub_source(data, min_documents)
+    """Returns the source that the config names; each split must have `min_documents`."""
+    if data.source is CorpusSource.builtin:
+        return _builtin_source(_in_format(data, Format.prose), min_documents)
+    if data.source is CorpusSource.text:
+        return _text_source(_in_format(data, data.format), min_documents)
+    if data.path is not None:
+        return _wikitext_folder(_in_format(data, Format.wikitext), data.path)
+    return _hub_source(_in_format(data, data.format), min_documents)
 
 
-def builtin_source(data: CorpusConfig, min_documents: int) -> TextSource:
+def _in_format(data: CorpusConfig, text_format: Format) -> CorpusConfig:
+    return replace(data, format=text_format, sentences=data.sentences or text_format.value)
+
+
+def _builtin_source(data: CorpusConfig, min_documents: int) -> TextSource:
     """Returns the text that comes with every CPython: its documentation."""
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    # As a fallback for another corpus, it does not take that one's splitter and name.
-    sentences = (data.sentences if data.source is CorpusSource.builtin else None) or "prose"
-    name = (data.name if data.source is CorpusSource.builtin else None) or "builtin"
+    version = f"Python {'.'.join(map(str, sys.version_info[:3]))}"
 
     def read() -> Iterator[tuple[str, Document]]:
-        documents = _documents(builtin_documents(), sentences, data)
+        documents = _documents(builtin_documents(), data)
         return assign_splits(documents, data, min_documents, "the built-in text")
 
-    return TextSource(
-        name=name,
-        origin=f"pydoc_data.topics of Python {version}",
-        fingerprint=_fingerprint(
-            *("builtin", f"Python {version}", data, sentences, min_documents),
-            ignored={"format", "text_column", "hard_wrapped"} | _HUB,
-        ),
-        text_format=Format.prose,
-        read=read,
-    )
+    origin = f"pydoc_data.topics of {version}"
+    return _source("builtin", version, origin, data, min_documents, _FIXED_FORMAT, read)
 
 
 def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
     path = Path(folder).expanduser()
     ending = "raw" if (path / f"{_WIKITEXT_FILES[0]}.raw").is_file() else "tokens"
-    files = dict(zip(SPLITS, (path / f"{name}.{ending}" for name in _WIKITEXT_FILES), strict=True))
-    for file in files.values():
+    files = [path / f"{name}.{ending}" for name in _WIKITEXT_FILES]
+    for file in files:
         if not file.is_file():
             raise UserError(
                 f"data.path={folder}: there is no file {file.absolute()} "
@@ -112,110 +90,77 @@ def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
                 f"{', '.join(f'{name}.tokens' for name in _WIKITEXT_FILES)}; "
                 "for text of your own: data=text data.path='notes/*.txt'"
             )
-    sentences = data.sentences or Format.wikitext.value
 
     def read() -> Iterator[tuple[str, Document]]:
-        for split, file in files.items():
-            documents = _documents(split_at_headings(read_lines(file)), sentences, data)
+        for split, file in zip(SPLITS, files, strict=True):
+            documents = _documents(text_files.split_at_headings(text_files.read_lines(file)), data)
             yield from require_documents(split, documents, data, str(file.absolute()))
 
-    return TextSource(
-        name=data.shown_name,
-        origin=str(path.resolve()),
-        fingerprint=_fingerprint(
-            *("wikitext", _content(list(files.values()), data), data, sentences),
-            min_documents=0,  # these splits are given
-            ignored={"format", "text_column", "hard_wrapped"}
-            | {"validation_fraction", "test_fraction"}
-            | _HUB,
-        ),
-        text_format=Format.wikitext,
-        read=read,
-    )
+    unread = _FIXED_FORMAT | {"validation_fraction", "test_fraction"}
+    # The splits are given, so they need no number of documents.
+    return _source("wikitext", _content(files, data), str(path.resolve()), data, 0, unread, read)
 
 
 def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
     commit = f"{data.hub_repository}/{data.hub_name}@{data.hub_revision}"
-    sentences = data.sentences or data.format.value
-    rows = cache(lambda: hub_rows(data))
+    tables = cache(lambda: hub_tables(data))
 
     def documents(split: str) -> Iterator[Document]:
-        texts = rows()[split]
+        texts = hub_rows(tables()[split], data)
         if data.format is Format.wikitext:
-            raw = split_at_headings(text.rstrip("\n") for text in texts)
-        else:
-            raw = rows_as_documents(texts)
-        return _documents(raw, sentences, data)
+            return _documents(
+                text_files.split_at_headings(text.rstrip("\n") for text in texts), data
+            )
+        return _documents(text_files.rows_as_documents(texts), data)
 
     def read() -> Iterator[tuple[str, Document]]:
-        given = [split for split in SPLITS if split in rows()]
+        given = [split for split in SPLITS if split in tables()]
         if "train" not in given:
             raise UserError(
-                f"{commit} has no split 'train'; it has {', '.join(rows())}: "
+                f"{commit} has no split 'train'; it has {', '.join(tables())}: "
                 "choose another data.hub_name"
             )
         yield from assign_splits(documents("train"), data, min_documents, commit, given)
         for split in given[1:]:
             yield from require_documents(split, documents(split), data, commit)
 
-    return TextSource(
-        name=data.shown_name,
-        origin=commit,
-        fingerprint=_fingerprint(
-            *("hub", "", data, sentences, min_documents), ignored={"hard_wrapped"}
-        ),
-        text_format=data.format,
-        read=read,
-    )
+    return _source("hub", "", commit, data, min_documents, {"hard_wrapped"}, read)
 
 
 def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
-    files = find_text_files(data)
-    sentences = data.sentences or data.format.value
+    files = text_files.find_text_files(data)
+
+    def raw() -> Iterator[list[str]]:
+        return chain.from_iterable(text_files.raw_documents(file, data) for file in files)
 
     def read() -> Iterator[tuple[str, Document]]:
-        seen: Counter[str] = Counter()
-        raw = chain.from_iterable(raw_documents(file, data) for file in files)
-        documents = _documents(_counted(raw, seen), sentences, data)
+        documents = _documents(raw(), data)
         first = next(documents, None)
         if first is None:
+            sizes = [len(paragraphs) for paragraphs in raw()]
             wrapped = "; for text with hard line breaks: data.hard_wrapped=true"
             raise UserError(
-                f"data.path={data.path}: {len(files)} files, {seen['documents']} documents and "
-                f"{seen['paragraphs']} paragraphs, none of them {usable(data)}{ways_out(data)}"
+                f"data.path={data.path}: {len(files)} files, {len(sizes)} documents and "
+                f"{sum(sizes)} paragraphs, none of them {usable(data)}{ways_out(data)}"
                 + ("" if data.hard_wrapped or data.format is Format.wikitext else wrapped)
             )
         yield from assign_splits(
             chain([first], documents), data, min_documents, f"data.path={data.path}"
         )
 
-    return TextSource(
-        name=data.shown_name,
-        origin=f"{data.path} ({len(files)} files)",
-        fingerprint=_fingerprint(
-            *("files", _content(files, data), data, sentences, min_documents), ignored=_HUB
-        ),
-        text_format=data.format,
-        read=read,
-    )
+    origin = f"{data.path} ({len(files)} files)"
+    return _source("files", _content(files, data), origin, data, min_documents, _HUB, read)
 
 
-def _counted(raw: Iterable[list[str]], seen: Counter[str]) -> Iterator[list[str]]:
-    for paragraphs in raw:
-        seen["documents"] += 1
-        seen["paragraphs"] += len(paragraphs)
-        yield paragraphs
-
-
-def _documents(raw: Iterable[list[str]], sentences: str, data: CorpusConfig) -> Iterator[Document]:
+def _documents(raw: Iterable[list[str]], data: CorpusConfig) -> Iterator[Document]:
     """Splits paragraphs into sentences and keeps the paragraphs that have enough of them.
 
     With WikiText's splitter, as in the textbook, the number of delimiters ` . ` in the paragraph
     counts, even at its end: a single sentence with one gives no pair, but its words enter the
     vocabulary.
     """
-    split = find_splitter(sentences)
-    delimiters = data.min_sentences - 1 if sentences == Format.wikitext.value else 0
+    split = find_splitter(str(data.sentences))
+    delimiters = data.min_sentences - 1 if data.sentences == Format.wikitext.value else 0
     fewest = data.min_sentences - delimiters
     for paragraphs in raw:
         enough = (text for text in paragraphs if text.count(" . ") >= delimiters)
@@ -230,34 +175,27 @@ def _content(files: Sequence[Path], data: CorpusConfig) -> str:
     return f"{len(files)} files, SHA-256 {digest({'files': hashes})}"
 
 
-def _fingerprint(
+def _source(
     kind: str,
     content: str,
+    origin: str,
     data: CorpusConfig,
-    sentences: str,
     min_documents: int,
-    ignored: set[str],
-) -> dict[str, Any]:
-    """Returns the fingerprint of a text.
+    unread: set[str],
+    read: Callable[[], Iterator[tuple[str, Document]]],
+) -> TextSource:
+    """Returns the source; `content` identifies its text before any option applies to it.
 
-    Args:
-        kind: the kind of the source.
-        content: what identifies the text before any option applies to it.
-        data: its options. All that affect the text count, except for `ignored` ones.
-        sentences: the splitter that `data.sentences` stands for.
-        min_documents: documents that each split must have; 0 if the splits are given.
-        ignored: the options that this kind of source does not read.
+    All options of `data` that affect the text are in the fingerprint, except for the `unread` ones.
     """
-    values = {**to_plain(asdict(data)), "sentences": sentences}
-    skipped = {*named(CorpusConfig, PLACE), *_NEVER_CONTENT, *ignored}
-    return {
+    values = to_plain(asdict(data))
+    skipped = {*named(CorpusConfig, PLACE), *_NEVER_CONTENT, *unread}
+    used = [name for name in named(CorpusConfig, TEXT) if name not in skipped]
+    fingerprint = {
         "kind": kind,
         "content": content,
-        "options": {
-            f"data.{name}": values[name]
-            for name in named(CorpusConfig, TEXT)
-            if name not in skipped
-        },
-        "splitter_version": splitter_version(sentences),
+        "options": {f"data.{name}": values[name] for name in used},
+        "splitter_version": splitter_version(str(data.sentences)),
         "min_documents": min_documents,
     }
+    return TextSource(data.shown_name, origin, fingerprint, data.format, read)

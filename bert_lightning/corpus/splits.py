@@ -14,8 +14,9 @@ Document = list[list[str]]
 
 def usable(data: CorpusConfig) -> str:
     """Returns the condition for keeping a paragraph, for a message."""
-    fewest = data.min_sentences
-    return f"with {fewest} sentences or more" if fewest > 1 else "with a sentence"
+    if data.min_sentences == 1:
+        return "with a sentence"
+    return f"with {data.min_sentences} sentences or more"
 
 
 def ways_out(data: CorpusConfig) -> str:
@@ -31,11 +32,7 @@ def ways_out(data: CorpusConfig) -> str:
 def require_documents(
     split: str, documents: Iterable[Document], data: CorpusConfig, origin: str
 ) -> Iterator[tuple[str, Document]]:
-    """Passes on the documents of a given split.
-
-    Raises:
-        UserError: there are none.
-    """
+    """Passes on the documents of a given split, which must have some."""
     document = None
     for document in documents:
         yield split, document
@@ -57,14 +54,9 @@ def assign_splits(
 
     A document's split follows from its number and the fractions. If the corpus is so small that a
     fraction of it is less than a split needs, it also follows from the number of all documents.
-
-    Raises:
-        UserError: there are too few documents.
     """
     wanted = {"test": data.test_fraction, "validation": data.validation_fraction}
-    fractions = {
-        name: fraction for name, fraction in wanted.items() if fraction > 0 and name not in given
-    }
+    fractions = {name: part for name, part in wanted.items() if part > 0 and name not in given}
     if not fractions:
         yield from require_documents("train", documents, data, origin)
         return
@@ -72,15 +64,11 @@ def assign_splits(
     enough = [ceil(min_documents / fraction) for fraction in fractions.values()]
     ahead = list(islice(documents, max(needed, *enough)))
     if len(ahead) < needed:
+        reason = ", as a random second sentence comes from another document"
         raise UserError(
             f"{origin} has {len(ahead)} documents that have a paragraph {usable(data)}, and "
-            f"{needed} are needed, {min_documents} for each split"
-            + (
-                ", as a random second sentence comes from another document"
-                if min_documents > 1
-                else ""
-            )
-            + "; separate documents by blank lines, give more files, or hold out nothing: "
+            f"{needed} are needed, {min_documents} for each split{reason * (min_documents > 1)}; "
+            "separate documents by blank lines, give more files, or hold out nothing: "
             + " ".join(f"data.{name}_fraction=0" for name in fractions)
         )
     offered: Counter[str] = Counter()

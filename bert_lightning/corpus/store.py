@@ -1,37 +1,26 @@
 """The prepared corpus on disk: token ids, offsets and counts in flat memory-mapped files.
 
-The files grow chunk by chunk, so a corpus of any size is written in little memory. The manifest is
-written last and holds the size and SHA-256 of every file, which tells a complete and unchanged
-corpus from any other.
+The files grow chunk by chunk, so a corpus of any size needs little memory. The manifest, written
+last, holds the size and SHA-256 of every file: a complete and unchanged corpus agrees with it.
 """
 
 import hashlib
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from bert_lightning.corpus.encoding import EncodedDocuments
-from bert_lightning.corpus.fingerprints import hash_file
-from bert_lightning.corpus.manifest import (
-    CORPUS_FORMAT,
-    MANIFEST,
-    described_identity,
-    digest,
-    read_manifest,
-    write_manifest,
-)
+from bert_lightning.corpus.fingerprints import ALWAYS_HASHED, hash_file
+from bert_lightning.corpus.manifest import CORPUS_FORMAT, DESCRIBED, MANIFEST, digest, read_manifest
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text, rows_needed
+from bert_lightning.files import sync
 
-_LEVELS = ("sentence_starts", "paragraph_starts", "document_starts")
-_ARRAYS = ("token_ids", "word_starts", *_LEVELS, "token_counts")
+_STARTS = ("sentence_starts", "paragraph_starts", "document_starts")
 TOKENIZER = "tokenizer.json"
-ALWAYS_HASHED = 64 * 2**20
-"""Total bytes up to which all files of a corpus are hashed whenever it is opened."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +65,8 @@ class Split:
         return self.sentences - self.paragraphs
 
     def first_sentence(self, pair: np.ndarray) -> np.ndarray:
-        """Returns the first sentence of each consecutive pair `(pairs,)`.
-
-        As many sentences as pairs precede it, and one more for each paragraph that has ended.
-        """
+        """Returns the first sentence of each consecutive pair `(pairs,)`."""
+        # As many sentences as pairs precede it, and one more for each paragraph that has ended.
         pairs_before = self.paragraph_starts - np.arange(len(self.paragraph_starts))
         return pair + np.searchsorted(pairs_before, pair, side="right") - 1
 
@@ -94,12 +81,15 @@ class Split:
         return starts[document], starts[document + 1]
 
 
+_ARRAYS = [array.name for array in fields(Split)]
+
+
 @dataclass(frozen=True)
 class PreparedCorpus:
     """A corpus that is ready to be made into batches."""
 
     name: str
-    """The corpus that is used: `data.name`, or `builtin` if that is the fallback."""
+    """`data.name`, or `builtin` if that is the fallback."""
     origin: str
     """The place that its text came from."""
     fallback_reason: str | None
@@ -121,26 +111,17 @@ class SplitWriter:
     def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
         folder.mkdir()
         rows = rows_needed(tokenizer)
-        ids = np.uint16 if rows <= 2**16 else np.uint32
-        types = (ids, np.bool_, np.int64, np.int64, np.int64, np.int64)
+        types = {"token_ids": np.uint16 if rows <= 2**16 else np.uint32, "word_starts": np.bool_}
         self._files = {
-            name: _ArrayFile(folder / f"{name}.bin", np.dtype(dtype))
-            for name, dtype in zip(_ARRAYS, types, strict=True)
+            name: _ArrayFile(folder / f"{name}.bin", np.dtype(types.get(name, np.int64)))
+            for name in _ARRAYS
         }
-        self._token_counts = np.zeros(rows, dtype=np.int64)
-        self._ends = np.zeros(len(_LEVELS), dtype=np.int64)
-        for name in _LEVELS:
+        self._token_counts = np.zeros(rows, np.int64)
+        self._ends = np.zeros(len(_STARTS), np.int64)
+        for name in _STARTS:
             self._files[name].append(self._ends[:1])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         for file in self._files.values():
             file.stream.close()
 
@@ -149,8 +130,7 @@ class SplitWriter:
         self._files["token_ids"].append(encoded.token_ids)
         self._files["word_starts"].append(encoded.word_starts)
         self._token_counts += np.bincount(encoded.token_ids, minlength=len(self._token_counts))
-        levels = (encoded.sentence_lengths, encoded.paragraph_lengths, encoded.document_lengths)
-        for level, (name, lengths) in enumerate(zip(_LEVELS, levels, strict=True)):
+        for level, (name, lengths) in enumerate(zip(_STARTS, encoded[2:], strict=True)):
             if len(lengths):
                 ends = self._ends[level] + np.cumsum(lengths, dtype=np.int64)
                 self._files[name].append(ends)
@@ -161,14 +141,11 @@ class SplitWriter:
         self._files["token_counts"].append(self._token_counts)
         records = {}
         for file in self._files.values():
-            file.stream.flush()
-            os.fsync(file.stream.fileno())
+            sync(file.stream)
             file.stream.close()
-            records[file.path.name] = {
-                "dtype": file.dtype.name,
-                **_record(file.path, file.digest.hexdigest()),
-            }
-        sizes = [records[f"{name}.bin"]["bytes"] // self._ends.itemsize - 1 for name in _LEVELS]
+            record = file_record(file.path, file.digest.hexdigest())
+            records[file.path.name] = {"dtype": file.dtype.name, **record}
+        sizes = [records[f"{name}.bin"]["bytes"] // self._ends.itemsize - 1 for name in _STARTS]
         parts = dict(zip(("sentences", "paragraphs", "documents"), sizes, strict=True))
         tokens, pairs = int(self._token_counts.sum()), sizes[0] - sizes[1]
         return {"tokens": tokens, **parts, "pairs": pairs}, records
@@ -178,8 +155,7 @@ class _ArrayFile:
     """A flat binary file that is hashed as it grows."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
-        self.path = path
-        self.dtype = dtype
+        self.path, self.dtype = path, dtype
         self.stream = path.open("wb")
         self.digest = hashlib.sha256()
 
@@ -189,11 +165,10 @@ class _ArrayFile:
         self.digest.update(content)
 
 
-def complete(folder: Path, content: dict[str, Any], files: dict[str, dict[str, Any]]) -> None:
-    """Writes the manifest: what the corpus is made of, and the record of each of its files."""
-    tokenizer = folder / TOKENIZER
-    own = _record(tokenizer, hash_file(tokenizer))
-    write_manifest(folder, {**content, "files": {**files, TOKENIZER: own}})
+def file_record(file: Path, sha256: str) -> dict[str, Any]:
+    """Returns what the manifest says of a file."""
+    state = file.stat()
+    return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256}
 
 
 def find_damage(folder: Path) -> str | None:
@@ -215,8 +190,8 @@ def find_damage(folder: Path) -> str | None:
         state = file.stat()
         if state.st_size != record["bytes"]:
             return f"{name} has {state.st_size} bytes instead of {record['bytes']}"
-        changed = state.st_mtime_ns != record["mtime_ns"]
-        if (small or changed) and hash_file(file) != record["sha256"]:
+        hashed = small or state.st_mtime_ns != record["mtime_ns"]
+        if hashed and hash_file(file) != record["sha256"]:
             return f"{name} is not what was written (SHA-256)"
     return None
 
@@ -225,6 +200,7 @@ def open_corpus(folder: Path, key: str, fallback_reason: str | None) -> Prepared
     """Opens a prepared corpus in which no damage was found, and notes the time of this use."""
     manifest = read_manifest(folder)
     assert manifest is not None, folder
+    files = manifest["files"]
     with suppress(OSError):  # a cache that is read only
         os.utime(folder / MANIFEST)
     return PreparedCorpus(
@@ -233,23 +209,13 @@ def open_corpus(folder: Path, key: str, fallback_reason: str | None) -> Prepared
         fallback_reason=fallback_reason,
         key=key,
         text_key=digest(manifest["source"]),
-        identity=described_identity(manifest),
+        identity={name: manifest[name] for name in DESCRIBED},
         tokenizer=open_tokenizer(folder),
-        splits=open_splits(folder, manifest),
+        splits={
+            split: Split(*(_open_array(folder, f"{split}/{name}.bin", files) for name in _ARRAYS))
+            for split in manifest["splits"]
+        },
     )
-
-
-def open_splits(folder: Path, manifest: dict[str, Any]) -> dict[str, Split]:
-    """Maps the arrays of all splits into memory."""
-    return {
-        split: Split(
-            **{
-                name: _open_array(folder, f"{split}/{name}.bin", manifest["files"])
-                for name in _ARRAYS
-            }
-        )
-        for split in manifest["splits"]
-    }
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:
@@ -262,8 +228,3 @@ def _open_array(folder: Path, name: str, records: dict[str, dict[str, Any]]) -> 
     if not records[name]["bytes"]:  # an empty file cannot be mapped
         return np.zeros(0, dtype)
     return np.memmap(folder / name, dtype, mode="r").view(np.ndarray)  # faster to index
-
-
-def _record(file: Path, sha256: str) -> dict[str, Any]:
-    state = file.stat()
-    return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256}

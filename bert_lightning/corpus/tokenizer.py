@@ -1,4 +1,4 @@
-"""Tokenizers: read from a file or the hub, checked, and used to encode.
+"""Tokenizers: read from a file or the hub, and checked.
 
 This module and `vocabulary` are the only importers of `tokenizers`.
 """
@@ -6,6 +6,7 @@ This module and `vocabulary` are the only importers of `tokenizers`.
 import json
 from pathlib import Path
 
+from tokenizers import Encoding as Encoding
 from tokenizers import Tokenizer as Tokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
@@ -22,18 +23,16 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         UserError: there is no such file, it is not a tokenizer, it lacks a special token, or the
             hub cannot be reached, which is decided within seconds.
     """
-    file = Path(path).expanduser()
+    file, name = Path(path).expanduser(), f"tokenizer.path={path}"
     if file.is_file():
-        tokenizer = _from_file(f"tokenizer.path={path}", file)
-    elif is_hub_name(str(path)) and not file.exists():
-        tokenizer = _from_hub(str(path))
-    else:
-        raise UserError(
-            f"tokenizer.path={path}: there is no file {file.absolute()} "
-            f"(the working directory is {Path.cwd()}); give a tokenizer.json, a name on the "
-            "Hugging Face hub, or tokenizer.path=null to build one from the corpus"
-        )
-    return made_ready(tokenizer, f"tokenizer.path={path}")
+        return made_ready(_from_file(name, file), name)
+    if is_hub_name(str(path)) and not file.exists():
+        return made_ready(_from_hub(str(path)), name)
+    raise UserError(
+        f"{name}: there is no file {file.absolute()} (the working directory is {Path.cwd()}); "
+        "give a tokenizer.json, a name on the Hugging Face hub, or tokenizer.path=null to build "
+        "one from the corpus"
+    )
 
 
 def load_folder_tokenizer(folder: Path) -> Tokenizer:
@@ -42,14 +41,11 @@ def load_folder_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         UserError: it has neither, they cannot be read, or a special token is missing.
     """
-    file, words = folder / "tokenizer.json", folder / "vocab.txt"
-    if file.is_file():
-        tokenizer = _from_file(str(file), file)
-    elif words.is_file():
-        tokenizer = _from_vocab(words)
-    else:
-        raise UserError(f"{folder} has no tokenizer: neither a tokenizer.json nor a vocab.txt")
-    return made_ready(tokenizer, str(folder))
+    if (file := folder / "tokenizer.json").is_file():
+        return made_ready(_from_file(str(file), file), str(folder))
+    if (file := folder / "vocab.txt").is_file():
+        return made_ready(_from_vocab(file), str(folder))
+    raise UserError(f"{folder} has no tokenizer: neither a tokenizer.json nor a vocab.txt")
 
 
 def made_ready(tokenizer: Tokenizer, name: str) -> Tokenizer:
@@ -67,11 +63,7 @@ def made_ready(tokenizer: Tokenizer, name: str) -> Tokenizer:
 
 
 def load_tokenizer_text(text: str) -> Tokenizer:
-    """Makes a tokenizer from the text of a `tokenizer.json`.
-
-    Raises:
-        ValueError: the text is not one.
-    """
+    """Makes a tokenizer from the text of a `tokenizer.json`; a ValueError says if it is not one."""
     try:
         return Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises plain Exception
@@ -97,25 +89,6 @@ def add_template(tokenizer: Tokenizer) -> None:
         pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
         special_tokens=[(token, special_id(tokenizer, token)) for token in (CLS, SEP)],
     )
-
-
-def encode_plain(tokenizer: Tokenizer, sentences: list[str]) -> list[list[int]]:
-    """Turns sentences into ids without `[CLS]` and `[SEP]`; a "[SEP]" in them is ordinary text.
-
-    If the vocabulary finds it as a whole word nevertheless, it becomes an unknown word.
-    """
-    unknown = special_id(tokenizer, UNK)
-    special = {special_id(tokenizer, token) for token in SPECIAL_TOKENS} - {unknown}
-    tokenizer.encode_special_tokens = True
-    try:
-        encodings = tokenizer.encode_batch_fast(sentences, add_special_tokens=False)
-        sequences = [encoding.ids for encoding in encodings]
-    finally:
-        tokenizer.encode_special_tokens = False
-    return [
-        ids if special.isdisjoint(ids) else [unknown if i in special else i for i in ids]
-        for ids in sequences
-    ]
 
 
 def _from_file(name: str, file: Path) -> Tokenizer:
@@ -147,19 +120,19 @@ def _from_vocab(file: Path) -> Tokenizer:
 
 
 def _from_hub(name: str) -> Tokenizer:
-    """Reads the tokenizer of a model on the hub, from the local cache or the hub."""
     from huggingface_hub import try_to_load_from_cache
 
     try:
         cached = try_to_load_from_cache(name, "tokenizer.json")
-        if not isinstance(cached, str):
-            reason = model_out_of_reach(name)
-            if reason is None:
-                return Tokenizer.from_pretrained(name)
+        if isinstance(cached, str):
+            return _from_file(f"tokenizer.path={name}", Path(cached))
+        reason = model_out_of_reach(name)
+        if reason is None:
+            return Tokenizer.from_pretrained(name)
+    except UserError:
+        raise
     except Exception as error:  # tokenizers raises plain Exception
-        cached, reason = None, f"{error}".split("\n", 1)[0]
-    if isinstance(cached, str):
-        return _from_file(f"tokenizer.path={name}", Path(cached))
+        reason = f"{error}".split("\n", 1)[0]
     raise UserError(
         f"tokenizer.path={name}: there is no file {Path(name).absolute()}, and the tokenizer of "
         f"that name is neither in the cache nor available from the Hugging Face hub ({reason}); "

@@ -1,16 +1,9 @@
 """Text → vocabulary → tokenizer: of words, or of words and wordpieces."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-)
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.trainers import WordLevelTrainer, WordPieceTrainer
 
 from bert_lightning.batch import SPECIAL_TOKENS, UNK
@@ -19,9 +12,9 @@ from bert_lightning.corpus.readers.text_files import find_text_files, raw_docume
 from bert_lightning.corpus.tokenizer import add_template
 from bert_lightning.errors import UserError
 
-_NO_LIMIT = 2**31
 MOST_PIECES = 8_000
 """Tokens at which the training of wordpieces stops if no number is requested."""
+_SPECIAL_TOKENS = [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
 _WIKITEXT_UNK = "<unk>"
 _PIECE = "##"
 
@@ -29,137 +22,112 @@ _PIECE = "##"
 def build_tokenizer(
     sentences: Iterable[str], config: TokenizerConfig, text_format: Format
 ) -> Tokenizer:
-    """Makes the vocabulary of a corpus; `config.kind` names the tokens.
+    """Makes the vocabulary of a corpus: of words, or of words and wordpieces (`##ing`).
+
+    In WikiText, spaces separate all words and `<unk>` is `[UNK]`; in prose, punctuation is split
+    off. The special tokens come first.
 
     Raises:
         UserError: the corpus has fewer words or wordpieces than `config.vocab_size`.
     """
-    if config.kind is TokenizerKind.wordpiece:
-        return build_wordpiece_tokenizer(sentences, config, text_format)
-    return build_word_tokenizer(sentences, config, text_format)
+    wikitext = text_format is Format.wikitext
+    if wikitext:
+        sentences = without_unk(sentences)
+    train = _train_words if config.kind is TokenizerKind.word else _train_wordpieces
+    tokenizer, normalizing = train(sentences, config, wikitext)
+    _check_size(tokenizer, config)
+    if wikitext:
+        replace = normalizers.Replace(_WIKITEXT_UNK, UNK)
+        tokenizer.normalizer = normalizers.Sequence([*normalizing, replace])
+    add_template(tokenizer)
+    return tokenizer
 
 
-def build_word_tokenizer(
-    sentences: Iterable[str], config: TokenizerConfig, text_format: Format
-) -> Tokenizer:
-    """Makes a vocabulary of the words that occur at least `config.min_frequency` times.
-
-    In WikiText, spaces separate all words and `<unk>` is `[UNK]`; in prose, punctuation is split
-    off. The special tokens come first, then the words by decreasing frequency.
-    """
+def _train_words(
+    sentences: Iterable[str], config: TokenizerConfig, wikitext: bool
+) -> tuple[Tokenizer, list[normalizers.Normalizer]]:
+    """Returns the tokenizer of the frequent words, the most frequent first, and its normalizers."""
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
     steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if config.lowercase else []
     if config.strip_accents:
         steps += [normalizers.NFD(), normalizers.StripAccents()]
     tokenizer.normalizer = normalizers.Sequence(steps)
-    if text_format is Format.wikitext:
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        sentences = without_unk(sentences)
-        if not config.lowercase:
-            sentences = map(_without_special_words, sentences)
-    else:
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if not wikitext:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()]
         )
+    elif not config.lowercase:
+        sentences = map(_without_special_words, sentences)
     trainer = WordLevelTrainer(
-        vocab_size=config.vocab_size or _NO_LIMIT,
+        vocab_size=config.vocab_size or 2**31,  # no limit
         min_frequency=config.min_frequency,
-        special_tokens=_special_tokens(),
+        special_tokens=_SPECIAL_TOKENS,
         show_progress=False,
     )
     tokenizer.train_from_iterator(sentences, trainer)
-    _check_size(tokenizer, config, "words")
-    if text_format is Format.wikitext:
-        tokenizer.normalizer = normalizers.Sequence(
-            [*steps, normalizers.Replace(_WIKITEXT_UNK, UNK)]
-        )
-    add_template(tokenizer)
-    return tokenizer
+    return tokenizer, steps
 
 
-def build_wordpiece_tokenizer(
-    sentences: Iterable[str], config: TokenizerConfig, text_format: Format
-) -> Tokenizer:
-    """Trains words and wordpieces (`##ing`), as in BERT.
+def _train_wordpieces(
+    sentences: Iterable[str], config: TokenizerConfig, wikitext: bool
+) -> tuple[Tokenizer, list[normalizers.Normalizer]]:
+    """Returns BERT's kind of tokenizer, and its normalizer.
 
-    There are `config.vocab_size` in all; if that is null, `MOST_PIECES` at most. Punctuation is
-    split off, and in WikiText `<unk>` is `[UNK]`. At most a quarter of the tokens (but 100 in any
-    case) are single characters; in scripts that have thousands, rarer characters are unknown.
-    Training on the same text again may give other wordpieces, so train once and keep the result.
+    At most a quarter of the tokens (but 100 in any case) are single characters; in scripts that
+    have thousands, rarer characters are unknown. Training on the same text again may give other
+    wordpieces, so train once and keep the result.
     """
     size = config.vocab_size or MOST_PIECES
     tokenizer = Tokenizer(models.WordPiece(unk_token=UNK, continuing_subword_prefix=_PIECE))
-    normalizer = normalizers.BertNormalizer(
+    tokenizer.normalizer = normalizer = normalizers.BertNormalizer(
         lowercase=config.lowercase, strip_accents=config.strip_accents
     )
-    tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    if text_format is Format.wikitext:
-        sentences = without_unk(sentences)
+    tokenizer.decoder = decoders.WordPiece(prefix=_PIECE)
     trainer = WordPieceTrainer(
         vocab_size=size,
         min_frequency=config.min_frequency,
         limit_alphabet=max(100, size // 4),
-        special_tokens=_special_tokens(),
+        special_tokens=_SPECIAL_TOKENS,
         continuing_subword_prefix=_PIECE,
         show_progress=False,
     )
     tokenizer.train_from_iterator(sentences, trainer)
-    _check_size(tokenizer, config, "words and wordpieces")
-    if text_format is Format.wikitext:
-        # BERT's own pre-tokenizer would split the brackets off [UNK].
+    if wikitext:  # BERT's own pre-tokenizer would split the brackets off [UNK]
         parts = Regex(r"\[UNK\]|[!-/:-@\[-`{-~]|\p{P}")
-        tokenizer.normalizer = normalizers.Sequence(
-            [normalizer, normalizers.Replace(_WIKITEXT_UNK, UNK)]
-        )
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(parts, "isolated")]
         )
-    tokenizer.decoder = decoders.WordPiece(prefix=_PIECE)
-    add_template(tokenizer)
-    return tokenizer
+    return tokenizer, [normalizer]
 
 
 def train_on_files(paths: Sequence[str], config: TokenizerConfig, text_format: Format) -> Tokenizer:
-    """Makes the vocabulary of local files, of folders, and of patterns such as `notes/*.txt`.
-
-    Raises:
-        UserError: there is no such file, or no text in it.
-    """
+    """Makes the vocabulary of local files, of folders, and of patterns such as `notes/*.txt`."""
     sources = [
         CorpusConfig(source=CorpusSource.text, path=path, format=text_format) for path in paths
     ]
     files = [(file, source) for source in sources for file in find_text_files(source)]
-    paragraphs = (
-        paragraph
-        for file, source in files
-        for document in raw_documents(file, source)
-        for paragraph in document
-    )
-    return build_tokenizer(paragraphs, config, text_format)
+    documents = chain.from_iterable(raw_documents(file, source) for file, source in files)
+    return build_tokenizer(chain.from_iterable(documents), config, text_format)
 
 
-def _special_tokens() -> list[AddedToken]:
-    return [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
-
-
-def _check_size(tokenizer: Tokenizer, config: TokenizerConfig, what: str) -> None:
-    """Compares the size of the vocabulary with the requested one."""
-    wanted, found = config.vocab_size, tokenizer.get_vocab_size()
-    if wanted is None or wanted == found:
-        return
+def _check_size(tokenizer: Tokenizer, config: TokenizerConfig) -> None:
+    found, special = tokenizer.get_vocab_size(), len(SPECIAL_TOKENS)
+    wanted = config.vocab_size or found
     if found < wanted:
+        what = "words" if config.kind is TokenizerKind.word else "words and wordpieces"
         raise UserError(
-            f"tokenizer.vocab_size={wanted} is more than the corpus has: "
-            f"{found - len(SPECIAL_TOKENS)} {what} that occur {config.min_frequency} times or more "
-            f"(tokenizer.min_frequency), and {len(SPECIAL_TOKENS)} special tokens; use "
-            f"tokenizer.vocab_size={found} or less, or more text"
+            f"tokenizer.vocab_size={wanted} is more than the corpus has: {found - special} {what} "
+            f"that occur {config.min_frequency} times or more (tokenizer.min_frequency), and "
+            f"{special} special tokens; use tokenizer.vocab_size={found} or less, or more text"
         )
-    raise UserError(
-        f"tokenizer.vocab_size={wanted} is too small for the single characters of the corpus: "
-        f"with the {len(SPECIAL_TOKENS)} special tokens they are {found}; "
-        f"use tokenizer.vocab_size={2 * found} or more"
-    )
+    if found > wanted:
+        raise UserError(
+            f"tokenizer.vocab_size={wanted} is too small for the single characters of the corpus: "
+            f"with the {special} special tokens they are {found}; use "
+            f"tokenizer.vocab_size={2 * found} or more"
+        )
 
 
 def without_unk(sentences: Iterable[str]) -> Iterable[str]:

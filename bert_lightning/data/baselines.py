@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bert_lightning.batch import IGNORE_INDEX
-
 
 class Baselines(NamedTuple):
     """Losses in nats and accuracies; None without labeled pairs."""
@@ -18,30 +16,6 @@ class Baselines(NamedTuple):
     """Of predicting each pair by the frequencies of the labels."""
     nsp_accuracy: float | None
     """Of the majority baseline: the more frequent label predicted everywhere."""
-
-
-def baselines(
-    token_counts: np.ndarray, masked_labels: np.ndarray, pair_labels: np.ndarray
-) -> Baselines:
-    """Scores the baselines.
-
-    Args:
-        token_counts: `(vocab,)` of the training split.
-        masked_labels: `(masked,)` the tokens to predict.
-        pair_labels: `(examples,)`, `IGNORE_INDEX` where there is no pair.
-    """
-    labeled = pair_labels[pair_labels != IGNORE_INDEX]
-    nsp_loss = nsp_accuracy = None
-    if len(labeled):
-        frequencies = np.clip(np.bincount(labeled, minlength=2) / len(labeled), 1e-12, 1)
-        nsp_loss = float(-(frequencies * np.log(frequencies)).sum())
-        nsp_accuracy = float(frequencies.max())
-    return Baselines(
-        mlm_loss=float(unigram_nll(token_counts)[masked_labels].mean()),
-        mlm_accuracy=float((masked_labels == token_counts.argmax()).mean()),
-        nsp_loss=nsp_loss,
-        nsp_accuracy=nsp_accuracy,
-    )
 
 
 def unigram_nll(token_counts: np.ndarray) -> np.ndarray:

@@ -28,11 +28,9 @@ from bert_lightning.data.phases import EPOCHS_A_PHASE, by_length, phases_of
 from bert_lightning.data.randomness import Stream, permuted, random_bits, with_key
 
 Labeler = Callable[[Pairs, np.ndarray], np.ndarray]
-"""Gives each example its label of an objective.
+"""Maps examples, and how many tokens of each are predicted, to their int64 labels of an objective.
 
-It gets the examples and how many tokens of each are predicted, `(examples,)`, and returns int64
-labels `(examples,)`, `IGNORE_INDEX` for none. It depends on nothing else: every rank calls it on
-the whole global batch, to count its labels.
+`IGNORE_INDEX` is none. Every rank calls it on the whole global batch, to count the labels.
 """
 
 
@@ -54,7 +52,6 @@ class StepPartition:
     """Micro-batches of a step; every rank has as many."""
 
     def micro_batch_size(self, global_batch_size: int) -> int:
-        """Returns the pairs of a micro-batch, for a global batch of this many."""
         return global_batch_size // (self.world_size * self.accumulation)
 
 
@@ -74,30 +71,20 @@ class ExampleBuilder:
         self.config = config
         self.seed = seed
         self.labelers = labelers
-        self.cls_id = special_id(tokenizer, CLS)
-        self.sep_id = special_id(tokenizer, SEP)
-        self.mask_id = special_id(tokenizer, MASK)
-        special = [special_id(tokenizer, token) for token in SPECIAL_TOKENS]
-        self.ordinary_ids = np.setdiff1d(np.arange(tokenizer.get_vocab_size()), special)
+        self.special_ids = {token: special_id(tokenizer, token) for token in SPECIAL_TOKENS}
+        vocabulary = np.arange(tokenizer.get_vocab_size())
+        self.ordinary_ids = np.setdiff1d(vocabulary, list(self.special_ids.values()))
 
     def __len__(self) -> int:
-        """Examples of an epoch."""
         return len(self.sampler)
 
     def pairs(self, index: np.ndarray, epoch: np.ndarray) -> Pairs:
         """Returns the sentence pairs of the examples `(pairs,)` in their epochs `(pairs,)`."""
         return self.sampler.sample(index, self.seed, epoch)
 
-    def predictions(self, pairs: Pairs, progress: float) -> np.ndarray:
-        """Returns how many tokens of each example are predicted, `(pairs,)`, at this progress."""
-        probability = mlm_probability_at(self.config.masking, progress)
-        return number_of_predictions(pairs.lengths, pairs.special, probability)
-
     def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> dict[str, int]:
         """Counts the labels of these examples, by objective."""
-        pairs = self.pairs(index, epoch)
-        predictions = self.predictions(pairs, progress)
-        labels = self._labels(pairs, predictions)
+        _, predictions, labels = self._labeled(index, epoch, progress)
         counts = {name: int((each != IGNORE_INDEX).sum()) for name, each in labels.items()}
         return {"mlm": int(predictions.sum()), **counts}
 
@@ -112,42 +99,44 @@ class ExampleBuilder:
 
         `progress` is the fraction of the run, from 0 to 1, that is done.
         """
-        pairs = self.pairs(index, epoch)
-        predictions = self.predictions(pairs, progress)
+        pairs, predictions, labels = self._labeled(index, epoch, progress)
         token_ids, token_types, maskable, word_starts = self._assemble(pairs)
         lengths = pairs.lengths
-        place = np.arange(len(token_ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        sequences = pack_sequences(token_ids, token_types, lengths)
         names = random_bits(random_bits(self.seed, epoch, index))  # mixed once for all places
         masked = mask_tokens(
             token_ids,
             maskable,
             lengths,
             predictions,
-            with_key(np.repeat(names, lengths), place),
+            with_key(np.repeat(names, lengths), sequences.position_ids.numpy()),
             self.config.masking,
-            self.mask_id,
+            self.special_ids[MASK],
             self.ordinary_ids,
             word_starts,
         )
         return PretrainBatch(
-            sequences=pack_sequences(masked.token_ids, token_types, lengths),
+            sequences=sequences._replace(token_ids=torch.from_numpy(masked.token_ids)),
             masked_positions=torch.from_numpy(masked.positions),
             masked_labels=torch.from_numpy(masked.labels),
-            labels={
-                name: torch.from_numpy(labels)
-                for name, labels in self._labels(pairs, predictions).items()
-            },
+            labels={name: torch.from_numpy(each) for name, each in labels.items()},
             global_counts=global_counts,
         )
 
-    def _labels(self, pairs: Pairs, predictions: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: labels(pairs, predictions) for name, labels in self.labelers.items()}
+    def _labeled(
+        self, index: np.ndarray, epoch: np.ndarray, progress: float
+    ) -> tuple[Pairs, np.ndarray, dict[str, np.ndarray]]:
+        """Returns the pairs, how many tokens of each are predicted, and labels by objective."""
+        pairs = self.pairs(index, epoch)
+        probability = mlm_probability_at(self.config.masking, progress)
+        predictions = number_of_predictions(pairs.lengths, pairs.special, probability)
+        labels = {name: label(pairs, predictions) for name, label in self.labelers.items()}
+        return pairs, predictions, labels
 
     def _assemble(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Joins `[CLS] first [SEP] second [SEP]` of all pairs.
 
-        Returns:
-            Ids, types, which tokens may be masked, and which begin a word, each `(total,)`.
+        Returns the ids, the types, which may be masked and which begin a word, each `(total,)`.
         """
         one, zero = np.ones_like(pairs.first_length), np.zeros_like(pairs.first_length)
         last = pairs.special - 2  # the second [SEP], where there is a second segment
@@ -157,8 +146,8 @@ class ExampleBuilder:
         source = np.arange(ends[-1]) + np.repeat(sources - (ends - lengths), lengths)
         token_ids = self.split.token_ids[source].astype(np.int64)
         maskable = np.ones(len(token_ids), dtype=bool)
-        for piece, token in ((0, self.cls_id), (2, self.sep_id), (4, self.sep_id)):
-            token_ids[ends[piece::5] - 1] = token
+        for piece, token in ((0, CLS), (2, SEP), (4, SEP)):
+            token_ids[ends[piece::5] - 1] = self.special_ids[token]
             maskable[ends[piece::5] - 1] = False
         word_starts = self.split.word_starts[source]
         segments = np.stack([pairs.first_length + 2, pairs.second_length + last], 1).ravel()
@@ -193,7 +182,7 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
         self.partition = partition
         self.steps = steps
         self._step: tuple[int, PretrainBatch] | None = None
-        """The step asked for last: its micro-batches are built together, as that costs no more."""
+        """The last step: its micro-batches are built together, as that costs no more."""
 
     def __len__(self) -> int:
         return self.steps * self.partition.accumulation
@@ -206,13 +195,12 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
             return self._whole_step(step)
         if self._step is None or self._step[0] != step:
             self._step = step, self._whole_step(step)
-        pairs = self.phases[self._phase_at(step)].global_batch_size
-        size = self.partition.micro_batch_size(pairs)
+        size = len(self._step[1].sequences.lengths) // self.partition.accumulation
         return self._step[1].part(micro_batch * size, (micro_batch + 1) * size)
 
     def _whole_step(self, step: int) -> PretrainBatch:
         """Builds all micro-batches of this rank in a step, as one."""
-        number = self._phase_at(step)
+        number = sum(step >= phase.end for phase in self.phases)
         phase, builder = self.phases[number], self.examples[number]
         pairs = phase.global_batch_size
         position = (step - phase.start) * pairs + np.arange(pairs)
@@ -223,9 +211,6 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
         mine = slice(self.partition.rank * size, (self.partition.rank + 1) * size)
         return builder.build(examples[mine], epochs[mine], progress, counts)
 
-    def _phase_at(self, step: int) -> int:
-        return sum(step >= phase.end for phase in self.phases)
-
     def _examples_at(self, phase: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the examples and epochs at these positions of a phase's endless stream."""
         builder = self.examples[phase]
@@ -234,6 +219,6 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
         example = np.empty_like(place)
         for value in np.unique(epoch):
             now = epoch == value
-            keys = (builder.seed, Stream.order, int(value))
+            keys = builder.seed, Stream.order, int(value)
             example[now] = permuted(place[now], len(builder), *keys)
         return example, epoch

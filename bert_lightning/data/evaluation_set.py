@@ -12,10 +12,10 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from bert_lightning.batch import PretrainBatch
+from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
 from bert_lightning.config import BatchConfig, MaskingConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.baselines import Baselines, baselines
+from bert_lightning.data.baselines import Baselines, unigram_nll
 from bert_lightning.data.batches import LABELERS, ExampleBuilder, Labeler
 from bert_lightning.data.length_baseline import LabelStatistics, label_statistics
 from bert_lightning.data.pairs import pair_sampler
@@ -86,14 +86,9 @@ class EvaluationContents:
 
 
 class EvaluationSet:
-    """The examples of a held-out split, with pairs and masks that never change.
+    """A held-out split as :class:`EvaluationBatches`, and its facts.
 
-    Args:
-        corpus: the prepared corpus.
-        split: the name of the split.
-        config: the options of the batches; those of masking do not matter.
-        vocab_size: rows of the embedding, for the unigram baseline.
-        labelers: the labels of sequences, by objective.
+    `vocab_size` is the rows of the embedding, for the unigram baseline.
 
     Raises:
         UserError: the corpus has no such split.
@@ -126,13 +121,7 @@ class EvaluationSet:
 
     @cached_property
     def contents(self) -> EvaluationContents:
-        """The labels and the hash."""
         return read_contents(self._whole[i] for i in range(len(self._whole)))
-
-    @property
-    def sha256(self) -> str:
-        """The hash of all inputs and labels; see :func:`read_contents`."""
-        return self.contents.sha256
 
     @cached_property
     def token_counts(self) -> np.ndarray:
@@ -141,9 +130,17 @@ class EvaluationSet:
 
     @cached_property
     def baselines(self) -> Baselines:
-        """The unigram and majority baselines."""
-        contents = self.contents
-        return baselines(self.token_counts, contents.masked_labels, contents.pair_labels)
+        counts, masked = self.token_counts, self.contents.masked_labels
+        pairs = self.contents.pair_labels
+        labeled = pairs[pairs != IGNORE_INDEX]
+        nsp_loss = nsp_accuracy = None
+        if len(labeled):
+            frequencies = np.clip(np.bincount(labeled, minlength=2) / len(labeled), 1e-12, 1)
+            nsp_loss = float(-(frequencies * np.log(frequencies)).sum())
+            nsp_accuracy = float(frequencies.max())
+        mlm_accuracy = float((masked == counts.argmax()).mean())
+        mlm_loss = float(unigram_nll(counts)[masked].mean())
+        return Baselines(mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy)
 
     @cached_property
     def label_statistics(self) -> LabelStatistics | None:

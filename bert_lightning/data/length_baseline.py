@@ -36,11 +36,7 @@ class LabelStatistics:
 
 
 def label_statistics(training: Pairs, held_out: Pairs) -> LabelStatistics | None:
-    """Fits the length-only baseline and scores it; None without labels.
-
-    The position of the first half in its document is no feature: a model does not see it, and the
-    label is drawn regardless of it.
-    """
+    """Fits the length-only baseline and scores it; None without labels."""
     labels, held_out_labels = training.nsp_labels, held_out.nsp_labels
     if IGNORE_INDEX in labels or IGNORE_INDEX in held_out_labels:
         return None

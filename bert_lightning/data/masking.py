@@ -81,9 +81,8 @@ def mask_tokens(
     * `token`: tokens, with equal probability.
     * `word`: words in random order. The last one is cut, so that the number of tokens is exactly
       that of `predictions`, which every rank knows before the batch is built.
-    * `span`: words in random order, each the first of a span of 1 to 10 words (geometric with
-      p = 0.2, 3.8 on average) that ends before the next special token. A span skips what an
-      earlier one has taken, and the last span is cut.
+    * `span`: words in random order, each the first of a span that ends before the next special
+      token. A span skips what an earlier one has taken, and the last span is cut.
 
     A mask, random tokens or the original ones: that is decided once a unit, and which random
     tokens, once a token.
@@ -94,18 +93,21 @@ def mask_tokens(
         lengths: `(examples,)` tokens of each example.
         predictions: `(examples,)` how many tokens to choose of each; no more than are maskable.
         keys: `(total,)` uint64 random bits that name each token of each example.
-        config: the unit, and the probabilities of a mask and of random tokens.
+        config: the options of masking.
         mask_id: the id of `[MASK]`.
         ordinary_ids: the ids that a random replacement may have.
-        word_starts: `(total,)` bool, True where a token begins a word; a token that is not
-            maskable, the one after it and the first of an example always do. None: all do.
+        word_starts: `(total,)` bool; a token that is not maskable, the one after it and the first
+            of an example always begin a word. None: all do.
     """
     example = np.repeat(np.arange(len(lengths)), lengths)  # (total,)
     if config.unit is MaskingUnit.token or word_starts is None:
         first = np.arange(len(token_ids))
         at_first: np.ndarray | slice = slice(None)
     else:
-        first = at_first = np.flatnonzero(_word_starts(word_starts, maskable, lengths))
+        starts = word_starts | ~maskable
+        starts[1:] |= ~maskable[:-1]
+        starts[np.cumsum(lengths) - lengths] = True
+        first = at_first = np.flatnonzero(starts)
     draw = (random_bits(keys[at_first], Stream.masked) >> np.uint64(33)).astype(np.int64)
     units = _Units(first, example[at_first], draw, np.arange(len(first)))
     if config.unit is MaskingUnit.span:
@@ -129,33 +131,19 @@ def mask_tokens(
     return Masked(masked, positions, labels)
 
 
-def _word_starts(word_starts: np.ndarray, maskable: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Returns where words begin `(total,)`, each special token a word of its own."""
-    starts = word_starts | ~maskable
-    starts[1:] |= ~maskable[:-1]
-    starts[np.cumsum(lengths) - lengths] = True
-    return starts
-
-
 def _join_spans(units: _Units, maskable: np.ndarray, span: np.ndarray) -> _Units:
     """Gives each word to the span with the lowest draw of those that reach it.
 
-    Sorted by the new draws, the words of a span follow each other. Four words with the draws
-    7, 3, 5, 9 start spans of 1, 2, 3 and 1 words: the second word's span takes the third word,
-    whose own span is left with the fourth one. Spans are then chosen in the order of the draws:
-    words 1 and 2, then 3, then 0.
+    Four words with the draws 7, 3, 5, 9 start spans of 1, 2, 3 and 1 words: the second word's span
+    takes the third word, whose own span is left with the fourth one. Spans are then chosen in the
+    order of the draws: words 1 and 2, then 3, then 0.
 
     >>> words = _Units(np.arange(4), np.zeros(4, int), np.array([7, 3, 5, 9]), np.arange(4))
     >>> joined = _join_spans(words, np.ones(4, bool), span=np.array([1, 2, 3, 1]))
     >>> joined.draw.tolist(), joined.owner.tolist()
     ([7, 3, 3, 5], [0, 1, 1, 2])
 
-    The loop is over the words of the longest span, not over those of the text.
-
-    Args:
-        units: words.
-        maskable: `(units,)` whether each may be masked.
-        span: `(units,)` how many words its span has.
+    Of each word, `maskable` says whether it may be masked, and `span` how many words its span has.
     """
     draw, owner = units.draw.copy(), units.owner.copy()
     # A special token ends the stretch of text that a span may cover, and so does an example.

@@ -1,6 +1,6 @@
 """Which two segments make an example, and the label of the pair."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,23 +45,13 @@ class Pairs(NamedTuple):
         return self.first_length + self.second_length + self.special
 
 
-class PairSampler(Protocol):
-    """Makes examples of a split; the example of an index is a function of the keys alone."""
-
-    overlong: int
-    """Consecutive pairs of the split that are too long for an example."""
-
-    def __len__(self) -> int:
-        """Examples of an epoch."""
-        ...
-
-    def sample(self, index: np.ndarray, *keys: Keys) -> Pairs:
-        """Returns the examples of these indices `(pairs,)`; `keys` name the draw."""
-        ...
-
-
-def pair_sampler(split: Split, config: PairsConfig, max_length: int) -> PairSampler:
+def pair_sampler(
+    split: Split, config: PairsConfig, max_length: int
+) -> "SentencePairs | SegmentPairs | Blocks":
     """Returns the sampler that the config names.
+
+    Its length is the examples of an epoch; `sample` makes those of some indices `(pairs,)`, as a
+    function of the keys alone; `overlong` counts consecutive pairs too long for an example.
 
     Raises:
         UserError: the split has no such examples.
@@ -69,7 +59,7 @@ def pair_sampler(split: Split, config: PairsConfig, max_length: int) -> PairSamp
     if config.kind is PairKind.none:
         return Blocks(split, max_length)
     make = SentencePairs if config.kind is PairKind.sentence else SegmentPairs
-    sampler: PairSampler = make(split, config, max_length)
+    sampler = make(split, config, max_length)
     if not len(sampler):
         raise UserError(
             f"pairs={config.kind.value} finds no two sentences that follow each other in "
@@ -210,7 +200,7 @@ class Blocks:
         start = self.starts[document] + (index - self.blocks_before[document]) * self.room
         length = np.minimum(self.room, self.ends[document] - start)
         nothing = np.zeros_like(start)
-        return Pairs(start, length, start, nothing, np.full_like(start, IGNORE_INDEX))
+        return Pairs(start, length, start, nothing, nothing + IGNORE_INDEX)
 
 
 def cut_to_fit(

@@ -1,12 +1,8 @@
-"""The phases of a run, from `batch.phases`: its steps, and the options in each.
-
-A run without phases is a run in one phase. The options within a phase are those of a run without
-phases, with the length and the batch size of the phase.
-"""
+"""The phases of a run, from `batch.phases`; a run without phases is a run in one phase."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 from bert_lightning.config import BatchConfig, PhaseConfig
 from bert_lightning.errors import UserError
@@ -56,25 +52,23 @@ def phase_options(config: BatchConfig) -> list[BatchConfig]:
 
 
 def phases_of(config: BatchConfig, steps: int) -> list[Phase]:
-    """Returns the phases of a run of `steps` steps.
-
-    Each ends where the fractions up to it, times `steps`, do, rounded.
+    """Returns the phases of a run of `steps` steps, their ends rounded.
 
     Raises:
         UserError: a phase would have no step.
     """
     fractions = [entry.fraction for entry in entries(config)]
     bounds = [0, *(round(fraction * steps) for fraction in accumulate(fractions[:-1])), steps]
-    for number, (start, end) in enumerate(pairwise(bounds)):
+    phases: list[Phase] = []
+    for options, start, end in zip(phase_options(config), bounds, bounds[1:], strict=False):
         if start >= end:
+            number = len(phases)
             raise UserError(
                 f"batch.phases[{number}].fraction={fractions[number]:g} of {steps:,} steps is no "
                 "step: raise trainer.max_steps or the fraction, or omit the phase"
             )
-    return [
-        Phase(options.max_length, options.global_batch_size, start, end)
-        for options, (start, end) in zip(phase_options(config), pairwise(bounds), strict=True)
-    ]
+        phases.append(Phase(options.max_length, options.global_batch_size, start, end))
+    return phases
 
 
 def heaviest(config: BatchConfig) -> BatchConfig:
@@ -93,10 +87,7 @@ def by_length(config: BatchConfig) -> dict[int, BatchConfig]:
 def passes(pairs: int, phases: Sequence[Phase], epoch_sizes: Sequence[int]) -> float:
     """Returns the epochs that the first `pairs` pairs of a run are.
 
-    Args:
-        pairs: sentence pairs that have been seen.
-        phases: those of the run.
-        epoch_sizes: examples of an epoch in each of them.
+    `epoch_sizes` are the examples of an epoch in each of its phases.
     """
     done = 0.0
     for phase, size in zip(phases[:-1], epoch_sizes, strict=False):

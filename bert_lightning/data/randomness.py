@@ -44,7 +44,13 @@ def random_bits(*keys: Keys) -> np.ndarray:
 
 def with_key(bits: np.ndarray, key: Keys) -> np.ndarray:
     """Returns `random_bits(*keys, key)`, given the bits of `random_bits(*keys)`."""
-    return _mix((bits ^ np.atleast_1d(np.asarray(key, dtype=np.uint64))) + _GOLDEN)
+    state = (bits ^ np.atleast_1d(np.asarray(key, dtype=np.uint64))) + _GOLDEN
+    state ^= state >> _SHIFT_1  # in place: new memory for each operation would cost more than it
+    state *= _MIX_1
+    state ^= state >> _SHIFT_2
+    state *= _MIX_2
+    state ^= state >> _SHIFT_3
+    return state
 
 
 def uniform(bits: np.ndarray) -> np.ndarray:
@@ -76,16 +82,6 @@ def permuted(index: np.ndarray, size: int, *keys: Keys) -> np.ndarray:
         result[outside] = (left << half_bits) | right
         outside = result >= size
     return result.astype(np.int64)
-
-
-def _mix(state: np.ndarray) -> np.ndarray:
-    """Mixes the numbers in place: new memory for each operation would cost more than it."""
-    state ^= state >> _SHIFT_1
-    state *= _MIX_1
-    state ^= state >> _SHIFT_2
-    state *= _MIX_2
-    state ^= state >> _SHIFT_3
-    return state
 
 
 def torch_seed(*keys: int) -> int:

@@ -88,34 +88,27 @@ class DataStatistics:
 def statistics(
     corpus: PreparedCorpus, config: BatchConfig, seed: int, validation: EvaluationSet | None
 ) -> DataStatistics:
-    """Describes a corpus and the first examples of a run.
-
-    Args:
-        corpus: the prepared corpus.
-        config: the options of the batches.
-        seed: that of the run.
-        validation: the evaluation set of the validation split, if the corpus has one.
-    """
+    """Describes a corpus, the first examples of a run, and the evaluation set of validation."""
     train = corpus.splits["train"]
     known = sentence_hashes(*read_sentences(train))
-    batches = training_sample(corpus, config, seed)
+
+    def examples(options: BatchConfig) -> ExampleStatistics:
+        return describe_examples(training_sample(corpus, options, seed), options.max_length)
+
     return DataStatistics(
         splits={
             name: describe_split(split, corpus.tokenizer, None if split is train else known)
             for name, split in corpus.splits.items()
         },
-        examples=describe_examples(batches, config.max_length),
-        phases=[
-            describe_examples(training_sample(corpus, options, seed), options.max_length)
-            for options in (phase_options(config) if config.phases else [])
-        ],
+        examples=examples(config),
+        phases=[examples(options) for options in phase_options(config)] if config.phases else [],
         labels=validation.label_statistics if validation is not None else None,
     )
 
 
 def lines(found: DataStatistics) -> list[str]:
     """Returns the statistics in short, for the log of a run."""
-    train, examples, labels = found.splits["train"], found.examples, found.labels
+    train, labels = found.splits["train"], found.labels
     repeated = "".join(
         f", {split.in_training_fraction:.1%} of {name}'s also in training"
         for name, split in found.splits.items()
@@ -127,21 +120,20 @@ def lines(found: DataStatistics) -> list[str]:
             f"; pair labels: majority baseline {labels.majority:.1%}, length-only baseline "
             f"{labels.length_only_accuracy:.1%}{' (the lengths LEAK the labels)' * labels.leak}"
         )
-    phases = [
-        f"examples of phase {number}: {phase.mean_length:.0f} tokens of at most "
-        f"{phase.max_length}, {phase.full_fraction:.1%} full; padding saved "
-        f"{phase.saved_of_max_length:.0%}"
-        for number, phase in enumerate(found.phases, 1)
-    ]
     return [
         f"text: {train.documents:,} documents, {train.sentences:,} sentences, {train.tokens:,} "
         f"tokens, {train.unknown_fraction:.1%} unknown; sentences: {train.duplicate_fraction:.1%} "
         f"duplicates{repeated}",
-        f"examples: {examples.mean_length:.0f} tokens of at most {examples.max_length}, "
-        f"{examples.full_fraction:.1%} full; padding saved {examples.saved_of_max_length:.0%}"
-        f"{leaks}",
-        *phases,
+        f"examples: {_described(found.examples)}{leaks}",
+        *(f"examples of phase {n}: {_described(each)}" for n, each in enumerate(found.phases, 1)),
     ]
+
+
+def _described(examples: ExampleStatistics) -> str:
+    return (
+        f"{examples.mean_length:.0f} tokens of at most {examples.max_length}, "
+        f"{examples.full_fraction:.1%} full; padding saved {examples.saved_of_max_length:.0%}"
+    )
 
 
 def read_sentences(split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -165,13 +157,7 @@ def sentence_hashes(token_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def describe_split(
     split: Split, tokenizer: Tokenizer, training: np.ndarray | None
 ) -> SplitStatistics:
-    """Describes a split.
-
-    Args:
-        split: the split.
-        tokenizer: that of the corpus.
-        training: the hashes of the training sentences; None if this is the training split.
-    """
+    """Describes a split; `training` are the hashes of the training sentences, None of itself."""
     token_ids, lengths = read_sentences(split)
     hashes = sentence_hashes(token_ids, lengths)
     counts = split.token_counts

@@ -18,28 +18,24 @@ from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.pretrained.sources import PretrainedSource, build
 from bert_lightning.terminal import tracked
 
-MICRO_BATCH = 64
-"""Examples at a time if the options name no number; no score depends on it."""
-_DIVERGED = 500.0
-"""The loss, in nats a token, from which on a model has diverged."""
-
 
 @dataclass(frozen=True)
 class MaskedScores:
-    """The masked tokens of one class, or all of them. Losses are nats a token."""
+    """The masked tokens of one class, or all of them. Losses are nats a token.
+
+    The baselines are those of the training split: the unigram baseline for the loss, and its most
+    frequent token, or five, predicted everywhere for the accuracies.
+    """
 
     masked: int
     fraction: float
     """Of all masked tokens."""
     loss: float
     loss_baseline: float
-    """Of the unigram baseline: each predicted by its frequency in the training split."""
     accuracy: float
     accuracy_baseline: float
-    """Of predicting the most frequent token of the training split everywhere."""
     accuracy_at_5: float
     accuracy_at_5_baseline: float
-    """Of predicting its five most frequent tokens everywhere."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +63,13 @@ class MaskedResult:
 
 @dataclass(frozen=True)
 class PairResult:
-    """Next-sentence prediction, or sentence-order prediction. Losses are nats a pair."""
+    """Next-sentence or sentence-order prediction, with `Baselines`. Losses are nats a pair."""
 
     pairs: int
     loss: float
     loss_baseline: float
-    """Of predicting each pair by the frequencies of the labels."""
     accuracy: float
     accuracy_baseline: float
-    """Of the majority baseline: the more frequent label predicted everywhere."""
     length_only_accuracy: float
     """Of the length-only baseline: a logistic regression fitted to training pairs."""
 
@@ -89,7 +83,7 @@ class Evaluation:
     """Optimizer steps of its run; None if it comes from elsewhere."""
     parameters: int
     vocab_size: int
-    """Tokens of its tokenizer."""
+    """Of its tokenizer."""
     corpus: str
     corpus_origin: str
     fallback_reason: str | None
@@ -108,10 +102,6 @@ class Evaluation:
     nsp: PairResult | None
     """None without labeled pairs, or without the head."""
 
-    def plain(self) -> dict[str, Any]:
-        """Returns plain values for JSON."""
-        return asdict(self)
-
 
 def evaluate(
     source: PretrainedSource, corpus: PreparedCorpus, config: BatchConfig, split: str
@@ -119,15 +109,14 @@ def evaluate(
     """Evaluates a model on a held-out split, in fp32, on a GPU if there is one.
 
     Raises:
-        UserError: there is no such split, the model has no head for masked tokens, or its loss is
-            not finite.
+        UserError: there is no such split or no head for masked tokens, or the loss is not finite.
     """
     held_out = EvaluationSet(corpus, split, config, source.vocab_size)
     bert = PretrainedBert(build(source), source.tokenizer, source.missing_heads)
     bert.require("mlm_head")
     stats = token_stats(corpus.tokenizer, held_out.token_counts)
     model = bert.model.float().to("cuda" if torch.cuda.is_available() else "cpu")
-    batches = held_out.batches(config.micro_batch_size or MICRO_BATCH)
+    batches = held_out.batches(config.micro_batch_size or 64)  # no score depends on it
     shown = tracked((batches[i] for i in range(len(batches))), len(batches), "evaluating")
     sums = score_batches(model, shown, stats)
     has_nsp = source.missing_heads.isdisjoint({"pooler", "nsp_head"})
@@ -140,7 +129,7 @@ def evaluate(
         corpus_origin=corpus.origin,
         fallback_reason=corpus.fallback_reason,
         text_sha256=corpus.text_key,
-        evaluation_set_sha256=held_out.sha256,
+        evaluation_set_sha256=held_out.contents.sha256,
         split=split,
         examples=held_out.contents.examples,
         tokens=held_out.contents.tokens,
@@ -159,21 +148,20 @@ def masked_result(sums: HeldOutSums, labels: np.ndarray, stats: TokenStats) -> M
         return np.bincount(group, values, len(CLASSES))
 
     masked = sums.masked.numpy()
-    table = np.stack(  # (6, classes), as the fields of MaskedScores
-        [
-            *(sums.mlm_nll.numpy(), by_class(stats.unigram_nll[labels])),
-            *(sums.mlm_correct.numpy(), by_class(rank < 1)),
-            *(sums.mlm_in_five.numpy(), by_class(rank < 5)),
-        ]
-    )
+    columns = [  # as the fields of MaskedScores
+        *(sums.mlm_nll.numpy(), by_class(stats.unigram_nll[labels])),
+        *(sums.mlm_correct.numpy(), by_class(rank < 1)),
+        *(sums.mlm_in_five.numpy(), by_class(rank < 5)),
+    ]
+    table = np.stack(columns)  # (6, classes)
 
-    def scores(*classes: int) -> MaskedScores:
-        count = masked[list(classes)].sum()
-        means = table[:, list(classes)].sum(1) / count
+    def scores(classes: list[int]) -> MaskedScores:
+        count = masked[classes].sum()
+        means = table[:, classes].sum(1) / count
         return MaskedScores(int(count), float(count / masked.sum()), *means.tolist())
 
-    everything = scores(*range(len(CLASSES)))
-    if not everything.loss < _DIVERGED:  # true for NaN too
+    everything = scores([*range(len(CLASSES))])
+    if not everything.loss < 500:  # true for NaN too
         raise UserError(
             f"the model's loss is {everything.loss:g} nats a masked token: it has diverged, or its "
             "weights are corrupted; use an earlier checkpoint"
@@ -182,7 +170,7 @@ def masked_result(sums: HeldOutSums, labels: np.ndarray, stats: TokenStats) -> M
     bits = everything.masked / math.log(2) / characters if characters else None
     return MaskedResult(
         all=everything,
-        classes={name: scores(place) for place, name in enumerate(CLASSES) if masked[place]},
+        classes={name: scores([place]) for place, name in enumerate(CLASSES) if masked[place]},
         common_from=stats.limits[0],
         middle_from=stats.limits[1],
         perplexity=math.exp(everything.loss),
@@ -199,12 +187,12 @@ def pair_result(sums: HeldOutSums, held_out: EvaluationSet) -> PairResult | None
     labels, baselines = held_out.label_statistics, held_out.baselines
     if labels is None or baselines.nsp_loss is None or baselines.nsp_accuracy is None:
         return None
-    pairs = int(sums.nsp.labels)
+    nll, correct, pairs = map(float, sums.nsp)
     return PairResult(
-        pairs=pairs,
-        loss=float(sums.nsp.nll) / pairs,
+        pairs=int(pairs),
+        loss=nll / pairs,
         loss_baseline=baselines.nsp_loss,
-        accuracy=float(sums.nsp.correct) / pairs,
+        accuracy=correct / pairs,
         accuracy_baseline=baselines.nsp_accuracy,
         length_only_accuracy=labels.length_only_accuracy,
     )

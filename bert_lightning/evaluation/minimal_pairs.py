@@ -70,28 +70,17 @@ class MinimalPairsResult:
 
 
 def read_pairs(path: Path) -> list[MinimalPair]:
-    """Reads a .jsonl file with `sentence_good` and `sentence_bad` in each line.
-
-    Raises:
-        UserError: the file is missing or empty, or a line is malformed.
-    """
+    """Reads a .jsonl file of `SENTENCES`; a UserError names a line that is malformed."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path.absolute()} is not UTF-8: byte {error.start} is "
-            f"0x{error.object[error.start]:02x}"
-        ) from error
+        byte = f"byte {error.start} is 0x{error.object[error.start]:02x}"
+        raise UserError(f"{path.absolute()} is not UTF-8: {byte}") from error
     except OSError as error:
-        raise UserError(
-            f"{path.absolute()} cannot be read: {error.strerror} (the working directory is "
-            f"{Path.cwd()})"
-        ) from error
-    pairs = [
-        _parse(line, f"{path}, line {number}")
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
+        why = f"{error.strerror} (the working directory is {Path.cwd()})"
+        raise UserError(f"{path.absolute()} cannot be read: {why}") from error
+    numbered = enumerate(lines, start=1)
+    pairs = [_parse(line, f"{path}, line {number}") for number, line in numbered if line.strip()]
     if not pairs:
         raise UserError(f"{path.absolute()} is empty: it needs a JSON object in each line")
     return pairs
@@ -103,10 +92,8 @@ def _parse(line: str, where: str) -> MinimalPair:
     except ValueError as error:
         raise UserError(f"{where} is not JSON ({error}): each line must be one object") from error
     if not isinstance(entry, dict):
-        raise UserError(
-            f"{where} holds a {type(entry).__name__}, but must be an object with "
-            f"{' and '.join(SENTENCES)}"
-        )
+        kind, wanted = type(entry).__name__, " and ".join(SENTENCES)
+        raise UserError(f"{where} holds a {kind}, but must be an object with {wanted}")
     for name in SENTENCES:
         if name not in entry:
             raise UserError(f"{where} has no {name}; its fields are {', '.join(entry) or 'none'}")
@@ -119,17 +106,10 @@ def _parse(line: str, where: str) -> MinimalPair:
 def judge(
     bert: PretrainedBert, pairs: Sequence[MinimalPair], *, truncate: bool = False
 ) -> list[Judgment]:
-    """Compares both sentences of each pair.
-
-    Raises:
-        UserError: a sentence is empty, too long, or contains a special token.
-    """
-    batches = [
-        pairs[start : start + _PAIRS_PER_BATCH] for start in range(0, len(pairs), _PAIRS_PER_BATCH)
-    ]
-    judged = []
-    for batch in tracked(batches, len(batches), "scoring"):
-        for good, bad in _scored(bert, batch, truncate):
+    """Compares both sentences of each pair; a UserError names one that cannot be scored."""
+    judged, starts = [], range(0, len(pairs), _PAIRS_PER_BATCH)
+    for start in tracked(starts, len(starts), "scoring"):
+        for good, bad in _scored(bert, pairs[start : start + _PAIRS_PER_BATCH], truncate):
             same = good.tokens == bad.tokens
             correct = 0.5 if same else float(good.total > bad.total)
             judged.append(Judgment(correct, same, UNK in good.tokens or UNK in bad.tokens))
@@ -143,12 +123,12 @@ def _scored(
     try:
         found = bert.pseudo_likelihoods(sentences, truncate=truncate)
     except UserError:
-        for pair in pairs:  # finds the sentence for the message
-            for name, sentence in zip(SENTENCES, (pair.good, pair.bad), strict=True):
-                try:
-                    bert.pseudo_log_likelihood(sentence, truncate=truncate)
-                except UserError as error:
-                    raise UserError(f"{pair.where}, {name}: {error}") from error
+        for place, sentence in enumerate(sentences):  # finds the sentence for the message
+            try:
+                bert.pseudo_likelihoods([sentence], truncate=truncate)
+            except UserError as error:
+                where = f"{pairs[place // 2].where}, {SENTENCES[place % 2]}"
+                raise UserError(f"{where}: {error}") from error
         raise
     return list(zip(found[::2], found[1::2], strict=True))
 
@@ -161,24 +141,16 @@ def summarize(
     for pair, one in zip(pairs, judged, strict=True):
         for name, value in pair.groups.items():
             groups.setdefault(name, {}).setdefault(value, []).append(one)
-    return MinimalPairsResult(
-        model=model,
-        all=_accuracy(judged),
-        groups={
-            name: {value: _accuracy(members) for value, members in groups[name].items()}
-            for name in GROUPS
-            if name in groups
-        },
-    )
+    by_group = {
+        name: {value: _accuracy(members) for value, members in groups[name].items()}
+        for name in GROUPS
+        if name in groups
+    }
+    return MinimalPairsResult(model, _accuracy(judged), by_group)
 
 
 def _accuracy(judged: Sequence[Judgment]) -> Accuracy:
     count = len(judged)
-    accuracy = sum(one.correct for one in judged) / count
-    return Accuracy(
-        pairs=count,
-        accuracy=accuracy,
-        standard_error=math.sqrt(accuracy * (1 - accuracy) / count),
-        same=sum(one.same for one in judged),
-        unknown=sum(one.unknown for one in judged),
-    )
+    correct, same, unknown = (sum(values) for values in zip(*judged, strict=True))
+    accuracy = correct / count
+    return Accuracy(count, accuracy, math.sqrt(accuracy * (1 - accuracy) / count), same, unknown)

@@ -20,16 +20,15 @@ from bert_lightning.model.objective import Sums
 
 
 class HeldOutSums(NamedTuple):
-    """Sums over examples; `(classes,)` is in the order of `token_stats.CLASSES`."""
+    """Sums over examples; those over masked tokens are `(classes,)`, in the order of `CLASSES`."""
 
     mlm_nll: Tensor
-    """`(classes,)` negative log-likelihood of the masked tokens, in nats."""
+    """Negative log-likelihood of the masked tokens, in nats."""
     mlm_correct: Tensor
-    """`(classes,)` masked tokens whose top prediction is right; 1/k of k equal ones."""
+    """Masked tokens whose top prediction is right; 1/k of k equal ones."""
     mlm_in_five: Tensor
-    """`(classes,)` masked tokens whose label is among the top five predictions."""
+    """Masked tokens whose label is among the top five predictions."""
     masked: Tensor
-    """`(classes,)` masked tokens."""
     characters: Tensor
     """`()` in the texts of the masked tokens; `[UNK]` has none."""
     others: Tensor
@@ -50,13 +49,7 @@ class HeldOutSums(NamedTuple):
         return Sums(*self.others[0])
 
     def means(self, others: Iterable[str]) -> dict[str, Tensor]:
-        """Returns losses in nats, accuracies and bits per character, by name.
-
-        A score without labels is absent. These are the curves of a run's held-out splits.
-
-        Args:
-            others: the names of the model's other objectives.
-        """
+        """Returns the curves of a held-out split, in nats; a score without labels is absent."""
         masked = self.masked.sum()
         found = {
             "mlm_loss": self.mlm_nll.sum() / masked,
@@ -83,19 +76,16 @@ def held_out_sums(
     scores = label_scores(model.mlm_head, encoded.hidden[batch.masked_positions], labels)
     group = torch.from_numpy(stats.group).to(labels.device)[labels]
     characters = torch.from_numpy(stats.characters).to(labels.device)[labels]
-    values = torch.stack(
-        [scores.nll, scores.among(1), scores.among(5), torch.ones_like(scores.nll)], dim=1
-    )  # (masked, 4)
+    columns = [scores.nll, scores.among(1), scores.among(5), torch.ones_like(scores.nll)]
+    values = torch.stack(columns, dim=1)  # (masked, 4)
     by_class = [(values * (group == one)[:, None]).sum(0) for one in range(len(CLASSES))]
     others = [
         torch.stack([value.to(scores.nll.dtype) for value in head.sums(encoded, batch)])
         for name, head in model.objectives.items()
         if name != "mlm"
     ]
-    mlm_nll, mlm_correct, mlm_in_five, masked = torch.stack(by_class, dim=1)
-    return HeldOutSums(
-        mlm_nll, mlm_correct, mlm_in_five, masked, characters.sum(), torch.stack(others)
-    )
+    sums = [*torch.stack(by_class, dim=1), characters.sum(), torch.stack(others)]
+    return HeldOutSums(*sums)
 
 
 def score_batches(

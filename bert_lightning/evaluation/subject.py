@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from bert_lightning.config import BatchConfig, CorpusConfig, TokenizerConfig, TrainConfig
@@ -19,12 +21,9 @@ def evaluation_options(
 ) -> tuple[CorpusConfig, BatchConfig]:
     """Returns the options of the text and of the examples: those of the run, and overrides.
 
-    Args:
-        source: the model. The checkpoint of a run has the options of its training; for any other
-            model they are those of `given`.
-        given: the options that the command line composes by itself.
-        overrides: that command line. `data=…` selects another text with the run's kind of examples,
-            `pairs=…` another kind of examples, `data.…=…` and `batch.…=…` one option.
+    `given` are the options that the command line with these overrides composes by itself; they hold
+    for a model that is not of a run. `data=…` selects another text with the run's kind of examples,
+    `pairs=…` another kind of examples, `data.…=…` and `batch.…=…` one option.
 
     Raises:
         UserError: an override would change nothing, or examples are longer than the model reads.
@@ -33,13 +32,13 @@ def evaluation_options(
     for key, override in zip(keys, overrides, strict=True):
         _require_effect(key, override)
     data, batch = given.data, replace(given.batch, phases=None)
-    trained = trained_on(source)
+    trained = _trained_on(source)
     if trained is not None:
-        chosen = [name for name in _names() if _is_overridden(name, keys)]
-        overridden = _plain(given.data, given.batch)
         options = _plain(trained[0], replace(trained[1], phases=None))
-        for name in chosen:
-            _copy(name.split("."), overridden, options)
+        for path, value in leaves(_plain(data, batch)):
+            if _is_overridden(path, keys):
+                *groups, name = path.split(".")
+                reduce(getitem, groups, options)[name] = value
         data = from_plain(CorpusConfig, options["data"])
         batch = from_plain(BatchConfig, options["batch"])
     limit = source.config.max_position_embeddings
@@ -52,25 +51,18 @@ def evaluation_options(
 
 
 def _require_effect(key: str, override: str) -> None:
-    if key not in ("data", "pairs") and not key.startswith(("data.", "batch.")):
-        raise UserError(
-            f"{override} would change nothing: an evaluation takes data=, pairs=, data.* and "
-            "batch.*, and the model unchanged"
-        )
     if key.startswith("batch.masking"):
-        raise UserError(
-            f"{override} would change nothing: an evaluation set masks 15 % of single tokens, "
-            "however training masks, so that results compare"
+        reason = (
+            "an evaluation set masks 15 % of single tokens, however training masks, so that "
+            "results compare"
         )
-    if key.startswith("batch.phases"):
-        raise UserError(
-            f"{override} would change nothing: only training has phases, and an evaluation one "
-            "length, batch.max_length"
-        )
-
-
-def _names() -> list[str]:
-    return [name for name, _ in leaves(_plain(CorpusConfig(), BatchConfig()))]
+    elif key.startswith("batch.phases"):
+        reason = "only training has phases, and an evaluation one length, batch.max_length"
+    elif key in ("data", "pairs") or key.startswith(("data.", "batch.")):
+        return
+    else:
+        reason = "an evaluation takes data=, pairs=, data.* and batch.*, and the model unchanged"
+    raise UserError(f"{override} would change nothing: {reason}")
 
 
 def _is_overridden(name: str, keys: Sequence[str]) -> bool:
@@ -86,21 +78,10 @@ def _plain(data: CorpusConfig, batch: BatchConfig) -> dict[str, Any]:
     return to_plain({"data": asdict(data), "batch": asdict(batch)})
 
 
-def _copy(path: Sequence[str], source: dict[str, Any], target: dict[str, Any]) -> None:
-    *groups, name = path
-    for group in groups:
-        source, target = source[group], target[group]
-    target[name] = source[name]
-
-
 def corpus_of(source: PretrainedSource, data: CorpusConfig, batch: BatchConfig) -> PreparedCorpus:
-    """Returns the corpus in the model's own tokens: the one of its run, if it still exists.
-
-    Raises:
-        UserError: the text is unavailable, or cannot be made into sentence pairs.
-    """
-    about, trained = source.about, trained_on(source)
-    if trained is not None and "corpus_key" in about and _same_text(trained, data, batch):
+    """Returns the corpus in the model's own tokens: the one of its run, if it still exists."""
+    about, trained = source.about, _trained_on(source)
+    if trained is not None and "corpus_key" in about and _text(*trained) == _text(data, batch):
         folder = store_folder(data, about["corpus"], about["corpus_key"])
         if find_damage(folder) is None:
             found = open_corpus(folder, about["corpus_key"], about["fallback_reason"])
@@ -109,20 +90,13 @@ def corpus_of(source: PretrainedSource, data: CorpusConfig, batch: BatchConfig) 
     return prepare(data, TokenizerConfig(), batch.pairs, source.tokenizer)
 
 
-def _same_text(
-    trained: tuple[CorpusConfig, BatchConfig], data: CorpusConfig, batch: BatchConfig
-) -> bool:
-    before, pairs = trained[0], trained[1].pairs
-    same = all(getattr(before, name) == getattr(data, name) for name in named(CorpusConfig, TEXT))
-    return same and pairs.min_documents == batch.pairs.min_documents
+def _text(data: CorpusConfig, batch: BatchConfig) -> list[Any]:
+    """Returns the options that decide the text of a prepared corpus."""
+    chosen = [getattr(data, name) for name in named(CorpusConfig, TEXT)]
+    return [*chosen, batch.pairs.min_documents]
 
 
-def trained_on(source: PretrainedSource) -> tuple[CorpusConfig, BatchConfig] | None:
-    """Returns a run's options of text and batches from its checkpoint; None for other models.
-
-    Raises:
-        UserError: they are those of another version.
-    """
+def _trained_on(source: PretrainedSource) -> tuple[CorpusConfig, BatchConfig] | None:
     config = source.about.get("config", {})
     if "data" not in config or "batch" not in config:
         return None

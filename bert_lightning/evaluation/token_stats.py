@@ -10,9 +10,8 @@ from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.baselines import unigram_nll
 
 COMMON, RARE = 1e-3, 1e-4
-"""Fractions of the training split: a token with the first fraction or more is common, one below the
-second is rare. On WikiText-2 a little less than half of the masked tokens are common, a quarter
-rare."""
+"""The fractions of the training split from which on a token is common, or below which it is rare.
+On WikiText-2 a little less than half of the masked tokens are common, a quarter rare."""
 CLASSES = ("common", "middle", "rare", "unknown")
 """By frequency; `[UNK]` stands for many words and is a class of its own."""
 
@@ -35,12 +34,9 @@ class TokenStats(NamedTuple):
 
 
 def token_stats(tokenizer: Tokenizer, counts: np.ndarray) -> TokenStats:
-    """Returns the statistics of the tokens of a vocabulary.
+    """Returns the statistics of tokens that occur `counts` `(vocab,)` times in the training split.
 
-    Args:
-        tokenizer: the tokenizer.
-        counts: `(vocab,)` how often each token occurs in the training split. There may be more
-            counts than tokens, as a model may have rows that no token uses.
+    There may be more counts than tokens, as a model may have rows that no token uses.
     """
     total = counts.sum()
     limits = int(np.ceil(COMMON * total)), int(np.ceil(RARE * total))
@@ -48,25 +44,18 @@ def token_stats(tokenizer: Tokenizer, counts: np.ndarray) -> TokenStats:
     group[special_id(tokenizer, UNK)] = 3
     rank = np.empty(len(counts), dtype=np.int64)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    texts, is_piece = _texts(tokenizer, len(counts))
+    prefix = json.loads(tokenizer.to_str())["model"].get("continuing_subword_prefix") or ""
+    characters, is_piece = np.zeros(len(counts), np.int64), np.zeros(len(counts), bool)
+    for token, number in tokenizer.get_vocab().items():
+        if token not in SPECIAL_TOKENS:
+            is_piece[number] = bool(prefix) and token.startswith(prefix)
+            text = token if prefix else tokenizer.decode([number])
+            characters[number] = len(text.removeprefix(prefix).strip())
     return TokenStats(
         group=group.astype(np.int64),
-        characters=np.fromiter(map(len, texts), np.int64, len(texts)),
+        characters=characters,
         is_piece=is_piece,
         unigram_nll=unigram_nll(counts),
         rank=rank,
         limits=limits,
     )
-
-
-def _texts(tokenizer: Tokenizer, rows: int) -> tuple[list[str], np.ndarray]:
-    """Returns the text of each token, and whether it continues a word."""
-    prefix = json.loads(tokenizer.to_str())["model"].get("continuing_subword_prefix") or ""
-    texts, is_piece = [""] * rows, np.zeros(rows, dtype=bool)
-    for token, number in tokenizer.get_vocab().items():
-        if token in SPECIAL_TOKENS:
-            continue
-        is_piece[number] = bool(prefix) and token.startswith(prefix)
-        text = token if prefix else tokenizer.decode([number])
-        texts[number] = text.removeprefix(prefix).strip()
-    return texts, is_piece

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bert_lightning.batch import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK
+from bert_lightning.batch import MASK, PAD, SPECIAL_TOKENS, UNK
 from bert_lightning.errors import UserError
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.model_card import model_card
-from bert_lightning.inference.represent import Text, max_length, run, tokenize
+from bert_lightning.inference.represent import Text, run, segments, tokenize
 from bert_lightning.model.bert import OWN_OBJECTIVES, inference_mode
 from bert_lightning.model.hf_names import (
     DECODER,
@@ -39,7 +39,6 @@ _MARK = "bert_lightning_export"
 """The key of config.json that marks an export; its value is the version of the layout."""
 _TRICKY = "The Crane's café flew 3.5 @-@ miles<unk>: [MASK], naïve ##ly!"
 """Text on which tokenizers that are not quite equal differ."""
-_NO_LIMIT = 2**31
 
 
 class Exported(NamedTuple):
@@ -47,20 +46,17 @@ class Exported(NamedTuple):
 
     folder: Path
     checked_by: str
-    """The reader of the written files: `transformers`, or `bert-lightning` itself."""
+    """`transformers`, or `bert-lightning` itself."""
     difference: float
     """The largest absolute difference of any output."""
 
 
 class Outputs(NamedTuple):
-    """All outputs of a model for some texts, without padding."""
+    """The outputs for texts: `(total, hidden)`, `(total, vocab)` and `(sequences, 2)`."""
 
     hidden: Tensor
-    """`(total, hidden)`"""
     mlm_logits: Tensor
-    """`(total, vocab)`"""
     nsp_logits: Tensor
-    """`(sequences, 2)`"""
 
 
 def export(path: str | PathLike[str], folder: str | PathLike[str]) -> Exported:
@@ -70,8 +66,7 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> Exported:
     renamed to `folder`, where they replace an earlier export.
 
     Raises:
-        UserError: the folder holds something else, the model lacks a head, or the written model
-            computes something else.
+        UserError: the folder holds something else, a head is missing, or the copy differs.
     """
     source = open_source(path)
     if source.missing_heads:
@@ -91,7 +86,11 @@ def export(path: str | PathLike[str], folder: str | PathLike[str]) -> Exported:
             (temporary / CARD).write_text(card, encoding="utf-8")
         checked_by, difference = _check(bert, temporary)
         with _writing(target):
-            _replace(temporary, target)
+            old = temporary.with_suffix(".old")
+            if target.exists():
+                target.rename(old)
+            temporary.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Exported(target, checked_by, difference)
@@ -106,7 +105,6 @@ def _writing(target: Path) -> Iterator[None]:
 
 
 def _check_free(target: Path) -> None:
-    """Checks that the target is free, or an earlier export."""
     if not target.exists():
         return
     content = {path.name for path in target.iterdir()} if target.is_dir() else {"a file"}
@@ -116,14 +114,6 @@ def _check_free(target: Path) -> None:
             f"{target} is neither empty nor an export of bert-lightning (it has "
             f"{', '.join(sorted(content - FILES or content)[:4])}): choose a new or empty folder"
         )
-
-
-def _replace(temporary: Path, target: Path) -> None:
-    old = temporary.with_suffix(".old")
-    if target.exists():
-        target.rename(old)
-    temporary.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write(bert: PretrainedBert, folder: Path) -> None:
@@ -146,11 +136,7 @@ def _write(bert: PretrainedBert, folder: Path) -> None:
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         "model_max_length": model.config.max_position_embeddings,
         "clean_up_tokenization_spaces": False,
-        "pad_token": PAD,
-        "unk_token": UNK,
-        "cls_token": CLS,
-        "sep_token": SEP,
-        "mask_token": MASK,
+        **{f"{token.strip('[]').lower()}_token": token for token in SPECIAL_TOKENS},
     }
     for name, values in ((CONFIG, config), (TOKENIZER_CONFIG, options)):
         (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -158,15 +144,10 @@ def _write(bert: PretrainedBert, folder: Path) -> None:
 
 def _check(bert: PretrainedBert, folder: Path) -> tuple[str, float]:
     """Compares the model with its written files; returns their reader and the difference."""
-    texts = _texts(bert)
-    ours = outputs(bert, texts)
-    theirs, checked_by = None, "bert-lightning"
-    if has_counterpart(bert.model.config):
-        theirs = _transformers_outputs(bert, folder, texts)
-    if theirs is not None:
-        checked_by = "transformers"
-    else:
-        again = open_source(folder)
+    texts, checked_by = _texts(bert), "transformers"
+    ours, theirs = outputs(bert, texts), _transformers_outputs(bert, folder, texts)
+    if theirs is None:
+        checked_by, again = "bert-lightning", open_source(folder)
         theirs = outputs(PretrainedBert(build(again), again.tokenizer), texts)
     largest = 0.0
     for name, own, other in zip(Outputs._fields, ours, theirs, strict=True):
@@ -184,7 +165,7 @@ def _check(bert: PretrainedBert, folder: Path) -> tuple[str, float]:
 
 def outputs(bert: PretrainedBert, texts: Sequence[Text]) -> Outputs:
     """Returns the model's outputs for texts and pairs, both heads at every position."""
-    encodings = tokenize(bert.tokenizer, texts, max_length(bert.model), truncate=False)
+    encodings = tokenize(bert.tokenizer, texts, bert.max_length, truncate=False)
     encoded = run(bert.model, encodings)
     with inference_mode(bert.model):
         mlm_logits = bert.model.mlm_head(encoded.hidden)
@@ -194,17 +175,18 @@ def outputs(bert: PretrainedBert, texts: Sequence[Text]) -> Outputs:
 def _transformers_outputs(
     bert: PretrainedBert, folder: Path, texts: Sequence[Text]
 ) -> Outputs | None:
-    """Returns the same by transformers, which pads; None if it is not installed."""
+    """Returns the same by transformers, which pads; None if it cannot load the model."""
+    if not has_counterpart(bert.model.config):
+        return None
     try:
         from transformers import AutoTokenizer, BertForPreTraining
     except ImportError:
         return None
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     read: list[Text] = [*texts, _TRICKY, (_TRICKY, "It left.")]
-    for text, own in zip(
-        read, tokenize(bert.tokenizer, read, _NO_LIMIT, truncate=False), strict=True
-    ):
-        other = tokenizer(*_parts(text))
+    expected = tokenize(bert.tokenizer, read, 2**31, truncate=False)
+    for text, own in zip(read, expected, strict=True):
+        other = tokenizer(*segments(text))
         if (own.ids, own.type_ids) != (other["input_ids"], other["token_type_ids"]):
             raise UserError(
                 f"the export does not tokenize as the model does: transformers turns {text!r} into "
@@ -212,8 +194,7 @@ def _transformers_outputs(
                 "written"
             )
     model: Any = BertForPreTraining.from_pretrained(folder)
-    encodings = [tokenizer(*_parts(text)) for text in texts]
-    batch = tokenizer.pad(encodings, return_tensors="pt")
+    batch = tokenizer.pad([tokenizer(*segments(text)) for text in texts], return_tensors="pt")
     real = batch["attention_mask"].bool()
     with torch.inference_mode():
         found = model.eval()(**batch, output_hidden_states=True)
@@ -224,23 +205,18 @@ def _transformers_outputs(
 
 def _texts(bert: PretrainedBert) -> list[Text]:
     """Returns texts and pairs of unequal lengths, of words of one token each."""
-    tokenizer, room = bert.tokenizer, max_length(bert.model)
+    tokenizer, room = bert.tokenizer, min(bert.max_length - 3, 24)
     vocabulary = tokenizer.get_vocab()
     names = sorted(vocabulary, key=vocabulary.__getitem__)
-    spread = np.linspace(0, len(names) - 1, 200).astype(int)
     words = [
         name
-        for name in (names[place] for place in spread)
+        for name in (names[place] for place in np.linspace(0, len(names) - 1, 200).astype(int))
         if name not in SPECIAL_TOKENS and len(tokenizer.encode(name, add_special_tokens=False)) == 1
     ]
     words = (words or [UNK]) * 40
-    short, long = max(1, min(room - 3, 24) // 4), max(1, min(room - 3, 24) // 2)
+    short, long = max(1, room // 4), max(1, room // 2)
     return [
         " ".join(words[:short]),
         (" ".join(words[short : short + long]), MASK),
         (MASK, " ".join(words[-long:])),
     ]
-
-
-def _parts(text: Text) -> tuple[str, ...]:
-    return (text,) if isinstance(text, str) else text

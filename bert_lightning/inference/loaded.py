@@ -4,30 +4,40 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from bert_lightning.corpus.tokenizer import rows_needed
+import torch
+
+from bert_lightning.batch import IS_NEXT, MASK, SPECIAL_TOKENS
+from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed
 from bert_lightning.errors import UserError
-from bert_lightning.inference import predict
-from bert_lightning.inference.predict import Fill
 from bert_lightning.inference.pseudo_likelihood import PseudoLikelihood, pseudo_likelihoods
-from bert_lightning.inference.represent import Representation, Text, represent
-from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.inference.represent import Representation, Text, run, tokenize, words_of
+from bert_lightning.model.bert import BertForPreTraining, inference_mode
 from bert_lightning.model.hf_names import named
 from bert_lightning.pretrained.sources import build, open_source
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 _log = logging.getLogger(__name__)
 
 
+class Fill(NamedTuple):
+    """A token for the mask."""
+
+    token: str
+    probability: float
+    """Among the whole vocabulary, special tokens included."""
+
+
 @dataclass(frozen=True, eq=False)
 class PretrainedBert:
-    """A model with its tokenizer, ready for text."""
+    """A model with its tokenizer, ready for text.
+
+    Methods raise a UserError for a text that they cannot use: empty, with a wrong number of
+    `[MASK]`, or longer than the model reads; `truncate` cuts it instead.
+    """
 
     model: BertForPreTraining
-    tokenizer: "Tokenizer"
+    tokenizer: Tokenizer
     missing_heads: frozenset[str] = frozenset()
     """Heads without pretrained weights, such as `mlm_head`; what needs them is refused."""
     origin: str = ""
@@ -51,30 +61,74 @@ class PretrainedBert:
             f"{self.tokenizer.get_vocab_size():,} tokens{self.origin and f'; from {self.origin}'})"
         )
 
+    @property
+    def max_length(self) -> int:
+        """The tokens of the longest text that the model reads."""
+        return self.model.config.max_position_embeddings
+
     def encode(
         self, first: str, second: str | None = None, *, truncate: bool = False
     ) -> Representation:
-        """Encodes a text, or a pair of texts.
-
-        Raises:
-            UserError: a text is empty, or longer than the model reads without `truncate`.
-        """
+        """Encodes a text, or a pair of texts."""
         text = first if second is None else (first, second)
         return self.encode_many([text], truncate=truncate)[0]
 
     def encode_many(self, texts: Sequence[Text], *, truncate: bool = False) -> list[Representation]:
-        """Encodes many texts or pairs in one padding-free batch; see :meth:`encode`."""
-        return represent(self.model, self.tokenizer, texts, truncate=truncate)
+        """Encodes many texts or pairs in one padding-free batch."""
+        if isinstance(texts, str):
+            raise UserError(
+                f"encode_many expects a list of texts, not one text ({texts[:40]!r}): use encode"
+            )
+        encodings = tokenize(self.tokenizer, texts, self.max_length, truncate=truncate)
+        if not encodings:
+            return []
+        hidden = run(self.model, encodings).hidden.float().cpu()
+        by_text = torch.split(hidden, [len(encoding) for encoding in encodings])
+        return [
+            Representation(
+                tokens=encoding.tokens,
+                vectors=vectors.clone(),  # not a view of the batch, and usable with autograd
+                words=words_of(self.tokenizer, encoding, text),
+                tokenizer=self.tokenizer,
+            )
+            for text, encoding, vectors in zip(texts, encodings, by_text, strict=True)
+        ]
 
     def fill_mask(self, text: str, top: int = 5, *, truncate: bool = False) -> list[Fill]:
-        """Returns the likeliest tokens for a text's `[MASK]`; see :func:`predict.fill_mask`."""
+        """Returns the `top` likeliest tokens for a text's one `[MASK]`, never a special token."""
         self.require("mlm_head")
-        return predict.fill_mask(self.model, self.tokenizer, text, top=top, truncate=truncate)
+        if top < 1:
+            raise UserError(f"top={top} must be 1 or more")
+        encodings = tokenize(self.tokenizer, [text], self.max_length, truncate=truncate)
+        mask = self.tokenizer.token_to_id(MASK)
+        positions = [index for index, token in enumerate(encodings[0].ids) if token == mask]
+        if not positions:
+            within = f" among its first {self.max_length} tokens" if truncate else ""
+            raise UserError(f"the text has no {MASK}{within}: write {MASK} where a word is missing")
+        if len(positions) > 1:
+            raise UserError(
+                f"the text has {MASK} {len(positions)} times, but one is filled at a time: "
+                "write words in place of the others"
+            )
+        hidden = run(self.model, encodings).hidden[positions]  # (1, hidden)
+        with inference_mode(self.model):
+            probabilities = self.model.mlm_head(hidden)[0].float().softmax(-1)  # (vocab,)
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        special = {token.content for token in added if token.special} | set(SPECIAL_TOKENS)
+        vocabulary = self.tokenizer.get_vocab().items()
+        ids = sorted(index for token, index in vocabulary if token not in special)
+        words = torch.tensor(ids, device=probabilities.device)
+        best = probabilities[words].topk(min(top, len(words)))
+        tokens = map(self.tokenizer.id_to_token, words[best.indices].tolist())
+        return [Fill(str(token), p) for token, p in zip(tokens, best.values.tolist(), strict=True)]
 
     def is_next(self, first: str, second: str, *, truncate: bool = False) -> float:
         """Returns the probability that the second text follows the first."""
         self.require("pooler", "nsp_head")
-        return predict.is_next(self.model, self.tokenizer, first, second, truncate=truncate)
+        encodings = tokenize(self.tokenizer, [(first, second)], self.max_length, truncate=truncate)
+        pooled = run(self.model, encodings).pooled  # (1, hidden)
+        with inference_mode(self.model):
+            return float(self.model.nsp_head(pooled)[0].float().softmax(-1)[IS_NEXT])
 
     def pseudo_log_likelihood(self, text: str, *, truncate: bool = False) -> float:
         """Returns the pseudo-log-likelihood of a text in nats; see :mod:`pseudo_likelihood`."""
@@ -88,11 +142,7 @@ class PretrainedBert:
         return pseudo_likelihoods(self.model, self.tokenizer, texts, truncate=truncate)
 
     def require(self, *heads: str) -> None:
-        """Checks that the model has heads such as `mlm_head`.
-
-        Raises:
-            UserError: one is missing.
-        """
+        """Raises a UserError if the model lacks one of these heads, such as `mlm_head`."""
         if missing := self.missing_heads.intersection(heads):
             raise UserError(
                 f"this model has no {named(missing)}, which is needed here: load one that was "
@@ -102,14 +152,10 @@ class PretrainedBert:
 
 
 def load(path: str | PathLike[str]) -> PretrainedBert:
-    """Loads a trained model from a run folder, a checkpoint, or a folder of runs.
-
-    Also loads a folder in Hugging Face's format or a name on its hub; an existing path takes
-    precedence. See :func:`bert_lightning.pretrained.sources.open_source`.
+    """Loads what :func:`bert_lightning.pretrained.sources.open_source` reads.
 
     Raises:
-        UserError: nothing is found, or it is corrupted, unsafe to load, or a model that this
-            package cannot run.
+        UserError: nothing is found, or it is corrupted, unsafe to load, or not supported.
     """
     source = open_source(path)
     bert = PretrainedBert(build(source), source.tokenizer, source.missing_heads, source.name)

@@ -1,7 +1,7 @@
 """The model card of an export: its README.md."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,6 @@ _SCORES = {
     "nsp_loss": "sentence pairs, loss (nats)",
     "nsp_accuracy": "sentence pairs, accuracy",
 }
-_TASKS = {"mlm": "fill-mask", "nsp": "text-classification"}
-"""The hub's names of the objectives."""
 _WITH_TRANSFORMERS = """```python
 from transformers import AutoTokenizer, BertForPreTraining
 
@@ -47,36 +45,32 @@ bert.is_next("the crane is new", "it was built last year")
 
 
 def model_card(name: str, source: PretrainedSource, model: BertForPreTraining) -> str:
-    """Returns the README.md of an exported model, in Markdown.
-
-    Args:
-        name: the name of the model.
-        source: its origin; a run's checkpoint also says how it was trained.
-        model: the model of that source.
-    """
-    summary = _summary(source)
-    parts = [_head(name, source, model, summary), _use(name, model)]
-    if source.about:
-        parts.append(_training(source))
-    if "validation" in summary:
-        parts.append(_scores(summary))
-    return "\n".join(parts)
-
-
-def _head(
-    name: str, source: PretrainedSource, model: BertForPreTraining, summary: Mapping[str, Any]
-) -> str:
-    counterpart, config = has_counterpart(model.config), model.config
+    """Returns the README.md of an exported model, built from its source, in Markdown."""
+    counterpart, config, summary = has_counterpart(model.config), model.config, _summary(source)
+    corpus = str(source.about.get("corpus"))
+    results = [
+        EvalResult(
+            task_type="fill-mask" if metric.startswith("mlm") else "text-classification",
+            dataset_type=corpus,
+            dataset_name=corpus,
+            dataset_split="validation",
+            metric_type=metric.partition("_")[2],
+            metric_name=_SCORES[metric],
+            metric_value=round(value, 4),
+        )
+        for metric, value in summary.get("validation", {}).items()
+        if metric in _SCORES
+    ]
     metadata = ModelCardData(
         model_name=name,
         library_name="transformers" if counterpart else "bert-lightning",
         pipeline_tag="fill-mask",
         tags=["bert", "masked-language-modeling", "next-sentence-prediction"],
-        eval_results=list(_eval_results(source, summary)) or None,
+        eval_results=results or None,
     )
     kind = "BERT" if counterpart else "A BERT of a newer architecture"
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return f"""---
+    head = f"""---
 {metadata.to_yaml()}
 # license: choose one and state it here, such as apache-2.0
 ---
@@ -89,28 +83,17 @@ def _head(
 - {parameters:,} parameters
 - {source.tokenizer.get_vocab_size():,} tokens in the vocabulary
 - texts of up to {config.max_position_embeddings} tokens
+
+## Use
+
 """
-
-
-def _eval_results(source: PretrainedSource, summary: Mapping[str, Any]) -> Iterator[EvalResult]:
-    corpus = str(source.about.get("corpus"))
-    for metric, value in summary.get("validation", {}).items():
-        if metric in _SCORES:
-            objective, _, kind = metric.partition("_")
-            yield EvalResult(
-                task_type=_TASKS[objective],
-                dataset_type=corpus,
-                dataset_name=corpus,
-                dataset_split="validation",
-                metric_type=kind,
-                metric_name=_SCORES[metric],
-                metric_value=round(value, 4),
-            )
-
-
-def _use(name: str, model: BertForPreTraining) -> str:
-    first = _WITH_TRANSFORMERS if has_counterpart(model.config) else _NO_COUNTERPART
-    return "## Use\n\n" + first.format(name=name) + _WITH_BERT_LIGHTNING.format(name=name)
+    use = (_WITH_TRANSFORMERS if counterpart else _NO_COUNTERPART) + _WITH_BERT_LIGHTNING
+    parts = [head + use.format(name=name)]
+    if source.about:
+        parts.append(_training(source))
+    if "validation" in summary:
+        parts.append(_scores(summary))
+    return "\n".join(parts)
 
 
 def _training(source: PretrainedSource) -> str:

@@ -4,20 +4,18 @@ Salazar et al., 2020, https://arxiv.org/abs/1910.14659
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bert_lightning.batch import MASK, SPECIAL_TOKENS, UNK, Sequences, pack_sequences
+from bert_lightning.corpus.tokenizer import Encoding, Tokenizer
 from bert_lightning.errors import UserError
-from bert_lightning.inference.represent import max_length, tokenize
+from bert_lightning.inference.represent import tokenize
 from bert_lightning.model.bert import BertForPreTraining, inference_mode
 from bert_lightning.model.heads import label_scores
-
-if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
 
 TOKENS_PER_BATCH = 8192
 """A text of n tokens becomes n copies, each with one mask; a batch holds about so many tokens."""
@@ -41,11 +39,7 @@ class PseudoLikelihood(NamedTuple):
 
 
 def pseudo_likelihoods(
-    model: BertForPreTraining,
-    tokenizer: "Tokenizer",
-    texts: Sequence[str],
-    *,
-    truncate: bool = False,
+    model: BertForPreTraining, tokenizer: Tokenizer, texts: Sequence[str], *, truncate: bool
 ) -> list[PseudoLikelihood]:
     """Masks each token of each text in turn, in padding-free batches.
 
@@ -53,15 +47,15 @@ def pseudo_likelihoods(
     model sees the other pieces of its word.
 
     Raises:
-        UserError: a text is empty, too long without `truncate`, or contains a special token other
-            than `[UNK]`; or the tokenizer has no `[MASK]`.
+        UserError: a text is empty, too long, or has special tokens; or there is no `[MASK]`.
     """
     mask = tokenizer.token_to_id(MASK)
     if mask is None:
         raise UserError(
             f"the tokenizer has no {MASK}, which a pseudo-likelihood needs: load another model"
         )
-    encodings = tokenize(tokenizer, texts, max_length(model), truncate=truncate)
+    limit = model.config.max_position_embeddings
+    encodings = tokenize(tokenizer, texts, limit, truncate=truncate)
     for encoding in encodings:
         if found := _NEVER_PREDICTED.intersection(encoding.tokens[1:-1]):
             raise UserError(
@@ -70,7 +64,7 @@ def pseudo_likelihoods(
             )
     if not encodings:
         return []
-    log_probs = np.concatenate([_log_probs(model, copies) for copies in _copies(encodings, mask)])
+    log_probs = np.concatenate([_log_probs(model, *copies) for copies in _copies(encodings, mask)])
     ends = np.cumsum([len(encoding) - _SPECIAL for encoding in encodings])
     return [
         PseudoLikelihood(encoding.tokens[1:-1], part.tolist())
@@ -78,18 +72,8 @@ def pseudo_likelihoods(
     ]
 
 
-class _Copies(NamedTuple):
-    """Copies of texts, each with one token masked."""
-
-    sequences: Sequences
-    positions: Tensor
-    """`(copies,)` the index of each mask in the batch."""
-    labels: Tensor
-    """`(copies,)` the masked tokens."""
-
-
-def _copies(encodings: Sequence["Encoding"], mask: int) -> Iterator[_Copies]:
-    """Yields batches of copies, one copy for each token, in the order of the tokens."""
+def _copies(encodings: Sequence[Encoding], mask: int) -> Iterator[tuple[Sequences, Tensor, Tensor]]:
+    """Yields batches of copies, one a token, with places and labels `(copies,)` of the masks."""
     token_ids = np.concatenate([encoding.ids for encoding in encodings])
     lengths = np.array([len(encoding) for encoding in encodings])
     counts = lengths - _SPECIAL
@@ -104,17 +88,16 @@ def _copies(encodings: Sequence["Encoding"], mask: int) -> Iterator[_Copies]:
         positions = first + place[chosen]
         labels = ids[positions]
         ids[positions] = mask
-        yield _Copies(
-            pack_sequences(ids, np.zeros_like(ids), size),
-            torch.from_numpy(positions),
-            torch.from_numpy(labels),
-        )
+        packed = pack_sequences(ids, np.zeros_like(ids), size)
+        yield packed, torch.from_numpy(positions), torch.from_numpy(labels)
 
 
-def _log_probs(model: BertForPreTraining, copies: _Copies) -> np.ndarray:
+def _log_probs(
+    model: BertForPreTraining, copies: Sequences, positions: Tensor, labels: Tensor
+) -> np.ndarray:
     """Returns the log-probabilities `(copies,)` of the masked tokens."""
     device = model.nsp_head.weight.device
     with inference_mode(model):
-        hidden = model(copies.sequences.on(device)).hidden[copies.positions.to(device)]
-        scores = label_scores(model.mlm_head, hidden, copies.labels.to(device))
+        hidden = model(copies.on(device)).hidden[positions.to(device)]
+        scores = label_scores(model.mlm_head, hidden, labels.to(device))
     return -scores.nll.double().cpu().numpy()

@@ -1,12 +1,10 @@
 """Multi-head self-attention without padding; the one place that knows where sequences end.
 
 On CUDA in half precision it is torch's variable-length flash attention. Elsewhere sequences of
-similar length are gathered into a bucket, padded to its longest, and attended to together: two
-gathers a layer, and no padding anywhere else.
+similar length are gathered into a bucket and padded for attention alone: two gathers a layer.
 """
 
 from collections.abc import Iterator
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -22,23 +20,16 @@ BUCKET_STEP = 32
 width of a vector register in bf16."""
 
 
-class Bucket(NamedTuple):
-    """Sequences that are attended to together, padded to `length`."""
-
-    length: int
-    padding: Tensor
-    """`(sequences · heads, 1, length)`, added to the scores: -inf at padding and 0 elsewhere."""
-
-
 class Buckets(NamedTuple):
-    """The buckets of a batch, and how its vectors get there and back.
+    """The buckets of a batch, each sequences of similar length, and how vectors get there and back.
 
     A row is a vector of one head, `(head_dim,)`. The rows of a batch are in the order
     `(total, 3, heads)`, the 3 being query, key and value; those of a bucket in
     `(3, sequences, heads, length)`. What attention returns has no 3.
     """
 
-    buckets: list[Bucket]
+    paddings: list[Tensor]
+    """Of each bucket, `(sequences · heads, 1, length)`: added to the scores, -inf at padding."""
     to_padded: Tensor
     """`(3 · padded rows,)` int64: for each row of the buckets, the row of the batch that it copies;
     padding copies the first of its sequence."""
@@ -62,7 +53,7 @@ def bucket_by_length(
     [[[0, 3, 6, 0], [9, 9, 9, 9]],
      [[1, 4, 7, 1], [10, 10, 10, 10]],
      [[2, 5, 8, 2], [11, 11, 11, 11]]]
-    >>> made.buckets[0].padding[:, 0].tolist()
+    >>> made.paddings[0][:, 0].tolist()
     [[0.0, 0.0, 0.0, -inf], [0.0, -inf, -inf, -inf]]
     >>> made.from_padded.view(4, 3).tolist()  # the query, key and value of each token
     [[0, 8, 16], [1, 9, 17], [2, 10, 18], [4, 12, 20]]
@@ -72,7 +63,7 @@ def bucket_by_length(
     starts = np.cumsum(lengths) - lengths
     padded_lengths = -(-lengths // step) * step
     total, head, part = int(lengths.sum()), np.arange(heads)[:, None], np.arange(3)[:, None, None]
-    buckets, to_padded = [], []
+    paddings, to_padded = [], []
     from_padded = np.empty(total * 3 * heads, dtype=np.int64)
     mixed_from_padded = np.empty(total * heads, dtype=np.int64)
     rows = 0
@@ -89,15 +80,10 @@ def bucket_by_length(
         from_padded[copied[real]] = 3 * rows + np.flatnonzero(real)
         to_padded.append(copied.ravel())
         padding = np.where(real[0], 0.0, -np.inf).reshape(-1, 1, length)
-        buckets.append(Bucket(int(length), torch.from_numpy(padding).float().to(device)))
+        paddings.append(torch.from_numpy(padding).float().to(device))
         rows += mixed.size
-    return Buckets(
-        buckets,
-        *(
-            torch.from_numpy(index).to(device)
-            for index in (np.concatenate(to_padded), from_padded, mixed_from_padded)
-        ),
-    )
+    gathers = (np.concatenate(to_padded), from_padded, mixed_from_padded)
+    return Buckets(paddings, *(torch.from_numpy(index).to(device) for index in gathers))
 
 
 def attend_in_buckets(qkv: Tensor, buckets: Buckets, dropout_p: float) -> Tensor:
@@ -117,13 +103,7 @@ def attend_in_buckets(qkv: Tensor, buckets: Buckets, dropout_p: float) -> Tensor
         grad_query = scale * grad_scores @ key
         grad_key = scale * grad_scores.T @ query
 
-    Args:
-        qkv: `(total, 3, heads, head_dim)`.
-        buckets: of the same sequences and heads.
-        dropout_p: fraction of the attention weights that are dropped.
-
-    Returns:
-        `(total, heads, head_dim)`.
+    `qkv` is `(total, 3, heads, head_dim)`; returns `(total, heads, head_dim)`.
     """
     rows = qkv.reshape(-1, qkv.shape[-1])
     return _BucketAttention.apply(rows, buckets, dropout_p).view(len(qkv), *qkv.shape[2:])
@@ -142,8 +122,8 @@ class _BucketAttention(torch.autograd.Function):
         mixed = padded.new_empty(len(padded) // 3, padded.shape[1])
         scale, kept_scale = padded.shape[1] ** -0.5, 1 / (1 - dropout_p)
         saved = []
-        for bucket, (query, key, value), out in _each(buckets, padded, mixed):
-            scores = torch.baddbmm(bucket.padding.to(rows.dtype), query, key.mT, alpha=scale)
+        for padding, (query, key, value), out in _each(buckets, padded, mixed):
+            scores = torch.baddbmm(padding.to(rows.dtype), query, key.mT, alpha=scale)
             weights = scores.softmax(-1)  # (sequences · heads, length, length)
             kept = keep_mask(weights, dropout_p) if dropout_p > 0 else None
             torch.bmm(weights if kept is None else weights * kept, value, out=out)
@@ -180,31 +160,22 @@ class _BucketAttention(torch.autograd.Function):
 
 def _each(
     buckets: Buckets, padded: Tensor, mixed: Tensor
-) -> Iterator[tuple[Bucket, Tensor, Tensor]]:
-    """Yields each bucket with views of its `(3, sequences · heads, length, head_dim)` rows, and of
-    those that have no 3."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yields each bucket's padding, and views of its rows with the 3 and of those without it."""
     end = 0
-    for bucket in buckets.buckets:
-        start, end = end, end + bucket.padding.shape[0] * bucket.length
-        shape = (-1, bucket.length, padded.shape[1])
-        yield bucket, padded[3 * start : 3 * end].view(3, *shape), mixed[start:end].view(shape)
+    for padding in buckets.paddings:
+        start, end = end, end + padding.numel()
+        shape = (-1, padding.shape[2], padded.shape[1])  # of sequences · heads, length, head_dim
+        yield padding, padded[3 * start : 3 * end].view(3, *shape), mixed[start:end].view(shape)
 
 
-class Ends(NamedTuple):
-    """The ends of the sequences of a batch, as a flash kernel expects them."""
-
-    cu_seqlens: Tensor
-    """`(sequences + 1,)` int32."""
-    longest: int
-
-
-def attend_in_flash(qkv: Tensor, ends: Ends, dropout_p: float) -> Tensor:
+def attend_in_flash(qkv: Tensor, cu_seqlens: Tensor, longest: int, dropout_p: float) -> Tensor:
     """Computes the same as :func:`attend_in_buckets`, in one kernel that needs no padding.
 
-    It is the operator beneath `torch.nn.attention.varlen`, which has no dropout, and beneath
-    torch's jagged tensors, whose wrapping keeps the host too busy to feed the GPU.
+    Of what torch builds on this operator, `torch.nn.attention.varlen` has no dropout, and jagged
+    tensors keep the host too busy to feed the GPU.
     """
-    limits = (ends.cu_seqlens, ends.cu_seqlens, ends.longest, ends.longest)  # queries', keys'
+    limits = (cu_seqlens, cu_seqlens, longest, longest)  # queries', keys'
     query, key, value = qkv.unbind(1)  # each (total, heads, head_dim)
     mixed: Tensor = torch.ops.aten._flash_attention_forward(
         query, key, value, *limits, dropout_p, False, False
@@ -221,10 +192,9 @@ def flash_reads(x: Tensor) -> bool:
 class Layout(NamedTuple):
     """Facts of a batch that attention needs, the same in every layer."""
 
-    ends: Buckets | Ends
-    """The ends of its sequences: as buckets, or as flash attention reads them."""
+    ends: Buckets | tuple[Tensor, int]
+    """Buckets; for flash attention cumulative lengths `(sequences + 1,)` int32, and the longest."""
     positions: Prepared
-    """The tensors by which its positions change queries and keys."""
 
 
 class SelfAttention(nn.Module):
@@ -242,9 +212,8 @@ class SelfAttention(nn.Module):
         self.turn = POSITIONS[config.position_embedding].turn
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size, config.bias)
         self.output = nn.Linear(config.hidden_size, config.hidden_size, config.bias)
-        norm = partial(LayerNorm, self.head_dim, config.layer_norm_eps, bias=config.bias)
-        self.query_norm = norm() if config.qk_norm else None
-        self.key_norm = norm() if config.qk_norm else None
+        self.query_norm = LayerNorm(config, self.head_dim) if config.qk_norm else None
+        self.key_norm = LayerNorm(config, self.head_dim) if config.qk_norm else None
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Attends within each sequence: `(total, hidden)` → `(total, hidden)`."""
@@ -257,8 +226,8 @@ class SelfAttention(nn.Module):
                 query, key = self.turn(query, layout.positions), self.turn(key, layout.positions)
             qkv = torch.stack([query, key, value], 1)
         dropout_p = self.dropout if self.training else 0.0
-        if isinstance(layout.ends, Ends):
-            mixed = attend_in_flash(qkv, layout.ends, dropout_p)
-        else:
+        if isinstance(layout.ends, Buckets):
             mixed = attend_in_buckets(qkv, layout.ends, dropout_p)
+        else:
+            mixed = attend_in_flash(qkv, *layout.ends, dropout_p)
         return self.output(mixed.reshape(len(x), -1))

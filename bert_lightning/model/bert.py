@@ -13,13 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bert_lightning.batch import PretrainBatch, Sequences
 from bert_lightning.config import FeedForwardKind, ModelConfig, NormPlacement
-from bert_lightning.model.attention import (
-    Ends,
-    Layout,
-    SelfAttention,
-    bucket_by_length,
-    flash_reads,
-)
+from bert_lightning.model.attention import Layout, SelfAttention, bucket_by_length, flash_reads
 from bert_lightning.model.heads import Encoded, Pooler
 from bert_lightning.model.layers import Dropout, LayerNorm, activation
 from bert_lightning.model.objective import (
@@ -43,7 +37,7 @@ class Embeddings(nn.Module):
         self.word = nn.Embedding(vocab_size, config.hidden_size)
         self.position = POSITIONS[config.position_embedding](config)
         self.token_type = nn.Embedding(config.type_vocab_size, config.hidden_size)
-        self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps, bias=config.bias)
+        self.norm = LayerNorm(config)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, sequences: Sequences) -> Tensor:
@@ -57,11 +51,9 @@ def activation_dtype(x: Tensor) -> torch.dtype:
 
     fp16 has too small a range for sums over many layers: under it only products are in 16 bits.
     """
-    device = x.device.type
-    bf16 = torch.is_autocast_enabled(device) and (
-        torch.get_autocast_dtype(device) is torch.bfloat16
-    )
-    return torch.bfloat16 if bf16 else x.dtype
+    device, bf16 = x.device.type, torch.bfloat16
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) is bf16
+    return bf16 if autocast else x.dtype
 
 
 class FeedForward(nn.Module):
@@ -81,10 +73,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.up(x)
-        if self.gated:
-            gate, inner = inner.chunk(2, -1)
-            return self.down(self.act(gate) * inner)
-        return self.down(self.act(inner))
+        if not self.gated:
+            return self.down(self.act(inner))
+        gate, inner = inner.chunk(2, -1)
+        return self.down(self.act(gate) * inner)
 
 
 class Block(nn.Module):
@@ -98,11 +90,9 @@ class Block(nn.Module):
         super().__init__()
         self.pre_norm = config.norm is NormPlacement.pre
         self.attention = SelfAttention(config)
-        self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_eps, bias=config.bias)
+        self.attention_norm = LayerNorm(config)
         self.feed_forward = FeedForward(config)
-        self.feed_forward_norm = LayerNorm(
-            config.hidden_size, config.layer_norm_eps, bias=config.bias
-        )
+        self.feed_forward_norm = LayerNorm(config)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
@@ -121,11 +111,7 @@ class Encoder(nn.Module):
         self.config = config
         self.embeddings = Embeddings(config, vocab_size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
-        self.norm = (
-            LayerNorm(config.hidden_size, config.layer_norm_eps, bias=config.bias)
-            if config.norm is NormPlacement.pre
-            else nn.Identity()
-        )
+        self.norm = LayerNorm(config) if config.norm is NormPlacement.pre else nn.Identity()
 
     def forward(self, sequences: Sequences) -> Tensor:
         """Computes one vector a token, `(total, hidden)`."""
@@ -139,23 +125,15 @@ class Encoder(nn.Module):
         return self.norm(x)
 
     def _layout(self, sequences: Sequences, x: Tensor) -> Layout:
-        lengths = sequences.lengths
-        return Layout(
-            Ends(sequences.cu_seqlens.int(), int(lengths.max()))
-            if flash_reads(x)
-            else bucket_by_length(lengths, self.config.num_attention_heads, x.device),
-            self.embeddings.position.prepare(sequences),
-        )
+        lengths, positions = sequences.lengths, self.embeddings.position.prepare(sequences)
+        if flash_reads(x):
+            return Layout((sequences.cu_seqlens.int(), int(lengths.max())), positions)
+        heads = self.config.num_attention_heads
+        return Layout(bucket_by_length(lengths, heads, x.device), positions)
 
 
 class BertForPreTraining(nn.Module):
-    """The encoder with the heads of all objectives; those of the paper are MLM and NSP.
-
-    Args:
-        config: the sizes.
-        vocab_size: rows of the embedding, at least the tokenizer's size.
-        own: classes of the objectives that `objective.own` names, by name.
-    """
+    """The encoder with the heads of all objectives; `own` are the classes of `objective.own`."""
 
     mlm_head: MaskedLanguageModeling
     nsp_head: NextSentencePrediction

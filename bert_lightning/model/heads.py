@@ -40,7 +40,7 @@ class MaskedLanguageModelHead(nn.Module):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size, config.bias)
         self.act = activation(config.hidden_act)
-        self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps, bias=config.bias)
+        self.norm = LayerNorm(config)
         self.decoder = nn.Linear(config.hidden_size, words.num_embeddings)
         self.decoder.weight = words.weight
 
@@ -72,21 +72,20 @@ class LabelScores(NamedTuple):
         return ((k - self.higher) / self.equal).clamp(0, 1)
 
 
+@torch.no_grad()
 def label_scores(head: MaskedLanguageModelHead, hidden: Tensor, labels: Tensor) -> LabelScores:
     """Scores the labels `(masked,)` of the vectors `(masked, hidden)`, a chunk of logits at a time.
 
     All rows of the vocabulary compete, as in training. Without gradients.
     """
     chunks = []
-    with torch.no_grad():
-        for start in range(0, len(labels), CHUNK):
-            rows, wanted = hidden[start : start + CHUNK], labels[start : start + CHUNK]
-            logits = head(rows)  # (chunk, vocab)
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            right = logits.gather(1, wanted[:, None])
-            nll = F.cross_entropy(logits, wanted, reduction="none")
-            # On CPU torch adds up numbers ten times as fast as bools; up to 2²⁴ they are exact.
-            ones = torch.empty_like(logits)
-            higher = torch.gt(logits, right, out=ones).sum(1)
-            chunks.append(LabelScores(nll, higher, torch.eq(logits, right, out=ones).sum(1)))
+    for rows, wanted in zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True):
+        logits = head(rows)  # (chunk, vocab)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        right = logits.gather(1, wanted[:, None])
+        nll = F.cross_entropy(logits, wanted, reduction="none")
+        # On CPU torch adds up numbers ten times as fast as bools; up to 2²⁴ they are exact.
+        ones = torch.empty_like(logits)
+        higher = torch.gt(logits, right, out=ones).sum(1)
+        chunks.append(LabelScores(nll, higher, torch.eq(logits, right, out=ones).sum(1)))
     return LabelScores(*map(torch.cat, zip(*chunks, strict=True)))

@@ -60,6 +60,7 @@ OWN_TYPE = "bert_lightning"
 
 _THEIR_DECODER = "cls.predictions.decoder"
 _DEFAULTS: dict[str, Any] = {
+    "vocab_size": 30522,
     "hidden_size": 768,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
@@ -73,7 +74,6 @@ _DEFAULTS: dict[str, Any] = {
     "initializer_range": 0.02,
 }
 """The fields that both configs have, with Hugging Face's defaults."""
-_VOCAB_SIZE = 30522
 _ONLY = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
@@ -120,7 +120,7 @@ def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:
     """Returns the model that a `config.json` describes, and the rows of its embedding.
 
     Raises:
-        UserError: a setting is not supported; the message names it.
+        UserError: a setting is not supported.
     """
     kind = values.get("model_type", "bert")
     if kind not in ("bert", OWN_TYPE):
@@ -135,7 +135,7 @@ def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:
             raise UserError(
                 f"hidden_act={values['hidden_act']} is not supported, only {', '.join(acts)} are"
             )
-        values, known = {"vocab_size": _VOCAB_SIZE, **_DEFAULTS, **values}, set(_DEFAULTS)
+        values, known = {**_DEFAULTS, **values}, known & _DEFAULTS.keys()
     try:
         given = {name: value for name, value in values.items() if name in known}
         return from_plain(ModelConfig, given), int(values["vocab_size"])
@@ -146,12 +146,10 @@ def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:
 
 
 def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the weights of a whole model under Hugging Face's names, in memory of their own.
-
-    Hugging Face's BERT has no place for objectives beyond MLM and NSP; they are left out.
-    """
+    """Returns a copy of the weights under Hugging Face's names; your own objectives have none."""
     theirs = {}
-    for ours, names, kind in _parameters(_layers(state)):
+    layers = sum(name.endswith(".attention.output.weight") for name in state)
+    for ours, names, kind in _parameters(layers):
         parts = state[f"{ours}.{kind}"].chunk(len(names))
         for name, part in zip(names, parts, strict=True):
             theirs[f"{name}.{kind}"] = part.clone()
@@ -174,14 +172,12 @@ def from_hugging_face(state: Mapping[str, Tensor], num_hidden_layers: int) -> Tr
     ours: dict[str, Tensor] = {}
     missing: dict[str, list[str]] = {}
     for own, names, kind in _parameters(num_hidden_layers):
-        whole = [theirs.pop(f"{name}.{kind}", None) for name in names]
-        parts = [part for part in whole if part is not None]
-        if len(parts) == len(names):
-            ours[f"{own}.{kind}"] = torch.cat(parts) if len(parts) > 1 else parts[0]
-        else:
-            missing.setdefault(own.partition(".")[0], []).extend(
-                f"{name}.{kind}" for name, part in zip(names, whole, strict=True) if part is None
-            )
+        full = [f"{name}.{kind}" for name in names]
+        if lost := [name for name in full if name not in theirs]:
+            missing.setdefault(own.partition(".")[0], []).extend(lost)
+            continue
+        parts = [theirs.pop(name) for name in full]
+        ours[f"{own}.{kind}"] = torch.cat(parts) if len(parts) > 1 else parts[0]
     present = {name.partition(".")[0] for name in ours}
     heads = frozenset(head for head in HEADS if head in missing and head not in present)
     if lost := [name for part, names in missing.items() if part not in heads for name in names]:
@@ -213,16 +209,11 @@ def _parameters(layers: int) -> Iterator[tuple[str, tuple[str, ...], str]]:
                 yield ours.format(layer), theirs, "weight"
 
 
-def _layers(state: Mapping[str, Tensor]) -> int:
-    return sum(name.endswith(".attention.output.weight") for name in state)
-
-
 def _current_name(name: str) -> str:
-    """Returns the current name of a weight, as the newest `BertForPreTraining` writes it."""
+    """Returns the name that the newest `BertForPreTraining` gives a weight."""
     name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
     name = name.replace("LayerNorm.beta", "LayerNorm.bias")
-    within = name.startswith(("embeddings.", "encoder.", "pooler."))
-    return f"bert.{name}" if within else name
+    return f"bert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
 
 
 def _some(names: list[str]) -> str:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from bert_lightning.config import HiddenAct
+from bert_lightning.config import HiddenAct, ModelConfig
 
 _LEVELS = 1 << 16
 
@@ -19,8 +19,11 @@ class LayerNorm(nn.LayerNorm):
     """LayerNorm (Ba et al., 2016, https://arxiv.org/abs/1607.06450) that keeps its input's type.
 
     Its sums are fp32 whatever that type is. Autocast would return fp32 on CUDA, and with it twice
-    the memory traffic in every layer that follows.
+    the memory traffic in every layer that follows. `size` defaults to the hidden size.
     """
+
+    def __init__(self, config: ModelConfig, size: int | None = None) -> None:
+        super().__init__(size or config.hidden_size, config.layer_norm_eps, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
@@ -46,26 +49,12 @@ def keep_mask(x: Tensor, p: float) -> Tensor:
     return torch.ge(bits, round(p * _LEVELS) - _LEVELS // 2, out=kept)
 
 
-def dropout(x: Tensor, p: float) -> Tensor:
-    """Zeroes each value with probability `p` and scales the others by `1 / (1 - p)`.
-
-    On CPU `F.dropout` draws one number a value on one thread, which takes longer than the matrix
-    products around it; see :func:`keep_mask`.
-    """
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return F.dropout(x, p)
-    return x * keep_mask(x, p) * (1 / (1 - p))
-
-
-class Dropout(nn.Module):
-    """:func:`dropout` in training, nothing otherwise."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
+class Dropout(nn.Dropout):
+    """Dropout by :func:`keep_mask` on CPU, where torch's takes longer than the matrix products."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return dropout(x, self.p) if self.training and self.p > 0 else x
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
+        if not self.training or self.p == 0:
+            return x
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            return F.dropout(x, self.p)
+        return x * keep_mask(x, self.p) * (1 / (1 - self.p))

@@ -33,7 +33,7 @@ class Sums(NamedTuple):
 
 
 class Objective(Protocol):
-    """What every objective can do; it is a torch module too."""
+    """The interface of every objective; it is a torch module too."""
 
     def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
         """Sums the objective over a batch, from the vectors of its encoder."""
@@ -69,19 +69,12 @@ OBJECTIVES: dict[str, Callable[[ModelConfig, nn.Embedding], nn.Module]] = {
 
 
 def own_objectives(config: ObjectiveConfig) -> dict[str, Any]:
-    """Returns the classes that `objective.own` names, by their names.
-
-    Raises:
-        UserError: one cannot be found, or is not marked.
-    """
+    """Returns the classes that `objective.own` names; see :func:`find` for errors."""
     return {name.partition(":")[2]: find("objective", name, "objective.own") for name in config.own}
 
 
 def classification_sums(logits: Tensor, labels: Tensor) -> Sums:
-    """Sums the cross-entropy of logits `(sequences, classes)` and labels `(sequences,)`.
-
-    A label may be `IGNORE_INDEX`.
-    """
+    """Sums the cross-entropy of logits `(sequences, classes)` and labels, or `IGNORE_INDEX`."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return Sums(
         F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum"),
@@ -93,9 +86,8 @@ def classification_sums(logits: Tensor, labels: Tensor) -> Sums:
 def joint_loss(sums: Mapping[str, Sums], batch: PretrainBatch, config: ObjectiveConfig) -> Tensor:
     """Computes the part of a batch in the loss of the whole optimizer step.
 
-    `Σ weight · NLL / global count` over the objectives: of each, the labels of all micro-batches of
-    all ranks are counted. Added up over these, the parts are the loss of the global batch, however
-    it was divided. An objective without a label adds 0.
+    It is `Σ weight · NLL / global count` over the objectives. Added up over all micro-batches of
+    all ranks, the parts are the loss of the global batch, however it was divided.
     """
     weights, counts = config.weights, batch.global_counts
     return reduce(add, (weights[name] * of.nll / max(1, counts[name]) for name, of in sums.items()))
@@ -116,14 +108,8 @@ def linear_cross_entropy_sum(
         grad_weight = grad_logits.T @ x
         grad_bias = grad_logits.sum(0)
 
-    Args:
-        x: `(masked, hidden)`.
-        weight: `(vocab, hidden)`.
-        bias: `(vocab,)`.
-        labels: `(masked,)` int64.
-
-    Returns:
-        The summed negative log-likelihood in nats, and how many labels had the highest logit.
+    `x` is `(masked, hidden)`, `weight` `(vocab, hidden)`, `bias` `(vocab,)` and `labels`
+    `(masked,)`. Returns the loss in nats, and how many labels had the highest logit.
     """
     device = x.device.type
     if torch.is_autocast_enabled(device):
@@ -143,12 +129,7 @@ class _LinearCrossEntropySum(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        labels: Tensor,
-        needs_grad: bool,
+        ctx, x: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, needs_grad: bool
     ) -> tuple[Tensor, Tensor]:
         exact, low = bias.dtype, x.dtype  # of sums, and of products
         # On CPU a softmax into a wider type first copies all logits, and its sums are fp32 anyway.
@@ -181,23 +162,15 @@ class _LinearCrossEntropySum(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[no-untyped-def]
         grad_x, grad_weight, grad_bias = ctx.saved_tensors
-        return (
-            grad_x * grad.to(grad_x.dtype),
-            (grad_weight * grad).to(ctx.weight_dtype),
-            grad_bias * grad,
-            None,
-            None,
-        )
+        grad_weight = (grad_weight * grad).to(ctx.weight_dtype)
+        return grad_x * grad.to(grad_x.dtype), grad_weight, grad_bias * grad, None, None
 
 
 def _count_correct(p: Tensor, right: Tensor) -> Tensor:
     """Counts the labels that have the highest probability; one among k that have it counts 1/k.
 
     16-bit probabilities are often equal, and the first of the equals would be a frequent word.
-
-    Args:
-        p: `(rows, vocab)`.
-        right: `(rows,)`, the probabilities of the labels.
+    Those of the labels, `(rows,)`, are `right`.
     """
     highest = p.amax(1)
     if p.device.type == "cpu":  # few rows are right; on a GPU choosing them would stop the host

@@ -1,8 +1,6 @@
 """How the model knows the position of a token: every kind, behind one small interface.
 
-A kind may add something to the embedding (`add`), and it may change queries and keys (`prepare`
-once a batch, `turn` in each layer). A new kind is a class here, an entry in `POSITIONS` and a value
-of `PositionEmbedding`.
+A new kind is a class here, an entry in `POSITIONS` and a value of `PositionEmbedding`.
 """
 
 import torch
@@ -23,7 +21,7 @@ class Positions(nn.Module):
         self.config = config
 
     def initialize(self) -> None:
-        """Sets the initial weights, where there are any."""
+        """Sets the initial weights, if there are any."""
 
     def add(self, x: Tensor, sequences: Sequences) -> Tensor:
         """Adds to the sum of word and segment vectors: `(total, hidden)` → `(total, hidden)`."""

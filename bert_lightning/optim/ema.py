@@ -1,10 +1,9 @@
 """The exponential moving average of the weights, by which a run with `optim.ema_decay` is judged.
 
-It is a model of its own beside the one that learns, and nothing is ever swapped: whatever ends a
-validation, neither has the other's weights, and both are divided among devices in the same way.
-Lightning's `WeightAveraging` exchanges the two for each validation, so that a save from within one
-would store them the wrong way round; it gives the trained weights up at the end of the run, from
-which no longer one could go on; and it does not go with a divided model.
+It is a model of its own beside the one that learns, sharded in the same way, and the two are never
+swapped. Lightning's `WeightAveraging` swaps them for each validation, so a checkpoint saved in one
+holds them the wrong way round; it gives up the trained weights at the end of the run, from which no
+longer run could resume; and it does not support sharded models.
 """
 
 from copy import deepcopy
@@ -17,13 +16,13 @@ from torch.distributed.fsdp import FSDPModule
 from bert_lightning.model.bert import BertForPreTraining
 
 TRAINED = "trained_weights"
-"""Where a checkpoint keeps the weights that training goes on with; `state_dict` has the average."""
+"""The key of a checkpoint's trained weights; its `state_dict` has the average."""
 _MODEL, _AVERAGE = "model.", "average."
-"""What the names of the weights begin with, in the module that holds both models."""
+"""Prefixes of the names of the weights, in the module that holds both models."""
 
 
 def average_of(model: BertForPreTraining) -> BertForPreTraining:
-    """The average before the first step: a copy that no optimiser updates."""
+    """Returns the average before the first step: a copy that no optimizer updates."""
     average = deepcopy(model).requires_grad_(False)
     if model.config.compile:
         average.compile_blocks()  # a copy is not compiled
@@ -31,23 +30,19 @@ def average_of(model: BertForPreTraining) -> BertForPreTraining:
 
 
 def decay_at(decay: float, step: int) -> float:
-    """The share of itself that the average keeps at a step, counted from 1.
+    """Returns the fraction of itself that the average keeps at a step, counted from 1.
 
-    `min(decay, (1 + step) / (10 + step))`, as TensorFlow's `ExponentialMovingAverage` has it with
-    `num_updates`: else a short run's average would still be made of its random start.
+    This is the rule of TensorFlow's `ExponentialMovingAverage` with `num_updates`; a constant decay
+    would leave much of the random start in a short run's average.
     """
     return min(decay, (1 + step) / (10 + step))
 
 
 @torch.no_grad()
 def follow(average: BertForPreTraining, model: BertForPreTraining, decay: float, step: int) -> None:
-    """Moves the average towards the weights: `average = d · average + (1 - d) · weights`.
+    """Sets `average = d · average + (1 - d) · weights` in place after `step` optimizer steps.
 
-    Args:
-        average: changed in place.
-        model: as it is after this step.
-        decay: `d`, once the run is long enough for it; see :func:`decay_at`.
-        step: optimiser steps done.
+    `d` is :func:`decay_at` of this step.
     """
     if isinstance(average, FSDPModule):
         average.reshard()  # a validation leaves what is outside the blocks gathered
@@ -56,7 +51,7 @@ def follow(average: BertForPreTraining, model: BertForPreTraining, decay: float,
 
 
 def put_average_first(checkpoint: dict[str, Any]) -> None:
-    """Makes the average the model of a checkpoint, for all that reads one, in place."""
+    """Makes the average the model of a checkpoint, for every reader of it, in place."""
     state = checkpoint["state_dict"]
     checkpoint["state_dict"] = _renamed(state, _AVERAGE, _MODEL)
     checkpoint[TRAINED] = _renamed(state, _MODEL, _MODEL)
@@ -65,15 +60,11 @@ def put_average_first(checkpoint: dict[str, Any]) -> None:
 def put_trained_first(checkpoint: dict[str, Any], averaging: bool) -> None:
     """Makes a checkpoint's weights those of the module again, in place, before they are loaded.
 
-    Args:
-        checkpoint: with an average or without.
-        averaging: whether the run that goes on keeps an average; where the checkpoint has none, it
-            begins with the weights.
+    If the run is `averaging` and the checkpoint has no average, the average begins as the weights.
     """
     used = checkpoint["state_dict"]
-    trained = checkpoint.pop(TRAINED, used)
     average = _renamed(used, _MODEL, _AVERAGE) if averaging else {}
-    checkpoint["state_dict"] = {**trained, **average}
+    checkpoint["state_dict"] = {**checkpoint.pop(TRAINED, used), **average}
 
 
 def _renamed(state: dict[str, Any], before: str, after: str) -> dict[str, Any]:

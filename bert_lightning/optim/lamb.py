@@ -1,4 +1,4 @@
-"""LAMB: Adam's update, as long as a share of the matrix that it changes."""
+"""LAMB: Adam's update, as long as a fraction of the matrix that it changes."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -12,22 +12,14 @@ from torch.optim import Optimizer
 class Lamb(Optimizer):
     """LAMB (You et al., 2020, https://arxiv.org/abs/1904.00962, Algorithm 2), for large batches.
 
-    With Adam's two moments `m` and `v` of the gradient, their bias corrected as there, a parameter
-    `w` goes the way `u = m / (√v + eps) + weight_decay · w`, in steps of `lr · ‖w‖ / ‖u‖ · u`: each
-    moves by the share `lr` of its own length, so no layer sets the pace for the others. The
-    ratio is 1 where either norm is 0, and for all parameters of a group with `adapted=False`. Both
-    are as in the implementation of its authors, which leaves out biases and norms, those that are
-    not decayed (https://github.com/google-research/albert/blob/master/lamb_optimizer.py). That one
+    With Adam's two moments `m` and `v` of the gradient, bias corrected as there, a parameter `w`
+    moves by `lr · ‖w‖ / ‖u‖ · u` against `u = m / (√v + eps) + weight_decay · w`: by the fraction
+    `lr` of its own length, so no layer sets the pace for the others. The ratio is 1 where either
+    norm is 0, and for all parameters of a group with `adapted=False`: biases and norms, as in its
+    authors' code (https://github.com/google-research/albert/blob/master/lamb_optimizer.py), which
     does not correct the bias.
 
     Attention's query, key and value are one matrix here, and so have one ratio.
-
-    Args:
-        params: parameters, or groups of them.
-        lr: the share of its length that a parameter moves by in a step.
-        betas: decay of both moments.
-        eps: added to the root of the second moment.
-        weight_decay: decay of the weights.
     """
 
     def __init__(
@@ -60,7 +52,7 @@ class Lamb(Optimizer):
         return result
 
     def _adam(self, weights: list[Tensor], betas: tuple[float, float], eps: float) -> list[Tensor]:
-        """Adam's update of each weight, `m / (√v + eps)`; the moments move on."""
+        """Updates the moments, and returns Adam's update `m / (√v + eps)` of each weight."""
         states = [self.state[weight] for weight in weights]
         for weight, state in zip(weights, states, strict=True):
             if not state:
@@ -83,10 +75,9 @@ class Lamb(Optimizer):
 
 
 def _ratios(weights: list[Tensor], updates: list[Tensor]) -> list[Tensor]:
-    """The length of each weight as a multiple of its update's, and 1 where either has none."""
+    """Returns the norm of each weight divided by its update's; 1 where either is 0."""
     # One array of all: fewer kernels, and with fsdp the norms over all devices in one exchange.
-    of_weights, of_updates = (
-        torch.stack(torch._foreach_norm(tensors)) for tensors in (weights, updates)
-    )
+    of_weights = torch.stack(torch._foreach_norm(weights))
+    of_updates = torch.stack(torch._foreach_norm(updates))
     both = (of_weights > 0) & (of_updates > 0)
     return list(torch.where(both, of_weights / of_updates, 1.0).unbind())

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Adam, AdamW, Muon, Optimizer
 
@@ -13,7 +12,7 @@ from bert_lightning.optim.lamb import Lamb
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -> Optimizer:
-    """The optimiser, with decay on the matrices and none on biases, norms and small embeddings.
+    """Returns the optimizer; biases, norms and small embeddings have no weight decay.
 
     `fused` updates all parameters in one pass, but unscales 16-mixed's gradients only then: too
     late to clip them.
@@ -25,12 +24,9 @@ def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        if updated_by_muon(config, name, parameter):
-            matrices.append(parameter)
-        elif parameter.ndim >= 2 and not name.endswith(("position.weight", "token_type.weight")):
-            decayed.append(parameter)
-        else:
-            kept.append(parameter)
+        small = parameter.ndim < 2 or name.endswith(("position.weight", "token_type.weight"))
+        by_muon = updated_by_muon(config, name, parameter)
+        (matrices if by_muon else kept if small else decayed).append(parameter)
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": kept, "weight_decay": 0.0},
@@ -44,53 +40,42 @@ def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -
     rest = AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=fused)
     if config.optimizer is OptimizerName.adamw:
         return rest
-    muon = Muon(
-        matrices,
-        lr=config.matrix_lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
+    decay = config.weight_decay
+    muon = Muon(matrices, config.matrix_lr, weight_decay=decay, momentum=config.momentum)
     return CombinedOptimizer([muon, rest])
 
 
-def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a parameter maps vectors of the model's width to such: neither embedding nor head."""
-    return parameter.ndim == 2 and name.startswith(("encoder.blocks.", "pooler.", "mlm_head.dense"))
-
-
 def updated_by_muon(config: OptimConfig, name: str, parameter: nn.Parameter) -> bool:
-    """Returns whether Muon updates a parameter; AdamW updates all the others."""
-    muon = config.optimizer is OptimizerName.muon and config.own is None
-    return muon and is_hidden_matrix(name, parameter)
+    """Returns whether Muon updates a parameter, a matrix between layers; AdamW updates the rest."""
+    if config.optimizer is not OptimizerName.muon or config.own is not None:
+        return False
+    return parameter.ndim == 2 and name.startswith(("encoder.blocks.", "pooler.", "mlm_head.dense"))
 
 
 def states_per_weight(config: OptimConfig, name: str, parameter: nn.Parameter) -> int:
     """Returns the values of optimizer state for each weight of a parameter.
 
-    Muon keeps one, its momentum; the others keep Adam's two moments, and an optimizer of your own
-    is assumed to.
+    Muon keeps its momentum; the others keep Adam's two moments, as one of your own is assumed to.
     """
     return 1 if updated_by_muon(config, name, parameter) else 2
 
 
 class CombinedOptimizer(Optimizer):
-    """Several optimisers that each update parameters of their own, as one."""
+    """Several optimizers that each update parameters of their own, as one."""
 
     def __init__(self, optimizers: list[Optimizer]) -> None:
         self.optimizers = optimizers
         super().__init__([group for o in optimizers for group in o.param_groups], {})
-        self._share_groups()
+        self._adopt_groups()
 
-    def _share_groups(self) -> None:
-        """A schedule that sets a rate here sets it there."""
+    def _adopt_groups(self) -> None:
+        """Holds the very groups of the optimizers, so that a schedule sets their learning rates."""
         self.param_groups = [group for o in self.optimizers for group in o.param_groups]
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        result = None
-        if closure is not None:
-            with torch.enable_grad():
-                result = closure()
-        for optimizer in self.optimizers:
+        first, *others = self.optimizers
+        result = first.step(closure) if closure is not None else first.step()
+        for optimizer in others:
             optimizer.step()
         return result
 
@@ -100,4 +85,4 @@ class CombinedOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        self._share_groups()
+        self._adopt_groups()

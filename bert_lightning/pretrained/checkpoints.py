@@ -22,15 +22,12 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 def find_checkpoints(path: Path) -> list[Path]:
     """Returns the checkpoints of a file, a run folder, or the newest run in a folder of runs.
 
-    The best comes first, then the others from the newest to the oldest.
-
-    Raises:
-        UserError: there are none.
+    The best comes first, then the others from the newest to the oldest; a UserError without any.
     """
     if path.is_file():
         return [path]
-    places = [path / "checkpoints", path]
-    places += [*path.glob("*/checkpoints"), *path.glob("*/*/checkpoints")]
+    own = [path / "checkpoints", path]
+    places = [*own, *path.glob("*/checkpoints"), *path.glob("*/*/checkpoints")]
     runs = [found for place in places if (found := _in_folder(place))]
     if not runs:
         raise UserError(
@@ -38,7 +35,7 @@ def find_checkpoints(path: Path) -> list[Path]:
             "here or up to 2 folders below, and there is no config.json of a model in Hugging "
             "Face's format; train first, or choose another folder"
         )
-    if runs[0][0].parent in [place.resolve() for place in places[:2]]:
+    if runs[0][0].parent in [place.resolve() for place in own]:
         return runs[0]
     return max(runs, key=lambda found: max(file.stat().st_mtime_ns for file in found))
 
@@ -62,18 +59,11 @@ def checkpoints_by_step(folder: Path) -> list[Path]:
 
 def manifest_path(checkpoint: Path) -> Path:
     """Returns the path of a checkpoint's manifest."""
-    resolved = checkpoint.resolve()
-    return resolved.with_name(f"{resolved.name}.json")
+    return Path(f"{checkpoint.resolve()}.json")
 
 
 def read_manifest(checkpoint: Path) -> Mapping[str, Any] | None:
-    """Reads the manifest of a checkpoint: its step, size, SHA-256 and validation loss.
-
-    Returns None if there is no manifest, for example because the file was moved alone.
-
-    Raises:
-        CorruptCheckpointError: the manifest cannot be read.
-    """
+    """Reads a checkpoint's step, size, SHA-256 and validation loss; None without a manifest."""
     try:
         manifest = json.loads(manifest_path(checkpoint).read_bytes())
         int(manifest["bytes"]), str(manifest["sha256"])
@@ -92,11 +82,7 @@ class CorruptCheckpointError(UserError):
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """Reads a checkpoint of bert-lightning, as tensors and plain types only.
-
-    Raises:
-        UserError: it is missing, corrupted, unsafe to load, or of another program or format.
-    """
+    """Reads a checkpoint, as tensors and plain types only; a UserError if it cannot be used."""
     try:
         if reason := _corruption(path):
             raise CorruptCheckpointError(f"{path} is corrupt ({reason}): use another checkpoint")
@@ -114,13 +100,14 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     if not isinstance(checkpoint, dict):
         raise _foreign(path, f"a {type(checkpoint).__name__}")
-    if not isinstance(checkpoint.get("bert_lightning"), dict) or "state_dict" not in checkpoint:
+    description = checkpoint.get("bert_lightning")
+    if not isinstance(description, dict) or "state_dict" not in checkpoint:
         names = ", ".join(str(key) for key in list(checkpoint)[:6])
         raise _foreign(path, f"a dict with the entries {names or '(none)'}")
-    if checkpoint["bert_lightning"].get("format") != CHECKPOINT_FORMAT:
+    if (version := description.get("format")) != CHECKPOINT_FORMAT:
         raise UserError(
-            f"{path} has format {checkpoint['bert_lightning'].get('format')}, and this version of "
-            f"bert-lightning reads format {CHECKPOINT_FORMAT}: use the version that wrote it"
+            f"{path} has format {version}, and this version of bert-lightning reads format "
+            f"{CHECKPOINT_FORMAT}: use the version that wrote it"
         )
     return checkpoint
 

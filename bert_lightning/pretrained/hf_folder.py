@@ -19,50 +19,38 @@ SAFETENSORS, INDEX, PICKLED = WEIGHTS
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
-    """Reads the config.json of a folder.
-
-    Raises:
-        UserError: it cannot be read, or is not a JSON object.
-    """
+    """Reads the config.json of a folder; a UserError if it is not a JSON object."""
     file = folder / CONFIG
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(values, dict):
-        raise UserError(
-            f"{file} contains a {type(values).__name__}, not an object with a model's options"
-        )
+        raise UserError(f"{file} contains a {type(values).__name__}, not a model's options")
     return values
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Reads all weights of a folder by name, from safetensors if there are any.
-
-    Raises:
-        UserError: there are none, or they are corrupted or unsafe to load.
-    """
+    """Reads a folder's weights, safetensors if there are any; a UserError if they are unusable."""
     found = next((name for name in WEIGHTS if (folder / name).is_file()), None)
     if found is None:
         raise UserError(f"{folder} has no weights: it needs one of {', '.join(WEIGHTS)}")
     if found == PICKLED:
         return _read_pickled(folder / found)
     weights: dict[str, Tensor] = {}
-    for name in [found] if found == SAFETENSORS else _shards(folder / found):
+    files = [found]
+    if found == INDEX:
+        try:
+            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            files = sorted({Path(name).name for name in index["weight_map"].values()})
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{folder / INDEX} is not an index of weights ({error!r})") from error
+    for name in files:
         try:
             weights |= load_file(folder / name)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{folder / name} is missing or corrupt ({error})") from error
     return weights
-
-
-def _shards(index: Path) -> list[str]:
-    """Returns the names of the files that an index lists, all of them beside it."""
-    try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        return sorted(Path(name).name for name in names)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{index} is not an index of weights ({error!r})") from error
 
 
 def _read_pickled(file: Path) -> dict[str, Tensor]:

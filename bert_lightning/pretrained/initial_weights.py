@@ -4,7 +4,6 @@ import hashlib
 import logging
 
 import torch
-from torch import Tensor
 
 from bert_lightning.config import ModelConfig, PositionEmbedding, TrainConfig
 from bert_lightning.config.affects import ARCHITECTURE
@@ -21,67 +20,50 @@ _log = logging.getLogger(__name__)
 
 
 def open_initial(config: TrainConfig) -> PretrainedSource | None:
-    """Reads the source that `init_from` names, and checks that it fits the config.
-
-    Raises:
-        UserError: it cannot be used, or has another architecture or tokenizer.
-    """
+    """Reads the source that `init_from` names; a UserError if it does not fit the config."""
     if config.init_from is None:
         return None
     source = open_source(config.init_from)
     check_architecture(f"init_from={config.init_from}", config.model, source.config)
-    if config.tokenizer.path is not None:
-        _check_tokenizer(config, source)
+    if (path := config.tokenizer.path) is not None:
+        given, own = (
+            hashlib.sha256(tokenizer.to_str().encode()).hexdigest()[:12]
+            for tokenizer in (load_tokenizer(path), source.tokenizer)
+        )
+        if given != own:
+            raise UserError(
+                f"tokenizer.path={path} ({given}) is not the tokenizer of "
+                f"init_from={config.init_from} ({own}), which its weights require: omit "
+                "tokenizer.path; tokenizer.extend=N adds words"
+            )
     return source
 
 
 def start_from(model: BertForPreTraining, source: PretrainedSource, tokenizer: Tokenizer) -> None:
-    """Overwrites a new model's weights with those of the source.
+    """Overwrites a new model's weights with those of a source of the same architecture.
 
-    The embedding of a new token is the mean of the source's embeddings of its pieces. Rows beyond
-    all tokens, and heads that the source lacks, keep their initial values.
-
-    Args:
-        model: a new model with a row for each token.
-        source: a source of the same architecture.
-        tokenizer: the source's tokenizer, or an extension of it.
+    The embedding of a token that is new to the source is the mean of those of its pieces. Rows
+    beyond all tokens, and heads that the source lacks, keep their initial values.
     """
     new = pieces_of_new(source.tokenizer, tokenizer)
     initial, state = model.state_dict(), dict(source.state)
-    for name in (WORDS, DECODER_BIAS):
-        if name in state:
-            state[name] = _with_new_rows(initial[name], state[name], new)
+    for name in {WORDS, DECODER_BIAS} & state.keys():
+        rows, old = initial[name].clone(), state[name]
+        common = min(len(rows), len(old))
+        rows[:common] = old[:common]
+        for token, pieces in new.items():
+            rows[token] = old[pieces].to(torch.float32).mean(0)
+        state[name] = rows
     state[DECODER] = state[WORDS]
     load_into(model, state, source.missing_heads)
     _log.info("weights from %s; %s new tokens", source.name, f"{len(new):,}")
     if source.missing_heads:
-        _log.warning(
-            "%s has no %s: these weights start at random",
-            source.name,
-            named(source.missing_heads),
-        )
-
-
-def _with_new_rows(initial: Tensor, old: Tensor, new: dict[int, list[int]]) -> Tensor:
-    rows = initial.clone()
-    common = min(len(rows), len(old))
-    rows[:common] = old[:common]
-    for token, pieces in new.items():
-        rows[token] = old[pieces].to(torch.float32).mean(0)
-    return rows
+        lacking = named(source.missing_heads)
+        _log.warning("%s has no %s: these weights start at random", source.name, lacking)
 
 
 def check_architecture(where: str, wanted: ModelConfig, found: ModelConfig) -> None:
-    """Checks that a model's weights fit a config.
-
-    Args:
-        where: the option that named the model, for the message.
-        wanted: the config.
-        found: the model's own config.
-
-    Raises:
-        UserError: they do not fit; the message names the options that differ.
-    """
+    """Raises a UserError for `where` if weights of the config `found` do not fit the wanted one."""
     rotary = PositionEmbedding.rotary in (wanted.position_embedding, found.position_embedding)
     differing = [
         name
@@ -89,29 +71,11 @@ def check_architecture(where: str, wanted: ModelConfig, found: ModelConfig) -> N
         if getattr(wanted, name) != getattr(found, name) and (rotary or name != "rope_theta")
     ]
     if differing:
-        here = ", ".join(f"model.{key}={to_plain(getattr(wanted, key))}" for key in differing)
-        there = " ".join(f"model.{key}={_typed(getattr(found, key))}" for key in differing)
-        raise UserError(
-            f"{here}: {where} is a model of another architecture; these options make "
-            f"it the same: {there}"
+        here, there = (
+            [f"model.{name}={to_plain(getattr(config, name))}".lower() for name in differing]
+            for config in (wanted, found)
         )
-
-
-def _typed(value: object) -> str:
-    """Returns a value as it is written on the command line."""
-    plain = to_plain(value)
-    return str(plain).lower() if isinstance(plain, bool) else str(plain)
-
-
-def _check_tokenizer(config: TrainConfig, source: PretrainedSource) -> None:
-    assert config.tokenizer.path is not None
-    given, own = (
-        hashlib.sha256(tokenizer.to_str().encode()).hexdigest()[:12]
-        for tokenizer in (load_tokenizer(config.tokenizer.path), source.tokenizer)
-    )
-    if given != own:
         raise UserError(
-            f"tokenizer.path={config.tokenizer.path} ({given}) is not the tokenizer of "
-            f"init_from={config.init_from} ({own}), which its weights require: omit "
-            "tokenizer.path; tokenizer.extend=N adds words"
+            f"{', '.join(here)}: {where} is a model of another architecture; these options make "
+            f"it the same: {' '.join(there)}"
         )

@@ -12,22 +12,11 @@ from torch import Tensor
 
 from bert_lightning.config import ModelConfig
 from bert_lightning.config.plain import from_plain
-from bert_lightning.corpus.tokenizer import (
-    Tokenizer,
-    load_folder_tokenizer,
-    load_tokenizer_text,
-)
+from bert_lightning.corpus.tokenizer import Tokenizer, load_folder_tokenizer, load_tokenizer_text
 from bert_lightning.errors import UserError
 from bert_lightning.hub import UnavailableError, is_hub_name, model_folder
 from bert_lightning.model.bert import OWN_OBJECTIVES, BertForPreTraining
-from bert_lightning.model.hf_names import (
-    DECODER,
-    OWN_TYPE,
-    WORDS,
-    Translated,
-    from_config,
-    from_hugging_face,
-)
+from bert_lightning.model.hf_names import DECODER, OWN_TYPE, WORDS, from_config, from_hugging_face
 from bert_lightning.model.objective import OBJECTIVES
 from bert_lightning.pretrained.checkpoints import (
     CorruptCheckpointError,
@@ -36,7 +25,6 @@ from bert_lightning.pretrained.checkpoints import (
 )
 from bert_lightning.pretrained.hf_folder import CONFIG, read_config, read_weights
 
-_PREFIX = "model."
 _KINDS = (
     "a run folder, a .ckpt file, a folder of runs, a folder in Hugging Face's format, or a name "
     "on its hub"
@@ -69,8 +57,7 @@ def open_source(path: str | PathLike[str]) -> PretrainedSource:
     newest run. A corrupted checkpoint in a folder is skipped with a warning.
 
     Raises:
-        UserError: nothing is found, or it is corrupted, unsafe to load, or a model that this
-            package cannot run.
+        UserError: nothing is found, or it is corrupted, unsafe to load, or not supported.
     """
     if "://" in str(path):
         raise UserError(
@@ -112,11 +99,8 @@ def load_into(
     """Overwrites the weights of a model, all but those of heads that the state lacks."""
     optional = {f"{name}_head" for name in OBJECTIVES} - {name.partition(".")[0] for name in state}
     optional |= {*missing_heads, OWN_OBJECTIVES}
-    kept = {
-        name: value
-        for name, value in model.state_dict().items()
-        if name.partition(".")[0] in optional
-    }
+    initial = model.state_dict().items()
+    kept = {name: value for name, value in initial if name.partition(".")[0] in optional}
     model.load_state_dict({**kept, **state})
 
 
@@ -143,43 +127,31 @@ def _read_checkpoint(path: Path) -> PretrainedSource:
         raise _misfit(str(path), error) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return PretrainedSource(
-        name=str(path),
-        config=config,
-        vocab_size=vocab_size,
-        state={
-            name.removeprefix(_PREFIX): value
-            for name, value in checkpoint["state_dict"].items()
-            if name.startswith(_PREFIX)
-            and not name.startswith(_PREFIX + OWN_OBJECTIVES)  # they serve training alone
-        },
-        tokenizer=tokenizer,
-        about={**description, "step": checkpoint.get("global_step")},
-    )
+    state = {
+        name.removeprefix("model."): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith("model.")
+        and not name.startswith(f"model.{OWN_OBJECTIVES}")  # they serve training alone
+    }
+    about = {**description, "step": checkpoint.get("global_step")}
+    return PretrainedSource(str(path), config, vocab_size, state, tokenizer, about=about)
 
 
 def _read_folder(folder: Path, name: str) -> PretrainedSource:
     values = read_config(folder)
     try:
         config, vocab_size = from_config(values)
-        if values.get("model_type") == OWN_TYPE:
-            weights = read_weights(folder)
-            tied = {DECODER: weights[WORDS]} if WORDS in weights else {}
-            translated = Translated({**weights, **tied}, frozenset(), ())
-        else:
-            translated = from_hugging_face(read_weights(folder), config.num_hidden_layers)
+        state, missing, left_out = read_weights(folder), frozenset[str](), tuple[str, ...]()
+        if values.get("model_type") != OWN_TYPE:
+            state, missing, left_out = from_hugging_face(state, config.num_hidden_layers)
+        elif WORDS in state:
+            state[DECODER] = state[WORDS]
     except UserError as error:
         raise UserError(f"{name} cannot be loaded: {error}") from error
-    if translated.left_out:
-        _log.warning("%s: left out %s", name, ", ".join(translated.left_out))
-    return PretrainedSource(
-        name=name,
-        config=config,
-        vocab_size=vocab_size,
-        state=translated.state,
-        tokenizer=load_folder_tokenizer(folder),
-        missing_heads=translated.missing_heads,
-    )
+    if left_out:
+        _log.warning("%s: left out %s", name, ", ".join(left_out))
+    tokenizer = load_folder_tokenizer(folder)
+    return PretrainedSource(name, config, vocab_size, state, tokenizer, missing)
 
 
 def _misfit(name: str, error: Exception) -> UserError:

@@ -31,7 +31,6 @@ from bert_lightning.data.statistics import (
 from bert_lightning.pretrained.initial_weights import open_initial
 from bert_lightning.terminal import figures
 
-_BAR = 40
 _ROWS = {
     "documents": "documents",
     "paragraphs": "paragraphs",
@@ -57,23 +56,17 @@ _LABELS = {
 
 
 def show_data(config: TrainConfig, examples: int) -> None:
-    """Prints the corpus of a config, its baselines, and its first `examples` training examples.
-
-    Raises:
-        UserError: the text is unavailable, or does not give sentence pairs.
-    """
+    """Prints the corpus of a config, its baselines, and its first `examples` training examples."""
     console = Console(highlight=False, markup=False)
     batch, source = config.batch, open_initial(config)
-    corpus = prepare(
-        config.data, config.tokenizer, batch.pairs, source.tokenizer if source else None
-    )
-    vocab_size = corpus.tokenizer.get_vocab_size()
+    tokenizer = source.tokenizer if source else None
+    corpus = prepare(config.data, config.tokenizer, batch.pairs, tokenizer)
     validation = None
     if "validation" in corpus.splits:
         validation = EvaluationSet(corpus, "validation", batch, rows_needed(corpus.tokenizer))
     found = statistics(corpus, batch, config.drawn_seed, validation)
     console.print(f"{corpus.name}: {corpus.origin}")
-    console.print(f"{vocab_size:,} tokens in the vocabulary\n")
+    console.print(f"{corpus.tokenizer.get_vocab_size():,} tokens in the vocabulary\n")
     order = [name for name in ("train", "validation", "test") if name in found.splits]
     _show_splits(console, {name: found.splits[name] for name in order})
     phases = phase_options(batch)
@@ -104,12 +97,11 @@ def _shown(name: str, value: float | None) -> str:
 
 
 def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int, where: str) -> None:
-    """Prints the histogram of the examples' lengths, and the padding that is saved."""
     console.print(f"\nTokens of {found.examples_read:,} training examples{where}", style="bold")
     for bar_index, count in enumerate(found.histogram):
         first = bar_index * found.bar_width + 1
         last = min(first + found.bar_width - 1, found.max_length)
-        bar = "█" * round(_BAR * count / max(found.histogram)) or "▏" * (count > 0)
+        bar = "█" * round(40 * count / max(found.histogram)) or "▏" * (count > 0)
         console.print(f"{first:5} – {last:<4}{count / found.examples_read:6.1%} {bar}")
     console.print(
         f"mean {found.mean_length:.1f}; {found.full_fraction:.1%} have {found.max_length}; "
@@ -122,14 +114,10 @@ def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int, w
 
 
 def _show_baselines(console: Console, scores: Baselines, labels: LabelStatistics | None) -> None:
-    """Prints the scores on the validation split that a model has to beat."""
-    rows = [
-        ("masked tokens: unigram", f"{scores.mlm_loss:.3f}", f"{scores.mlm_accuracy:.3f}"),
-    ]
+    rows = [("masked tokens: unigram", f"{scores.mlm_loss:.3f}", f"{scores.mlm_accuracy:.3f}")]
     if scores.nsp_loss is not None:
-        rows.append(
-            ("pair labels: majority", f"{scores.nsp_loss:.3f}", f"{scores.nsp_accuracy:.3f}")
-        )
+        majority = (f"{scores.nsp_loss:.3f}", f"{scores.nsp_accuracy:.3f}")
+        rows.append(("pair labels: majority", *majority))
     if labels:
         rows.append(("pair labels: length-only", "", f"{labels.length_only_accuracy:.3f}"))
     console.print()
@@ -141,7 +129,6 @@ def _show_baselines(console: Console, scores: Baselines, labels: LabelStatistics
 def _show_examples(
     console: Console, batch: PretrainBatch, tokenizer: Tokenizer, count: int
 ) -> None:
-    """Prints examples as the model sees them; the original follows each predicted token."""
     if count < 1:
         return
     console.print(

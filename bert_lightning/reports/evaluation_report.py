@@ -1,47 +1,42 @@
 """Evaluations on the terminal: every score beside its baseline."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bert_lightning.evaluation.evaluation import Evaluation, MaskedResult, PairResult
+from bert_lightning.evaluation.evaluation import Evaluation, MaskedResult
 from bert_lightning.evaluation.minimal_pairs import Accuracy, MinimalPairsResult
 from bert_lightning.runs.diagnosis import Check
 from bert_lightning.runs.record import RunRecord
 from bert_lightning.terminal import figures
 
-_SHOWN_OF_A_HASH = 16
-
 
 def show_evaluation(found: Evaluation) -> None:
     """Prints the model, the evaluation set and the scores."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    for name, text in _facts(found):
-        console.print(f"{name:<11} {text}")
-    tables = [_masked_tokens(found.mlm), _whole_text(found.mlm)]
-    if found.nsp is not None:
-        tables.append(_pairs(found.nsp, found.pairs["task"]))
-    for table in tables:
-        console.print()
-        console.print(table)
-
-
-def _facts(found: Evaluation) -> Iterator[tuple[str, str]]:
     step = "" if found.step is None else f", step {found.step:,}"
-    yield "model", f"{found.model}{step}; {found.parameters:,} parameters"
-    instead = " INSTEAD of the requested corpus: see the warning above"
-    yield "corpus", f"{found.corpus} ({found.corpus_origin}){instead * bool(found.fallback_reason)}"
-    yield (
-        "held out",
-        f"{found.mlm.all.masked:,} masked of {found.tokens:,} tokens, {found.examples:,} examples "
-        f"of the {found.split} split",
+    corpus = f"{found.corpus} ({found.corpus_origin})"
+    if found.fallback_reason:
+        corpus += " INSTEAD of the requested corpus: see the warning above"
+    console.print(
+        f"model       {found.model}{step}; {found.parameters:,} parameters\n"
+        f"corpus      {corpus}\n"
+        f"held out    {found.mlm.all.masked:,} masked of {found.tokens:,} tokens, "
+        f"{found.examples:,} examples of the {found.split} split\n"
+        f"sha256      {found.evaluation_set_sha256[:16]}…: equal for equal evaluation sets"
     )
-    yield (
-        "sha256",
-        f"{found.evaluation_set_sha256[:_SHOWN_OF_A_HASH]}…: equal for equal evaluation sets",
-    )
+    tables = [_masked_tokens(found.mlm), _whole_text(found.mlm)]
+    if (nsp := found.nsp) is not None:
+        header = ["pairs", "nats", "baseline", "accuracy", "baseline", "length-only"]
+        row = [f"{found.pairs['task']} of {nsp.pairs:,}"]
+        row += [f"{loss:.3f}" for loss in (nsp.loss, nsp.loss_baseline)]
+        scores = (nsp.accuracy, nsp.accuracy_baseline, nsp.length_only_accuracy)
+        tables.append(figures(header, [[*row, *(f"{score:.1%}" for score in scores)]]))
+    for table in tables:
+        console.print("", table)
 
 
 def _masked_tokens(found: MaskedResult) -> Table:
@@ -52,19 +47,13 @@ def _masked_tokens(found: MaskedResult) -> Table:
         "unknown": "unknown: [UNK]",
     }
     rows = {"all": found.all, **{labels[name]: scores for name, scores in found.classes.items()}}
-    return figures(
-        ["masked tokens", "fraction", "nats", "baseline", "top 1", "baseline", "top 5", "baseline"],
-        [
-            [
-                label,
-                f"{row.fraction:.1%}",
-                *(f"{value:.3f}" for value in (row.loss, row.loss_baseline)),
-                *(f"{value:.1%}" for value in (row.accuracy, row.accuracy_baseline)),
-                *(f"{value:.1%}" for value in (row.accuracy_at_5, row.accuracy_at_5_baseline)),
-            ]
-            for label, row in rows.items()
-        ],
-    )
+    shown = []
+    for label, row in rows.items():
+        _, fraction, loss, loss_baseline, *accuracies = astuple(row)
+        losses = [f"{value:.3f}" for value in (loss, loss_baseline)]
+        shown.append([label, f"{fraction:.1%}", *losses, *(f"{one:.1%}" for one in accuracies)])
+    header = ["masked tokens", "fraction", "nats", "baseline", "top 1", "baseline", "top 5"]
+    return figures([*header, "baseline"], shown)
 
 
 def _whole_text(found: MaskedResult) -> Table:
@@ -77,40 +66,27 @@ def _whole_text(found: MaskedResult) -> Table:
     return figures(["whole text", "", "baseline", ""], rows)
 
 
-def _pairs(found: PairResult, task: str) -> Table:
-    row = [
-        *(f"{task} of {found.pairs:,}", f"{found.loss:.3f}", f"{found.loss_baseline:.3f}"),
-        *(f"{found.accuracy:.1%}", f"{found.accuracy_baseline:.1%}"),
-        f"{found.length_only_accuracy:.1%}",
-    ]
-    return figures(["pairs", "nats", "baseline", "accuracy", "baseline", "length-only"], [row])
-
-
 def show_minimal_pairs(found: MinimalPairsResult) -> None:
     """Prints the accuracy on all pairs and on each group."""
     console = Console(highlight=False, markup=False)
     console.print(_accuracies("minimal pairs", {"all (chance is 50%)": found.all}))
     for name, members in found.groups.items():
-        console.print()
-        console.print(_accuracies(name, members))
+        console.print("", _accuracies(name, members))
     if found.all.same:
-        console.print(
-            f"\nPairs of the same tokens twice, which count as half right: {found.all.same:,}."
-        )
+        same = "Pairs of the same tokens twice, which count as half right"
+        console.print(f"\n{same}: {found.all.same:,}.")
 
 
 def _accuracies(name: str, members: Mapping[str, Accuracy]) -> Table:
-    return figures(
-        [name, "accuracy", "±", "pairs", "with [UNK]"],
+    rows = [
         [
-            [
-                label,
-                *(f"{one.accuracy:.1%}", f"{one.standard_error:.1%}"),
-                *(f"{one.pairs:,}", f"{one.unknown / one.pairs:.1%}"),
-            ]
-            for label, one in members.items()
-        ],
-    )
+            label,
+            *(f"{one.accuracy:.1%}", f"{one.standard_error:.1%}"),
+            *(f"{one.pairs:,}", f"{one.unknown / one.pairs:.1%}"),
+        ]
+        for label, one in members.items()
+    ]
+    return figures([name, "accuracy", "±", "pairs", "with [UNK]"], rows)
 
 
 def show_diagnosis(record: RunRecord, checks: Sequence[Check]) -> None:

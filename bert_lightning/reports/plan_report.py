@@ -12,69 +12,32 @@ from bert_lightning.sizing.memory import USABLE, byte_widths
 from bert_lightning.sizing.plan import ASSUMED_UTILIZATION, GIB, Plan, PlanOptions, plan
 from bert_lightning.terminal import figures
 
-_PARTS = {
-    "embeddings": ("embeddings", ()),
-    "attention": ("attention", ("attention_projections", "attention_scores")),
-    "feed-forward": ("feed_forward", ("feed_forward",)),
-    "norms": ("norms", ()),
-    "MLM head": ("mlm_head", ("mlm_head",)),
-    "pooler": ("pooler", ("pooler",)),
-    "NSP head": ("nsp_head", ("nsp_head",)),
-    "total": ("total", ("total",)),
-}
-"""The label of each component, and its fields of `Parameters` and `Flops`."""
-_FIXED = {
-    "weights": "weights",
-    "gradients": "gradients",
-    "optimizer_state": "optimizer state",
-    "weight_copies": "weights, cast or gathered",
-    "ema": "EMA of the weights",
-    "gradient_buckets": "gradient buckets",
-}
-
 
 def show_plan(config: TrainConfig, options: PlanOptions, as_json: bool) -> None:
-    """Prints the plan of a run, for people or as JSON.
-
-    Raises:
-        UserError: the options contradict each other; a run that does not fit is no error.
-    """
+    """Prints the plan of a run, for people or as JSON; see :func:`plan`."""
     planned = plan(config, options)
     if as_json:
-        print(json.dumps(_plain(planned), indent=2))
+        values = to_plain(asdict(planned))
+        for name in ("parameters", "training_flops"):
+            parts = getattr(planned, name)
+            values[name] = {**parts._asdict(), "total": parts.total}
+        values["memory"]["fixed"] = planned.memory.fixed
+        print(json.dumps({**values, "verdict": verdict(planned)}, indent=2))
         return
     console = Console(highlight=False, markup=False)
     console.print(_title(planned), style="bold")
-    for sentence in verdict(planned):
-        console.print(sentence)
-    for table in (_components(planned), _memory(planned)):
-        console.print()
-        console.print(table)
-
-
-def _plain(planned: Plan) -> dict[str, object]:
-    computed = ("fits", "usable", "peak", "micro_batch_size", "largest_micro_batch")
-    values = to_plain(asdict(planned))
-    for name in ("parameters", "training_flops"):
-        values[name]["total"] = getattr(planned, name).total
-    values["memory"]["fixed"] = planned.memory.fixed
-    values |= {name: getattr(planned, name) for name in computed}
-    return {**values, "verdict": verdict(planned)}
+    console.print(*verdict(planned), "", _components(planned), "", _memory(planned), sep="\n")
 
 
 def verdict(planned: Plan) -> list[str]:
     """Returns the sentences that say whether the run fits, why, and how long it takes."""
-    return [*_phase(planned), _fit(planned), *_way_out(planned), _time(planned)]
-
-
-def _phase(planned: Plan) -> list[str]:
-    phases, largest = planned.phases, planned.largest
-    if len(phases) == 1:
-        return []
-    return [
-        f"Phase {phases.index(largest) + 1} of {len(phases)} needs most memory, with "
-        f"{largest.global_batch_size:,} sequences of up to {largest.max_length} tokens a step."
-    ]
+    phases, largest, sentences = planned.phases, planned.largest, list[str]()
+    if len(phases) > 1:
+        sentences.append(
+            f"Phase {phases.index(largest) + 1} of {len(phases)} needs most memory, with "
+            f"{largest.global_batch_size:,} sequences of up to {largest.max_length} tokens a step."
+        )
+    return [*sentences, _fit(planned), *_way_out(planned), _time(planned)]
 
 
 def _fit(planned: Plan) -> str:
@@ -123,42 +86,50 @@ def _time(planned: Plan) -> str:
 def _title(planned: Plan) -> str:
     config, count = planned.config, planned.devices.world_size
     model, longest = config.model, max(phase.max_length for phase in planned.phases)
-    kind = "GPU" if planned.devices.on_gpu else "CPU process"
-    devices = (
-        f"{count} {kind}" if count == 1 else f"{count} {kind}{'es' if kind[0] == 'C' else 's'}"
-    )
+    kind, plural = ("GPU", "s") if planned.devices.on_gpu else ("CPU process", "es")
+    devices, strategy = f"{count} {kind}{plural * (count > 1)}", config.strategy.name
     return (
         f"{model.num_hidden_layers} layers, {model.hidden_size:,} hidden, {model.vocab_size:,} "
         f"tokens; length {longest}; {config.trainer.precision}; {devices}"
-        + f", {config.strategy.name.value}"
-        * (config.strategy.name is not StrategyName.auto)
+        + ("" if strategy is StrategyName.auto else f", {strategy.value}")
     )
 
 
 def _components(planned: Plan) -> Table:
-    rows = []
-    for label, (parameters, names) in _PARTS.items():
-        flops = sum(getattr(planned.training_flops, name) for name in names)
-        rows.append(
-            [label, f"{getattr(planned.parameters, parameters):,}", _mega(flops) if names else ""]
-        )
-    if planned.recomputed_flops:
-        rows.append(["recomputed by checkpointing", "", _mega(planned.recomputed_flops)])
-    return figures(["", "parameters", "training MFLOPs a token"], rows)
+    parameters, flops = planned.parameters, planned.training_flops
+    rows = [
+        ("embeddings", parameters.embeddings, 0.0),
+        ("attention", parameters.attention, flops.attention_projections + flops.attention_scores),
+        ("feed-forward", parameters.feed_forward, flops.feed_forward),
+        ("norms", parameters.norms, 0.0),
+        ("MLM head", parameters.mlm_head, flops.mlm_head),
+        ("pooler", parameters.pooler, flops.pooler),
+        ("NSP head", parameters.nsp_head, flops.nsp_head),
+        ("total", parameters.total, flops.total),
+        ("recomputed by checkpointing", 0, planned.recomputed_flops),
+    ]
+    shown = [
+        [label, f"{count:,}" if count else "", f"{work / 1e6:,.2f}" if work else ""]
+        for label, count, work in rows
+        if count or work
+    ]
+    return figures(["", "parameters", "training MFLOPs a token"], shown)
 
 
 def _memory(planned: Plan) -> Table:
     count, needs = planned.micro_batch_size, planned.memory
-    sizes = {label: getattr(needs, name) for name, label in _FIXED.items()}
-    sizes[f"activations of {count:,}"] = count * needs.sequence.saved
-    sizes["working set"] = planned.peak - sum(sizes.values())
-    sizes["peak"] = planned.peak
+    sizes = {
+        "weights": needs.weights,
+        "gradients": needs.gradients,
+        "optimizer state": needs.optimizer_state,
+        "weights, cast or gathered": needs.weight_copies,
+        "EMA of the weights": needs.ema,
+        "gradient buckets": needs.gradient_buckets,
+        f"activations of {count:,}": count * needs.sequence.saved,
+    }
+    sizes |= {"working set": planned.peak - sum(sizes.values()), "peak": planned.peak}
     rows = [[label, _gib(size)] for label, size in sizes.items() if size]
     return figures(["memory of a device", "GiB"], rows)
-
-
-def _mega(flops: float) -> str:
-    return f"{flops / 1e6:,.2f}"
 
 
 def _gib(size: float) -> str:

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from bert_lightning.runs.curves import Curves
 
 _TITLES = {"mlm": "masked language modeling", "nsp": "next-sentence prediction"}
-_CURVES = (("train", "training", "-"), ("val", "validation", "o-"))
 
 
 class LossFigure(Figure):
@@ -22,12 +21,7 @@ class LossFigure(Figure):
 
 
 def loss_figure(curves: Curves, summary: Mapping[str, Any]) -> LossFigure:
-    """Draws the training and validation loss of each objective over the optimizer steps.
-
-    Args:
-        curves: of the run.
-        summary: the content of its `summary.json`.
-    """
+    """Draws the losses of each objective of a run; `summary` is that of its `summary.json`."""
     objectives = [
         name.removeprefix("train/").removesuffix("_loss")
         for name in curves
@@ -38,12 +32,11 @@ def loss_figure(curves: Curves, summary: Mapping[str, Any]) -> LossFigure:
     baselines = summary.get("validation_baselines", {})
     for axes, objective in zip(panels, objectives, strict=False):
         name = f"{objective}_loss"
-        for split, label, style in _CURVES:
+        for split, label, style in (("train", "training", "-"), ("val", "validation", "o-")):
             if f"{split}/{name}" in curves:
                 steps, values = zip(*curves[f"{split}/{name}"], strict=True)
                 axes.plot(steps, values, style, label=label, linewidth=1.4, markersize=3.5)
-        baseline = baselines.get(name)
-        if baseline is not None:
+        if (baseline := baselines.get(name)) is not None:
             label = f"baseline: {baseline:.2f}"
             axes.axhline(baseline, color="gray", linestyle=":", label=label)
         title = _TITLES.get(objective, objective)

@@ -15,7 +15,6 @@ from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import shown_command
 from bert_lightning.training.fit import FitResult
 
-_EXAMPLES = 3
 _EXAMPLE_LENGTHS = range(8, 21)
 """Tokens of a sentence that is short enough to show and long enough to guess from."""
 
@@ -35,26 +34,22 @@ def report(result: FitResult) -> str:
 
 def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[str]:
     run = shown(result.config.folder)
-    lines = [
-        "",
-        f"run         {run}",
-        f"corpus      {summary['corpus']} ({summary['corpus_origin']})",
-    ]
+    corpus = f"{summary['corpus']} ({summary['corpus_origin']})"
     if summary["fallback_reason"]:
-        lines[-1] += " INSTEAD of the requested corpus: see the warning above"
+        corpus += " INSTEAD of the requested corpus: see the warning above"
+    lines = ["", f"run         {run}", f"corpus      {corpus}"]
     for split in ("validation", "test"):
         if split in summary:
-            texts = _score_lines(split, summary, result.model.objectives)
-            lines += [f"{split:<12}{text}" for text in texts]
+            lines += _score_lines(split, summary, result.model.objectives)
     lines.append(
         f"speed       {summary['pairs_per_second']:,.0f} pairs/s, "
         f"{summary['real_tokens_per_second']:,.0f} real tokens/s, "
         f"{summary['training_seconds']:,.0f} s of training on "
         f"{summary['devices']} {summary['accelerator']}"
     )
-    if result.repeat is not None:
-        lines.append(f"repeat      {result.repeat}")
-    lines += [f"fill-in     {line}" for line in example_fill_ins(result)]
+    if summary["repeat"] is not None:
+        lines.append(f"repeat      {summary['repeat']}")
+    lines += [f"fill-in     {line}" for line in _fill_ins(result)]
     if plotted:
         lines.append(f"curves      {run}/loss.png, or: tensorboard --logdir {Path(run).parent}")
     if result.config.trainer.enable_checkpointing and not result.config.trainer.fast_dev_run:
@@ -73,31 +68,24 @@ def _score_lines(split: str, summary: dict[str, Any], objectives: Iterable[str])
     for objective in objectives:
         if (loss := f"{objective}_loss") in scores:
             accuracy = score(f"{objective}_accuracy")
-            yield f"{objective.upper()} loss {score(loss)}, accuracy {accuracy}"
+            yield f"{split:<12}{objective.upper()} loss {score(loss)}, accuracy {accuracy}"
 
 
-def example_fill_ins(result: FitResult) -> list[str]:
-    """Masks a word in some held-out sentences; returns each with the top three fill-ins."""
-    bert = PretrainedBert(result.model, result.corpus.tokenizer)
-    lines = []
-    for words in _example_sentences(result):
-        place = len(words) // 2
-        text = " ".join([*words[:place], MASK, *words[place + 1 :]])
-        fills = [f"{fill.token} {fill.probability:.2f}" for fill in bert.fill_mask(text, top=3)]
-        lines.append(f"{text} → {', '.join(fills)} (the text has: {words[place]})")
-    return lines
-
-
-def _example_sentences(result: FitResult) -> Iterator[list[str]]:
-    """Yields the tokens of short sentences of known words, spread over the validation split."""
+def _fill_ins(result: FitResult) -> Iterator[str]:
+    """Masks a word in short sentences, spread over the validation split; yields the top three."""
     splits, tokenizer = result.corpus.splits, result.corpus.tokenizer
+    bert = PretrainedBert(result.model, tokenizer)
     split = splits.get("validation", splits["train"])
     longest = min(_EXAMPLE_LENGTHS.stop, result.config.model.max_position_embeddings - 2)
     lengths, unknown = np.diff(split.sentence_starts), tokenizer.token_to_id(UNK)
-    for start in np.linspace(0, split.sentences, _EXAMPLES, endpoint=False).astype(int):
+    for start in np.linspace(0, split.sentences, 3, endpoint=False).astype(int):
         for sentence in range(start, split.sentences):
             first, last = split.sentence_starts[sentence : sentence + 2]
             ids = split.token_ids[first:last]
             if _EXAMPLE_LENGTHS.start <= lengths[sentence] < longest and unknown not in ids:
-                yield [tokenizer.id_to_token(int(token)) or UNK for token in ids]
+                words = [tokenizer.id_to_token(int(token)) or UNK for token in ids]
+                place = len(words) // 2
+                text = " ".join([*words[:place], MASK, *words[place + 1 :]])
+                fills = [f"{token} {p:.2f}" for token, p in bert.fill_mask(text, top=3)]
+                yield f"{text} → {', '.join(fills)} (the text has: {words[place]})"
                 break

@@ -20,7 +20,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
     of_command = named(TrainConfig, COMMAND)
     options = leaves(to_plain(asdict(result.config)))
     identity = {name: value for name, value in options if name not in of_command}
-    seconds = max(result.seconds, 1e-9)
+    progress, seconds = result.progress, max(result.progress.seconds, 1e-9)
     largest = heaviest(result.config.batch)
     summary: dict[str, Any] = {
         "corpus": result.corpus.name,
@@ -30,31 +30,28 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "vocab_size": result.corpus.tokenizer.get_vocab_size(),
         "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
         "steps": result.steps,
-        "repeat": result.repeat,
+        "repeat": progress.budget.by_steps() if progress.budget is not None else None,
         "epochs": result.epochs,
-        "pairs": result.pairs,
-        "real_tokens": result.tokens,
-        "training_seconds": round(result.seconds, 3),
-        "pairs_per_second": round(result.pairs / seconds, 1),
-        "real_tokens_per_second": round(result.tokens / seconds, 1),
+        "pairs": progress.pairs,
+        "real_tokens": progress.tokens,
+        "training_seconds": round(progress.seconds, 3),
+        "pairs_per_second": round(progress.pairs / seconds, 1),
+        "real_tokens_per_second": round(progress.tokens / seconds, 1),
         "accelerator": result.accelerator,
-        "devices": result.share.world_size,
-        "micro_batch_size": result.share.micro_batch_size(largest.global_batch_size),
+        "devices": result.partition.world_size,
+        "micro_batch_size": result.partition.micro_batch_size(largest.global_batch_size),
         "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
     }
     last = {name: values[-1][1] for name, values in result.curves.items()}
-    of_objectives = (
-        f"{name}_{score}" for score in ("loss", "accuracy") for name in result.model.objectives
-    )
-    scores = ["loss", *of_objectives]
+    objectives = result.model.objectives
+    scores = ["loss", *(f"{name}_{kind}" for kind in ("loss", "accuracy") for name in objectives)]
     for prefix, split in _SPLITS.items():
         if f"{prefix}/mlm_loss" in last:
             names = [name for name in scores if f"{prefix}/{name}" in last]
             summary[split] = {name: last[f"{prefix}/{name}"] for name in names}
-    if result.evaluation_set_sha256 is not None:
-        summary["evaluation_set_sha256"] = result.evaluation_set_sha256
+    if result.validation is not None:
+        summary["evaluation_set_sha256"] = result.validation.contents.sha256
+        summary["validation_baselines"] = result.validation.baselines._asdict()
     if result.statistics is not None:
         summary["data"] = asdict(result.statistics)
-    if result.baselines is not None:
-        summary["validation_baselines"] = result.baselines._asdict()
     return summary

@@ -1,4 +1,4 @@
-"""How the process gets memory from the system."""
+"""The C library's memory allocator."""
 
 import ctypes
 import platform
@@ -8,10 +8,10 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Lets freed memory serve the next step, instead of going back to the system after each.
+    """Keeps freed memory for the next step; does nothing where the C library is not glibc.
 
     glibc maps every large block afresh, and each page of it faults when it is first touched: in a
-    training step on CPU a third of the time. Does nothing where the C library is another.
+    training step on CPU a third of the time.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

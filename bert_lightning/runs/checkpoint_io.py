@@ -39,7 +39,6 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
         Raises:
             UserError: it cannot be written; what was there before is still there.
         """
-        del storage_options
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +47,14 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
                     stream = _Hashing(file, hasher)
                     torch.save(checkpoint, cast(IO[bytes], stream))
                     sync(file)
-                manifest = json.dumps(_manifest(checkpoint, stream)) + "\n"
+                progress = checkpoint.get("bert_lightning", {}).get("progress", {})
+                facts = {
+                    "step": checkpoint.get("global_step"),
+                    "val_loss": progress.get("val_loss"),
+                    "bytes": stream.size,
+                    "sha256": stream.sha256.hexdigest(),
+                }
+                manifest = json.dumps(facts) + "\n"
                 if replaced := target.exists():
                     # Neither the old file nor the new one would pass with the other's manifest;
                     # without one, its own checksums are verified.
@@ -64,7 +70,6 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
         self, path: _PATH, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Reads and verifies a checkpoint: always as tensors and plain types only."""
-        del map_location, weights_only
         return dict(read_checkpoint(Path(path)))
 
 
@@ -92,16 +97,6 @@ class _Hashing:
         self.file.flush()
 
 
-def _manifest(checkpoint: dict[str, Any], written: _Hashing) -> dict[str, Any]:
-    progress = checkpoint.get("bert_lightning", {}).get("progress", {})
-    return {
-        "step": checkpoint.get("global_step"),
-        "val_loss": progress.get("val_loss"),
-        "bytes": written.size,
-        "sha256": written.sha256.hexdigest(),
-    }
-
-
 def _unwritten(target: Path, error: Exception) -> str:
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
     reason = cause.strerror if isinstance(cause, OSError) else str(error).split("\n", 1)[0]
@@ -112,7 +107,7 @@ def _unwritten(target: Path, error: Exception) -> str:
 
 
 def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -> dict[str, Any]:
-    """What a checkpoint says of its run, in plain types: enough to use its weights anywhere."""
+    """Returns what a checkpoint says of its run: enough to use its weights, in plain types."""
     return {
         "format": CHECKPOINT_FORMAT,
         "model": to_plain(asdict(config.model)),
@@ -128,12 +123,10 @@ def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -
 
 
 def expected_size(model: nn.Module, config: OptimConfig, description: dict[str, Any]) -> int:
-    """Bytes of a checkpoint: weights, their average, optimizer state and description."""
+    """Returns the bytes of a checkpoint: weights, average, optimizer state and description."""
     weights = 1 if config.ema_decay is None else 2
-    arrays = sum(
-        (weights + states_per_weight(config, name, parameter))
-        * parameter.numel()
-        * parameter.element_size()
+    tensors = sum(
+        (weights + states_per_weight(config, name, parameter)) * parameter.nbytes
         for name, parameter in model.named_parameters()
     )
-    return arrays + len(json.dumps(description).encode())
+    return tensors + len(json.dumps(description).encode())

@@ -27,7 +27,7 @@ def record(curves: Curves, step: int, values: Mapping[str, float]) -> None:
 
 
 def pack_curves(curves: Curves) -> dict[str, tuple[Tensor, Tensor]]:
-    """The curves as tensors, which load at once however long they are."""
+    """Returns the curves as tensors, which load at once however long they are."""
     return {
         name: (
             torch.tensor([step for step, _ in values]),
@@ -45,12 +45,7 @@ def unpack_curves(packed: Mapping[str, tuple[Tensor, Tensor]]) -> Curves:
 
 
 class MetricsFile:
-    """`metrics.csv`, which begins with the curves so far and grows by a line for each record.
-
-    Args:
-        folder: the run's folder.
-        curves: of the steps before; a file that is there already is replaced.
-    """
+    """A new `metrics.csv`, which begins with the curves so far and grows by a line a record."""
 
     def __init__(self, folder: Path, curves: Curves) -> None:
         self.path = folder / METRICS
@@ -73,21 +68,17 @@ class MetricsFile:
             for step, value in curve:
                 place = step, _ROWS.get(name.partition("/")[0], 0)
                 rows.setdefault(place, {"step": step})[name] = value
-        header = {name: name for name in self._columns}
+        header = {name: name for name in ("step", *self._curves)}
         write_text(self.path, self._lines(header, *(rows[place] for place in sorted(rows))))
-
-    @property
-    def _columns(self) -> list[str]:
-        return ["step", *self._curves]
 
     def _lines(self, *rows: Mapping[str, str | float]) -> str:
         text = io.StringIO()
-        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
+        csv.DictWriter(text, ["step", *self._curves], lineterminator="\n").writerows(rows)
         return text.getvalue()
 
 
 def read_curves(folder: Path) -> Curves:
-    """The curves in a run's `metrics.csv`; none where there is no such file.
+    """Returns the curves in a run's `metrics.csv`; none where there is no such file.
 
     A last line without its end, which a full disk leaves, does not count.
     """

@@ -1,12 +1,10 @@
-"""Checks of a run: what is measured, the limit, what is wrong and what to try."""
+"""Checks of a run: the measurement, the limit, the finding and the remedies."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean, median
 
-from bert_lightning.data.length_baseline import LabelStatistics
-from bert_lightning.runs.curves import Curve
 from bert_lightning.runs.record import RunRecord
 
 RISE = 0.5
@@ -85,11 +83,10 @@ def _diverged(record: RunRecord) -> Check | None:
     if not values:
         return None
     window = min(_WINDOW, len(values))
-    smooth = [
-        (median(values[end - window : end]), curve[end - 1][0])
-        for end in range(window, len(values) + 1)
-    ]
+    ends = range(window, len(values) + 1)
+    smooth = [(median(values[end - window : end]), curve[end - 1][0]) for end in ends]
     (lowest, step), (last, _) = min(smooth), smooth[-1]
+    rose = last - lowest > RISE or record.not_finite is not None
     measured = f"training MLM loss {last:.3f} at the end, {lowest:.3f} around step {step:,}"
     if record.not_finite is not None:
         measured += f"; NaN or infinite values from step {record.not_finite:,} on"
@@ -97,9 +94,7 @@ def _diverged(record: RunRecord) -> Check | None:
         "diverged",
         measured,
         f"{RISE} nats above its lowest",
-        "the training loss rose and stayed high"
-        if last - lowest > RISE or record.not_finite is not None
-        else None,
+        "the training loss rose and stayed high" if rose else None,
         (
             "an optim.lr that is 3 or 10 times lower",
             "a longer optim.warmup_steps, or trainer.gradient_clip_val=1",
@@ -115,7 +110,11 @@ def _plateau(record: RunRecord) -> Check | None:
     if not curve or baseline is None:
         return None
     step, best = min(curve, key=lambda point: point[1])
-    fall = _fall(record.curves.get("train/mlm_loss", []))
+    values = [value for _, value in record.curves.get("train/mlm_loss", [])]
+    quarter = len(values) // 4
+    fall = None
+    if quarter:
+        fall = fmean(values[-2 * quarter : -quarter]) - fmean(values[-quarter:])
     tries = [
         "an optim.lr that is 3 times higher or lower, with optim.warmup_steps",
         "arch=modern, which normalizes before the layers",
@@ -125,36 +124,26 @@ def _plateau(record: RunRecord) -> Check | None:
     if fall is None or fall > STILL_FALLING or (epochs is not None and epochs < 1):
         falls = "" if fall is None else f": it fell by {fall:.2f} nats over the last quarter"
         tries.insert(0, f"train longer, with a higher trainer.max_steps{falls}")
-    finding = None
-    if best > baseline - MARGIN:
-        finding = "words are predicted no better than by the unigram baseline"
-        if best > baseline + MARGIN:
-            finding = "words are predicted worse than by the unigram baseline"
+    how = "worse" if best > baseline + MARGIN else "no better"
+    finding = f"words are predicted {how} than by the unigram baseline"
     return Check(
         "plateau",
         f"lowest validation MLM loss {best:.3f}, at step {step:,}",
         f"{baseline - MARGIN:.3f}, {MARGIN} below the unigram baseline",
-        finding,
+        finding if best > baseline - MARGIN else None,
         tuple(tries),
         {"best": best, "baseline": baseline, **({} if fall is None else {"fall": fall})},
     )
 
 
-def _fall(curve: Curve) -> float | None:
-    """Returns how far the mean of the last quarter lies below that of the quarter before."""
-    values = [value for _, value in curve]
-    quarter = len(values) // 4
-    if not quarter:
-        return None
-    return fmean(values[-2 * quarter : -quarter]) - fmean(values[-quarter:])
-
-
 def _pair_head(record: RunRecord) -> Check | None:
-    accuracy, labels = record.last("val/nsp_accuracy"), _labels(record)
-    if accuracy is None or labels is None:
+    accuracy, pairs = record.last("val/nsp_accuracy"), record.number("data", "labels", "pairs_read")
+    majority = record.number("data", "labels", "majority")
+    length_only = record.number("data", "labels", "length_only_accuracy")
+    if accuracy is None or pairs is None or majority is None or length_only is None:
         return None
-    error = STANDARD_ERRORS * math.sqrt(labels.majority * (1 - labels.majority) / labels.pairs_read)
-    chance, by_lengths = labels.majority + error, labels.length_only_accuracy + error
+    error = STANDARD_ERRORS * math.sqrt(majority * (1 - majority) / pairs)
+    chance, by_lengths = majority + error, length_only + error
     finding = None
     if accuracy <= chance:
         finding = "the next-sentence head is at chance"
@@ -163,60 +152,40 @@ def _pair_head(record: RunRecord) -> Check | None:
     return Check(
         "NSP head",
         f"validation accuracy {accuracy:.3f}",
-        f"{max(chance, by_lengths):.3f}: the better of the majority baseline {labels.majority:.3f} "
-        f"and the length-only baseline {labels.length_only_accuracy:.3f}, and {STANDARD_ERRORS} "
-        "standard errors",
+        f"{max(chance, by_lengths):.3f}: the better of the majority baseline {majority:.3f} and "
+        f"the length-only baseline {length_only:.3f}, and {STANDARD_ERRORS} standard errors",
         finding,
         (
             "more steps, if the MLM loss still falls",
             "pairs=segment, whose longer halves tell more",
             "a higher objective.nsp_weight; or pairs=none, if you do not need the head",
         ),
-        {
-            "accuracy": accuracy,
-            "majority": labels.majority,
-            "by_lengths": labels.length_only_accuracy,
-            "allowed": error,
-        },
+        {"accuracy": accuracy, "majority": majority, "by_lengths": length_only, "allowed": error},
     )
 
 
-def _labels(record: RunRecord) -> LabelStatistics | None:
-    names = ("pairs_read", "majority", "length_only_accuracy")
-    values = [record.number("data", "labels", name) for name in names]
-    pairs, majority, by_lengths = values
-    if pairs is None or majority is None or by_lengths is None:
+def _overfitting(record: RunRecord, name: str, title: str) -> Check | None:
+    curve = record.curves.get(f"val/{name}_loss", [])
+    if len(curve) < 2:
         return None
-    return LabelStatistics(int(pairs), majority, by_lengths)
-
-
-def _overfitting(name: str, title: str) -> Callable[[RunRecord], Check | None]:
-    def check(record: RunRecord) -> Check | None:
-        curve = record.curves.get(f"val/{name}_loss", [])
-        if len(curve) < 2:
-            return None
-        step, best = min(curve, key=lambda point: point[1])
-        rise = curve[-1][1] - best
-        training = record.curves.get(f"train/{name}_loss", [])
-        before = [value for at, value in training if at <= step]
-        learns_on = bool(before) and training[-1][1] < before[-1]
-        return Check(
-            f"overfitting, {title}",
-            f"validation loss {curve[-1][1]:.3f} at the end, {best:.3f} at step {step:,}",
-            f"{OVERFIT} nats above its lowest, while the training loss falls",
-            f"from step {step:,} on the model memorizes its training text"
-            if rise > OVERFIT and learns_on
-            else None,
-            (
-                "more text (data=), or fewer steps: trainer.max_steps, or "
-                "callbacks.early_stopping_patience=3",
-                "a smaller model, or a higher model.hidden_dropout_prob",
-                *(("a lower objective.nsp_weight",) if name == "nsp" else ()),
-            ),
-            {"rise": rise, "best": best, "best_step": step},
-        )
-
-    return check
+    step, best = min(curve, key=lambda point: point[1])
+    rise = curve[-1][1] - best
+    training = record.curves.get(f"train/{name}_loss", [])
+    before = [value for at, value in training if at <= step]
+    overfits = rise > OVERFIT and bool(before) and training[-1][1] < before[-1]
+    return Check(
+        f"overfitting, {title}",
+        f"validation loss {curve[-1][1]:.3f} at the end, {best:.3f} at step {step:,}",
+        f"{OVERFIT} nats above its lowest, while the training loss falls",
+        f"from step {step:,} on the model memorizes its training text" if overfits else None,
+        (
+            "more text (data=), or fewer steps: trainer.max_steps, or "
+            "callbacks.early_stopping_patience=3",
+            "a smaller model, or a higher model.hidden_dropout_prob",
+            *(("a lower objective.nsp_weight",) if name == "nsp" else ()),
+        ),
+        {"rise": rise, "best": best, "best_step": step},
+    )
 
 
 def _epochs(record: RunRecord) -> Check | None:
@@ -228,10 +197,7 @@ def _epochs(record: RunRecord) -> Check | None:
         f"{epochs:.1f} over {tokens:,.0f} tokens",
         f"{MOST_EPOCHS}, as BERT itself",
         "the corpus is too small for so long a run" if epochs > MOST_EPOCHS else None,
-        (
-            "more text (data=)",
-            "fewer steps: a lower trainer.max_steps",
-        ),
+        ("more text (data=)", "fewer steps: a lower trainer.max_steps"),
         {"epochs": epochs, "corpus_tokens": tokens},
     )
 
@@ -262,8 +228,8 @@ _CHECKS = (
     _corpus,
     _diverged,
     _plateau,
-    _overfitting("mlm", "words"),
-    _overfitting("nsp", "pairs"),
+    partial(_overfitting, name="mlm", title="words"),
+    partial(_overfitting, name="nsp", title="pairs"),
     _pair_head,
     _epochs,
     _tokens_per_parameter,

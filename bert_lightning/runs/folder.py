@@ -1,4 +1,4 @@
-"""A run's folder: locked by one run at a time, and what is written there besides checkpoints."""
+"""A run's folder: its lock, its config, and the report of a crash."""
 
 import errno
 import json
@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -32,46 +32,44 @@ _WAIT_SECONDS = 8.0
 """Loader workers of a killed run hold its lock until they notice."""
 
 
-def locked(run_dir: Path) -> AbstractContextManager[None]:
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
     """A context in which no other run uses this folder; the first process holds the lock.
 
     Raises:
         UserError: the folder cannot be written to, or another run has locked it.
     """
-    return _locked(run_dir) if is_first_process() else nullcontext()
-
-
-@contextmanager
-def _locked(run_dir: Path) -> Iterator[None]:
+    if not is_first_process():
+        yield
+        return
     with writing("the run", run_dir, "hydra.run.dir"):
         run_dir.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=run_dir).close()
-        lock = FileLock(run_dir / _LOCK)
+        lock, holder = FileLock(run_dir / _LOCK), run_dir / _HOLDER
         try:
             lock.acquire(timeout=_WAIT_SECONDS)
         except Timeout:
-            raise UserError(_in_use(run_dir)) from None
+            raise UserError(
+                f"{shown(run_dir)} is in use by a run ({_shown_holder(holder)}): wait for its end, "
+                "or stop it; hydra.run.dir=FOLDER starts another run"
+            ) from None
         for stray in run_dir.glob(TEMPORARY):
             stray.unlink(missing_ok=True)
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%c")}
-        (run_dir / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%c")}
+        holder.write_text(json.dumps(facts), encoding="utf-8")
     try:
         yield
     finally:
-        (run_dir / _HOLDER).unlink(missing_ok=True)
+        holder.unlink(missing_ok=True)
         lock.release()
 
 
-def _in_use(run_dir: Path) -> str:
+def _shown_holder(file: Path) -> str:
     try:
-        holder = json.loads((run_dir / _HOLDER).read_text(encoding="utf-8"))
-        who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+        holder = json.loads(file.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
     except (OSError, ValueError, KeyError):
-        who = "another process"
-    return (
-        f"{shown(run_dir)} is in use by a run ({who}): wait for its end, or stop it; "
-        "hydra.run.dir=FOLDER starts another run"
-    )
+        return "another process"
 
 
 def shown(folder: str | Path) -> str:
@@ -87,7 +85,7 @@ def write_config(config: TrainConfig) -> None:
 
 
 def read_config(run_dir: Path) -> TrainConfig:
-    """The config of the run in a folder.
+    """Returns the config of the run in a folder.
 
     Raises:
         UserError: it holds none.
@@ -106,13 +104,13 @@ def crash_report(run_dir: Path) -> Iterator[None]:
     Raises:
         UserError: the disk is full, which needs no report.
     """
-    before = threading.excepthook
+    original = threading.excepthook
 
-    def say(thread: threading.ExceptHookArgs) -> None:
+    def unless_full(thread: threading.ExceptHookArgs) -> None:
         if _full_disk(thread.exc_value) is None:  # TensorBoard's next call raises that one again
-            before(thread)
+            original(thread)
 
-    threading.excepthook = say
+    threading.excepthook = unless_full
     try:
         yield
     except Exception as error:
@@ -138,7 +136,7 @@ def crash_report(run_dir: Path) -> Iterator[None]:
         error.add_note(f"This report is in {path}; newest checkpoint: {good}; resume= continues.")
         raise
     finally:
-        threading.excepthook = before
+        threading.excepthook = original
 
 
 def _full_disk(error: BaseException | None) -> OSError | None:

@@ -1,7 +1,4 @@
-"""Facts about a process that are known before any library is loaded.
-
-Who started it and reads it, how it is started again, and how its user would type another command.
-"""
+"""Facts about a process that are known before any library is loaded."""
 
 import os
 import signal
@@ -37,19 +34,15 @@ def is_first_process() -> bool:
 
 def launched_externally() -> bool:
     """Returns whether torchrun or SLURM started this process as one of several."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return True
-    return "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    by_slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    return by_slurm or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def reader_is_gone(error: BaseException) -> bool:
-    """Returns whether an error says that nobody reads the output any more, as after `| head`.
-
-    A pipe to another process may break as well; then the output can still be written.
-    """
+    """Returns whether an error says that nobody reads the output any more, as after `| head`."""
     if isinstance(error, BrokenPipeError):
         try:
-            print(flush=True)
+            print(flush=True)  # works where the pipe to another process broke
         except BrokenPipeError:
             return True
     return False
@@ -64,8 +57,7 @@ def this_program() -> list[str]:
 def shown_command(name: str) -> str:
     """Returns the command of this name as the user of this process would type it.
 
-    That is `bert-lightning encode`, `python -m bert_lightning encode` or, from a checkout,
-    `python scripts/encode.py`.
+    `bert-lightning encode`, `python -m bert_lightning encode` or `python scripts/encode.py`.
     """
     started = Path(sys.argv[0])
     if (started.parent.name, started.name) == ("bert_lightning", "__main__.py"):

@@ -1,11 +1,12 @@
-"""Where the curves of a run go besides its checkpoints; all of them continue at a resume."""
+"""The loggers that get the curves of a run; all of them continue when it resumes."""
 
 import importlib.util
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,47 +39,57 @@ def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logg
     if chosen.tensorboard:
         loggers.append(_tensorboard(folder, resumed.step if resumed is not None else 0))
     known = _ids(folder) if resumed is not None else {}
-    if chosen.wandb:
-        loggers += _service(config, "wandb", _wandb, known)
-    if chosen.mlflow:
-        loggers += _service(config, "mlflow", _mlflow, known)
+    services = [("wandb", chosen.wandb, _wandb), ("mlflow", chosen.mlflow, _mlflow)]
+    for name, wanted, build in services:
+        if wanted and importlib.util.find_spec(name) is None:
+            raise UserError(
+                f"logger={name} needs the package {name}, which is not installed: "
+                f"pip install 'bert-lightning[{name}]', or use logger=csv"
+            )
+        if wanted and is_first_process():
+            loggers.append(build(config, known.get(name)))
     return [*loggers, *(find("logger", name, "logger.own")(config) for name in chosen.own)]
 
 
 def log_config(loggers: Sequence[Logger], config: TrainConfig, corpus: PreparedCorpus) -> None:
     """Shows a new run's options and corpus in its loggers."""
     options = to_plain(asdict(config))
+
+    def charts(score: str) -> dict[str, list[Any]]:
+        names = config.objective.weights
+        curves = [f"{split}/{name}_{score}" for name in names for split in ("train", "val")]
+        return {"all objectives": ["Multiline", curves]}
+
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             writer = logger.experiment
-            writer.add_custom_scalars(_charts(config.objective.weights))
+            writer.add_custom_scalars({"losses": charts("loss"), "accuracies": charts("accuracy")})
             writer.add_text("config", f"```json\n{json.dumps(options, indent=2)}\n```")
             writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
             if corpus.fallback_reason:
                 writer.add_text("fallback", corpus.fallback_reason)
         else:
             local = named(TrainConfig, PLACE | COMMAND)
-            logger.log_hyperparams(
-                {name: value for name, value in leaves(options) if name not in local}
-            )
+            shared = {name: value for name, value in leaves(options) if name not in local}
+            logger.log_hyperparams(shared)
 
 
 class MetricsLogger(Logger):
     """The `metrics.csv` that every run has; the first process writes it.
 
-    Args:
-        folder: the run's folder.
-        curves: those up to the step that the run resumes from.
+    It stays unchanged until the first value comes: a run that is refused changes nothing.
     """
 
     name, version = "metrics", ""
 
     def __init__(self, folder: Path, curves: Curves) -> None:
         super().__init__()
-        self._file = MetricsFile(folder, curves) if is_first_process() else None
+        self._begin = partial(MetricsFile, folder, curves)
+        self._file: MetricsFile | None = None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if self._file is not None and step is not None:
+        if is_first_process() and step is not None:
+            self._file = self._file or self._begin()
             self._file.add(step, metrics)
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
@@ -86,7 +97,7 @@ class MetricsLogger(Logger):
 
 
 def _tensorboard(folder: Path, done: int) -> TensorBoardLogger:
-    """A TensorBoard logger; it discards what a killed run logged after step `done`."""
+    """Builds a TensorBoard logger, which discards what a killed run logged after step `done`."""
     logger = TensorBoardLogger(
         folder, name="", version="", default_hp_metric=False, purge_step=done + 1
     )
@@ -139,30 +150,6 @@ def _mlflow(config: TrainConfig, known: str | None) -> MLFlowLogger:
             "another store"
         ) from error
     return logger
-
-
-def _service(
-    config: TrainConfig,
-    name: str,
-    build: Callable[[TrainConfig, str | None], Logger],
-    known: Mapping[str, str],
-) -> list[Logger]:
-    """A tracking service's logger, in the first process alone."""
-    if importlib.util.find_spec(name) is None:
-        raise UserError(
-            f"logger={name} needs the package {name}, which is not installed: "
-            f"pip install 'bert-lightning[{name}]', or use logger=csv"
-        )
-    return [build(config, known.get(name))] if is_first_process() else []
-
-
-def _charts(objectives: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
-    """TensorBoard's charts of all losses and of all accuracies."""
-    curves = [f"{split}/{name}" for name in objectives for split in ("train", "val")]
-    return {
-        title: {"all objectives": ["Multiline", [f"{curve}_{score}" for curve in curves]]}
-        for title, score in (("losses", "loss"), ("accuracies", "accuracy"))
-    }
 
 
 def _ids(folder: Path) -> dict[str, str]:

@@ -19,10 +19,10 @@ from bert_lightning.errors import RunEnded
 from bert_lightning.runs.launched import is_first_process
 
 _RANK_0 = "BERT_LIGHTNING_RANK_0"
-"""The environment variable that tells the other processes the number of rank 0's."""
+"""The environment variable that tells the other processes the number of rank 0's process."""
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 10.0
-"""What a process gets to end by itself, as it does after a stop signal or the loss of a peer."""
+"""In which a process may end by itself, as it does after a stop signal or the loss of a peer."""
 
 
 def _watch(
@@ -32,8 +32,7 @@ def _watch(
 ) -> threading.Event:
     """Starts a thread that ends this process, and `others`, once `happened` names a reason.
 
-    The main thread gets `grace` seconds to end the run itself. Setting the returned event ends the
-    watch.
+    The main thread gets `grace` seconds to end the run itself. Set the event to end the watch.
     """
     over = threading.Event()
 
@@ -76,18 +75,14 @@ class Launcher(_SubprocessScriptLauncher):
         return function(*args, **kwargs)
 
     def dead(self) -> str | None:
-        """Names a process that ended with an error; None where there is none.
-
-        One that a signal killed comes first: others may have failed because of it.
-        """
+        """Names a process that failed; first one that a signal killed, as others may follow it."""
         codes = [(process.poll() or 0, rank) for rank, process in enumerate(self.procs, start=1)]
         failed = sorted(code for code in codes if code[0])
         if not failed:
             return None
         code, rank = failed[0]
-        how = (
-            f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        )
+        killed = f"was killed by {signal.Signals(-code).name}" if code < 0 else ""
+        how = killed or f"ended with code {code}"
         return f"rank {rank} (process {self.procs[rank - 1].pid}) {how}"
 
     def end_others(self, at_once: bool = False) -> None:
@@ -123,23 +118,15 @@ def all_processes(trainer: L.Trainer) -> Iterator[None]:
     at_once = False
     try:
         yield
-    except RunEnded:
-        raise
     except BaseException as error:
-        if _lost_a_peer(error):
+        by_gloo = "gloo" in str(error).lower() or "by peer" in str(error)
+        if isinstance(error, RuntimeError) and (by_gloo or isinstance(error, dist.DistError)):
             raise RunEnded(f"{_who_died(launcher)}; resume= continues the run", 1) from error
-        at_once = True
+        at_once = not isinstance(error, RunEnded)
         raise
     finally:
         if launcher is not None:
             launcher.end_others(at_once)
-
-
-def _lost_a_peer(error: BaseException) -> bool:
-    """Whether this is what a process sees of another's death."""
-    text = str(error)
-    by_gloo = "gloo" in text.lower() or "by peer" in text
-    return isinstance(error, RuntimeError) and (by_gloo or isinstance(error, dist.DistError))
 
 
 def _who_died(launcher: Launcher | None) -> str:

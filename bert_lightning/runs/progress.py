@@ -1,8 +1,7 @@
 """How far a run has come, and how that stands in a checkpoint: plain types and tensors only.
 
-Lightning's own account of its loops depends on which hook a checkpoint was saved in, and on the
-number of micro-batches. Here a checkpoint always lies between two optimizer steps, and the loops
-are set from the step's number alone.
+The state of Lightning's loops depends on the hook that saves it and on the accumulation. Here a
+checkpoint lies between two optimizer steps, and the loops are set from the step's number alone.
 """
 
 import math
@@ -27,15 +26,12 @@ class Clock:
 
     @property
     def elapsed(self) -> float:
-        """Seconds so far."""
         return self._before + (0.0 if self._since is None else time.perf_counter() - self._since)
 
     def run(self) -> None:
-        """Counts on from where it was halted."""
         self._before, self._since = self.elapsed, time.perf_counter()
 
     def halt(self) -> None:
-        """Stops counting until it runs again."""
         self._before, self._since = self.elapsed, None
 
 
@@ -45,17 +41,17 @@ class Progress:
 
     steps: int
     """Optimizer steps of the whole run."""
+    train_sums: Tensor
+    """`(sums,)`: the scores that this rank has added up since the last log."""
     budget: Budget | None = None
-    """What decides on `steps`, where the run has a time budget."""
+    """Decides on `steps`, where the run has a time budget."""
     curves: Curves = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     """Training time, validation excluded."""
     seconds: float = 0.0
-    """Of training, up to the last log."""
+    """Of training, up to the last log, as are `pairs` and `tokens`."""
     pairs: int = 0
-    """Sentence pairs seen up to the last log."""
     tokens: int = 0
-    """Tokens seen up to the last log."""
     resumed_at: int = 0
     """The step of the checkpoint that the run was resumed from; 0 for a new run."""
     validation_due: bool = False
@@ -72,80 +68,66 @@ class Progress:
         return seconds
 
     def val_loss(self, step: int) -> float | None:
-        """The joint validation loss after a step, where there was one and it is finite."""
+        """Returns the joint validation loss after a step, if there was one and it is finite."""
         at, loss = self.curves.get("val/loss", [(-1, 0.0)])[-1]
         return loss if at == step and math.isfinite(loss) else None
 
-    def settle_budget(self, step: int, elapsed: float) -> None:
-        """Turns what is left of a time budget into steps, once its decay is due.
-
-        Args:
-            step: optimizer steps done.
-            elapsed: seconds that they took; all processes have to give the same number.
-        """
+    def settle_budget(self, trainer: L.Trainer, elapsed: float) -> None:
+        """Turns the rest of a time budget into steps, once its decay is due on the common clock."""
         if self.budget is not None:
-            self.budget.settle(step, elapsed)
-            self.steps = self.budget.end or self.steps
+            self.budget.settle(trainer.global_step, elapsed)
+            self._end_by_budget(trainer, self.budget)
 
-    def to_checkpoint(
-        self, step: int, world_size: int, accumulation: int, train_sums: Tensor
-    ) -> dict[str, Any]:
-        """What a checkpoint holds of the run.
+    def _end_by_budget(self, trainer: L.Trainer, budget: Budget) -> None:
+        self.steps = budget.end or self.steps
+        loop = trainer.fit_loop.epoch_loop
+        loop.max_steps = min(loop.max_steps, self.steps)
 
-        Args:
-            step: optimizer steps done.
-            world_size: processes of the run.
-            accumulation: micro-batches of a step in each process.
-            train_sums: `(world_size, sums)`: scores of each rank since the last log.
-        """
+    def to_checkpoint(self, trainer: L.Trainer) -> dict[str, Any]:
+        """Returns what a checkpoint holds of the run; all ranks call it together."""
+        sums = self.train_sums.new_zeros(trainer.world_size, len(self.train_sums))
+        sums[trainer.global_rank] = self.train_sums  # each rank fills its own row
         return {
-            "world_size": world_size,
-            "accumulation": accumulation,
+            "world_size": trainer.world_size,
+            "accumulation": trainer.accumulate_grad_batches,
             "steps": self.steps,
             "budget": None if self.budget is None else [self.budget.end, self.budget.decay],
             "validation_due": self.validation_due,
             "finished": self.finished,
-            "val_loss": self.val_loss(step),
+            "val_loss": self.val_loss(trainer.global_step),
             "seconds": self.seconds,
             "elapsed": self.clock.elapsed,
             "pairs_seen": self.pairs,
             "tokens_seen": self.tokens,
             "curves": pack_curves(self.curves),
-            "train_sums": train_sums,
+            "train_sums": trainer.strategy.reduce(sums, reduce_op="sum").cpu(),
         }
 
-    def restore(self, saved: Mapping[str, Any], step: int) -> None:
-        """Takes up what a checkpoint of `step` holds.
-
-        The steps of the run remain those of its config, unless a time budget has settled them.
-        """
+    def restore(self, trainer: L.Trainer, saved: Mapping[str, Any], step: int) -> None:
+        """Takes up a checkpoint of `step`; `steps` stays, unless a time budget has settled it."""
         self.resumed_at = step
         self.curves = unpack_curves(saved["curves"])
         self.clock, self.seconds = Clock(saved["elapsed"]), saved["seconds"]
         self.pairs, self.tokens = saved["pairs_seen"], saved["tokens_seen"]
+        if len(saved["train_sums"]) == trainer.world_size:
+            self.train_sums = saved["train_sums"][trainer.global_rank].clone()
+        elif trainer.is_global_zero:
+            self.train_sums = saved["train_sums"].sum(0)
         if self.budget is not None and saved["budget"] is not None:
             self.budget.end, self.budget.decay = saved["budget"]
-            self.steps = self.budget.end or self.steps
+            self._end_by_budget(trainer, self.budget)
 
 
 def loops_at(trainer: L.Trainer, step: int, validation_due: bool) -> dict[str, Any]:
-    """The state of Lightning's loops after `step` optimizer steps, for `loops` of a checkpoint.
+    """Returns the state of a new trainer's loops after `step` optimizer steps, for a checkpoint.
 
-    Args:
-        trainer: a new one, whose loops have not begun.
-        step: optimizer steps done.
-        validation_due: whether the validation after that step is still to come.
+    `validation_due` says whether the validation after that step is still to come.
     """
     state = trainer.fit_loop.state_dict()
     batches = step * trainer.accumulate_grad_batches
     _set(state["epoch_progress"], ready=1, started=1)
-    _set(
-        state["epoch_loop.batch_progress"],
-        ready=batches,
-        started=batches,
-        processed=batches,
-        completed=batches,
-    )
+    done = dict.fromkeys(("ready", "started", "processed", "completed"), batches)
+    _set(state["epoch_loop.batch_progress"], **done)
     optimizer = state["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
     _set(optimizer["step"], ready=step, completed=step)
     _set(state["epoch_loop.scheduler_progress"], ready=step, completed=step)

@@ -25,14 +25,14 @@ class RunRecord:
     """The first step at which a value was NaN or infinite, if any."""
 
     def number(self, *names: str) -> float | None:
-        """A number of the summary, such as `number("validation_baselines", "mlm_loss")`."""
+        """Returns a number of the summary: `number("validation_baselines", "mlm_loss")`."""
         value: Any = self.summary
         for name in names:
             value = value.get(name) if isinstance(value, dict) else None
         return value if isinstance(value, int | float) else None
 
     def last(self, name: str) -> float | None:
-        """The last value of a curve; None where there is none."""
+        """Returns the last value of a curve; None where there is none."""
         curve = self.curves.get(name)
         return curve[-1][1] if curve else None
 
@@ -61,12 +61,8 @@ def read_run(path: Path) -> RunRecord:
     curves = read_curves(folder)
     lost = [step for curve in curves.values() for step, value in curve if not isfinite(value)]
     finite = {name: [p for p in curve if isfinite(p[1])] for name, curve in curves.items()}
-    return RunRecord(
-        folder,
-        _read_summary(folder / SUMMARY),
-        {name: curve for name, curve in finite.items() if curve},
-        min(lost, default=None),
-    )
+    curves = {name: curve for name, curve in finite.items() if curve}
+    return RunRecord(folder, _read_summary(folder / SUMMARY), curves, min(lost, default=None))
 
 
 def _last_change(folder: Path) -> int:
@@ -75,10 +71,10 @@ def _last_change(folder: Path) -> int:
 
 
 def _read_summary(file: Path) -> dict[str, Any] | None:
-    if not file.is_file():
-        return None
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     if not isinstance(summary, dict):

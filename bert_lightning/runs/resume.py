@@ -8,18 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bert_lightning.config import ModelConfig, TrainConfig
-from bert_lightning.config.affects import (
-    COMMAND,
-    EXECUTION,
-    OPTIMIZER_STATE,
-    PLACE,
-    TEXT,
-    TOKENS,
-    leaves,
-    named,
-    options,
-)
+from bert_lightning.config import ModelConfig, TrainConfig, affects
+from bert_lightning.config.affects import leaves, named, options
 from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.corpus.manifest import describe_difference
 from bert_lightning.corpus.store import PreparedCorpus
@@ -37,6 +27,8 @@ from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import AUTO
 
 _log = logging.getLogger(__name__)
+_MAY_CHANGE = affects.EXECUTION | affects.COMMAND | affects.PLACE | affects.TEXT | affects.TOKENS
+"""Options that affect nothing else may change when a run resumes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +38,13 @@ class ResumePoint:
     path: Path
     step: int
     about: Mapping[str, Any]
-    """What it says of its run."""
+    """Its description of its run."""
     corrupted: tuple[Path, ...]
     """Newer ones, which cannot be used."""
 
     @property
     def progress(self) -> Mapping[str, Any]:
-        progress: Mapping[str, Any] = self.about["progress"]
-        return progress
+        return self.about["progress"]
 
 
 def find_resume_point(config: TrainConfig) -> ResumePoint | None:
@@ -62,22 +53,19 @@ def find_resume_point(config: TrainConfig) -> ResumePoint | None:
     Raises:
         UserError: `resume` finds no checkpoint, or there is one and `resume` is not given.
     """
-    folder = config.folder
-    if config.resume is None:
-        if found := checkpoints_by_step(folder):
-            raise UserError(
-                f"{shown(folder)} already holds a run, at step {step_of(found[0])}: "
-                f"resume={shown(folder)} resumes it, and hydra.run.dir=FOLDER starts another"
-            )
-        return None
-    newest = newest_good(folder)
-    if newest is None and config.resume != AUTO:
+    folder, found = config.folder, checkpoints_by_step(config.folder)
+    if found and config.resume is None:
+        raise UserError(
+            f"{shown(folder)} already holds a run, at step {step_of(found[0])}: "
+            f"resume={shown(folder)} resumes it, and hydra.run.dir=FOLDER starts another"
+        )
+    if not found and config.resume not in (None, AUTO):
         raise UserError(
             f"resume={config.resume}: there is no checkpoint in "
             f"{(folder / 'checkpoints').absolute()}; give the folder of a run, or resume=auto, "
             "which starts the run where it has no checkpoint yet"
         )
-    return newest
+    return newest_good(folder)
 
 
 def newest_good(run_dir: Path, before: float = math.inf) -> ResumePoint | None:
@@ -120,27 +108,41 @@ def require_same_run(
         UserError: the architecture, the tokenizer or the kind of the optimizer's state differs; or
             another option that matters does, and `allow_changes` is false.
     """
-    where = f"the checkpoint {shown(resumed.path)}"
-    check_architecture(where, config.model, from_plain(ModelConfig, resumed.about["model"]))
-    ours, theirs = (_short_hash(t) for t in (corpus.tokenizer.to_str(), resumed.about["tokenizer"]))
+    where, about = f"the checkpoint {shown(resumed.path)}", resumed.about
+    check_architecture(where, config.model, from_plain(ModelConfig, about["model"]))
+    ours, theirs = (
+        hashlib.sha256(tokenizer.encode()).hexdigest()[:12]
+        for tokenizer in (corpus.tokenizer.to_str(), about["tokenizer"])
+    )
     if ours != theirs:
         raise UserError(
             f"the tokenizer of {corpus.name} ({ours}) differs from that of {where} ({theirs}), "
             f"which its weights belong to: tokenizer.path={shown(config.folder)}/tokenizer.json "
             "allow_changes=true uses that one"
         )
-    if vocab_size != resumed.about["vocab_size"]:
+    if vocab_size != about["vocab_size"]:
         raise UserError(
-            f"{where} has {resumed.about['vocab_size']} rows in its embedding, and this model "
-            f"{vocab_size}: use model.vocab_size={resumed.about['vocab_size']}"
+            f"{where} has {about['vocab_size']} rows in its embedding, and this model "
+            f"{vocab_size}: use model.vocab_size={about['vocab_size']}"
         )
-    changes = _changes(resumed, config)
-    for name in named(TrainConfig, OPTIMIZER_STATE):
+    before, now = dict(leaves(about["config"])), dict(leaves(to_plain(asdict(config))))
+    changes = {
+        name: f"{name}={now.get(name)}, and it was {before.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    }
+    for name in named(TrainConfig, affects.OPTIMIZER_STATE):
         if name in changes:
             raise UserError(
                 f"{changes[name]}: it cannot change when a run resumes, as its state would not fit"
             )
-    matter = _that_matter(changes, resumed, config, corpus)
+    free = {option.name for option in options(TrainConfig) if not option.affects & ~_MAY_CHANGE}
+    if 0 < config.trainer.max_steps <= resumed.step:
+        free.add("trainer.max_steps")  # require_more has a better message
+    matter = [change for name, change in changes.items() if name not in free]
+    if corpus.key != about["corpus_key"]:
+        differences = describe_difference(about["corpus_identity"], corpus.identity)
+        matter += [f"corpus: {change}" for change in differences]
     if matter and not config.allow_changes:
         raise UserError(
             f"resume={config.resume}: {'; '.join(matter)}. This would be another run; keep the "
@@ -148,34 +150,6 @@ def require_same_run(
         )
     for change in matter:
         _log.warning("changed at step %s: %s", resumed.step, change)
-
-
-def _changes(resumed: ResumePoint, config: TrainConfig) -> dict[str, str]:
-    """The options that differ from the checkpoint's, by name, each with both values in words."""
-    before = dict(leaves(resumed.about["config"]))
-    now = dict(leaves(to_plain(asdict(config))))
-    return {
-        name: f"{name}={now.get(name)}, and it was {before.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    }
-
-
-def _that_matter(
-    changes: Mapping[str, str], resumed: ResumePoint, config: TrainConfig, corpus: PreparedCorpus
-) -> list[str]:
-    free = {
-        option.name
-        for option in options(TrainConfig)
-        if not option.affects & ~(EXECUTION | COMMAND | PLACE | TEXT | TOKENS)
-    }
-    if 0 < config.trainer.max_steps <= resumed.step:
-        free.add("trainer.max_steps")  # require_more has a better message
-    matter = [change for name, change in changes.items() if name not in free]
-    if corpus.key != resumed.about["corpus_key"]:
-        different = describe_difference(resumed.about["corpus_identity"], corpus.identity)
-        matter += [f"corpus: {change}" for change in different]
-    return matter
 
 
 def require_more(resumed: ResumePoint, config: TrainConfig, steps: int) -> None:
@@ -199,10 +173,6 @@ def require_more(resumed: ResumePoint, config: TrainConfig, steps: int) -> None:
         raise RunEnded(message, 0)
 
 
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def same_partition(
     resumed: ResumePoint, config: TrainConfig, partition: StepPartition
 ) -> StepPartition:
@@ -211,12 +181,12 @@ def same_partition(
     The automatic choice depends on the free memory; another one would round differently.
     """
     accumulation = resumed.progress["accumulation"]
-    automatic = (
-        config.batch.micro_batch_size is None and config.trainer.accumulate_grad_batches is None
-    )
-    if not automatic or resumed.progress["world_size"] != partition.world_size:
-        return partition
+    chosen = config.batch.micro_batch_size or config.trainer.accumulate_grad_batches
     unit = partition.world_size * accumulation
-    if any(phase.global_batch_size % unit for phase in phase_options(config.batch)):
+    if (
+        chosen is not None
+        or resumed.progress["world_size"] != partition.world_size
+        or any(phase.global_batch_size % unit for phase in phase_options(config.batch))
+    ):
         return partition
     return replace(partition, accumulation=accumulation)

@@ -9,21 +9,9 @@ from bert_lightning.config import StrategyName, TrainConfig
 from bert_lightning.errors import UserError, did_you_mean
 
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
-_PRECISIONS = (
-    "auto",
-    "32-true",
-    "bf16-mixed",
-    "16-mixed",
-    "bf16-true",
-    "16-true",
-    "64-true",
-    "32",
-    "16",
-    "bf16",
-    "64",
-)
 _SHARDED_PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-true", "32", "bf16")
 """The precisions that fsdp supports."""
+_PRECISIONS = (*_SHARDED_PRECISIONS, "16-mixed", "64-true", "16", "64")
 
 
 @dataclass(frozen=True)
@@ -46,11 +34,7 @@ class Devices:
 
 
 def find_devices(config: TrainConfig) -> Devices:
-    """Resolves `auto`: GPUs where there are any, CPU processes otherwise.
-
-    Raises:
-        UserError: the options ask for more than the machine has, or for what does not work on it.
-    """
+    """Resolves `auto` to GPUs if there are any; a UserError if the options cannot work here."""
     wanted, devices = config.trainer.accelerator, config.trainer.devices
     gpus = torch.cuda.device_count()
     if wanted in ("gpu", "cuda") and not gpus:
@@ -58,16 +42,10 @@ def find_devices(config: TrainConfig) -> Devices:
             f"trainer.accelerator={wanted} with trainer.devices={devices} asks for GPUs, but torch "
             f"{torch.__version__} finds none; trainer.accelerator=cpu trains without them"
         )
-    single = devices in ("auto", 1, -1, "1")
     if wanted == "auto":
-        if gpus:
-            wanted = "gpu"
-        elif torch.backends.mps.is_available() and single:
-            wanted = "mps"
-        else:
-            wanted = "cpu"
-    available = gpus if wanted in ("gpu", "cuda") else 1
-    count, highest = count_devices(devices, available)
+        mps = torch.backends.mps.is_available() and devices in ("auto", 1, -1, "1")
+        wanted = "gpu" if gpus else "mps" if mps else "cpu"
+    count, highest = count_devices(devices, gpus if wanted in ("gpu", "cuda") else 1)
     if wanted in ("gpu", "cuda") and max(count, highest + 1) > gpus:
         raise UserError(
             f"trainer.devices={devices} asks for more GPUs than the {gpus} that torch finds; "
@@ -80,46 +58,34 @@ def find_devices(config: TrainConfig) -> Devices:
 
 
 def count_devices(devices: Any, available: int) -> tuple[int, int]:
-    """Returns how many devices are requested, and the highest index named, or -1 if none is."""
+    """Returns how many devices are requested, and the highest index named, or else -1."""
     if devices in ("auto", -1, "-1"):
         return max(1, available), -1
-    if isinstance(devices, str) and "," not in devices:
-        devices = int(devices)
-    if isinstance(devices, int):
-        return devices, -1
-    if isinstance(devices, str):
-        devices = [int(index) for index in devices.split(",")]
-    return len(devices), max(devices)
+    if isinstance(devices, int) or (isinstance(devices, str) and "," not in devices):
+        return int(devices), -1
+    indices = devices.split(",") if isinstance(devices, str) else devices
+    return len(indices), max(map(int, indices))
 
 
 def check_supported(config: TrainConfig, accelerator: str) -> None:
-    """Checks that accelerator, precision and strategy exist and work together.
-
-    Raises:
-        UserError: they do not.
-    """
+    """Raises a UserError unless accelerator, precision and strategy exist and work together."""
     precision = config.trainer.precision
-    if accelerator not in _ACCELERATORS:
-        raise UserError(
-            f"trainer.accelerator={accelerator} is not one of {', '.join(_ACCELERATORS)}"
-            + did_you_mean(accelerator, _ACCELERATORS)
-        )
-    if precision not in _PRECISIONS:
-        raise UserError(
-            f"trainer.precision={precision} is not one of {', '.join(_PRECISIONS)}"
-            + did_you_mean(precision, _PRECISIONS)
-        )
+    for name, value, known in (
+        ("accelerator", accelerator, _ACCELERATORS),
+        ("precision", precision, _PRECISIONS),
+    ):
+        if value not in known:
+            raise UserError(
+                f"trainer.{name}={value} is not one of {', '.join(known)}"
+                + did_you_mean(value, known)
+            )
     if accelerator == "cpu" and precision in ("16-mixed", "16-true", "16"):
         raise UserError(
             f"trainer.precision={precision} needs a GPU, but this run uses the CPU; "
             "use trainer.precision=bf16-mixed"
         )
-    if config.strategy.name is StrategyName.fsdp:
-        _check_sharding(config, accelerator)
-
-
-def _check_sharding(config: TrainConfig, accelerator: str) -> None:
-    precision = config.trainer.precision
+    if config.strategy.name is not StrategyName.fsdp:
+        return
     if accelerator not in ("gpu", "cuda"):
         raise UserError(
             "strategy=fsdp shards a model's state over CUDA GPUs, but this run uses "
@@ -137,17 +103,11 @@ def with_precision(config: TrainConfig, accelerator: str) -> TrainConfig:
     """Resolves `trainer.precision=auto`: bf16-mixed if the device multiplies bf16, else 32-true."""
     if config.trainer.precision != "auto":
         return config
-    precision = "bf16-mixed" if _multiplies_bf16(accelerator) else "32-true"
+    if accelerator in ("gpu", "cuda"):  # which a plan may ask for on a machine without one
+        bf16 = not torch.cuda.is_available() or torch.cuda.is_bf16_supported(False)
+    else:
+        # Not every version of torch has them.
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+        bf16 = accelerator == "cpu" and any(map(capabilities.get, ("avx512_bf16", "amx_bf16")))
+    precision = "bf16-mixed" if bf16 else "32-true"
     return replace(config, trainer=replace(config.trainer, precision=precision))
-
-
-def _multiplies_bf16(accelerator: str) -> bool:
-    if accelerator in ("gpu", "cuda"):
-        # A plan may be for a GPU of another machine.
-        return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(False)
-    capabilities: dict[str, bool] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # not in every version
-    return accelerator == "cpu" and any(
-        capabilities.get(name) for name in ("avx512_bf16", "amx_bf16")
-    )

@@ -1,7 +1,7 @@
 """A model's parameters, and the floating-point operations (FLOPs) of its forward and training step.
 
-A multiplication and its addition count as two FLOPs. Only matrix products count: norms, activations
-and dropout are about a thousandth of them. With `h` the hidden size, `i` the intermediate size, `V`
+A multiplication and its addition are two FLOPs. Only matrix products count: norms, activations and
+dropout are about a thousandth of them. With `h` the hidden size, `i` the intermediate size, `V`
 the vocabulary size, `T` tokens in sequences of the lengths `l`, and `M` masked tokens, one forward
 pass takes
 
@@ -18,7 +18,7 @@ forward pass: the gradients of its two factors. These are useful FLOPs: they lea
 what activation checkpointing or a flash kernel computes twice.
 """
 
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,8 +37,7 @@ _PARTS = {
 """The component of each module; `count_parameters` tells apart the attention of a block."""
 
 
-@dataclass(frozen=True)
-class Parameters:
+class Parameters(NamedTuple):
     """The parameters of a model, by component."""
 
     embeddings: int
@@ -56,7 +55,7 @@ class Parameters:
 
     @property
     def total(self) -> int:
-        return sum(getattr(self, field.name) for field in fields(self))
+        return sum(self)
 
 
 def meta_model(config: ModelConfig, vocab_size: int) -> BertForPreTraining:
@@ -66,8 +65,8 @@ def meta_model(config: ModelConfig, vocab_size: int) -> BertForPreTraining:
 
 
 def count_parameters(model: BertForPreTraining) -> Parameters:
-    """Counts the parameters of a model, each tied one once, by component."""
-    counts = {field.name: 0 for field in fields(Parameters)}
+    """Counts the parameters of a model, each tied one once."""
+    counts = dict.fromkeys(Parameters._fields, 0)
     modules = dict(model.named_modules())
     for name, parameter in model.named_parameters():
         if isinstance(modules[name.rpartition(".")[0]], LayerNorm):
@@ -81,8 +80,7 @@ def count_parameters(model: BertForPreTraining) -> Parameters:
     return Parameters(**counts)
 
 
-@dataclass(frozen=True)
-class Flops:
+class Flops(NamedTuple):
     """Floating-point operations by component."""
 
     attention_projections: float
@@ -96,32 +94,19 @@ class Flops:
 
     @property
     def total(self) -> float:
-        return sum(getattr(self, field.name) for field in fields(self))
-
-    @property
-    def blocks(self) -> float:
-        """The stack of blocks: all but the heads."""
-        return self.attention_projections + self.attention_scores + self.feed_forward
-
-    def plus(self, other: "Flops") -> "Flops":
-        return Flops(
-            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
-        )
+        return sum(self)
 
     def times(self, factor: float) -> "Flops":
-        return Flops(*(factor * getattr(self, field.name) for field in fields(self)))
+        return Flops(*(factor * part for part in self))
 
 
 def forward_flops(
     config: ModelConfig, vocab_size: int, lengths: np.ndarray, masked: float
 ) -> Flops:
-    """Returns the useful FLOPs of one forward pass with both losses.
+    """Returns the useful FLOPs of one forward pass with both losses, a third of a training step's.
 
-    Args:
-        config: the sizes of the model.
-        vocab_size: rows of the embedding.
-        lengths: `(sequences,)` tokens of each sequence.
-        masked: masked tokens of all sequences.
+    `vocab_size` counts the rows of the embedding, `lengths` `(sequences,)` the tokens of each
+    sequence, and `masked` the masked tokens of all.
     """
     h, layers = config.hidden_size, config.num_hidden_layers
     products = 3 if config.feed_forward is FeedForwardKind.glu else 2
@@ -137,13 +122,7 @@ def forward_flops(
     )
 
 
-def training_flops(
-    config: ModelConfig, vocab_size: int, lengths: np.ndarray, masked: float
-) -> Flops:
-    """Returns the useful FLOPs of a forward and a backward pass; see :func:`forward_flops`."""
-    return forward_flops(config, vocab_size, lengths, masked).times(3)
-
-
 def recomputed_flops(config: ModelConfig, forward: Flops) -> float:
     """Returns the FLOPs that activation checkpointing adds: the blocks' forward pass once more."""
-    return forward.blocks if config.activation_checkpointing else 0.0
+    blocks = forward.attention_projections + forward.attention_scores + forward.feed_forward
+    return blocks if config.activation_checkpointing else 0.0

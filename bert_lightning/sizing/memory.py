@@ -19,7 +19,7 @@ rotary angles are left out: in large models they are less than a hundredth. Torc
 compiled blocks save; for them the estimate is rough.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from bert_lightning.config import (
@@ -36,10 +36,7 @@ from bert_lightning.optim.optimizers import states_per_weight
 from bert_lightning.sizing.flops import count_parameters, meta_model
 
 USABLE = 0.9
-"""The fraction of a GPU's memory that a run may use; the rest is for the CUDA context, libraries'
-workspaces and gaps between allocations."""
-UNKNOWN_VOCAB_SIZE = 30_522
-"""BERT's vocabulary size, for options that state none."""
+"""The fraction of a GPU's memory that a run may use; the rest is CUDA's, and lost in gaps."""
 
 
 class ByteWidths(NamedTuple):
@@ -53,16 +50,13 @@ class ByteWidths(NamedTuple):
 
 
 def byte_widths(precision: str) -> ByteWidths:
-    """Returns the widths in one of Lightning's precisions, such as `bf16-mixed`.
-
-    Under fp16 autocast hidden states stay fp32 (`model/bert.py` says why).
-    """
+    """Returns the widths in one of Lightning's precisions, such as `bf16-mixed`."""
     bits, _, kind = precision.partition("-")
     if bits in ("64", "32"):
         return ByteWidths(*[int(bits) // 8] * 3)
     if kind == "true":
         return ByteWidths(2, 2, 2)
-    return ByteWidths(4, 2 if bits == "bf16" else 4, 2)
+    return ByteWidths(4, 2 if bits == "bf16" else 4, 2)  # `model/bert.py` says why fp16 has 4
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ class Activations:
 
     @property
     def total(self) -> float:
-        return sum(getattr(self, field.name) for field in fields(self))
+        return sum(vars(self).values())
 
     @property
     def saved(self) -> float:
@@ -131,7 +125,7 @@ def activations(
 
 @dataclass(frozen=True)
 class Memory:
-    """The bytes that a run needs on one device; all but `sequence` do not depend on the batch."""
+    """The bytes that a run needs on one device; only `sequence` depends on the batch."""
 
     weights: float
     gradients: float
@@ -154,10 +148,7 @@ class Memory:
         return self.weights + self.gradients + self.optimizer_state + copied
 
     def peak(self, micro_batch_size: int) -> float:
-        """Returns the peak with micro-batches of so many sequences of full length.
-
-        It is reached in the MLM head, or when the backward pass enters the last block.
-        """
+        """Returns the peak: in the MLM head, or when the backward pass enters the last block."""
         saved, backward = self.sequence.saved, self.sequence.backward
         working_set = max(self.mlm_head, micro_batch_size * backward)
         return self.fixed + micro_batch_size * saved + working_set
@@ -210,5 +201,5 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
 
 
 def known_vocab_size(config: TrainConfig) -> int:
-    """Returns the rows of the embedding that the options state, or BERT's before there is text."""
-    return config.model.vocab_size or config.tokenizer.vocab_size or UNKNOWN_VOCAB_SIZE
+    """Returns the rows of the embedding that the options state, or else BERT's."""
+    return config.model.vocab_size or config.tokenizer.vocab_size or 30_522

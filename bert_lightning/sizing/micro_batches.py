@@ -6,15 +6,12 @@ from dataclasses import replace
 import psutil
 import torch
 
-from bert_lightning.config import BatchConfig, TrainConfig
+from bert_lightning.config import TrainConfig
 from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.phases import entries, heaviest, phase_options
 from bert_lightning.errors import UserError
 from bert_lightning.sizing.devices import Devices
 from bert_lightning.sizing.memory import USABLE, memory
-
-_USABLE_OF_HOST = 0.5
-"""The fraction of the host's available memory that a run may take; other programs need the rest."""
 
 
 def divide_global_batch(
@@ -22,18 +19,18 @@ def divide_global_batch(
 ) -> StepPartition:
     """Returns rank 0's partition of a step; the accumulation is the same in every phase.
 
-    Args:
-        config: states the global batch size and possibly micro-batch size and accumulation.
-        devices: among which each step is divided.
-        vocab_size: rows of the embedding.
-        available: bytes that one device may use; None asks this machine.
+    `available` are the bytes that one device may use; None asks this machine.
 
     Raises:
         UserError: the sizes do not multiply to the global batch size of every phase.
     """
     batch, world = config.batch, devices.world_size
     micro, accumulation = batch.micro_batch_size, config.trainer.accumulate_grad_batches
-    phases, names = phase_options(batch), _size_names(batch)
+    phases = phase_options(batch)
+    names = [
+        f"batch.{'' if entry.global_batch_size is None else f'phases[{number}].'}global_batch_size"
+        for number, entry in enumerate(entries(batch))
+    ]
     ranks = {f"{world} device{'s' if world > 1 else ''}": world}
     batches: dict[str, int] = {}
     if accumulation is not None:
@@ -51,16 +48,6 @@ def divide_global_batch(
         room = _available(devices) if available is None else available
         accumulation = _fewest_micro_batches(config, devices, vocab_size, room)
     return StepPartition(0, world, accumulation)
-
-
-def _size_names(batch: BatchConfig) -> list[str]:
-    """Returns the option that states the global batch size of each phase."""
-    return [
-        "batch.global_batch_size"
-        if entry.global_batch_size is None
-        else f"batch.phases[{number}].global_batch_size"
-        for number, entry in enumerate(entries(batch))
-    ]
 
 
 def _require_product(name: str, total: int, factors: dict[str, int], exactly: bool = False) -> None:
@@ -86,16 +73,15 @@ def _fewest_micro_batches(
         fitting.append(needs.largest_micro_batch(available))
         sizes.append(options.global_batch_size // world)
     most = math.gcd(*sizes)
-    return next(
-        count
-        for count in range(1, most + 1)
-        if count == most
-        or (most % count == 0 and all(n // count <= m for n, m in zip(sizes, fitting, strict=True)))
-    )
+    for count in range(1, most):
+        fits = all(size // count <= fit for size, fit in zip(sizes, fitting, strict=True))
+        if most % count == 0 and fits:
+            return count
+    return most
 
 
 def _available(devices: Devices) -> float:
     """Returns the bytes that a run may use on one of these devices now."""
     if devices.on_gpu:
         return USABLE * torch.cuda.mem_get_info()[0]
-    return _USABLE_OF_HOST * psutil.virtual_memory().available / devices.count
+    return 0.5 * psutil.virtual_memory().available / devices.count  # the rest is for others

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 
 import numpy as np
 
@@ -25,8 +24,7 @@ from bert_lightning.sizing.memory import USABLE, Memory, byte_widths, known_voca
 from bert_lightning.sizing.micro_batches import divide_global_batch
 
 GIB = 2**30
-H100_MEMORY = 80.0
-"""GiB."""
+H100_GIB = 80.0
 H100_PEAK_TFLOPS = {2: 989.0, 4: 67.0}
 """The H100 SXM's dense peak by the bytes of a value: of its tensor cores in bf16 and fp16, and of
 its fp32 units, because torch leaves TF32 off (NVIDIA's data sheet; fp64 has fp32's rate there)."""
@@ -36,7 +34,7 @@ ASSUMED_UTILIZATION = 0.4
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """The options of a plan that are not options of the run."""
+    """What a plan is told beside the options of the run."""
 
     tokens: float | None = None
     """Real tokens to train on; None means those of the run's own steps."""
@@ -81,34 +79,17 @@ class Plan:
     tokens: float
     """Real tokens of the whole run."""
     tflops: float
-    """TFLOP/s of a device."""
+    """Of a device."""
     rate_is_assumed: bool
     hours: float
-
-    @property
-    def micro_batch_size(self) -> int:
-        """The micro-batch of the phase that needs most memory."""
-        return self.partition.micro_batch_size(self.largest.global_batch_size)
-
-    @property
-    def usable(self) -> float:
-        """The bytes of a device that the run may use."""
-        return USABLE * self.device_memory
-
-    @property
-    def largest_micro_batch(self) -> int:
-        """The most sequences that fit; 0 if not even one does."""
-        return self.memory.largest_micro_batch(self.usable)
-
-    @property
-    def peak(self) -> float:
-        """The peak memory with this micro-batch."""
-        return self.memory.peak(self.micro_batch_size)
-
-    @property
-    def fits(self) -> bool:
-        """Whether the peak is within the usable memory."""
-        return self.peak <= self.usable
+    micro_batch_size: int
+    """In the phase that needs most memory."""
+    largest_micro_batch: int
+    """The most sequences that fit there; 0 if not even one does."""
+    peak: float
+    usable: float
+    """The bytes of a device that the run may use."""
+    fits: bool
 
 
 def plan(config: TrainConfig, options: PlanOptions) -> Plan:
@@ -119,35 +100,36 @@ def plan(config: TrainConfig, options: PlanOptions) -> Plan:
     Raises:
         UserError: sizes contradict each other, or a necessary option is missing.
     """
-    devices = _planned_devices(config)
-    check_supported(config, devices.accelerator)
-    config = with_precision(config, devices.accelerator)
+    trainer = config.trainer
+    accelerator = "gpu" if trainer.accelerator == "auto" else trainer.accelerator
+    count, _ = count_devices(trainer.devices, 1)
+    devices = Devices(accelerator, trainer.devices, count, trainer.num_nodes)
+    check_supported(config, accelerator)
+    config = with_precision(config, accelerator)
     if not devices.on_gpu and None in (options.memory, options.tflops):
         raise UserError(
-            f"trainer.accelerator={devices.accelerator} needs --memory GIB and --tflops RATE of a "
+            f"trainer.accelerator={accelerator} needs --memory GIB and --tflops RATE of a "
             "device: only for GPUs there are values to assume"
         )
     vocab_size = options.vocab_size or known_vocab_size(config)
     config = replace(config, model=replace(config.model, vocab_size=vocab_size))
-    device_memory = (options.memory or H100_MEMORY) * GIB
-    partition = divide_global_batch(config, devices, vocab_size, USABLE * device_memory)
+    device_memory = (options.memory or H100_GIB) * GIB
+    usable = USABLE * device_memory
+    partition = divide_global_batch(config, devices, vocab_size, usable)
     steps = _steps(config, options)
     phases = phases_of(config.batch, steps)
-    needs = [
+    memories = [
         memory(replace(config, batch=batch), vocab_size, devices.world_size, devices.on_gpu)
         for batch in phase_options(config.batch)
     ]
-    peaks = [
-        need.peak(partition.micro_batch_size(phase.global_batch_size))
-        for need, phase in zip(needs, phases, strict=True)
-    ]
-    largest = peaks.index(max(peaks))
+    sizes = [partition.micro_batch_size(phase.global_batch_size) for phase in phases]
+    peaks = [need.peak(size) for need, size in zip(memories, sizes, strict=True)]
+    most = peaks.index(max(peaks))
     tokens = sum(phase.pairs * phase.max_length for phase in phases) * options.fill
     forward = _forward_flops(config, vocab_size, phases, options.fill)
     recomputed = recomputed_flops(config.model, forward)
     matmul = byte_widths(config.trainer.precision).matmul
     tflops = options.tflops or ASSUMED_UTILIZATION * H100_PEAK_TFLOPS[min(matmul, 4)]
-    work = 3 * forward.total + recomputed
     return Plan(
         config=config,
         devices=devices,
@@ -155,24 +137,21 @@ def plan(config: TrainConfig, options: PlanOptions) -> Plan:
         training_flops=forward.times(3 / tokens),
         recomputed_flops=recomputed / tokens,
         phases=phases,
-        largest=phases[largest],
-        memory=needs[largest],
+        largest=phases[most],
+        memory=memories[most],
         device_memory=device_memory,
         partition=partition,
         steps=steps,
         tokens=tokens,
         tflops=tflops,
         rate_is_assumed=options.tflops is None,
-        hours=work / (tflops * 1e12 * devices.world_size) / 3600,
+        hours=(3 * forward.total + recomputed) / (tflops * 1e12 * devices.world_size) / 3600,
+        micro_batch_size=sizes[most],
+        largest_micro_batch=memories[most].largest_micro_batch(usable),
+        peak=peaks[most],
+        usable=usable,
+        fits=peaks[most] <= usable,
     )
-
-
-def _planned_devices(config: TrainConfig) -> Devices:
-    """Returns the requested devices, whether this machine has them or not."""
-    requested = config.trainer.accelerator
-    accelerator = "gpu" if requested == "auto" else requested
-    count, _ = count_devices(config.trainer.devices, 1)
-    return Devices(accelerator, config.trainer.devices, count, config.trainer.num_nodes)
 
 
 def _steps(config: TrainConfig, options: PlanOptions) -> int:
@@ -184,8 +163,7 @@ def _steps(config: TrainConfig, options: PlanOptions) -> int:
         return math.ceil(options.tokens / (tokens_per_step * options.fill))
     if config.trainer.max_steps == -1:
         raise UserError(
-            "trainer.max_steps=-1 does not say how long the run is: add --tokens NUMBER, or set "
-            "trainer.max_steps"
+            "trainer.max_steps=-1 does not say how long the run is: add --tokens NUMBER, or set it"
         )
     return config.trainer.max_steps
 
@@ -201,4 +179,4 @@ def _forward_flops(
         masked = length * mlm_probability_at(config.batch.masking, middle)
         one = forward_flops(config.model, vocab_size, np.array([length]), masked)
         parts.append(one.times(phase.pairs))
-    return reduce(Flops.plus, parts)
+    return Flops(*(sum(part) for part in zip(*parts, strict=True)))

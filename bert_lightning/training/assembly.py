@@ -4,17 +4,19 @@ import math
 from dataclasses import dataclass
 
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import rows_needed
 from bert_lightning.data.baselines import unigram_nll
-from bert_lightning.data.batches import LABELERS, StepPartition
+from bert_lightning.data.batches import LABELERS, StepPartition, TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
 from bert_lightning.errors import UserError
+from bert_lightning.extensions import find
 from bert_lightning.model.objective import own_objectives
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.pretrained.initial_weights import open_initial, start_from
@@ -34,30 +36,28 @@ class Assembly:
 
     config: TrainConfig
     """With the precision that `auto` stands for."""
+    callbacks: list[Callback]
+    """Those of your own, which `callbacks.own` names."""
+    resumed: ResumePoint | None
     devices: Devices
     corpus: PreparedCorpus
-    vocab_size: int
-    """Rows of the embedding."""
     partition: StepPartition
     phases: list[Phase]
     overlong: list[int]
     """Examples of an epoch that are too long, in each phase."""
-    evaluation_sets: dict[str, EvaluationSet]
-    """Those of the held-out splits, by the names of the splits."""
     data: PretrainingData
     module: PretrainingModule
 
 
-def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
+def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
     """Assembles the parts of a run: devices, corpus, vocabulary, sizes, batches, model.
 
-    Args:
-        config: the options of the run.
-        earlier: the checkpoint that the run resumes from; None starts the run.
+    `resumed` is the checkpoint that the run resumes from; None starts the run.
 
     Raises:
         UserError: for whatever the user can put right.
     """
+    callbacks = [find("callback", name, "callbacks.own")() for name in config.callbacks.own]
     devices = find_devices(config)
     config = with_precision(config, devices.accelerator)
     if devices.accelerator == "cpu":
@@ -69,8 +69,8 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
     vocab_size = _vocab_size(config, corpus, source)
 
     partition = divide_global_batch(config, devices, vocab_size)
-    if earlier is not None:
-        partition = same_partition(earlier, config, partition)
+    if resumed is not None:
+        partition = same_partition(resumed, config, partition)
 
     samplers = {
         length: pair_sampler(corpus.splits["train"], options.pairs, length)
@@ -79,7 +79,6 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
     of_phases = [samplers[options.max_length] for options in phase_options(config.batch)]
     epoch_sizes = [len(sampler) for sampler in of_phases]
     steps = _steps(config, epoch_sizes[0])
-    phases = phases_of(config.batch, steps)
     own = own_objectives(config.objective)
     labelers = {**LABELERS, **{name: found.labels for name, found in own.items()}}
     evaluation_sets = {
@@ -87,39 +86,32 @@ def assemble(config: TrainConfig, earlier: ResumePoint | None) -> Assembly:
         for split in corpus.splits
         if split != "train"
     }
-    data = PretrainingData(
-        corpus, config.batch, config.drawn_seed, partition, steps, evaluation_sets, labelers
-    )
 
-    if earlier is not None:
-        require_same_run(earlier, config, corpus, vocab_size)
+    def training_batches(partition: StepPartition) -> TrainingBatches:
+        return TrainingBatches(corpus, config.batch, config.drawn_seed, partition, steps, labelers)
+
+    if resumed is not None:
+        require_same_run(resumed, config, corpus, vocab_size)
     description = describe_run(config, corpus, vocab_size)
     module = PretrainingModule(config, vocab_size, steps, epoch_sizes, description)
-    if earlier is None:
-        _initialize(module, source, corpus)
-    return Assembly(
-        config=config,
-        devices=devices,
-        corpus=corpus,
-        vocab_size=vocab_size,
-        partition=partition,
-        phases=phases,
-        overlong=[sampler.overlong for sampler in of_phases],
-        evaluation_sets=evaluation_sets,
-        data=data,
-        module=module,
-    )
-
-
-def _initialize(
-    module: PretrainingModule, source: PretrainedSource | None, corpus: PreparedCorpus
-) -> None:
-    if source is not None:
+    if source is not None and resumed is None:
         start_from(module.model, source, corpus.tokenizer)
-    elif module.config.objective.unigram_bias_init:
+    elif config.objective.unigram_bias_init and resumed is None:
         bias = module.model.mlm_head.decoder.bias
         token_counts = corpus.splits["train"].counts_of_rows(len(bias))
         bias.data.copy_(torch.from_numpy(-unigram_nll(token_counts)))
+    return Assembly(
+        config=config,
+        callbacks=callbacks,
+        resumed=resumed,
+        devices=devices,
+        corpus=corpus,
+        partition=partition,
+        phases=phases_of(config.batch, steps),
+        overlong=[sampler.overlong for sampler in of_phases],
+        data=PretrainingData(corpus, config.batch, partition, training_batches, evaluation_sets),
+        module=module,
+    )
 
 
 def _vocab_size(

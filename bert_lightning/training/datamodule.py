@@ -1,6 +1,6 @@
 """The LightningDataModule: gives each rank its batches of a prepared corpus."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,50 +11,37 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import LABELERS, Labeler, StepPartition, TrainingBatches
+from bert_lightning.data.batches import StepPartition, TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.phases import heaviest
 from bert_lightning.evaluation.token_stats import TokenStats, token_stats
 
 
 class PretrainingData(L.LightningDataModule):
-    """The training and held-out batches of a corpus.
+    """The training batches of a corpus, for any rank, and its held-out splits by their names.
 
-    Args:
-        corpus: the prepared corpus.
-        config: the options of the batches.
-        seed: decides the order, pairs and masks of training batches.
-        partition: how the global batch is divided; the rank is taken from the trainer.
-        steps: optimizer steps of the whole run.
-        evaluation_sets: those of the held-out splits, by the names of the splits.
-        labelers: the labels of sequences, by objective.
+    The rank is taken from the trainer; that of `partition` does not count.
     """
 
     def __init__(
         self,
         corpus: PreparedCorpus,
         config: BatchConfig,
-        seed: int,
         partition: StepPartition,
-        steps: int,
+        training_batches: Callable[[StepPartition], TrainingBatches],
         evaluation_sets: Mapping[str, EvaluationSet],
-        labelers: Mapping[str, Labeler] = LABELERS,
     ) -> None:
         super().__init__()
         self.corpus = corpus
         self.config = config
-        self.seed = seed
         self.partition = partition
-        self.steps = steps
+        self.training_batches = training_batches
         self.evaluation_sets = evaluation_sets
-        self.labelers = labelers
 
     def train_dataloader(self) -> DataLoader[PretrainBatch]:
         assert self.trainer is not None
         partition = replace(self.partition, rank=self.trainer.global_rank)
-        batches = TrainingBatches(
-            self.corpus, self.config, self.seed, partition, self.steps, self.labelers
-        )
+        batches = self.training_batches(partition)
         done = self.trainer.global_step * partition.accumulation
         return self._loader(batches, ResumableSampler(done, len(batches)))
 
@@ -75,17 +62,14 @@ class PretrainingData(L.LightningDataModule):
             return []
         phase = heaviest(self.config)  # no more tokens at a time than training has in this phase
         tokens = self.partition.micro_batch_size(phase.global_batch_size) * phase.max_length
-        return self._loader(
-            self.evaluation_sets[split].batches(
-                max(1, tokens // self.config.max_length),
-                self.trainer.global_rank,
-                self.trainer.world_size,
-            )
-        )
+        size = max(1, tokens // self.config.max_length)
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        return self._loader(self.evaluation_sets[split].batches(size, rank, world_size))
 
     def _loader(
-        self, batches: Dataset[PretrainBatch], sampler: "ResumableSampler | None" = None
+        self, batches: Dataset[PretrainBatch], sampler: Sampler[int] | None = None
     ) -> DataLoader[PretrainBatch]:
+        assert self.trainer is not None
         workers = self.config.num_workers
         return DataLoader(
             batches,
@@ -94,8 +78,7 @@ class PretrainingData(L.LightningDataModule):
             collate_fn=_unchanged,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=self.trainer is not None
-            and self.trainer.strategy.root_device.type == "cuda",
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
 

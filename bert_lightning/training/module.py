@@ -13,15 +13,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.randomness import Stream, torch_seed
-from bert_lightning.evaluation.scores import held_out_sums
+from bert_lightning.evaluation.scores import HeldOutSums, held_out_sums
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss, own_objectives
 from bert_lightning.optim.ema import put_trained_first
 from bert_lightning.optim.optimizers import build_optimizer
-from bert_lightning.optim.schedules import build_schedule, follow_config
+from bert_lightning.optim.schedules import follow_config, schedule
 from bert_lightning.optim.time_budget import Budget
 from bert_lightning.runs.progress import Progress, loops_at
-from bert_lightning.training.metrics import HeldOutScores, Scores
+from bert_lightning.training.metrics import add_sums, no_sums
 from bert_lightning.training.strategies import gradient_norm, shard
 
 
@@ -58,12 +58,17 @@ class PretrainingModule(L.LightningModule):
         """The moving average of the weights, where `AverageWeights` keeps one."""
         seconds = config.optim.time_budget_seconds
         budget = Budget(seconds, config.optim.decay_fraction) if seconds is not None else None
-        self.progress = Progress(steps, budget)
-        names = list(self.model.objectives)
-        self.train_scores, self.held_out_scores = Scores(names), HeldOutScores(names)
+        self.progress = Progress(steps, no_sums(len(self.model.objectives)), budget)
+        self.held_out: list[HeldOutSums] = []
+        """The sums of this rank's batches of the current validation or test."""
         self.losses: list[Tensor] = []
         """This rank's terms of the loss of the current step, one for each micro-batch."""
         self._gradient_norm: Tensor | None = None
+
+    @property
+    def between_steps(self) -> bool:
+        """Whether no micro-batch of the next step is computed yet."""
+        return not self.losses
 
     @property
     def evaluated(self) -> BertForPreTraining:
@@ -72,46 +77,43 @@ class PretrainingModule(L.LightningModule):
 
     def configure_model(self) -> None:
         if self.device_mesh is not None:  # the strategy is one that shards the model
-            shard(self.model, self.device_mesh, self.config.trainer.precision)
-            shard(self.evaluated, self.device_mesh, self.config.trainer.precision)
+            for model in (self.model, self.evaluated):
+                shard(model, self.device_mesh, self.config.trainer.precision)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        config, progress = self.config.optim, self.progress
         fused = not self.config.trainer.precision.startswith("16")
-        optimizer = build_optimizer(self.model, self.config.optim, fused)
-        progress = self.progress
-        schedule = build_schedule(optimizer, self.config.optim, progress.steps, progress.budget)
+        optimizer = build_optimizer(self.model, config, fused)
+        rates = LambdaLR(optimizer, schedule(config, progress.steps, progress.budget))
         self._options = [
             {name: value for name, value in group.items() if name != "params"}
             for group in optimizer.param_groups
         ]
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
 
     def on_train_start(self) -> None:
+        self.progress.train_sums = self.progress.train_sums.to(self.device)
         if self.progress.resumed_at:
-            schedule = self.trainer.lr_scheduler_configs[0].scheduler
-            assert isinstance(schedule, LambdaLR)
-            follow_config(schedule, self._options, self.progress.resumed_at)
+            scheduler = self.trainer.lr_scheduler_configs[0].scheduler
+            assert isinstance(scheduler, LambdaLR)
+            follow_config(scheduler, self._options, self.progress.resumed_at)
 
     def on_train_batch_start(self, batch: PretrainBatch, batch_idx: int) -> None:
         # Dropout is a function of the seed, the step and the rank, as the batches are.
         self._gradient_norm = None
-        micro_batch = batch_idx % self.trainer.accumulate_grad_batches
-        place = self.global_step, micro_batch, self.global_rank
+        place = self.global_step, batch_idx % self.trainer.accumulate_grad_batches, self.global_rank
         torch.manual_seed(torch_seed(self.config.drawn_seed, Stream.dropout, *place))
 
     def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
         sums = self.model.sums(batch)
-        self.train_scores.update(sums, batch)
+        add_sums(self.progress.train_sums, sums, batch)
         loss = joint_loss(sums, batch, self.config.objective)
         self.losses.append(loss.detach())
         # Lightning divides by the accumulation and DDP by the ranks; the loss is exact already.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
     def gradient_norm(self) -> Tensor:
-        """The norm of the gradient of all parameters, before clipping.
-
-        Computed once a step: the finiteness check, the clipping and the curve ask for it.
-        """
+        """Returns the norm of the whole gradient before clipping, computed once a step."""
         if self._gradient_norm is None:
             self._gradient_norm = gradient_norm(self.model)
         return self._gradient_norm
@@ -123,43 +125,20 @@ class PretrainingModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         # Lightning's own refuses every fused optimizer, with 16-mixed in mind.
-        if not gradient_clip_val:
-            return
         parameters = self.model.parameters()
-        if gradient_clip_algorithm == "value":
+        if gradient_clip_val and gradient_clip_algorithm == "value":
             nn.utils.clip_grad_value_(parameters, gradient_clip_val)
-        else:
+        elif gradient_clip_val:
             nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, self.gradient_norm())
 
     def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
         stats = self.trainer.datamodule.token_stats  # type: ignore[attr-defined]
-        self.held_out_scores.update(held_out_sums(self.evaluated, batch, stats))
+        self.held_out.append(held_out_sums(self.evaluated, batch, stats))
 
-    def test_step(self, batch: PretrainBatch, batch_idx: int) -> None:
-        self.validation_step(batch, batch_idx)
-
-    def settle_budget(self, elapsed: float) -> None:
-        """Fixes the end of a run with a time budget, once its decay is due.
-
-        Args:
-            elapsed: seconds of training, on which all ranks have agreed.
-        """
-        self.progress.settle_budget(self.global_step, elapsed)
-        self._end_by_budget()
-
-    def _end_by_budget(self) -> None:
-        budget = self.progress.budget
-        if budget is not None and budget.end is not None:
-            self.trainer.fit_loop.epoch_loop.max_steps = budget.end
+    test_step = validation_step
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        trainer, own = self.trainer, self.train_scores.sums()
-        sums = own.new_zeros(trainer.world_size, len(own))  # each rank fills its own row
-        sums[self.global_rank] = own
-        sums = trainer.strategy.reduce(sums, reduce_op="sum").cpu()
-        progress = self.progress.to_checkpoint(
-            self.global_step, trainer.world_size, trainer.accumulate_grad_batches, sums
-        )
+        progress = self.progress.to_checkpoint(self.trainer)
         checkpoint["bert_lightning"] = {**self.description, "progress": progress}
         del checkpoint["loops"]  # they follow from the step
 
@@ -167,11 +146,5 @@ class PretrainingModule(L.LightningModule):
         # Here rather than in a callback, as Lightning calls those after it loads the weights.
         put_trained_first(checkpoint, self.average is not None)
         step, saved = checkpoint["global_step"], checkpoint["bert_lightning"]["progress"]
-        self.progress.restore(saved, step)
-        self._end_by_budget()
-        sums = saved["train_sums"].to(self.device)
-        if len(sums) == self.trainer.world_size:
-            self.train_scores.set_sums(sums[self.global_rank])
-        elif self.trainer.is_global_zero:
-            self.train_scores.set_sums(sums.sum(0))
+        self.progress.restore(self.trainer, saved, step)
         checkpoint["loops"] = loops_at(self.trainer, step, saved["validation_due"])

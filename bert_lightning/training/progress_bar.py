@@ -1,30 +1,19 @@
-"""The progress of a run as a person watches it."""
+"""The progress of a run, as a bar or as lines."""
 
-import sys
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bert_lightning.data.baselines import Baselines
+from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.training.module import PretrainingModule
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_DRAWINGS = 0.5
-
-
-class Bar(Protocol):
-    """A bar that is drawn anew as the run proceeds."""
-
-    def show(self, step: int, total: int | None, scores: str) -> None: ...
-
-    def print(self, line: str) -> None: ...
-
-    def stop(self) -> None: ...
 
 
 class TerminalBar:
@@ -88,82 +77,64 @@ class NotebookBar:
 class LossProgress(ProgressBar):
     """A bar with all losses on a terminal and in a notebook, plain lines elsewhere.
 
-    Args:
-        baselines: what validation losses are shown beside; None shows no validation.
+    The baselines of `validation` are shown beside its losses.
     """
 
-    def __init__(self, baselines: Baselines | None) -> None:
+    def __init__(self, module: PretrainingModule, validation: EvaluationSet | None) -> None:
         super().__init__()
-        self.baselines = baselines
-        self.console = Console()
-        self.bar: Bar | None = None
+        self.module = module
+        self.validation = validation
+        self.bar: TerminalBar | NotebookBar | None = None
         self.enabled = True
         self._last_line = -_SECONDS_BETWEEN_LINES
         self._last_step = 0
 
-    def disable(self) -> None:
-        """Called by Lightning on all ranks but the first."""
+    def disable(self) -> None:  # called by Lightning on all ranks but the first
         self.enabled = False
 
-    def enable(self) -> None:
-        self.enabled = True
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, PretrainingModule)
         self._last_step = trainer.global_step
-        if self.enabled and self.console.is_jupyter:
+        console = Console()
+        if self.enabled and console.is_jupyter:
             self.bar = NotebookBar()
-        elif self.enabled and self.console.is_terminal:
-            self.bar = TerminalBar(self.console)
+        elif self.enabled and console.is_terminal:
+            self.bar = TerminalBar(console)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        assert isinstance(pl_module, PretrainingModule)
-        self._show_step(trainer.global_step, pl_module)
+    def on_train_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        self._show_step(trainer.global_step)
 
-    def _show_step(self, step: int, module: PretrainingModule) -> None:
-        curve = module.progress.curves.get("train/loss", [])
-        logged = bool(curve) and curve[-1][0] == step
+    def _show_step(self, step: int) -> None:
+        logged = self.module.progress.curves.get("train/loss", [(0, 0.0)])[-1][0]
         waited = time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES
         if self.bar is not None:
-            self.bar.show(step, _total(module), _training_scores(module) if curve else "")
-        elif self.enabled and logged and waited and step != self._last_step:
+            self.bar.show(step, self._total, self._training_scores() if logged else "")
+        elif self.enabled and waited and logged == step != self._last_step:
             self._last_line, self._last_step = time.monotonic(), step
-            self._print(f"step {step}/{_total(module) or '…'}  {_training_scores(module)}")
+            self._print(f"step {step}/{self._total or '…'}  {self._training_scores()}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, PretrainingModule)
-        if not self.enabled or self.baselines is None or trainer.sanity_checking:
+        if not self.enabled or self.validation is None or trainer.sanity_checking:
             return
-        self._show_step(trainer.global_step, pl_module)
-        last = {name: values[-1][1] for name, values in pl_module.progress.curves.items()}
-        baselines = self.baselines._asdict()
+        self._show_step(trainer.global_step)
+        curves, baselines = self.module.progress.curves, self.validation.baselines._asdict()
 
         def score(name: str) -> str:
-            baseline = baselines.get(name)
-            value = f"{last[f'val/{name}']:.3f}"
+            value, baseline = f"{curves[f'val/{name}'][-1][1]:.3f}", baselines.get(name)
             return value if baseline is None else f"{value} (baseline {baseline:.3f})"
 
         scores = [
             f"{name.upper()} {score(f'{name}_loss')}, accuracy {score(f'{name}_accuracy')}"
-            for name in pl_module.config.objective.weights
-            if f"val/{name}_loss" in last
+            for name in self.module.config.objective.weights
+            if f"val/{name}_loss" in curves
         ]
-        steps = f"{trainer.global_step}/{_total(pl_module) or '…'}"
+        steps = f"{trainer.global_step}/{self._total or '…'}"
         self._print(f"step {steps}  validation  {'  '.join(scores)}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, PretrainingModule)
-        self._show_step(trainer.global_step, pl_module)
+        self._show_step(trainer.global_step)
         self._stop()
 
-    def on_exception(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        exception: BaseException,
-    ) -> None:
+    def on_exception(self, *_: Any, **__: Any) -> None:
         self._stop()
 
     def _stop(self) -> None:
@@ -175,21 +146,19 @@ class LossProgress(ProgressBar):
         if self.bar is not None:
             self.bar.print(line)
         else:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+            print(line, flush=True)
 
+    @property
+    def _total(self) -> int | None:
+        """Optimizer steps of the run; None while its time budget has not settled them."""
+        steps = self.module.progress.steps
+        return steps if steps < UNKNOWN_STEPS else None
 
-def _total(module: PretrainingModule) -> int | None:
-    """Optimizer steps of the run; None while its time budget has not settled them."""
-    steps = module.progress.steps
-    return steps if steps < UNKNOWN_STEPS else None
-
-
-def _training_scores(module: PretrainingModule) -> str:
-    last = {name: values[-1][1] for name, values in module.progress.curves.items()}
-    losses = [
-        f"{name.upper()} {last[f'train/{name}_loss']:.3f}"
-        for name in module.config.objective.weights
-        if f"train/{name}_loss" in last
-    ]
-    return "  ".join([*losses, f"{last['speed/pairs_per_second']:.0f} pairs/s"])
+    def _training_scores(self) -> str:
+        curves = self.module.progress.curves
+        losses = [
+            f"{name.upper()} {curves[f'train/{name}_loss'][-1][1]:.3f}"
+            for name in self.module.config.objective.weights
+            if f"train/{name}_loss" in curves
+        ]
+        return "  ".join([*losses, f"{curves['speed/pairs_per_second'][-1][1]:.0f} pairs/s"])

@@ -8,14 +8,14 @@ import torch
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import StrategyConfig, TrainConfig
 from bert_lightning.corpus.tokenizer import Tokenizer
-from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.batches import StepPartition
 from bert_lightning.errors import UserError
+from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.runs.folder import read_config
 from bert_lightning.runs.resume import newest_good
 from bert_lightning.training.assembly import assemble
-from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.stops import StopSignals
-from bert_lightning.training.trainer import build_trainer, own_callbacks, quiet
+from bert_lightning.training.trainer import build_trainer, quiet
 
 
 @dataclass(frozen=True)
@@ -44,45 +44,34 @@ class Replay:
     """In the order of the global batch."""
 
 
-def replay(run: Path, step: int) -> Replay:
-    """Repeats the steps from the nearest checkpoint up to `step`, on one device.
+def replay(folder: Path, step: int) -> Replay:
+    """Repeats the steps of a run from the nearest checkpoint up to `step`, on one device.
 
     The losses are those before the update of that step, without dropout.
 
     Raises:
         UserError: the folder holds no run, it has no such step, or its corpus has changed.
     """
-    resumed = newest_good(run, before=step)
-    assembly = assemble(_on_one_device(read_config(run)), resumed)
-    config, module, steps = assembly.config, assembly.module, assembly.module.progress.steps
-    if not 1 <= step <= steps:
-        raise UserError(f"{run} has no step {step}: it has steps 1 to {steps}")
+    resumed = newest_good(folder, before=step)
+    run = assemble(_on_one_device(read_config(folder)), resumed)
+    if not 1 <= step <= (steps := run.module.progress.steps):
+        raise UserError(f"{folder} has no step {step}: it has steps 1 to {steps}")
     checkpoint = resumed.path if resumed is not None else None
-    trainer = build_trainer(
-        config,
-        assembly.devices,
-        assembly.partition,
-        step - 1,
-        StopSignals(),
-        callbacks=own_callbacks(config),
-    )
+    trainer = build_trainer(run, step - 1, StopSignals())
     with quiet():
-        trainer.fit(module, datamodule=assembly.data, ckpt_path=checkpoint, weights_only=True)
-    whole = StepPartition(rank=0, world_size=1, accumulation=1)
-    batches = TrainingBatches(
-        assembly.corpus, config.batch, config.drawn_seed, whole, steps, assembly.data.labelers
-    )
-    batch = batches[step - 1]
+        trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+    batch = run.data.training_batches(StepPartition(0, 1, 1))[step - 1]
+    model = run.module.model.eval()
     with torch.no_grad(), trainer.strategy.precision_plugin.forward_context():
         examples = [
-            _example(module, batch.part(place, place + 1), assembly.corpus.tokenizer)
+            _example(model, batch.part(place, place + 1), run.corpus.tokenizer)
             for place in range(len(batch.nsp_labels))
         ]
     return Replay(checkpoint, examples)
 
 
 def _on_one_device(config: TrainConfig) -> TrainConfig:
-    """The run's config on one device, without checkpoints and validation."""
+    """Returns the run's config on one device, without checkpoints and validation."""
     trainer = replace(
         config.trainer,
         devices=1,
@@ -95,12 +84,11 @@ def _on_one_device(config: TrainConfig) -> TrainConfig:
     return replace(config, trainer=trainer, strategy=StrategyConfig())
 
 
-def _example(module: PretrainingModule, batch: PretrainBatch, tokenizer: Tokenizer) -> Example:
-    sums = module.model.eval().sums(batch)
-    return Example(
-        text=" ".join(
-            tokenizer.id_to_token(token) or "" for token in batch.sequences.token_ids.tolist()
-        ),
-        masked=len(batch.masked_labels),
-        losses={name: of.nll.item() / of.labels.item() for name, of in sums.items() if of.labels},
-    )
+def _example(model: BertForPreTraining, batch: PretrainBatch, tokenizer: Tokenizer) -> Example:
+    tokens = (tokenizer.id_to_token(token) or "" for token in batch.sequences.token_ids.tolist())
+    losses = {
+        name: of.nll.item() / of.labels.item()
+        for name, of in model.sums(batch).items()
+        if of.labels
+    }
+    return Example(" ".join(tokens), len(batch.masked_labels), losses)

@@ -1,4 +1,4 @@
-"""When checkpoints are saved, and which of them are kept."""
+"""Decides when checkpoints are saved, and which of them are kept."""
 
 import math
 import shutil
@@ -18,33 +18,28 @@ from bert_lightning.pretrained.checkpoints import (
     LAST,
     CorruptCheckpointError,
     checkpoints_by_step,
-    manifest_path,
     read_manifest,
 )
 from bert_lightning.training.module import PretrainingModule
 
 _NEWEST = 2
-"""Checkpoints kept for their age: if the last one is corrupted, there is one before it."""
+"""Checkpoints kept because they are new: if the last is corrupted, there is one before it."""
 
 
 class SaveCheckpoints(Checkpoint):
     """Saves between two optimizer steps, after the validation that belongs to the first of them.
 
-    Args:
-        run_dir: the run's folder.
-        every: optimizer steps between two checkpoints; one more follows a validation whose loss
-            is among the best.
-        top_k: how many are kept for their validation loss, beside the newest ones.
-        corrupted: files that are left alone and do not count.
+    It saves every `callbacks.every_n_train_steps` steps, after a validation whose loss is among
+    the `callbacks.save_top_k` best, and at the end. Files in `corrupted` are left alone and do not
+    count.
     """
 
-    def __init__(
-        self, run_dir: Path, every: int, top_k: int, corrupted: Iterable[Path] = ()
-    ) -> None:
-        self.folder = run_dir / "checkpoints"
+    def __init__(self, module: PretrainingModule, corrupted: Iterable[Path] = ()) -> None:
+        self.module = module
+        self.folder = module.config.folder / "checkpoints"
+        self.every = module.config.callbacks.every_n_train_steps
+        self.top_k = module.config.callbacks.save_top_k
         self.corrupted = set(corrupted)
-        self.every = every
-        self.top_k = top_k
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
@@ -54,39 +49,21 @@ class SaveCheckpoints(Checkpoint):
             # A run that resumes may have been killed right after its last save.
             tidy(self.folder, self.top_k, self.corrupted)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        assert isinstance(pl_module, PretrainingModule)
-        if batch_idx % trainer.accumulate_grad_batches or not trainer.global_step:
+    def on_train_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        step, progress = trainer.global_step, self.module.progress
+        if not step or not self.module.between_steps:
             return
-        progress = pl_module.progress
         losses = [loss for _, loss in progress.curves.get("val/loss", []) if math.isfinite(loss)]
-        among_the_best = progress.val_loss(trainer.global_step) in sorted(losses)[: self.top_k]
-        if trainer.global_step % self.every == 0 or among_the_best:
-            self.save(trainer, pl_module)
+        if step % self.every == 0 or progress.val_loss(step) in sorted(losses)[: self.top_k]:
+            self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.save(trainer, pl_module, finished=True)
+        self.save(trainer, finished=True)
 
-    def save(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        validation_due: bool = False,
-        finished: bool = False,
-    ) -> Path:
-        """Saves the state after the last step; returns the file.
-
-        Args:
-            trainer: the trainer, between two steps.
-            module: the module that is trained.
-            validation_due: whether a validation belongs to that step and is not finished.
-            finished: whether the run ends here.
-        """
-        assert isinstance(module, PretrainingModule)
+    def save(self, trainer: Trainer, validation_due: bool = False, finished: bool = False) -> Path:
+        """Saves the state after the last step, its validation due or not; returns the file."""
         path = self.folder / f"step={trainer.global_step:06d}.ckpt"
-        progress = module.progress
+        progress = self.module.progress
         if trainer.global_step == progress.resumed_at and not finished:
             return path  # this run resumed from it
         progress.validation_due, progress.finished = validation_due, finished
@@ -100,10 +77,7 @@ class SaveCheckpoints(Checkpoint):
 
 
 def tidy(folder: Path, top_k: int, corrupted: Collection[Path] = ()) -> None:
-    """Sets the links, and removes checkpoints that are neither among the newest nor the best.
-
-    It also removes what a killed write left.
-    """
+    """Sets the links, and removes all but the newest and the best, and what a killed write left."""
     files = [file for file in checkpoints_by_step(folder.parent) if file not in corrupted]
     losses: dict[Path, float] = {}
     for file in files:
@@ -114,30 +88,16 @@ def tidy(folder: Path, top_k: int, corrupted: Collection[Path] = ()) -> None:
         if manifest.get("val_loss") is not None:
             losses[file] = manifest["val_loss"]
     best = sorted(losses, key=lambda file: losses[file])[:top_k]
-    if files:
-        _link(folder / LAST, files[0])
-    if best:
-        _link(folder / BEST, best[0])
-    kept = {*files[:_NEWEST], *best}
-    for file in files:
-        if file not in kept:
-            file.unlink()
-            manifest_path(file).unlink(missing_ok=True)
-    for stray in (*folder.glob(TEMPORARY), *_without_file(folder)):
+    for name, targets in ((LAST, files), (BEST, best)):
+        for target in targets[:1]:
+            with suppress(OSError), atomic(folder / name) as link:  # some file systems have none
+                link.symlink_to(target.name)
+    for file in {*files} - {*files[:_NEWEST], *best}:
+        file.unlink()
+    manifests = folder.glob("step=*.ckpt.json")
+    without_file = [manifest for manifest in manifests if not manifest.with_suffix("").exists()]
+    for stray in (*folder.glob(TEMPORARY), *without_file):
         stray.unlink(missing_ok=True)
-
-
-def _without_file(folder: Path) -> list[Path]:
-    return [
-        manifest
-        for manifest in folder.glob("step=*.ckpt.json")
-        if not manifest.with_suffix("").exists()
-    ]
-
-
-def _link(link: Path, target: Path) -> None:
-    with suppress(OSError), atomic(link) as temporary:  # some file systems have no links
-        temporary.symlink_to(target.name)
 
 
 def require_room(run_dir: Path, size: int) -> None:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -14,7 +13,6 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
-from torch.optim import Optimizer
 
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
@@ -25,7 +23,7 @@ from bert_lightning.training.saving import SaveCheckpoints
 
 
 class Consensus(NamedTuple):
-    """What all ranks know at the same step."""
+    """The state that all ranks know at the same step."""
 
     signal: int
     """The stop signal that any of them received; 0 for none."""
@@ -36,14 +34,10 @@ class Consensus(NamedTuple):
 
 
 class StopSignals:
-    """Records the first stop signal of this process; a second Ctrl-C ends it at once.
-
-    A context manager: at its end the previous handlers are restored.
-    """
+    """A context that records the process's first stop signal; a second Ctrl-C ends it at once."""
 
     def __init__(self) -> None:
-        self.received: int = 0
-        """The number of the first signal; 0 while there is none."""
+        self.received: int = 0  # while there is none
         self._group: Any = None
         self._before: dict[int, Any] = {}
 
@@ -64,12 +58,7 @@ class StopSignals:
         self.received = self.received or number
 
     def agree(self, broken: bool = False, elapsed: float = 0.0) -> Consensus:
-        """Tells all ranks what each of them knows; they call it together.
-
-        Args:
-            broken: whether the loss or the gradient of this rank is not finite.
-            elapsed: seconds of training by its clock.
-        """
+        """Tells all ranks what each knows of its loss and its clock; they call it together."""
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
             return Consensus(self.received, 0 if broken else None, elapsed)
         if self._group is None:
@@ -86,83 +75,61 @@ class StopConsensus(Callback):
 
     After a stop signal a run ends between two steps, or within a validation. Before the first step
     there is nothing to save, and after the last nothing to stop.
-
-    Args:
-        signals: the stop signals of this process.
-        checkpoints: what saves the run; None where checkpoints are off.
-        run_dir: the run's folder, for messages.
     """
 
     def __init__(
-        self, signals: StopSignals, checkpoints: SaveCheckpoints | None, run_dir: Path
+        self, module: PretrainingModule, signals: StopSignals, checkpoints: SaveCheckpoints | None
     ) -> None:
+        self.module = module
         self.signals = signals
         self.checkpoints = checkpoints
-        self.run_dir = run_dir
         self._stop_by = 0
         """The stop signal that all ranks know of."""
 
-    def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
-    ) -> None:
-        assert isinstance(pl_module, PretrainingModule)
-        losses = torch.stack(pl_module.losses)
-        pl_module.losses.clear()
+    def on_before_optimizer_step(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        module = self.module
+        losses = torch.stack(module.losses)
+        module.losses.clear()
         # fp16's scaled gradients overflow now and then, and its scaler skips such steps.
-        scaled = pl_module.config.trainer.precision.startswith("16")
-        measured = losses.sum() if scaled else losses.sum() + pl_module.gradient_norm()
+        scaled = module.config.trainer.precision.startswith("16")
+        measured = losses.sum() if scaled else losses.sum() + module.gradient_norm()
         broken = not math.isfinite(measured.item())
-        consensus = self.signals.agree(broken, pl_module.progress.clock.elapsed)
+        consensus = self.signals.agree(broken, module.progress.clock.elapsed)
         self._stop_by = consensus.signal
         if consensus.broken is not None:
-            raise UserError(self._not_finite(trainer, pl_module, losses, consensus.broken))
-        pl_module.settle_budget(consensus.elapsed)
+            raise UserError(self._not_finite(trainer.global_step, losses, consensus.broken))
+        module.progress.settle_budget(trainer, consensus.elapsed)
 
-    def _not_finite(
-        self, trainer: Trainer, module: PretrainingModule, losses: Tensor, rank: int
-    ) -> str:
-        step = trainer.global_step + 1
+    def _not_finite(self, done: int, losses: Tensor, rank: int) -> str:
+        config = self.module.config
         bad = (~losses.isfinite()).nonzero().flatten().tolist()
-        batch = trainer.global_step * len(losses) + (bad[0] if bad else 0)
-        good = checkpoints_by_step(self.run_dir)
+        batch = done * len(losses) + (bad[0] if bad else 0)
+        good = checkpoints_by_step(config.folder)
         return (
-            f"the loss or its gradient is not finite at step {step} (loss {losses.sum().item():g}, "
-            f"gradient norm {module.gradient_norm().item():g}; batch {batch} of rank {rank}): the "
-            "step was not taken. The last good checkpoint is "
+            f"the loss or its gradient is not finite at step {done + 1} (loss "
+            f"{losses.sum().item():g}, gradient norm {self.module.gradient_norm().item():g}; batch "
+            f"{batch} of rank {rank}): the step was not taken. The last good checkpoint is "
             f"{shown(good[0]) if good else 'none yet'}. "
-            f"{shown_command('replay')} {shown(self.run_dir)} {step} "
-            "shows the loss of each example; try an optim.lr below "
-            f"{module.config.optim.lr:g}, a longer optim.warmup_steps, or "
+            f"{shown_command('replay')} {shown(config.folder)} {done + 1} shows the loss of each "
+            f"example; try an optim.lr below {config.optim.lr:g}, a longer optim.warmup_steps, or "
             "trainer.gradient_clip_val=1"
         )
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if batch_idx % trainer.accumulate_grad_batches == 0:
-            self._stop(trainer, pl_module, validation_due=False)
+    def on_train_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        if self.module.between_steps:
+            self._stop(trainer, validation_due=False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._stop(trainer, pl_module, validation_due=True)
+        self._stop(trainer, validation_due=True)
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         self._stop_by = self.signals.agree().signal
-        self._stop(trainer, pl_module, validation_due=True)
+        self._stop(trainer, validation_due=True)
 
-    def _stop(self, trainer: Trainer, module: LightningModule, validation_due: bool) -> None:
+    def _stop(self, trainer: Trainer, validation_due: bool) -> None:
         if not self._stop_by or not 0 < trainer.global_step < trainer.max_steps:
             return
-        path = None
-        if self.checkpoints is not None:
-            path = self.checkpoints.save(trainer, module, validation_due=validation_due)
+        path = self.checkpoints.save(trainer, validation_due) if self.checkpoints else None
         name = signal.Signals(self._stop_by).name
         saved = f"saved {shown(path)}" if path else "saved nothing: checkpoints are off"
         message = f"stopped at step {trainer.global_step} by {name}; {saved}"

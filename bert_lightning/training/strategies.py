@@ -1,7 +1,7 @@
-"""How several devices share the work: Lightning's strategies, and what this model needs of them.
+"""Lightning's strategies for several devices, and what this model needs of them.
 
 Whatever the strategy, a checkpoint is one file with whole tensors, written and read by the
-Trainer's CheckpointIO. `ddp` and `fsdp` go on from each other's, and from those of one device.
+Trainer's CheckpointIO. `ddp` and `fsdp` resume from each other's, and from those of one device.
 """
 
 import os
@@ -12,11 +12,7 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.types import _PATH
-from lightning.pytorch.strategies import (
-    DDPStrategy,
-    ModelParallelStrategy,
-    Strategy,
-)
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
@@ -33,24 +29,27 @@ from bert_lightning.sizing.devices import Devices
 
 
 def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
-    """What Lightning's Trainer is told about sharing the work.
+    """Returns the strategy of Lightning's Trainer.
 
     Raises:
         UserError: torchrun or SLURM started another number of processes than the options say.
     """
     _check_launched(devices)
     backend = "gloo" if devices.accelerator == "cpu" else None
-    match config.strategy.name:
-        case StrategyName.fsdp:
-            return ShardedStrategy(devices.world_size, backend)
-        case StrategyName.auto if devices.world_size == 1:
-            return "auto"
-        case _:
-            return DDPStrategy(process_group_backend=backend)
+    if config.strategy.name is StrategyName.fsdp:
+        return ShardedStrategy(
+            data_parallel_size=devices.world_size,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,
+            process_group_backend=backend,
+        )
+    if config.strategy.name is StrategyName.auto and devices.world_size == 1:
+        return "auto"
+    return DDPStrategy(process_group_backend=backend)
 
 
 def _check_launched(devices: Devices) -> None:
-    # Lightning asks the launcher alone: with fewer processes nobody would see a part of each batch.
+    # Lightning asks only the launcher: with fewer processes, part of each batch would go unseen.
     if TorchElasticEnvironment.detect():
         launcher, total, per_node = "torchrun", "WORLD_SIZE", "LOCAL_WORLD_SIZE"
     elif SLURMEnvironment.detect():
@@ -68,29 +67,17 @@ def _check_launched(devices: Devices) -> None:
         raise UserError(
             f"{launcher} started {started} processes, {local} on a node; trainer.num_nodes="
             f"{devices.num_nodes} and trainer.devices={devices.devices} are {devices.world_size}, "
-            f"{devices.count} on a node: trainer.num_nodes={started // local} "
-            f"trainer.devices={local} goes with what was started"
+            f"{devices.count} on a node: use trainer.num_nodes={started // local} "
+            f"trainer.devices={local}"
         )
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """FSDP2: every device keeps its share of weights, gradients and moments; see :func:`shard`.
+    """FSDP2: each rank keeps a shard of weights, gradients and optimizer state; see :func:`shard`.
 
     Lightning would read a checkpoint past the CheckpointIO, and would take the numbers of an
-    optimiser's state for places in `model.parameters()`: wrong for an optimiser with groups.
-
-    Args:
-        world_size: devices of all nodes.
-        process_group_backend: None is the one of the device.
+    optimizer's state for places in `model.parameters()`: wrong for an optimizer with groups.
     """
-
-    def __init__(self, world_size: int, process_group_backend: str | None) -> None:
-        super().__init__(
-            data_parallel_size=world_size,
-            tensor_parallel_size=1,
-            save_distributed_checkpoint=False,
-            process_group_backend=process_group_backend,
-        )
 
     @property
     def lightning_restore_optimizer(self) -> bool:
@@ -107,13 +94,10 @@ class ShardedStrategy(ModelParallelStrategy):
         set_model_state_dict(self.lightning_module, checkpoint["state_dict"], options=options)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """The state as one device would have it; its tensors are None on all ranks but the first.
+        """Returns the state as one device has it, on all ranks but the first without tensors."""
 
-        All ranks call it together.
-        """
-
-        def gathered_on_first(part: DTensor) -> Tensor | None:
-            tensor = part.full_tensor()
+        def gathered_on_first(value: DTensor) -> Tensor | None:
+            tensor = value.full_tensor()
             return tensor.cpu() if self.is_global_zero else None
 
         state = Strategy.optimizer_state(self, optimizer)
@@ -121,34 +105,34 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
-            optimizer.load_state_dict(_divided(state, optimizer))
+            optimizer.load_state_dict(_sharded(state, optimizer))
 
 
-def _divided(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """An optimiser's whole state, with this device's shares of the tensors that have one."""
+def _sharded(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """Returns an optimizer's whole state with this rank's shards of its tensors."""
     if isinstance(optimizer, CombinedOptimizer):
-        parts = zip(state["optimizers"], optimizer.optimizers, strict=True)
-        return {"optimizers": [_divided(*part) for part in parts]}
+        pairs = zip(state["optimizers"], optimizer.optimizers, strict=True)
+        return {"optimizers": [_sharded(*pair) for pair in pairs]}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    shares = {
-        number: {name: _share(value, parameters[number]) for name, value in values.items()}
+    shards = {
+        number: {name: _shard_like(parameters[number], value) for name, value in values.items()}
         for number, values in state["state"].items()
     }
-    return {**state, "state": shares}
+    return {**state, "state": shards}
 
 
-def _share(value: Tensor, parameter: DTensor) -> Tensor:
+def _shard_like(parameter: DTensor, value: Tensor) -> Tensor:
     if value.shape != parameter.shape:
         return value  # the number of updates
     return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 def shard(model: BertForPreTraining, mesh: DeviceMesh, precision: str) -> None:
-    """Divides a model among the devices of a mesh, in place; one that is divided already stays.
+    """Shards a model over the devices of a mesh, in place; a sharded one stays as it is.
 
-    Each block is gathered for as long as it is at work. What is outside the blocks is used first
-    and last, the words' vectors in both places, and stays whole from forward to backward. Under
-    bf16 the blocks are gathered in it, which is what autocast would cast them to.
+    Each block is gathered while it computes. What is outside the blocks is used first and last,
+    the word embeddings in both places, and stays whole from forward to backward. Under bf16 the
+    blocks are gathered in bf16, to which autocast would cast them.
     """
     if isinstance(model, FSDPModule):
         return
@@ -161,22 +145,16 @@ def shard(model: BertForPreTraining, mesh: DeviceMesh, precision: str) -> None:
 
 
 def gradient_norm(model: nn.Module) -> Tensor:
-    """The norm of the gradient of all parameters, of which this device may have a part only.
-
-    All ranks call it together, between the backward pass and the update.
-    """
+    """Returns the norm of the whole gradient; all ranks call it together."""
     norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def gathered(model: BertForPreTraining) -> BertForPreTraining:
-    """The whole model in this process's memory: itself, unless it is divided among devices.
-
-    All ranks call it together.
-    """
+    """Returns the model or, if it is sharded, a copy on the CPU; all ranks call it together."""
     if not isinstance(model, FSDPModule):
         return model
-    weights = {name: part.full_tensor().cpu() for name, part in model.state_dict().items()}
+    weights = {name: value.full_tensor().cpu() for name, value in model.state_dict().items()}
     word = model.encoder.embeddings.word
     whole = BertForPreTraining(model.config, word.num_embeddings, model.own)
     whole.to(word.weight.dtype)

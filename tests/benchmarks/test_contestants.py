@@ -100,7 +100,7 @@ def test_each_learns_the_batch_by_heart(name: str) -> None:
 
 
 def test_a_useful_flop_is_one_that_padding_does_not_add() -> None:
-    useful = measure.training_flops
+    useful = measure.forward_flops
     one = useful(config(8).model, VOCAB, np.array([10, 20]), 4).total
     assert useful(config(8).model, VOCAB, np.array([20, 20]), 4).total > one
 

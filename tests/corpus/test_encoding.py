@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plain import encode_plain
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
@@ -15,8 +16,7 @@ from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import Format, TokenizerConfig
 from bert_lightning.corpus import encoding
 from bert_lightning.corpus.encoding import TextEncoder
-from bert_lightning.corpus.tokenizer import encode_plain
-from bert_lightning.corpus.vocabulary import build_word_tokenizer
+from bert_lightning.corpus.vocabulary import build_tokenizer
 
 PIECES = [*SPECIAL_TOKENS, *"abcdefgh.,'", "un", "##able", "##a", "##b", "##like", "i", "##ly"]
 TEXT = ["the crane sees it , unable .", "it's a b-c . <unk> the", "Ab ab [SEP] Ã©"]
@@ -24,7 +24,7 @@ TEXT = ["the crane sees it , unable .", "it's a b-c . <unk> the", "Ab ab [SEP] Ã
 
 def words(text_format: Format) -> Tokenizer:
     config = TokenizerConfig(min_frequency=1, lowercase=False)
-    return build_word_tokenizer(TEXT, config, text_format)
+    return build_tokenizer(TEXT, config, text_format)
 
 
 def pieces() -> Tokenizer:

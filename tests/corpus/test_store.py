@@ -24,12 +24,11 @@ from bert_lightning.config import (
 )
 from bert_lightning.corpus import catalog, encoding, fingerprints, manifest, store
 from bert_lightning.corpus import prepare as preparing
-from bert_lightning.corpus import sources as corpus
 from bert_lightning.corpus.catalog import cache_folder
 from bert_lightning.corpus.fingerprints import hash_file
 from bert_lightning.corpus.manifest import digest, read_manifest
 from bert_lightning.corpus.prepare import prepare
-from bert_lightning.corpus.readers import tables
+from bert_lightning.corpus.readers import tables, text_files
 from bert_lightning.corpus.store import PreparedCorpus, SplitWriter
 from bert_lightning.errors import UserError
 
@@ -157,7 +156,7 @@ def test_a_reopened_store_equals_the_built_one_and_reads_no_text(
     data: CorpusConfig, builds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = prepare(data, WORDS, PAIRS)
-    monkeypatch.setattr(corpus, "read_lines", None)
+    monkeypatch.setattr(text_files, "read_lines", None)
     assert same(prepare(data, WORDS, PAIRS), built)
     assert len(builds) == 1
 
@@ -210,7 +209,7 @@ def test_a_large_text_is_not_read_again_to_open_its_store(
     monkeypatch.setattr(
         fingerprints, "hash_file", lambda file: hashed.append(file) or hash_file(file)
     )
-    monkeypatch.setattr(corpus, "read_lines", None)
+    monkeypatch.setattr(text_files, "read_lines", None)
     assert same(prepare(data, WORDS, PAIRS), first)
     assert hashed == []
     monkeypatch.undo()

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from plain import encode_plain
 
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import Format, TokenizerConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import (
     Tokenizer,
-    encode_plain,
     load_tokenizer,
     load_tokenizer_text,
 )
-from bert_lightning.corpus.vocabulary import build_word_tokenizer
+from bert_lightning.corpus.vocabulary import build_tokenizer
 from bert_lightning.errors import UserError
 
 SENTENCES = ["The crane lifts <unk> , and the driver", "the Crane sees <unk>", "the driver of"]
@@ -24,7 +24,7 @@ SENTENCES = ["The crane lifts <unk> , and the driver", "the Crane sees <unk>", "
 def build(
     sentences: list[str], frequency: int = 1, text_format: Format = Format.wikitext, **config: bool
 ) -> Tokenizer:
-    return build_word_tokenizer(
+    return build_tokenizer(
         sentences, TokenizerConfig(min_frequency=frequency, **config), text_format
     )
 

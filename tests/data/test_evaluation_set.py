@@ -118,7 +118,7 @@ def test_the_facts_are_computed_in_one_pass_when_first_asked_for(
     held_out = EvaluationSet(small_corpus, "validation", small_batch, 10**4)
     assert held_out.label_statistics is not None
     assert built == [], "lengths and labels need no batch"
-    facts = [(held_out.sha256, held_out.contents, held_out.baselines) for _ in range(2)]
+    facts = [(held_out.contents.sha256, held_out.contents, held_out.baselines) for _ in range(2)]
     assert facts[0] == facts[1]
     assert sorted(built) == list(range(held_out.contents.examples))
     assert held_out.label_statistics.pairs_read == held_out.contents.examples

@@ -261,5 +261,5 @@ def test_beyond_the_run_the_share_stays_at_its_ends() -> None:
 
 @pytest.mark.parametrize("end", [0.0, 1.0, -0.1, 1.5])
 def test_a_share_at_the_end_outside_0_to_1_is_refused(end: float) -> None:
-    with pytest.raises(UserError, match=r"mlm_probability_end=.*between 0 and 1.*0\.15"):
+    with pytest.raises(UserError, match=r"mlm_probability_end=.*above 0 and below 1.*0\.15"):
         MaskingConfig(mlm_probability_end=end)

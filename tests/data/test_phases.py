@@ -241,8 +241,8 @@ def test_the_heaviest_phase_has_the_most_tokens_a_step_and_of_equals_the_longest
         ([PhaseConfig(1.5), PhaseConfig(-0.5)], r"phases\[0\]\.fraction=1\.5 must be .* at most 1"),
         ([PhaseConfig(float("nan"))], r"phases\[0\]\.fraction=nan must be"),
         ([PhaseConfig(1, max_length=129)], r"phases\[0\]\.max_length=129 .* batch\.max_length=128"),
-        ([PhaseConfig(1, max_length=4)], r"phases\[0\]\.max_length=4 must be 5 or more"),
-        ([PhaseConfig(1, global_batch_size=0)], r"global_batch_size=0 must be 1 or more"),
+        ([PhaseConfig(1, max_length=4)], r"phases\[0\]\.max_length=4 must be at least 5"),
+        ([PhaseConfig(1, global_batch_size=0)], r"global_batch_size=0 must be at least 1"),
     ],
 )
 def test_phases_that_make_no_run_are_refused(phases: list[PhaseConfig], says: str) -> None:

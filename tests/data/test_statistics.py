@@ -16,7 +16,7 @@ from bert_lightning.batch import IS_NEXT, IS_RANDOM, PretrainBatch, pack_sequenc
 from bert_lightning.config import BatchConfig, Format, PhaseConfig, TokenizerConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer
-from bert_lightning.corpus.vocabulary import build_word_tokenizer
+from bert_lightning.corpus.vocabulary import build_tokenizer
 from bert_lightning.data import statistics as module
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.length_baseline import label_statistics, logistic_accuracy
@@ -78,9 +78,7 @@ def described(corpus: PreparedCorpus, batch: BatchConfig, seed: int) -> DataStat
 
 @pytest.fixture(scope="module")
 def three_words() -> Tokenizer:
-    tokenizer = build_word_tokenizer(
-        ["a a a b b c"], TokenizerConfig(min_frequency=1), Format.prose
-    )
+    tokenizer = build_tokenizer(["a a a b b c"], TokenizerConfig(min_frequency=1), Format.prose)
     assert [tokenizer.id_to_token(i) for i in (UNK, A, B, C)] == ["[UNK]", "a", "b", "c"]
     return tokenizer
 

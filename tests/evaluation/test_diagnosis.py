@@ -215,12 +215,12 @@ def test_a_real_run_is_diagnosed(
     read = read_run(Path(run.config.run_dir))
     assert read.curves == run.curves
     findings = found(read)
-    assert run.baselines is not None
+    assert run.validation is not None
     numbers = {check.name: check.numbers for check in diagnose(read)}
-    assert numbers["plateau"]["baseline"] == run.baselines.mlm_loss
+    assert numbers["plateau"]["baseline"] == run.validation.baselines.mlm_loss
     lowest = min(value for _, value in run.curves["val/mlm_loss"])
     assert numbers["plateau"]["best"] == pytest.approx(lowest, rel=1e-5)
-    assert ("plateau" in findings) == (lowest > run.baselines.mlm_loss - 0.1)
+    assert ("plateau" in findings) == (lowest > run.validation.baselines.mlm_loss - 0.1)
     assert "tokens per parameter" in findings
 
     script("doctor").main([run.config.run_dir])

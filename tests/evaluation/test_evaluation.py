@@ -52,11 +52,11 @@ def test_a_checkpoint_has_the_scores_that_its_run_reported(
     assert found.nsp is not None
     assert found.nsp.loss == pytest.approx(last["val/nsp_loss"], rel=1e-6)
     assert found.nsp.accuracy == pytest.approx(last["val/nsp_accuracy"], rel=1e-6)
-    assert run.baselines is not None
-    assert found.mlm.all.loss_baseline == pytest.approx(run.baselines.mlm_loss, rel=1e-9)
-    assert found.mlm.all.accuracy_baseline == pytest.approx(run.baselines.mlm_accuracy)
-    assert found.nsp.loss_baseline == run.baselines.nsp_loss
-    assert found.nsp.accuracy_baseline == run.baselines.nsp_accuracy
+    assert run.validation is not None
+    assert found.mlm.all.loss_baseline == pytest.approx(run.validation.baselines.mlm_loss, rel=1e-9)
+    assert found.mlm.all.accuracy_baseline == pytest.approx(run.validation.baselines.mlm_accuracy)
+    assert found.nsp.loss_baseline == run.validation.baselines.nsp_loss
+    assert found.nsp.accuracy_baseline == run.validation.baselines.nsp_accuracy
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
@@ -70,7 +70,7 @@ def test_no_number_depends_on_the_micro_batch(
 
     expected = evaluated(source, run.config.data, run.config.batch)
     found = evaluated(source, run.config.data, replace(run.config.batch, micro_batch_size=size))
-    assert numbers(found.plain()) == pytest.approx(numbers(expected.plain()), rel=1e-6)
+    assert numbers(asdict(found)) == pytest.approx(numbers(asdict(expected)), rel=1e-6)
     assert found.evaluation_set_sha256 == expected.evaluation_set_sha256
 
 
@@ -127,8 +127,8 @@ def test_an_export_has_the_same_evaluation_set_and_scores(
     run: FitResult, source: PretrainedSource, tmp_path: Path
 ) -> None:
     export(Path(run.config.run_dir) / "checkpoints/last.ckpt", tmp_path / "hf")
-    expected = evaluated(source, run.config.data, run.config.batch).plain()
-    found = evaluated(open_source(tmp_path / "hf"), run.config.data, run.config.batch).plain()
+    expected = asdict(evaluated(source, run.config.data, run.config.batch))
+    found = asdict(evaluated(open_source(tmp_path / "hf"), run.config.data, run.config.batch))
     names = ("evaluation_set_sha256", "text_sha256", "parameters")
     assert {name: found[name] for name in names} == {name: expected[name] for name in names}
     assert found["mlm"]["all"] == pytest.approx(expected["mlm"]["all"], rel=1e-6)
@@ -191,7 +191,7 @@ def test_the_script_writes_json_of_the_options_it_was_given(
     found = json.loads(capsys.readouterr().out)
     source, shorter = open_source(run.config.run_dir), replace(run.config.batch, max_length=20)
     expected = evaluated(source, run.config.data, shorter)
-    assert found == expected.plain()
+    assert found == asdict(expected)
     assert found["max_length"] == 20
     assert set(found["mlm"]["all"]) == set(asdict(expected.mlm.all))
 

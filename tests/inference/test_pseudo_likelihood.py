@@ -103,7 +103,7 @@ def test_a_tokenizer_without_a_mask_and_a_model_without_the_head_are_refused(
 ) -> None:
     unmasked = Tokenizer(models.WordLevel({"[UNK]": 0, "crane": 1}, unk_token="[UNK]"))
     with pytest.raises(UserError, match=r"the tokenizer has no \[MASK\]"):
-        pseudo_likelihoods(bert.model, unmasked, ["crane"])
+        pseudo_likelihoods(bert.model, unmasked, ["crane"], truncate=False)
     bare = PretrainedBert(bert.model, tokenizer, frozenset({"mlm_head"}))
     with pytest.raises(UserError, match="no masked-language-model head"):
         bare.pseudo_log_likelihood("a crane")

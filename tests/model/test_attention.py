@@ -26,7 +26,7 @@ def test_each_head_of_a_token_has_one_padded_row_and_padding_is_never_attended_t
     buckets = bucket_by_length(np.array(lengths), heads, CPU)
     rows = torch.arange(sum(lengths) * 3 * heads)
     assert torch.equal(buckets.to_padded[buckets.from_padded], rows)
-    attended = [(b.padding == 0).expand(-1, 3, -1).view(-1, 3, b.length) for b in buckets.buckets]
+    attended = [(padding == 0).expand(-1, 3, -1) for padding in buckets.paddings]
     real = torch.cat([mask.transpose(0, 1).flatten() for mask in attended])
     assert torch.equal(real.nonzero().flatten(), buckets.from_padded.sort().values)
     real = torch.cat([mask[:, 0].flatten() for mask in attended])

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from bert_lightning.model.layers import Dropout, dropout
+from bert_lightning.model.layers import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
 @pytest.mark.parametrize("size", [1_000_000, 999_997])
 def test_drops_the_stated_share_and_keeps_the_mean(p: float, size: int) -> None:
     torch.manual_seed(0)
-    y = dropout(torch.ones(size), p)
+    y = Dropout(p)(torch.ones(size))
     dropped = (y == 0).double().mean().item()
     assert abs(dropped - p) < 5 * (p * (1 - p) / size) ** 0.5 + 1 / 65536
     assert y.max().item() == pytest.approx(1 / (1 - p), rel=1e-4)
@@ -17,7 +17,7 @@ def test_drops_the_stated_share_and_keeps_the_mean(p: float, size: int) -> None:
 
 def test_neighbours_are_dropped_independently() -> None:
     torch.manual_seed(0)
-    dropped = (dropout(torch.ones(1_000_000), 0.5) == 0).double()
+    dropped = (Dropout(0.5)(torch.ones(1_000_000)) == 0).double()
     for distance in (1, 2, 3, 4, 8):
         pairs = torch.stack([dropped[:-distance], dropped[distance:]])
         assert abs(torch.corrcoef(pairs)[0, 1].item()) < 5e-3
@@ -26,7 +26,7 @@ def test_neighbours_are_dropped_independently() -> None:
 def test_the_gradient_has_the_same_mask_and_scale() -> None:
     torch.manual_seed(0)
     x = torch.ones(1000, requires_grad=True)
-    y = dropout(x, 0.3)
+    y = Dropout(0.3)(x)
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())
 
@@ -43,4 +43,4 @@ def test_is_a_function_of_the_seed_and_is_off_in_evaluation() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_keeps_the_type(dtype: torch.dtype) -> None:
-    assert dropout(torch.ones(10, dtype=dtype), 0.2).dtype is dtype
+    assert Dropout(0.2)(torch.ones(10, dtype=dtype)).dtype is dtype

@@ -5,12 +5,13 @@ from copy import deepcopy
 import pytest
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from bert_lightning.config import ModelConfig, OptimConfig, OptimizerName, ScheduleName
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.optim.lamb import Lamb
 from bert_lightning.optim.optimizers import build_optimizer, states_per_weight
-from bert_lightning.optim.schedules import build_schedule, schedule
+from bert_lightning.optim.schedules import schedule
 
 
 def test_matrices_decay_and_biases_norms_and_small_embeddings_do_not() -> None:
@@ -76,13 +77,13 @@ def test_two_optimisers_as_one_are_the_two() -> None:
     )
     ours, theirs = model(), model()
     together = build_optimizer(ours, config)
-    rates = build_schedule(together, config, 8)
+    rates = LambdaLR(together, schedule(config, 8))
     muon, adamw = build_optimizer(theirs, config).optimizers
     for step in range(6):
         if step == 3:
             state = together.state_dict()
             together = build_optimizer(ours, config)
-            rates = build_schedule(together, config, 8)
+            rates = LambdaLR(together, schedule(config, 8))
             together.load_state_dict(state)
             rates.last_epoch = step
         for group in (*muon.param_groups, *adamw.param_groups):

@@ -26,13 +26,13 @@ OPTIONS = ("optim.schedule=wsd", "optim.warmup_steps=2", "optim.decay_fraction=0
 def test_the_steps_of_the_decay_follow_from_the_pace() -> None:
     budget = Budget(seconds=100, decay_fraction=0.4)
     budget.settle(10, 59)
-    assert (budget.end, budget.share(10)) == (None, 1.0)
+    assert (budget.end, budget.fraction_of_peak(10)) == (None, 1.0)
     budget.settle(20, 60)  # 3 s a step, and 40 s are left
     assert (budget.decay, budget.end) == (13, 33)
     budget.settle(25, 99)  # the clock is not asked again
     assert budget.end == 33
     by_steps = OptimConfig(schedule=ScheduleName.wsd, decay_fraction=13 / 33)
-    assert [budget.share(step) for step in range(34)] == [
+    assert [budget.fraction_of_peak(step) for step in range(34)] == [
         schedule(by_steps, 33)(step) for step in range(34)
     ]
 
@@ -70,7 +70,9 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(PretrainingModule, "training_step", training_step)
     settle = Progress.settle_budget
     monkeypatch.setattr(
-        Progress, "settle_budget", lambda run, step, _: settle(run, step, float(step))
+        Progress,
+        "settle_budget",
+        lambda run, trainer, _: settle(run, trainer, float(trainer.global_step)),
     )
     return stops
 
@@ -111,4 +113,4 @@ def test_a_budget_goes_on_after_a_stop(
 def test_a_real_clock_ends_a_run(small_config: Config, tmp_path: Path) -> None:
     result = fit(small_config(tmp_path, *OPTIONS, "optim.time_budget=1s", "trainer.max_steps=-1"))
     assert result.steps > 2
-    assert 0.3 < result.seconds < 10  # a loaded machine may stall in the decay
+    assert 0.3 < result.progress.seconds < 10  # a loaded machine may stall in the decay

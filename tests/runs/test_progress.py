@@ -28,8 +28,8 @@ def test_plain_lines_with_both_losses_where_there_is_no_terminal(
     assert [line.split()[1] for line in training] == [f"{step}/6" for step in range(1, 7)]
     assert [line.split()[1] for line in validation] == ["3/6", "6/6"]
     assert f"MLM {result.curves['train/mlm_loss'][0][1]:.3f}  NSP" in training[0]
-    assert result.baselines is not None
-    assert f"(baseline {result.baselines.mlm_loss:.3f})" in validation[0]
+    assert result.validation is not None
+    assert f"(baseline {result.validation.baselines.mlm_loss:.3f})" in validation[0]
 
 
 def test_a_bar_with_both_losses_on_a_terminal(

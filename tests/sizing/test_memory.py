@@ -31,7 +31,7 @@ from bert_lightning.config import (
 )
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss
-from bert_lightning.optim.optimizers import is_hidden_matrix
+from bert_lightning.optim.optimizers import updated_by_muon
 from bert_lightning.sizing.flops import count_parameters
 from bert_lightning.sizing.memory import activations, byte_widths, known_vocab_size, memory
 
@@ -203,7 +203,9 @@ def test_a_value_takes_its_width_in_weights_gradients_and_twice_in_adam() -> Non
 
 def test_optimizer_state_and_ema_are_counted_as_they_are_kept() -> None:
     model = BertForPreTraining(small(), VOCAB)
-    matrices = sum(p.numel() for n, p in model.named_parameters() if is_hidden_matrix(n, p))
+    matrices = sum(
+        p.numel() for n, p in model.named_parameters() if updated_by_muon(OptimConfig(), n, p)
+    )
     count = sum(parameter.numel() for parameter in model.parameters())
     one = memory(run_of(), VOCAB, 1, on_gpu=True)
     for optimizer, numbers in {"lamb": 2 * count, "muon": 2 * count - matrices}.items():

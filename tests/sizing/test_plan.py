@@ -20,7 +20,7 @@ from bert_lightning.config import (
 )
 from bert_lightning.data.phases import Phase
 from bert_lightning.errors import UserError
-from bert_lightning.sizing.flops import training_flops
+from bert_lightning.sizing.flops import forward_flops
 from bert_lightning.sizing.plan import GIB, PlanOptions, plan
 
 LARGE = ModelConfig(
@@ -46,7 +46,7 @@ def test_a_run_takes_its_flops_at_the_stated_rate_over_all_devices() -> None:
     length = 256
     assert made.steps == -(-3.3e9 // (512 * length))
     assert made.tokens == made.steps * 512 * length
-    sequence = training_flops(LARGE, 30_522, np.array([length]), 0.15 * length)
+    sequence = forward_flops(LARGE, 30_522, np.array([length]), 0.15 * length).times(3)
     seconds = made.steps * 512 * sequence.total / (16 * 100e12)
     assert made.hours == pytest.approx(seconds / 3600)
     assert made.training_flops.total * length == pytest.approx(sequence.total)
@@ -91,7 +91,7 @@ def test_a_run_in_phases_costs_what_its_phases_do_one_after_the_other() -> None:
     for step in range(1000):
         pairs, length = (1024, 64) if step < 900 else (512, 256)
         masked = length * (0.3 - 0.2 * (step + 0.5) / 1000)
-        flops += pairs * training_flops(LARGE, 30_522, np.array([length]), masked).total
+        flops += pairs * 3 * forward_flops(LARGE, 30_522, np.array([length]), masked).total
         tokens += pairs * length
     assert made.tokens == tokens
     assert made.hours == pytest.approx(flops / 100e12 / 3600)

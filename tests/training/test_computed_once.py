@@ -68,7 +68,7 @@ def test_a_run_and_its_report_and_its_evaluation(
     validations = len(result.curves["val/mlm_loss"])
     assert validations == 2
     assert len(held_out) == (validations + 1) * examples, "one pass for hash, labels and baselines"
-    assert result.evaluation_set_sha256 is not None
+    assert result.validation is not None
     assert max(counted) < tokens
 
     held_out.clear()
@@ -77,6 +77,6 @@ def test_a_run_and_its_report_and_its_evaluation(
     found = evaluate(
         source, corpus_of(source, config.data, config.batch), config.batch, "validation"
     )
-    assert found.evaluation_set_sha256 == result.evaluation_set_sha256
+    assert found.evaluation_set_sha256 == result.validation.contents.sha256
     assert len(held_out) == 2 * examples, "one more pass for the model"
     assert max(counted) < tokens

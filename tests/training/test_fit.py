@@ -123,10 +123,10 @@ def test_the_report_names_the_run_the_losses_their_baselines_and_the_next_comman
     run: FitResult,
 ) -> None:
     lines = report(run)
-    assert run.baselines is not None
+    assert run.validation is not None
     assert run.config.run_dir in lines
     assert f"{run.curves['val/mlm_loss'][-1][1]:.3f}" in lines
-    assert f"(baseline {run.baselines.mlm_loss:.3f})" in lines
+    assert f"(baseline {run.validation.baselines.mlm_loss:.3f})" in lines
     assert "pairs/s" in lines
     assert lines.count("the text has: ") == 3
     assert f'bert-lightning fill-mask {run.config.run_dir} "' in lines
@@ -265,7 +265,7 @@ def test_validation_is_no_part_of_the_time_of_training(
 
     monkeypatch.setattr(PretrainingModule, "validation_step", slow)
     result = fit(small_config(tmp_path, "trainer.num_sanity_val_steps=1"))
-    assert result.seconds < 1
+    assert result.progress.seconds < 1
 
 
 def test_without_a_validation_split_or_a_logger(
@@ -273,7 +273,7 @@ def test_without_a_validation_split_or_a_logger(
 ) -> None:
     caplog.set_level("INFO")
     result = fit(small_config(tmp_path, "data.validation_fraction=0", "logger=none"))
-    assert result.baselines is None
+    assert result.validation is None
     assert result.statistics is not None
     assert set(lines(result.statistics)) <= set(caplog.messages)
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
@@ -331,11 +331,12 @@ def test_training_begins_at_the_floor(small_config: Config, tmp_path: Path) -> N
         with torch.no_grad():
             sums = run.module.model.eval().sums(held_out[0])
         losses.append(sums["mlm"].nll.item() / len(held_out[0].masked_labels))
+    vocab_size = run.corpus.tokenizer.get_vocab_size()
     counts = torch.bincount(
         torch.from_numpy(run.corpus.splits["train"].token_ids.astype("int64")),
-        minlength=run.vocab_size,
+        minlength=vocab_size,
     )
     floor = -((counts + 1) / (counts + 1).sum()).log()[held_out[0].masked_labels].mean().item()
     assert losses[0] == pytest.approx(floor, abs=0.25)
-    assert losses[1] == pytest.approx(math.log(run.vocab_size), abs=0.25)
+    assert losses[1] == pytest.approx(math.log(vocab_size), abs=0.25)
     assert losses[1] > floor + 0.3

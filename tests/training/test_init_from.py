@@ -208,5 +208,5 @@ def test_what_cannot_be_started_from(small_config: Config, tmp_path: Path) -> No
     assert f"{tmp_path / 'absent'} does not exist" in message
     with pytest.raises(UserError, match=r"tokenizer\.extend=5 adds words to an existing tokeniz"):
         small_config(tmp_path, "tokenizer.extend=5")
-    with pytest.raises(UserError, match=r"tokenizer\.extend=-1 must be 0 or more"):
+    with pytest.raises(UserError, match=r"tokenizer\.extend=-1 must be at least 0"):
         small_config(tmp_path, "tokenizer.extend=-1")

@@ -112,7 +112,7 @@ def test_pairs_and_epochs_are_counted_over_the_phases(run: FitResult) -> None:
         for length in (12, 64, 20)
     ]
     assert len(set(sizes)) == 3
-    assert run.pairs == 5 * 30 + 4 * 60 + 3 * 12
+    assert run.progress.pairs == 5 * 30 + 4 * 60 + 3 * 12
     passes = [30 / sizes[0]] * 5 + [60 / sizes[1]] * 4 + [12 / sizes[2]] * 3
     expected = [(step, sum(passes[:step])) for step in range(1, STEPS + 1)]
     assert [step for step, _ in run.curves["train/epoch"]] == [step for step, _ in expected]

@@ -145,7 +145,11 @@ def test_a_run_that_was_killed_before_its_report_is_finished(
     again = fit(small_config(tmp_path / "run", *options, "resume=auto"))
     assert trace.batches == {}
     assert again.curves == first.curves
-    assert (again.pairs, again.tokens, again.steps) == (first.pairs, first.tokens, first.steps)
+    assert again.steps == first.steps
+    assert (again.progress.pairs, again.progress.tokens) == (
+        first.progress.pairs,
+        first.progress.tokens,
+    )
 
 
 def test_a_longer_run_follows_its_own_schedule(small_config: Config, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The commands of `bert-lightning`. Torch loads in seconds, so each imports it when it needs it."""
+"""The commands of `bert-lightning`; each is imported once its arguments are known to be right."""

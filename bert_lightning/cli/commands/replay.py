@@ -1,27 +1,14 @@
 """Repeats one step of a run and prints the loss of each of its examples."""
 
 import json
-import logging
 import math
-from collections.abc import Sequence
+from argparse import Namespace
 from dataclasses import asdict
-from pathlib import Path
 
-from bert_lightning.cli.parsers import parser_of
-from bert_lightning.errors import exit_on_user_error
+from bert_lightning.training.replay import replay
 
 
-@exit_on_user_error()
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = parser_of("replay")
-    parser.add_argument("run", type=Path, help="a run folder")
-    parser.add_argument("step", type=int, help="the step, from 1, as in the log and the curves")
-    parser.add_argument("--top", type=int, default=5, help="how many (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print all of them as JSON lines")
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    from bert_lightning.training.replay import replay
-
+def main(args: Namespace) -> None:
     replayed = replay(args.run, args.step)
     examples = list(enumerate(replayed.examples))
     if args.json:

@@ -1,6 +1,5 @@
 """Pretrains BERT: `bert-lightning train model=tiny trainer.devices=2`."""
 
-import sys
 from collections.abc import Sequence
 
 from bert_lightning.cli import app
@@ -9,10 +8,9 @@ from bert_lightning.cli.quick_imports import quick_imports
 from bert_lightning.config import TrainConfig
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Trains with the options of the command line, which may begin with the word `train`."""
-    words = [] if argv is None else sys.argv[1 : len(sys.argv) - len(argv)]
-    app.run(conf_dir(), train, words)
+def main(_: Sequence[str] | None = None) -> None:
+    """Trains with the options of the process's command line, which Hydra reads."""
+    app.run(conf_dir(), train)
 
 
 def train(config: TrainConfig) -> None:

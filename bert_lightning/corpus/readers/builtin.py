@@ -42,9 +42,6 @@ def builtin_documents() -> list[list[str]]:
 
     Topics come in sorted order. They overlap, and whole documents are held out for validation, so
     a paragraph is kept only in the first topic that has it.
-
-    Raises:
-        UserError: this Python came without the manual.
     """
     try:
         from pydoc_data.topics import topics
@@ -56,50 +53,34 @@ def builtin_documents() -> list[list[str]]:
     seen: set[str] = set()
     documents = []
     for _, text in sorted(topics.items()):
-        document = []
-        for paragraph in _paragraphs(text):
-            if paragraph not in seen:
-                seen.add(paragraph)
-                document.append(paragraph)
-        if document:
-            documents.append(document)
+        new = [found for found in dict.fromkeys(_paragraphs(text)) if found not in seen]
+        seen.update(new)
+        if new:
+            documents.append(new)
     return documents
 
 
 def _paragraphs(text: str) -> Iterator[str]:
     for block in _BLANK_LINES.split(text.translate(_STRAIGHT_QUOTES).strip("\n")):
         lines = _body(block.splitlines())
-        if not any(_COLUMNS.search(line) for line in lines):
-            paragraph = _unwrap(lines)
-            if _reads_as_prose(paragraph):
-                yield paragraph
+        unwrapped = _WRAPPED_HYPHEN.sub("", " ".join(" ".join(lines).split()))
+        paragraph = _FOOTNOTE.sub("", _EMPHASIS.sub(r"\2", unwrapped))
+        if not any(map(_COLUMNS.search, lines)) and _reads_as_prose(paragraph):
+            yield paragraph
 
 
 def _body(lines: list[str]) -> list[str]:
     """Returns the block without the marker of a list item, or the term above its definition."""
     if lines and (marker := _MARKER.match(lines[0])):
         return [lines[0][marker.end() :], *lines[1:]]
-    if len(lines) > 1 and _indentation(lines[1]) > _indentation(lines[0]):
+    indentations = [len(line) - len(line.lstrip()) for line in lines[:2]]
+    if len(lines) > 1 and indentations[1] > indentations[0]:
         return lines[1:]
     return lines
 
 
-def _indentation(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
-def _unwrap(lines: list[str]) -> str:
-    """Joins the wrapped lines, and removes the marks of emphasis and footnotes."""
-    text = _WRAPPED_HYPHEN.sub("", " ".join(" ".join(lines).split()))
-    return _FOOTNOTE.sub("", _EMPHASIS.sub(r"\2", text))
-
-
 def _reads_as_prose(paragraph: str) -> bool:
-    """Whether a paragraph consists of sentences.
-
-    They begin with a letter, end with punctuation, and consist mostly of words, among them an
-    article, a preposition or an auxiliary verb. Quoted code is ignored.
-    """
+    """Whether a paragraph is sentences: mostly words, and one like "the"; quotes are ignored."""
     unquoted = _QUOTED.sub(" ", paragraph)
     if not _FIRST.match(paragraph) or _CODE.search(unquoted):
         return False

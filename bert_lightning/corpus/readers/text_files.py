@@ -9,8 +9,8 @@ import logging
 import zlib
 from collections.abc import Iterable, Iterator
 from glob import glob
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from bert_lightning.config import CorpusConfig, Format
 from bert_lightning.corpus.readers.tables import TABLES, file_rows
@@ -18,7 +18,6 @@ from bert_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
 
-COMPRESSED = ".gz"
 LONGEST_DOCUMENT = 4_000_000
 """Characters after which a document ends and the next begins: more than "War and Peace" has."""
 LONGEST_LINE = 4_000_000
@@ -26,11 +25,7 @@ LONGEST_LINE = 4_000_000
 
 
 def find_text_files(data: CorpusConfig) -> list[Path]:
-    """Returns the files that `data.path` names: one file, all in a folder, or those of a pattern.
-
-    Raises:
-        UserError: there are none.
-    """
+    """Returns the files that `data.path` names: one, all in a folder, or those of a pattern."""
     if data.path is None:
         raise UserError(
             "data=text needs the text: data.path='notes/*.txt' names a file, a folder or a pattern"
@@ -54,15 +49,11 @@ def find_text_files(data: CorpusConfig) -> list[Path]:
 
 def kind_of(file: Path) -> str:
     """Returns a file's extension before compression: `.txt` for `notes.txt.gz`."""
-    return Path(file.stem).suffix if file.suffix == COMPRESSED else file.suffix
+    return Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
 
 
 def raw_documents(file: Path, data: CorpusConfig) -> Iterator[list[str]]:
-    """Yields documents as lists of paragraphs; in a table each row is a document.
-
-    Raises:
-        UserError: the file is empty, or cannot be read as its extension says.
-    """
+    """Yields documents as lists of paragraphs; in a table each row is a document."""
     if kind_of(file) in TABLES:
         yield from rows_as_documents(file_rows(file, kind_of(file), data.text_column))
     elif data.format is Format.wikitext:
@@ -80,10 +71,7 @@ def rows_as_documents(rows: Iterable[str]) -> Iterator[list[str]]:
 
 
 def split_at_headings(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Yields the paragraphs of each article.
-
-    ` = Title = ` starts an article; ` = = Section = = ` is omitted.
-    """
+    """Yields each article's paragraphs: ` = Title = ` starts one, other headings are omitted."""
 
     def without_headings() -> Iterator[str | None]:
         for line in lines:
@@ -97,13 +85,9 @@ def split_at_headings(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def read_lines(file: Path) -> Iterator[str]:
-    """Yields a file's lines without their ends; one of more than `LONGEST_LINE` bytes is divided.
-
-    Raises:
-        UserError: a byte is not UTF-8, or compressed data are corrupted.
-    """
+    """Yields a file's lines without their ends; one above `LONGEST_LINE` bytes is divided."""
     offset = 0
-    with _open(file) as stream:
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
         try:
             for line in _bounded_lines(stream):
                 text = _decode(line, offset, file)
@@ -113,10 +97,6 @@ def read_lines(file: Path) -> Iterator[str]:
             raise UserError(
                 f"{file.absolute()} cannot be decompressed: {error}; compress or download it again"
             ) from error
-
-
-def _open(file: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(file)) if file.suffix == COMPRESSED else file.open("rb")
 
 
 def _decode(line: bytes, offset: int, file: Path) -> str:
@@ -140,7 +120,7 @@ def _some_text(file: Path, data: CorpusConfig) -> Iterator[str]:
         raise UserError(f"data.path={data.path}: {file.absolute()} is empty (0 words)")
 
 
-def _bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
+def _bounded_lines(stream: BufferedIOBase) -> Iterator[bytes]:
     """Yields the lines of a file; together they are its bytes."""
     rest = b""
     while line := rest + stream.readline(LONGEST_LINE - len(rest)):

@@ -1,0 +1,47 @@
+"""How good a model or a run is: scores beside baselines, minimal pairs, and a diagnosis."""
+
+import json
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+
+from bert_lightning.evaluation.evaluation import evaluate
+from bert_lightning.evaluation.minimal_pairs import judge, read_pairs, summarize
+from bert_lightning.evaluation.subject import corpus_of, evaluation_options
+from bert_lightning.inference.loaded import load
+from bert_lightning.pretrained.sources import open_source
+from bert_lightning.reports import evaluation_report as reports
+from bert_lightning.runs.diagnosis import diagnose
+from bert_lightning.runs.record import read_run
+
+
+def score(args: Namespace) -> None:
+    """Scores a model on held-out text, each score beside its baseline."""
+    source = open_source(args.run)
+    data, batch = evaluation_options(source, args.config, args.overrides)
+    found = evaluate(source, corpus_of(source, data, batch), batch, args.split)
+    if args.json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        reports.show_evaluation(found)
+
+
+def minimal_pairs(args: Namespace) -> None:
+    """Measures how often a model finds the grammatical sentence of a pair more probable."""
+    pairs = [pair for file in args.files for pair in read_pairs(file)]
+    found = summarize(args.run, pairs, judge(load(args.run), pairs, truncate=args.truncate))
+    if args.json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        reports.show_minimal_pairs(found)
+
+
+def doctor(args: Namespace) -> None:
+    """Diagnoses a run: what may be wrong, the evidence in its numbers, and what to try."""
+    record = read_run(Path(args.run))
+    checks = diagnose(record)
+    if args.json:
+        found = {"run": str(record.folder), "checks": [asdict(check) for check in checks]}
+        print(json.dumps(found, indent=2))
+    else:
+        reports.show_diagnosis(record, checks)
