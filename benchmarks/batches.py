@@ -96,7 +96,7 @@ class TextbookExamples:
         self.most_masked = round(0.15 * length)
 
     def build(self, paragraphs: list[list[list[str]]]) -> TensorDataset:
-        """Returns the examples of these paragraphs; the third tensor `(examples,)` has their lengths."""
+        """Returns all examples of some paragraphs; the third tensor `(examples,)` holds lengths."""
         rows = [
             self._example(first, second)
             for paragraph in paragraphs

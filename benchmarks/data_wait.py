@@ -49,7 +49,8 @@ def measure_data_wait(
     options = [
         *(f"data.path={path}", f"data.cache_dir={cache}", f"run_dir={cache}/run"),
         *(f"batch.num_workers={workers}", f"batch.micro_batch_size={micro_batch}"),
-        *("batch.max_length=128", f"trainer.max_steps={steps}", "trainer.profiler=simple"),
+        *("batch.global_batch_size=512", "batch.max_length=128"),
+        *(f"trainer.max_steps={steps}", "trainer.profiler=simple"),
         *("logger=none", "trainer.enable_checkpointing=false", "trainer.limit_val_batches=0"),
         *("trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "trainer.devices=1"),
     ]
@@ -58,10 +59,8 @@ def measure_data_wait(
     trainer = build_trainer(run, steps, StopSignals())
     trainer.fit(run.module, datamodule=run.data)
     # the first step starts the workers and torch's threads
-    waited, worked = (
-        sum(trainer.profiler.recorded_durations[name][run.partition.accumulation :])
-        for name in (WAIT, WORK)
-    )
+    recorded = trainer.profiler.recorded_durations  # type: ignore[attr-defined]
+    waited, worked = (sum(recorded[name][run.partition.accumulation :]) for name in (WAIT, WORK))
     return {
         "num_workers": workers,
         "micro_batch_size": micro_batch,

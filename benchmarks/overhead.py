@@ -54,16 +54,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def measure_loop(options: list[str], place: str) -> dict[str, object]:
     """Returns each part's fraction of the step time, and the times of a save and a bare write."""
-    options = [*options, f"run_dir={place}/run", "trainer.profiler=simple"]
+    folder = Path(place) / "run"
+    folder.mkdir()
+    options = [*options, f"run_dir={folder}", "trainer.profiler=simple"]
     run = assemble(cli.compose(ROOT / "conf", options), None)
     steps = run.module.progress.steps
     loggers = build_loggers(run.config, None)
     trainer = build_trainer(run, steps, StopSignals(), loggers=loggers)
     trainer.fit(run.module, datamodule=run.data)
-    recorded = trainer.profiler.recorded_durations
+    recorded = trainer.profiler.recorded_durations  # type: ignore[attr-defined]
     step = sum(recorded[STEP][1:])  # the first step starts torch's threads
     parts = {part: sum(recorded[name][1:]) for part, name in PARTS.items()}
-    newest = torch.load(Path(place) / "run/checkpoints/last.ckpt", weights_only=True)
+    newest = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     bare: list[float] = []
     for _ in range(5):  # a new file each time, as checkpoints are
         began = time.perf_counter()
@@ -73,7 +75,7 @@ def measure_loop(options: list[str], place: str) -> dict[str, object]:
             os.fsync(file.fileno())
         bare.append(time.perf_counter() - began)
     saves = [seconds for seconds in recorded[SAVE] if seconds > min(bare) / 4]
-    size = (Path(place) / "run/checkpoints/last.ckpt").stat().st_size
+    size = (folder / "checkpoints/last.ckpt").stat().st_size
     return {
         "step_seconds": step / (steps - 1),
         "fractions": {part: seconds / step for part, seconds in parts.items()},

@@ -83,7 +83,7 @@ def measure_preparing(path: Path, cache: str) -> dict[str, float]:
     source = CorpusSource.hub if path.is_dir() else CorpusSource.text
     start = time.perf_counter()
     prepare(
-        CorpusConfig(source=source, path=str(path), cache_dir=cache),
+        CorpusConfig(source=source, path=str(path), sentences="wikitext", cache_dir=cache),
         TokenizerConfig(),
         PairsConfig(),
     )

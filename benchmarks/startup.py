@@ -5,8 +5,8 @@ python -m benchmarks.startup OLD_CHECKOUT NEW_CHECKOUT --python PLAIN_VENV/bin/p
 Writes `benchmarks/startup.json`. The checkouts take turns, so that other load on the machine
 affects both alike; each runs once before, unmeasured, to compile its modules and to prepare the
 built-in corpus. Times end at a line on standard output: `corpus`, when everything is assembled,
-and `step`, after the first optimizer step. Each is given in wall seconds and in CPU seconds (user and system),
-which other load affects less.
+and `step`, after the first optimizer step. Each is given in wall seconds and in CPU seconds
+(user and system), which other load affects less.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
 
@@ -108,7 +109,7 @@ def start_once(
     return seconds
 
 
-def summary(measured: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, object]]:
+def summary(measured: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     """Returns and prints the median and the least of each time, and the fraction that was saved."""
 
     def of_all(statistic: Callable[[Iterable[float]], float]) -> dict[str, dict[str, float]]:

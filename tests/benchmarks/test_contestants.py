@@ -123,5 +123,6 @@ def test_the_script_measures_in_turn_and_writes_what_it_shows(tmp_path: Path) ->
         assert len(one["seconds"]) == len(one["losses"]) == 2
         assert one["pairs_per_second"] > 0
         assert sum(one["parts"].values()) == pytest.approx(1, abs=0.01)
+        assert "aten::mm" in one["operations"]
     assert record["matrix_gflops"].keys() == {"bf16", "fp32"}
     assert record["machine"]["torch"]

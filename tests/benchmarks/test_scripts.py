@@ -1,7 +1,6 @@
 """The benchmarks start as modules, refuse in words, and compare two checkouts."""
 
 import json
-import os
 import subprocess
 import sys
 from importlib import import_module
@@ -27,11 +26,10 @@ MODULES = [
 ]
 
 
-def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -40,10 +38,12 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_each_module_describes_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_module_describes_itself(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     module = import_module(f"benchmarks.{name}")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr(sys, "argv", [name, "--help"])
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
         module.main()
     assert ended.value.code == 0
     assert "usage" in capsys.readouterr().out
@@ -86,24 +86,29 @@ def test_the_startup_summary_compares_medians_and_least_values() -> None:
     assert found["saved_fraction"] == {"median": {"step": 0.4}, "least": {"step": 0.25}}
 
 
+@pytest.fixture
+def wikitext(tmp_path: Path) -> Path:
+    folder = tmp_path / "wikitext-2"
+    folder.mkdir()
+    article = " = Crane = \n \n The crane is here . It was there . Nobody saw it . \n"
+    for split in ("train", "valid", "test"):
+        (folder / f"wiki.{split}.tokens").write_text(article * 40)
+    return folder
+
+
 @pytest.mark.slow
-def test_preparing_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("The crane is here. It flies.\n\nThe river is wide. It is cold.\n" * 40)
-    arguments = ["benchmarks.preparation", str(text), "--cache", str(tmp_path / "cache")]
-    done = run(*arguments)
+def test_preparing_is_measured_in_a_process_of_its_own(wikitext: Path, tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    done = run("benchmarks.preparation", str(wikitext), "--cache", cache)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout).keys() == {"seconds", "peak_mib"}
 
 
 @pytest.mark.slow
-def test_a_checkout_takes_the_same_steps_as_itself(tmp_path: Path) -> None:
-    for split in ("train", "valid", "test"):
-        article = " = Crane = \n \n The crane is here . It was there . Nobody saw it . \n"
-        (tmp_path / f"wiki.{split}.tokens").write_text(article * 40)
+def test_a_checkout_takes_the_same_steps_as_itself(wikitext: Path, tmp_path: Path) -> None:
     result = tmp_path / "ratio.json"
     options = ["--rounds", "2", "--steps", "1", "--json", str(result)]
-    done = run("benchmarks.step_ratio", str(ROOT), str(tmp_path), *options)
+    done = run("benchmarks.step_ratio", str(ROOT), str(wikitext), *options)
     assert done.returncode == 0, done.stderr
     record = json.loads(result.read_text())
     assert record["equal_losses"]
