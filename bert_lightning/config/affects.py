@@ -23,6 +23,8 @@ class Affects(Flag):
 
     TEXT = auto()
     """Which text there is, and its documents, sentences and splits: a prepared corpus."""
+    CHOICE = auto()
+    """Which text is chosen and how it is fetched; its content decides what is prepared of it."""
     TOKENS = auto()
     """The vocabulary, and with it the token ids of a prepared corpus."""
     EXAMPLES = auto()
@@ -41,7 +43,13 @@ class Affects(Flag):
     """Nothing by its value: it says where something lies on this machine."""
 
 
-TEXT, TOKENS, EXAMPLES, LEARNING, ARCHITECTURE, OPTIMIZER_STATE, EXECUTION, COMMAND, PLACE = Affects
+TEXT, CHOICE, TOKENS, EXAMPLES = Affects.TEXT, Affects.CHOICE, Affects.TOKENS, Affects.EXAMPLES
+LEARNING, ARCHITECTURE, OPTIMIZER_STATE = (
+    Affects.LEARNING,
+    Affects.ARCHITECTURE,
+    Affects.OPTIMIZER_STATE,
+)
+EXECUTION, COMMAND, PLACE = Affects.EXECUTION, Affects.COMMAND, Affects.PLACE
 
 
 def option(default: Value, affects: Affects, way_out: str = "", **limits: float) -> Value:

@@ -4,7 +4,15 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from bert_lightning.config.affects import EXAMPLES, EXECUTION, PLACE, TEXT, check_limits, option
+from bert_lightning.config.affects import (
+    CHOICE,
+    EXAMPLES,
+    EXECUTION,
+    PLACE,
+    TEXT,
+    check_limits,
+    option,
+)
 from bert_lightning.errors import UserError
 
 
@@ -33,10 +41,10 @@ class Fallback(Enum):
 class CorpusConfig:
     """The text of a run; WikiText-2 from the hub by default."""
 
-    source: CorpusSource = option(CorpusSource.hub, TEXT)
+    source: CorpusSource = option(CorpusSource.hub, TEXT | CHOICE)
     """Where the text comes from: a data set of the Hugging Face hub at one commit, the prose that
     every CPython carries (`builtin`), or files of your own (`text`)."""
-    name: str | None = option(None, TEXT)
+    name: str | None = option(None, TEXT | CHOICE)
     """The name of the corpus in the cache and in reports; null follows from the source."""
     path: str | None = option(None, TEXT | PLACE)
     """A file, folder or pattern for `text`; for `hub` a folder with WikiText's files instead."""
@@ -55,7 +63,7 @@ class CorpusConfig:
     hard_wrapped: bool = option(False, TEXT)
     """In `prose`, blank lines separate documents and each line is a paragraph. When true, single
     line breaks mean nothing: each block between blank lines is one paragraph."""
-    fallback: Fallback | None = option(Fallback.builtin, TEXT)
+    fallback: Fallback | None = option(Fallback.builtin, TEXT | CHOICE)
     """The corpus to use when the hub's is unavailable; null makes that an error."""
     hub_repository: str = option("Salesforce/wikitext", TEXT)
     """The hub's data set."""
@@ -63,7 +71,7 @@ class CorpusConfig:
     """The configuration within that data set."""
     hub_revision: str = option("b08601e04326c79dfdd32d625aee71d232d685c3", TEXT)
     """The commit of that data set: the same text for everyone."""
-    streaming: bool = option(False, TEXT)
+    streaming: bool = option(False, TEXT | CHOICE)
     """Whether the hub's text is read as a stream, twice where a vocabulary is built, and only the
     prepared ids are stored: for text that does not fit on the disk."""
     cache_dir: str | None = option(None, EXECUTION | PLACE)

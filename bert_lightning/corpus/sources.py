@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_lightning.config import CorpusConfig, CorpusSource, Format
-from bert_lightning.config.affects import PLACE, TEXT, named
+from bert_lightning.config.affects import CHOICE, PLACE, TEXT, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.catalog import cache_folder
 from bert_lightning.corpus.fingerprints import hash_text_files
@@ -29,8 +29,6 @@ from bert_lightning.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 _WIKITEXT_FILES = ("wiki.train", "wiki.valid", "wiki.test")
-_NEVER_CONTENT = {"source", "name", "fallback", "streaming"}
-"""Options that choose a text or how it is fetched, and leave its content as it is."""
 _HUB = {"hub_repository", "hub_name", "hub_revision"}
 _FIXED_FORMAT = {"format", "text_column", "hard_wrapped"} | _HUB
 """Options that sources of one format do not read."""
@@ -189,7 +187,7 @@ def _source(
     All options of `data` that affect the text are in the fingerprint, except for the `unread` ones.
     """
     values = to_plain(asdict(data))
-    skipped = {*named(CorpusConfig, PLACE), *_NEVER_CONTENT, *unread}
+    skipped = {*named(CorpusConfig, PLACE | CHOICE), *unread}
     used = [name for name in named(CorpusConfig, TEXT) if name not in skipped]
     fingerprint = {
         "kind": kind,
