@@ -100,7 +100,7 @@ def _run_plainly(config_dir: Path, job: Callable[[DictConfig], None]) -> bool:
 
     The check comes before Hydra builds what a config names. Hydra itself composes a plain run twice
     more; here it gets the very config that was checked. Returns whether the job has run: not where
-    Hydra is asked for help or a sweep, for example.
+    help or a sweep was requested, for example.
     """
     asked = get_args_parser().parse_args()
     if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:

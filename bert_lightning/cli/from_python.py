@@ -25,7 +25,7 @@ def compose_run(given: TrainConfig | Sequence[str]) -> tuple[TrainConfig, list[s
     """Returns the config of a run, its folder included, and the options that stand for it.
 
     Args:
-        given: the options of the command line, or a config, which is checked as they are.
+        given: the options of the command line, or a config, with the same checks.
 
     Raises:
         UserError: with the message that the command line would end with.

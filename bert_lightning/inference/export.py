@@ -132,7 +132,7 @@ def _write(bert: PretrainedBert, folder: Path) -> None:
     save_file(state, folder / SAFETENSORS, metadata={"format": "pt"})
     tokenizer.save(str(folder / TOKENIZER))
     options = {
-        "tokenizer_class": "PreTrainedTokenizerFast",  # it reads tokenizer.json as it is
+        "tokenizer_class": "PreTrainedTokenizerFast",  # it reads tokenizer.json unchanged
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         "model_max_length": model.config.max_position_embeddings,
         "clean_up_tokenization_spaces": False,

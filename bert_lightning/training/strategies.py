@@ -128,7 +128,7 @@ def _shard_like(parameter: DTensor, value: Tensor) -> Tensor:
 
 
 def shard(model: BertForPreTraining, mesh: DeviceMesh, precision: str) -> None:
-    """Shards a model over the devices of a mesh, in place; a sharded one stays as it is.
+    """Shards a model over the devices of a mesh, in place; a sharded one stays unchanged.
 
     Each block is gathered while it computes. What is outside the blocks is used first and last,
     the word embeddings in both places, and stays whole from forward to backward. Under bf16 the

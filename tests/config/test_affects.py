@@ -21,7 +21,7 @@ CHOSEN = {
     for group, choice in entry.items()
     if choice is not None and not group.startswith("override ")
 }
-"""The files that `python train.py` composes when nothing is asked of it."""
+"""The files that `python train.py` composes without any option."""
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.glob("*/*.yaml"))
 OPTIONS = [*options(TrainConfig), *options(PhaseConfig, "batch.phases[].")]
 
