@@ -109,7 +109,7 @@ def test_a_useful_flop_is_one_that_padding_does_not_add() -> None:
 def test_the_script_measures_in_turn_and_writes_what_it_shows(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     options = ["data=builtin", "batch.global_batch_size=16", f"data.cache_dir={tmp_path}"]
-    command = [sys.executable, "benchmarks/steps.py", *options, "--rounds", "2"]
+    command = [sys.executable, "-m", "benchmarks.steps", *options, "--rounds", "2"]
     command += ["--only", "ours-bf16", "textbook", "--device", "cpu", "--json", str(result)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
