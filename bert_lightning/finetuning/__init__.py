@@ -1,0 +1,1 @@
+"""From a pretrained model to a labelled task: data, heads, metrics, baselines."""
