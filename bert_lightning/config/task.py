@@ -1,0 +1,124 @@
+"""Labelled data, and what is learned from it: the options of fine-tuning alone."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+from bert_lightning.config.affects import (
+    ARCHITECTURE,
+    EXECUTION,
+    LEARNING,
+    PLACE,
+    TEXT,
+    check_limits,
+    listed,
+    option,
+)
+from bert_lightning.errors import UserError
+
+
+class TaskKind(Enum):
+    """What a label belongs to, and what it is."""
+
+    text = "text"
+    """One of several classes, for a text."""
+    pair = "pair"
+    """One of several classes, for two texts."""
+    number = "number"
+    """A number, for a text or for two."""
+    tokens = "tokens"
+    """One of several classes for each word, such as entities and parts of speech."""
+
+
+class Pooling(Enum):
+    """The one vector that stands for a sequence."""
+
+    auto = "auto"
+    """`pooler` where it is pretrained, else `mean`."""
+    pooler = "pooler"
+    """BERT's: that of `[CLS]` through a layer of its own, which NSP pretrains."""
+    cls = "cls"
+    """That of `[CLS]`."""
+    mean = "mean"
+    """The mean over all tokens."""
+
+
+@dataclass
+class TaskConfig:
+    """What is predicted, from which columns."""
+
+    kind: TaskKind = option(TaskKind.text, LEARNING | ARCHITECTURE)
+    """`text`: one text to a class; `pair`: two texts to a class; `number`: one text or two to a
+    number; `tokens`: each word to a class."""
+    text_column: str | None = option(None, TEXT)
+    """The column of the text; for `tokens` that of the words. Null finds it by its usual names:
+    text, sentence, sentence1, question, premise; tokens, words."""
+    pair_column: str | None = option(None, TEXT)
+    """The column of the second text. Null finds it by its usual names: text_pair, sentence2,
+    hypothesis, question2."""
+    label_column: str | None = option(None, TEXT)
+    """The column of the label. Null finds it by its usual names: label, labels, category, class,
+    score, rating; for `tokens` tags, ner_tags, pos_tags as well."""
+    pooling: Pooling = option(Pooling.auto, LEARNING | ARCHITECTURE)
+    """The vector that stands for a sequence: `pooler`, `cls`, `mean`, or `auto`: the pooler where
+    it is pretrained, else the mean."""
+
+
+@dataclass
+class LabelledConfig:
+    """Where the labelled examples come from, and how they are split."""
+
+    path: str | None = option(None, TEXT | PLACE)
+    """A file of labelled examples (.csv, .tsv, .jsonl, .parquet, or .conll of words), or a folder
+    with files named train, dev (or validation) and test."""
+    validation_path: str | None = option(None, TEXT | PLACE)
+    """The file of the validation split; null takes it from the folder, or holds out of train."""
+    test_path: str | None = option(None, TEXT | PLACE)
+    """The file of the test split; null takes it from the folder, or holds out of train."""
+    columns: list[str] = listed(TEXT)
+    """The names of the columns of files that have no header."""
+    validation_fraction: float = option(0.1, TEXT, above=0, below=1)
+    """Fraction of train held out for validation, where there is no such file."""
+    test_fraction: float = option(0.1, TEXT, above=0, below=1)
+    """Fraction of train held out for testing, where there is no such file. The validation split
+    chooses the checkpoint, so the test split alone says how good it is."""
+    examples_per_class: int | None = option(None, TEXT | LEARNING, at_least=1)
+    """Training examples kept of each class, drawn by the seed; null keeps all."""
+    train_examples: int | None = option(None, TEXT | LEARNING, at_least=1)
+    """Training examples kept in all, drawn by the seed; null keeps all."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "data.")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise UserError(
+                f"data.validation_fraction={self.validation_fraction:g} and "
+                f"data.test_fraction={self.test_fraction:g} leave nothing to train on: "
+                "their sum must stay below 1"
+            )
+        if self.examples_per_class is not None and self.train_examples is not None:
+            raise UserError(
+                f"data.examples_per_class={self.examples_per_class} and "
+                f"data.train_examples={self.train_examples} both choose the training examples: "
+                "omit one of them"
+            )
+
+
+@dataclass
+class LabelledBatchConfig:
+    """The batches of labelled examples."""
+
+    max_length: int = option(128, LEARNING, at_least=5)
+    """Maximum tokens of an example, `[CLS]` and `[SEP]` included; longer texts are cut, and longer
+    sequences of labelled words are divided."""
+    global_batch_size: int = option(32, LEARNING, at_least=1)
+    """Examples that one optimizer step sees, over all devices."""
+    micro_batch_size: int | None = option(None, LEARNING, at_least=1)
+    """Examples that one device holds at a time; null chooses the largest that fits into memory."""
+    num_workers: int = option(0, EXECUTION, at_least=0)
+    """Processes that build batches; 0 builds them in the training process."""
+
+    phases: ClassVar[None] = None
+    """As in pretraining without phases: all steps have the same length and batch size."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "batch.")

@@ -1,0 +1,96 @@
+"""Labelled examples as they are read: texts or words, and their labels."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bert_lightning.config.task import TaskKind
+from bert_lightning.errors import UserError
+
+Label = str | float | list[str]
+"""A class, a number, or the class of each word."""
+
+
+@dataclass(frozen=True)
+class LabelledExample:
+    """One example, and where it stands."""
+
+    texts: tuple[str, ...]
+    """One text or two; for `tokens` the words."""
+    label: Label
+    place: str
+    """The file and the row or line, for messages and for tables of errors."""
+
+
+def label_names(examples: Iterable[LabelledExample]) -> list[str]:
+    """Returns the classes of the training split, sorted: their order is their number.
+
+    Names that are all whole numbers are sorted as such.
+    """
+    names = {name for example in examples for name in classes_of(example)}
+    if all(name.removeprefix("-").isdecimal() for name in names):
+        return sorted(names, key=int)
+    return sorted(names)
+
+
+def classes_of(example: LabelledExample) -> Sequence[str]:
+    """Returns the classes that the label of an example names."""
+    if isinstance(example.label, list):
+        return example.label
+    return [example.label] if isinstance(example.label, str) else []
+
+
+def require_learnable(examples: Sequence[LabelledExample], names: Sequence[str], file: str) -> None:
+    """Makes sure that there is something to tell apart.
+
+    Raises:
+        UserError: there is no example, fewer than two classes, or more classes than examples.
+    """
+    if not examples:
+        raise UserError(f"{file} has no labelled example")
+    if isinstance(examples[0].label, float):
+        values = {example.label for example in examples if isinstance(example.label, float)}
+        if len(values) == 1:
+            raise UserError(f"{file}: every label is {values.pop():g}; there is nothing to learn")
+        return
+    if len(names) == 1:
+        raise UserError(
+            f"{file}: every label is '{names[0]}'; a task needs two classes or more: "
+            "task.label_column=… names another column"
+        )
+    if len(examples) < len(names):
+        raise UserError(
+            f"{file} has {len(examples)} examples of {len(names)} classes, fewer than classes: "
+            "task=number, if its labels are numbers, or task.label_column=… names another column"
+        )
+
+
+def require_known(examples: Iterable[LabelledExample], names: Sequence[str], split: str) -> None:
+    """Makes sure that a held-out split has no class that the training split lacks.
+
+    Raises:
+        UserError: it has one; the message says where and how many.
+    """
+    known = set(names)
+    unknown: Counter[str] = Counter()
+    first = ""
+    for example in examples:
+        missing = [name for name in classes_of(example) if name not in known]
+        if missing and not first:
+            first = example.place
+        unknown.update(missing)
+    if unknown:
+        shown = ", ".join(f"'{name}' ({count:,})" for name, count in unknown.most_common(5))
+        raise UserError(
+            f"{first}: the {split} split has {len(unknown)} classes that train lacks: {shown}; "
+            f"train has {', '.join(names[:10])}{', …' if len(names) > 10 else ''}: add examples of "
+            "them to train, or take them out"
+        )
+
+
+def numbers(examples: Sequence[LabelledExample], kind: TaskKind) -> np.ndarray:
+    """Returns the labels of `number`, `(examples,)` float64."""
+    assert kind is TaskKind.number
+    return np.array([example.label for example in examples], np.float64)
