@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
@@ -50,6 +50,7 @@ WORD = st.text("abc", min_size=1, max_size=4)
 TEXT = st.lists(WORD, min_size=1, max_size=6).map(" ".join)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(TEXT, TEXT, st.sampled_from(NAMES)), max_size=6), st.integers(5, 20))
 def test_pairs_are_cut_from_the_longer_text(
     tokenizer: Tokenizer, rows: list[tuple[str, str, str]], max_length: int
