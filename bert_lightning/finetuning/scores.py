@@ -19,7 +19,7 @@ from bert_lightning.finetuning.metrics import (
 
 
 def predict(outputs: np.ndarray, kind: TaskKind) -> np.ndarray:
-    """Returns the likeliest class, or the number, of each row: `(labels, outputs)` → `(labels,)`."""
+    """Returns the likeliest class, or the number, of outputs `(labels, outputs)`: `(labels,)`."""
     return outputs[:, 0] if kind is TaskKind.number else outputs.argmax(1)
 
 
