@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_lightning.finetuning import metrics
@@ -90,6 +90,8 @@ def test_correlations_are_those_of_pairs(both: Labelings) -> None:
     assert found["rmse"] == pytest.approx(math.dist(*both) / math.sqrt(len(both[0])))
 
 
+@pytest.mark.filterwarnings("ignore:A single label was found")
+@settings(deadline=None, max_examples=25)
 @given(labelings(), numbers())
 def test_they_are_those_of_the_libraries(classes: Labelings, values: Labelings) -> None:
     sklearn = pytest.importorskip("sklearn.metrics")
