@@ -16,7 +16,7 @@ from bert_lightning.data.batches import StepBatches, StepPartition
 from bert_lightning.data.phases import Phase
 from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
-from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.labelled.examples import LabelledExample
 
 CLS, SEP, UNK = 2, 3, 1
 PIECES = ["a", "b", "c", "##a", "##b", "##c"]

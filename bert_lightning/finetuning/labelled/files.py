@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_lightning.config.task import LabelledConfig, TaskKind
-from bert_lightning.corpus.readers.find_files import ENDINGS, TextFile, content_of, ending_of
+from bert_lightning.corpus.readers.find_files import ENDINGS, TextFile, begins_as, ending_of
 from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.readers.lines import open_text
 from bert_lightning.errors import UserError
@@ -59,7 +59,9 @@ def what_it_holds(path: Path, kind: TaskKind) -> TextFile:
         UserError: it is neither.
     """
     ending, name = ending_of(path), shown(path.absolute())
-    holds = "text" if ending in WORD_ENDINGS else content_of(path)
+    holds = ENDINGS.get(ending, "text")
+    if holds == "text" and ending not in WORD_ENDINGS:
+        holds = begins_as(path)
     if kind is TaskKind.tokens and holds in ("text", "tsv", "wikiextractor"):
         return TextFile(path, "words")
     if holds in ("csv", "tsv", "json", "parquet"):

@@ -33,7 +33,8 @@ def hold_out(
     splits: dict[str, list[LabelledExample]] = {}
     train = set(waiting)
     for split, fraction in fractions.items():
-        wanted, taken = max(1, round(len(examples) * fraction)), []
+        wanted = max(1, round(len(examples) * fraction))
+        taken: list[int] = []
         for place in waiting:
             labels = set(classes_of(examples[place]))
             if len(taken) == wanted:
