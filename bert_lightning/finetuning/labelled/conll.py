@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.readers.lines import read_lines
@@ -21,14 +20,11 @@ from bert_lightning.finetuning.labelled.tables import Table
 CONLL_U = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
 """The columns of CoNLL-U (universaldependencies.org/format.html)."""
 _DOCUMENT = "-DOCSTART-"
-_RUNNING = re.compile(r"\d+")
 _RANGE = re.compile(r"\d+[-.]\d+")
 """The number of a word that is divided into the next ones, or of one that is not written."""
 
-
-class _Line(NamedTuple):
-    number: int
-    cells: list[str]
+_Line = tuple[int, tuple[str, ...]]
+"""The number of a line and its cells; none, if it is blank."""
 
 
 def conll_table(file: Path, columns: Sequence[str]) -> Table:
@@ -38,92 +34,105 @@ def conll_table(file: Path, columns: Sequence[str]) -> Table:
         UserError: a line has more or fewer columns than the others.
     """
     name = shown(file.absolute())
-    lines = [(number, line) for number, line in enumerate(read_lines(file), 1)]
-    has_tabs = any("\t" in line.strip() for _, line in lines if not line.startswith("#"))
-    split = [_Line(number, _cells(line, has_tabs)) for number, line in lines]
-    widths = Counter(len(cells) for _, cells in split if cells and not cells[0].startswith("#"))
+    lines, by_tabs = _lines(file)
+    widths = Counter(len(cells) for _, cells in lines if cells and not cells[0].startswith("#"))
     width = widths.most_common(1)[0][0] if widths else 0
-    split, comments = _without_comments(split, width, has_tabs)
-    sentences = [list(block) for is_row, block in groupby(split, _is_word) if is_row]
+    lines, comments = _without_comments(lines, width, by_tabs)
+    sentences = [list(block) for is_row, block in groupby(lines, _is_word) if is_row]
     if not sentences:
         raise UserError(f"{name} is empty: it needs a word and its label on each line")
     notes = [f"{comments:,} lines of comments are left out."] * bool(comments)
     is_numbered = width >= 3 and all(map(_is_running, sentences))
     if is_numbered:
-        kept = [
-            [line for line in block if _RUNNING.fullmatch(line.cells[0])] for block in sentences
-        ]
-        ranges = sum(map(len, sentences)) - sum(map(len, kept))
+        sentences, ranges = _without_ranges(sentences)
         notes += [
             f"{ranges:,} lines with numbers such as 2-3 or 2.1 are left out, as in CoNLL-U."
         ] * bool(ranges)
-        sentences = kept
-    names = _names(name, columns, width, sentences[0][0].number)
-    for line in (line for block in sentences for line in block):
-        if len(line.cells) != width:
-            raise UserError(
-                f"{name}, line {line.number}: '{' '.join(line.cells)[:60]}' has "
-                f"{len(line.cells)} columns, and {widths[width]:,} lines have {width}: each line "
-                "needs a word and its label, and a blank line ends a sentence"
-            )
-    word, tag = _usual(names, is_numbered) if not columns else (None, None)
+    _require_width(name, sentences, width, widths[width])
+    names, word, tag = _names(name, columns, width, is_numbered)
 
     def rows(wanted: Sequence[str]) -> Iterator[Row]:
         places = [names.index(column) for column in wanted]
         for block in sentences:
-            cells = [[line.cells[place] for line in block] for place in places]
-            yield Row(f"line {block[0].number}", cells)
+            yield Row(
+                f"line {block[0][0]}", [[cells[place] for _, cells in block] for place in places]
+            )
 
     return Table(name, names, rows, word, tag, tuple(notes))
 
 
-def _cells(line: str, has_tabs: bool) -> list[str]:
+def _lines(file: Path) -> tuple[list[_Line], bool]:
+    """Returns the lines of a file, and whether tabs separate their cells, as in most, or blanks."""
+    lines = list(read_lines(file))
+    rows = [line for line in lines if line.strip() and not line.startswith("#")]
+    by_tabs = 2 * sum("\t" in line.strip() for line in rows) > len(rows)
+    return [(number, _cells(line, by_tabs)) for number, line in enumerate(lines, 1)], by_tabs
+
+
+def _cells(line: str, by_tabs: bool) -> tuple[str, ...]:
     if not line.strip():
-        return []
-    return [cell.strip() for cell in line.split("\t")] if has_tabs else line.split()
+        return ()
+    return tuple([cell.strip() for cell in line.split("\t")] if by_tabs else line.split())
 
 
 def _is_word(line: _Line) -> bool:
-    return bool(line.cells) and line.cells[0] != _DOCUMENT
+    return line[1][:1] not in ((), (_DOCUMENT,))
 
 
-def _without_comments(lines: list[_Line], width: int, has_tabs: bool) -> tuple[list[_Line], int]:
+def _without_comments(lines: list[_Line], width: int, by_tabs: bool) -> tuple[list[_Line], int]:
     """Returns the lines without comments, and how many those were.
 
-    A line that begins with # is one, unless it has as many columns as the others; between blanks
-    its last must be a label of theirs, too: the word # is labelled, a comment of two words is not.
+    A line that begins with # is one, unless it labels the word #, or one such as #photo: it has as
+    many columns as the others, and no blank in the first; or, if blanks separate columns, it ends
+    with a label of other words.
     """
-    labels = {line.cells[-1] for line in lines if line.cells and line.cells[0][:1] != "#"} | {"#"}
+    labels = {cells[-1] for _, cells in lines if cells and not cells[0].startswith("#")} | {"#"}
 
-    def is_comment(cells: list[str]) -> bool:
-        is_row = len(cells) == width and (has_tabs or cells[-1] in labels)
-        return cells[:1] != [] and cells[0].startswith("#") and not is_row
+    def is_comment(cells: tuple[str, ...]) -> bool:
+        if not cells or not cells[0].startswith("#"):
+            return False
+        is_text = " " in cells[0] if by_tabs else cells[-1] not in labels
+        return is_text or len(cells) != width
 
-    kept = [line for line in lines if not is_comment(line.cells)]
+    kept = [line for line in lines if not is_comment(line[1])]
     return kept, len(lines) - len(kept)
 
 
 def _is_running(block: list[_Line]) -> bool:
     """Whether the first column of a sentence numbers its words from 1."""
-    numbers = [line.cells[0] for line in block if not _RANGE.fullmatch(line.cells[0])]
+    numbers = [cells[0] for _, cells in block if not _RANGE.fullmatch(cells[0])]
     return bool(numbers) and numbers == [str(place) for place in range(1, len(numbers) + 1)]
 
 
-def _names(name: str, columns: Sequence[str], width: int, number: int) -> list[str]:
-    if not columns:
-        is_conll_u = width == len(CONLL_U)
-        return CONLL_U if is_conll_u else [str(place) for place in range(1, width + 1)]
-    if len(columns) != width:
+def _without_ranges(sentences: list[list[_Line]]) -> tuple[list[list[_Line]], int]:
+    kept = [[line for line in block if not _RANGE.fullmatch(line[1][0])] for block in sentences]
+    return kept, sum(map(len, sentences)) - sum(map(len, kept))
+
+
+def _require_width(name: str, sentences: list[list[_Line]], width: int, usual: int) -> None:
+    for number, cells in (line for block in sentences for line in block):
+        if len(cells) != width:
+            raise UserError(
+                f"{name}, line {number}: '{' '.join(cells)[:60]}' has {len(cells)} columns, and "
+                f"{usual:,} lines have {width}: each line needs a word and its label, and a blank "
+                "line ends a sentence"
+            )
+
+
+def _names(
+    name: str, columns: Sequence[str], width: int, is_numbered: bool
+) -> tuple[list[str], str | None, str | None]:
+    """Returns the names of the columns, and which of them are the words and the labels."""
+    if columns and len(columns) != width:
         raise UserError(
-            f"data.columns=[{','.join(columns)}] names {len(columns)} columns, and {name}, line "
-            f"{number}, has {width}"
+            f"data.columns=[{','.join(columns)}] names {len(columns)} columns, and {name} has "
+            f"{width}"
         )
-    return list(columns)
-
-
-def _usual(names: list[str], is_numbered: bool) -> tuple[str, str | None]:
-    if names is CONLL_U and is_numbered:
-        return "form", "upos"
+    if columns:
+        return list(columns), None, None
+    if is_numbered and width == len(CONLL_U):
+        return CONLL_U, "form", "upos"
+    names = [str(number) for number in range(1, width + 1)]
     if is_numbered:
-        return names[1], names[2]
-    return names[0], names[-1] if len(names) > 1 else None
+        return names, names[1], names[2]
+    return names, names[0], names[-1] if width > 1 else None
