@@ -49,6 +49,7 @@ def test_the_spread_of_seeds() -> None:
     assert spread([0.5], predictions[:1]).deviation == 0
 
 
+@pytest.mark.slow
 def test_an_interval_covers_the_true_gain_nineteen_times_in_twenty() -> None:
     """Many experiments whose true gain is known: 10 points, and seeds that differ by 1 point."""
     covered = 0
