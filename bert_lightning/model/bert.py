@@ -193,7 +193,7 @@ class BertForPreTraining(nn.Module):
 
 
 @contextmanager
-def inference_mode(model: BertForPreTraining) -> Iterator[None]:
+def inference_mode(model: nn.Module) -> Iterator[None]:
     """Switches dropout and gradients off; afterwards the model is in its former mode."""
     training = model.training
     model.eval()
