@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from bert_lightning.corpus.readers.find_files import TextFile, is_compressed
+from bert_lightning.corpus.readers.kinds import TextFile, is_compressed
 from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.readers.lines import open_text, refuse
 from bert_lightning.errors import UserError
@@ -129,8 +129,9 @@ def _delimited_rows(file: TextFile, name: str) -> Iterator[tuple[int, int, list[
 def _encloses_cells(file: Path) -> bool:
     """Whether quotes enclose cells of a .tsv; if not, they are text, as in the files of GLUE.
 
-    They do where cells hold tabs or line ends, or else where each cell that begins with a quote
-    ends with one and doubles those between, and a doubled one or the first row confirms it.
+    They do where tabs or line ends in cells make lines of different numbers of cells; or else where
+    each cell that begins with a quote ends with one and doubles those between, and a doubled one or
+    the first row confirms it.
     """
     width, confirmed = 0, False
     enclosed = True

@@ -41,12 +41,12 @@ def conll_table(file: Path, columns: Sequence[str]) -> Table:
     sentences = [list(block) for is_row, block in groupby(lines, _is_word) if is_row]
     if not sentences:
         raise UserError(f"{name} is empty: it needs a word and its label on each line")
-    notes = [f"{comments:,} lines of comments are left out."] * bool(comments)
+    notes = [f"lines of comments are left out: {comments:,}."] * bool(comments)
     is_numbered = width >= 3 and all(map(_is_running, sentences))
     if is_numbered:
         sentences, ranges = _without_ranges(sentences)
         notes += [
-            f"{ranges:,} lines with numbers such as 2-3 or 2.1 are left out, as in CoNLL-U."
+            f"lines with numbers such as 2-3 or 2.1, as in CoNLL-U, are left out: {ranges:,}."
         ] * bool(ranges)
     _require_width(name, sentences, width, widths[width])
     names, word, tag = _names(name, columns, width, is_numbered)
@@ -83,16 +83,18 @@ def _without_comments(lines: list[_Line], width: int, by_tabs: bool) -> tuple[li
     """Returns the lines without comments, and how many those were.
 
     A line that begins with # is one, unless it labels the word #, or one such as #photo: it has as
-    many columns as the others, and no blank in the first; or, if blanks separate columns, it ends
-    with a label of other words.
+    many columns as the others, and no blank in the first; or, if blanks separate columns, one of
+    them is as in another line.
     """
-    labels = {cells[-1] for _, cells in lines if cells and not cells[0].startswith("#")} | {"#"}
+    rows = (cells for _, cells in lines if cells and not cells[0].startswith("#"))
+    known = {cell for cells in rows for cell in enumerate(cells[1:])} | {(width - 2, "#")}
 
     def is_comment(cells: tuple[str, ...]) -> bool:
         if not cells or not cells[0].startswith("#"):
             return False
-        is_text = " " in cells[0] if by_tabs else cells[-1] not in labels
-        return is_text or len(cells) != width
+        if len(cells) != width:
+            return True
+        return " " in cells[0] if by_tabs else known.isdisjoint(enumerate(cells[1:]))
 
     kept = [line for line in lines if not is_comment(line[1])]
     return kept, len(lines) - len(kept)

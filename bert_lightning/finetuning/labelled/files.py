@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_lightning.config.task import LabelledConfig, TaskKind
-from bert_lightning.corpus.readers.find_files import ENDINGS, TextFile, begins_as, ending_of
+from bert_lightning.corpus.readers.kinds import ENDINGS, TextFile, begins_as, ending_of
 from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.readers.lines import open_text
 from bert_lightning.errors import UserError

@@ -70,7 +70,7 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
         columns[split] = [*chosen.texts, str(chosen.label)]
         notes += [f"In {split}, {note}" for note in table.notes]
         if unlabelled:
-            notes.append(f"In {split}, {unlabelled:,} examples without a label are left out.")
+            notes.append(f"In {split}, examples without a label are left out: {unlabelled:,}.")
         if split == "train" or columns[split] != columns["train"]:
             notes += [f"In {split}, {note}" for note in chosen.notes]
         if split != "train" and not splits[split]:
@@ -120,15 +120,15 @@ def _tables(data: LabelledConfig, task: TaskConfig) -> tuple[dict[str, Table], l
             "one with train, dev and test; data.hub_repository=… is a data set of the hub"
         )
     files, notes = find_splits(data)
-    tables = {split: _file_table(file, data, task) for split, file in files.items()}
+    tables = {split: _file_table(file, split, data, task) for split, file in files.items()}
     return tables, notes, shown(Path(data.path).expanduser().absolute())
 
 
-def _file_table(file: Path, data: LabelledConfig, task: TaskConfig) -> Table:
+def _file_table(file: Path, split: str, data: LabelledConfig, task: TaskConfig) -> Table:
     found = what_it_holds(file, task.kind)
     if found.holds == "words":
         return conll_table(file, data.columns)
-    return file_table(found, data)
+    return file_table(found, data, may_have_header=split == "test")
 
 
 def _hub_tables(data: LabelledConfig) -> tuple[dict[str, Table], list[str], str]:

@@ -64,7 +64,8 @@ def draw_training(
     """Returns the training examples that `data` keeps, in the order of the file.
 
     Raises:
-        UserError: it keeps more than there are, or so many of each class where there is none.
+        UserError: it keeps more than there are or fewer than classes, or some of each class where
+            an example has no one class.
     """
     if data.examples_per_class is not None:
         return _draw_per_class(examples, data.examples_per_class, kind, seed)
@@ -75,13 +76,23 @@ def draw_training(
             f"data.train_examples={data.train_examples} is more than the {len(examples):,} "
             "examples of the train split: give fewer, or omit it to train on all"
         )
-    places = sorted(_order(len(examples), seed)[: data.train_examples])
-    drawn = [examples[place] for place in places]
+    classes = _classes(examples)
+    if kind in (TaskKind.text, TaskKind.pair) and data.train_examples < len(classes):
+        raise UserError(
+            f"data.train_examples={data.train_examples} is fewer than the {len(classes)} classes: "
+            "give more, or draw data.examples_per_class=1"
+        )
+    drawn = [
+        examples[place] for place in sorted(_order(len(examples), seed)[: data.train_examples])
+    ]
     notes = [f"Drawn: {len(drawn):,} of {len(examples):,} training examples."]
-    classes = [{label for one in some for label in classes_of(one)} for some in (examples, drawn)]
-    if missing := len(classes[0]) - len(classes[1]):
-        notes.append(f"{missing} of the {len(classes[0])} classes have no example among the drawn.")
+    if missing := len(classes - _classes(drawn)):
+        notes.append(f"{missing} of the {len(classes)} classes have no example among the drawn.")
     return drawn, notes
+
+
+def _classes(examples: Examples) -> set[str]:
+    return {label for example in examples for label in classes_of(example)}
 
 
 def _draw_per_class(

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bert_lightning.config.task import LabelledConfig
-from bert_lightning.corpus.readers.find_files import TextFile
+from bert_lightning.corpus.readers.kinds import TextFile
 from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.readers.table_files import Row, file_columns, file_rows
 from bert_lightning.errors import UserError
@@ -68,8 +68,10 @@ def likely_columns(cells: Sequence[str], two_texts: bool) -> list[str]:
     return names
 
 
-def file_table(file: TextFile, data: LabelledConfig) -> Table:
+def file_table(file: TextFile, data: LabelledConfig, may_have_header: bool) -> Table:
     """Opens a .csv, .tsv, JSON or .parquet file.
+
+    It may have a header in spite of `data.columns` as in CoLA, whose test split alone has one.
 
     Raises:
         UserError: `data.columns` does not fit it, or it has no row.
@@ -85,15 +87,18 @@ def file_table(file: TextFile, data: LabelledConfig) -> Table:
             f"data.columns={_listed(data.columns)} names the columns of a file without a header, "
             f"and {name} names its own: {table.shown_columns()}; omit data.columns"
         )
+    names = _listed(data.columns)
     if [cell.strip() for cell in found] == data.columns:
         raise UserError(
-            f"data.columns={_listed(data.columns)} names the columns of a file without a header, "
-            f"and the first row of {name} is these names: omit data.columns"
+            f"data.columns={names} names the columns of a file without a header, and the first row "
+            f"of {name} is these names: omit data.columns"
         )
     if len(found) != len(data.columns):
+        if may_have_header and not table.seems_headless():
+            return table
         raise UserError(
-            f"data.columns={_listed(data.columns)} names {len(data.columns)} columns, and {name} "
-            f"has {len(found)} in its first row: {table.shown_columns()}"
+            f"data.columns={names} names {len(data.columns)} columns, and {name} has {len(found)} "
+            f"in its first row: {table.shown_columns()}"
         )
     return Table(name, data.columns, partial(file_rows, file, header=data.columns))
 
