@@ -65,7 +65,7 @@ def assert_equal(data: LabelledData, rows: Rows) -> None:
     ],
 )
 @given(rows=labelled_rows())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @example(rows=[('"', "A"), ('""', "B"), ('"a', "A"), ("a\nb", "B"), ("a\tb", "A")])
 def test_what_is_written_is_read_back(
     write: Callable[[Path, Rows], Path], name: str, rows: list[tuple[str, str]]
@@ -83,7 +83,7 @@ def test_what_is_written_is_read_back(
         .filter(lambda text: '""' not in text)
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @example(rows=[('"quoted"', "A"), ('"unclosed', "B"), ('end"', "A"), ('" "', "B")])
 def test_quotes_of_a_tsv_without_quoting_are_text(rows: list[tuple[str, str]]) -> None:
     with TemporaryDirectory() as folder:
@@ -101,7 +101,7 @@ TAGS = st.sampled_from(["O", "B-x", "I-x", "#"])
     separator=st.sampled_from(["\t", " "]),
     form=st.sampled_from(["plain", "middle", "numbered"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_labelled_words_are_read_back(
     sentences: list[list[tuple[str, str]]], separator: str, form: str
 ) -> None:

@@ -111,7 +111,7 @@ def _draw_per_class(
             taken[label] += 1
             places.append(place)
     notes = [f"Drawn: {len(places):,} of {len(examples):,} training examples, {number} of a class."]
-    if fewer := [label for label, count in taken.items() if count < number]:
+    if fewer := sorted(label for label, count in taken.items() if count < number):
         notes.append(f"{len(fewer)} of {len(taken)} classes have fewer: {', '.join(fewer[:5])}.")
     return [examples[place] for place in sorted(places)], notes
 
