@@ -39,8 +39,39 @@ from bert_lightning.config.trainer import TrainerConfig as TrainerConfig
 from bert_lightning.errors import UserError
 
 
+class RunConfig:
+    """What every training run has, of pretraining and of fine-tuning."""
+
+    optim: OptimConfig
+    trainer: TrainerConfig
+    strategy: StrategyConfig
+    logger: LoggerConfig
+    callbacks: CallbacksConfig
+    init_from: str | None
+    resume: str | None
+    allow_changes: bool
+    seed: int | None
+    run_dir: str | None
+
+    @property
+    def drawn_seed(self) -> int:
+        """The seed, which a run draws at its start where none is given."""
+        return 0 if self.seed is None else self.seed
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, once it is known."""
+        assert self.run_dir is not None, "a run has no folder before it starts"
+        return Path(self.run_dir)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each objective in the joint loss, by its name."""
+        raise NotImplementedError
+
+
 @dataclass
-class TrainConfig:
+class TrainConfig(RunConfig):
     """One whole run; `TrainConfig()` is what `python train.py` trains."""
 
     data: CorpusConfig = field(default_factory=CorpusConfig)
@@ -122,12 +153,5 @@ class TrainConfig:
             )
 
     @property
-    def drawn_seed(self) -> int:
-        """The seed, which a run draws at its start where none is given."""
-        return 0 if self.seed is None else self.seed
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder, once it is known."""
-        assert self.run_dir is not None, "a run has no folder before it starts"
-        return Path(self.run_dir)
+    def weights(self) -> dict[str, float]:
+        return self.objective.weights

@@ -13,8 +13,8 @@ from bert_lightning.config.affects import leaves, named, options
 from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.corpus.manifest import describe_difference
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.phases import phase_options
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import (
     CorruptCheckpointError,

@@ -1,17 +1,14 @@
 """The callbacks beside the training step: the curves, and the moving average of the weights."""
 
-from functools import reduce
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from bert_lightning.data.phases import passes, phases_of
-from bert_lightning.evaluation.scores import HeldOutSums
 from bert_lightning.optim.ema import average_of, follow, put_average_first
 from bert_lightning.runs.curves import record
 from bert_lightning.training.metrics import training_scores, with_joint
-from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.module import TrainingModule
 
 
 class RecordCurves(Callback):
@@ -20,7 +17,7 @@ class RecordCurves(Callback):
     The last step is followed by a validation, whatever the interval.
     """
 
-    def __init__(self, module: PretrainingModule) -> None:
+    def __init__(self, module: TrainingModule[Any]) -> None:
         self.module = module
         self.progress = module.progress
 
@@ -50,13 +47,8 @@ class RecordCurves(Callback):
 
     def _record_held_out(self, trainer: Trainer, split: str) -> None:
         module = self.module
-        others = [name for name in module.model.objectives if name != "mlm"]
-        zeros = HeldOutSums(*(zero.to(module.device) for zero in HeldOutSums.zeros(len(others))))
-        own = reduce(HeldOutSums.plus, module.held_out, zeros)
-        module.held_out.clear()
-        sums = HeldOutSums(*(trainer.strategy.reduce(value, reduce_op="sum") for value in own))
-        scores = {name: score.item() for name, score in sums.means(others).items()}
-        joint = with_joint(scores, module.config.objective)
+        scores = module.held_out_scores(lambda sums: trainer.strategy.reduce(sums, reduce_op="sum"))
+        joint = with_joint(scores, module.config.weights)
         values = {f"{split}/{name}": score for name, score in joint.items()}
         self._record(trainer, values)
         module.log_dict(values, logger=False)  # for callbacks that monitor the validation loss
@@ -73,22 +65,16 @@ class RecordCurves(Callback):
         pairs, tokens = round(total[-2].item()), round(total[-1].item())
         seconds = progress.count(pairs, tokens)
         scores = training_scores(total, module.model.objectives)
-        joint = with_joint(scores, module.config.objective)
+        joint = with_joint(scores, module.config.weights)
         return {
             **{f"train/{name}": value for name, value in joint.items()},
             "train/gradient_norm": module.gradient_norm().item(),
             "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "train/epoch": epochs(module),
+            "train/epoch": module.epochs,
             "speed/pairs_per_second": pairs / seconds,
             "speed/tokens_per_second": tokens / seconds,
             "speed/training_seconds": progress.seconds,
         }
-
-
-def epochs(module: PretrainingModule) -> float:
-    """Returns the epochs over the sentence pairs, up to the last log."""
-    phases = phases_of(module.config.batch, module.progress.steps)
-    return passes(module.progress.pairs, phases, module.epoch_sizes)
 
 
 class AverageWeights(Callback):
@@ -97,7 +83,7 @@ class AverageWeights(Callback):
     A checkpoint has the average as its `state_dict`, and the trained weights beside it.
     """
 
-    def __init__(self, module: PretrainingModule, decay: float) -> None:
+    def __init__(self, module: TrainingModule[Any], decay: float) -> None:
         self.module = module
         self.decay = decay
 

@@ -9,9 +9,9 @@ from lightning.pytorch.loggers import Logger
 
 from bert_lightning.config import Overlong, TrainConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.files import write_text
 from bert_lightning.model.bert import BertForPreTraining
@@ -25,7 +25,6 @@ from bert_lightning.runs.progress import Progress
 from bert_lightning.runs.resume import find_resume_point, require_more
 from bert_lightning.runs.seed import with_seed
 from bert_lightning.training.assembly import Assembly, assemble
-from bert_lightning.training.callbacks import epochs
 from bert_lightning.training.saving import require_room
 from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.strategies import gathered
@@ -116,7 +115,7 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
         statistics=counted,
         progress=progress,
         steps=trainer.global_step,
-        epochs=epochs(module),
+        epochs=module.epochs,
         partition=run.partition,
         accelerator=run.devices.accelerator,
         is_main=trainer.is_global_zero,

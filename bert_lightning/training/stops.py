@@ -18,7 +18,7 @@ from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import SIGNALS, is_first_process, shown_command
-from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.module import TrainingModule
 from bert_lightning.training.saving import SaveCheckpoints
 
 
@@ -78,7 +78,7 @@ class StopConsensus(Callback):
     """
 
     def __init__(
-        self, module: PretrainingModule, signals: StopSignals, checkpoints: SaveCheckpoints | None
+        self, module: TrainingModule[Any], signals: StopSignals, checkpoints: SaveCheckpoints | None
     ) -> None:
         self.module = module
         self.signals = signals
