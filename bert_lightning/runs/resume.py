@@ -137,7 +137,7 @@ def require_same_run(
                 f"{changes[name]}: it cannot change when a run resumes, as its state would not fit"
             )
     free = {option.name for option in options(TrainConfig) if not option.affects & ~_MAY_CHANGE}
-    if 0 < config.trainer.max_steps <= resumed.step:
+    if (config.most_steps or math.inf) <= resumed.step:
         free.add("trainer.max_steps")  # require_more has a better message
     matter = [change for name, change in changes.items() if name not in free]
     if corpus.key != about["corpus_key"]:
