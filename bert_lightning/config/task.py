@@ -106,6 +106,12 @@ class LabelledConfig:
                 f"data.path={self.path} and data.hub_repository={self.hub_repository} both say "
                 "where the examples are: omit one of them"
             )
+        for name in ("validation_path", "test_path", "columns"):
+            if getattr(self, name) and self.hub_repository is not None:
+                raise UserError(
+                    f"data.{name} belongs to files, and data.hub_repository={self.hub_repository} "
+                    "names its own columns and splits: omit one of them"
+                )
         if self.examples_per_class is not None and self.train_examples is not None:
             raise UserError(
                 f"data.examples_per_class={self.examples_per_class} and "

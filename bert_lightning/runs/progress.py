@@ -58,6 +58,10 @@ class Progress:
     """Whether the validation after this step is still to come."""
     finished: bool = False
     """Whether the run ends at this step."""
+    early_end: str = ""
+    """Why the run ended before its last step; empty where it did not."""
+    out_of_time: bool = False
+    """Whether it ended by `trainer.max_time`, and resumes with as much time again."""
 
     def count(self, pairs: int, tokens: int) -> float:
         """Adds what was seen since the last log; returns the seconds that it took."""
@@ -93,6 +97,7 @@ class Progress:
             "budget": None if self.budget is None else [self.budget.end, self.budget.decay],
             "validation_due": self.validation_due,
             "finished": self.finished,
+            "early_end": self.early_end,
             "val_loss": self.val_loss(trainer.global_step),
             "seconds": self.seconds,
             "elapsed": self.clock.elapsed,

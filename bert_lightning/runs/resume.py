@@ -13,8 +13,8 @@ from bert_lightning.config.affects import leaves, named, options
 from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.corpus.manifest import describe_difference
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.phases import phase_options
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import (
     CorruptCheckpointError,
@@ -137,7 +137,7 @@ def require_same_run(
                 f"{changes[name]}: it cannot change when a run resumes, as its state would not fit"
             )
     free = {option.name for option in options(TrainConfig) if not option.affects & ~_MAY_CHANGE}
-    if 0 < config.trainer.max_steps <= resumed.step:
+    if (config.most_steps or math.inf) <= resumed.step:
         free.add("trainer.max_steps")  # require_more has a better message
     matter = [change for name, change in changes.items() if name not in free]
     if corpus.key != about["corpus_key"]:

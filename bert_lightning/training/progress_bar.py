@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
-from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.module import TrainingModule
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_DRAWINGS = 0.5
@@ -80,7 +80,7 @@ class LossProgress(ProgressBar):
     The baselines of `validation` are shown beside its losses.
     """
 
-    def __init__(self, module: PretrainingModule, validation: EvaluationSet | None) -> None:
+    def __init__(self, module: TrainingModule[Any], validation: EvaluationSet | None) -> None:
         super().__init__()
         self.module = module
         self.validation = validation
@@ -124,7 +124,7 @@ class LossProgress(ProgressBar):
 
         scores = [
             f"{name.upper()} {score(f'{name}_loss')}, accuracy {score(f'{name}_accuracy')}"
-            for name in self.module.config.objective.weights
+            for name in self.module.config.weights
             if f"val/{name}_loss" in curves
         ]
         steps = f"{trainer.global_step}/{self._total or '…'}"
@@ -158,7 +158,7 @@ class LossProgress(ProgressBar):
         curves = self.module.progress.curves
         losses = [
             f"{name.upper()} {curves[f'train/{name}_loss'][-1][1]:.3f}"
-            for name in self.module.config.objective.weights
+            for name in self.module.config.weights
             if f"train/{name}_loss" in curves
         ]
         return "  ".join([*losses, f"{curves['speed/pairs_per_second'][-1][1]:.0f} pairs/s"])

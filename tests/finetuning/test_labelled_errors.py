@@ -150,7 +150,7 @@ class TestCells:
         file = write_jsonl(tmp_path / "a.jsonl", [*COLORS, ("a", ["x"])])
         assert "line 21: the label in column 'label' holds list, not one class" in refusal(file)
 
-    @pytest.mark.parametrize("label", ["high", "4,5", "nan", "inf", "", "1e999", None])
+    @pytest.mark.parametrize("label", ["high", "4,5", "nan", "inf", "", "1e999", "1_0", None])
     def test_a_label_that_is_no_number(self, tmp_path: Path, label: str | None) -> None:
         file = write_jsonl(tmp_path / "a.jsonl", scored([("a", label)]))
         message = refusal(file, TaskKind.number)
@@ -158,6 +158,10 @@ class TestCells:
             f"{file}, line 10: the label '{label}' in column 'label' is not a finite number"
         )
         assert "task.label_column=…, or use task=text" in message
+
+    def test_a_whole_number_beyond_all_floats(self, tmp_path: Path) -> None:
+        file = write_jsonl(tmp_path / "a.jsonl", scored([("a", 10**400)]))
+        assert "is not a finite number" in refusal(file, TaskKind.number)
 
     def test_true_is_no_number(self, tmp_path: Path) -> None:
         file = write_jsonl(tmp_path / "a.jsonl", scored([("a", True)]))
@@ -274,6 +278,12 @@ class TestFiles:
     def test_files_and_the_hub_at_once(self) -> None:
         with pytest.raises(UserError, match="both say where the examples are"):
             LabelledConfig(path="a.csv", hub_repository="a/b")
+
+    @pytest.mark.parametrize("name", ["validation_path", "test_path", "columns"])
+    def test_options_of_files_with_the_hub(self, name: str) -> None:
+        value: Any = ["text", "label"] if name == "columns" else "dev.csv"
+        with pytest.raises(UserError, match=f"data.{name} belongs to files"):
+            LabelledConfig(hub_repository="a/b", **{name: value})
 
     @pytest.mark.parametrize("name", ["absent.csv", " "])
     def test_a_file_that_is_not_there(self, tmp_path: Path, name: str) -> None:

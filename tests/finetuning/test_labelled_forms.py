@@ -200,7 +200,10 @@ class TestColumns:
         assert data.names == ["blue", "red"]
         data = read(file, text_column="body")
         assert data.names == ["0", "1"]
-        assert "In train, 'sentence2': not read; task=pair reads two texts." in data.notes
+        assert "In train, column 'sentence2' is not read; task=pair reads two texts." in data.notes
+        other = write_csv(tmp_path / "b.csv", rows, ("text", "pair", "score", "label"))
+        note = "In train, other columns that could be the label are not read: score."
+        assert note in read(other).notes
         pairs = read(file, TaskKind.pair, text_column="body", label_column="color")
         assert pairs.splits["train"][0].texts[1] == "x"
 

@@ -24,8 +24,10 @@ def examples_of(
         UserError: a cell holds something else than its column is read as.
     """
     assert columns.label is not None
+    read_label = _number if task.kind is TaskKind.number else _class
     examples: list[LabelledExample] = []
-    unlabelled, empty = 0, []
+    empty: list[str] = []
+    unlabelled = 0
     for row in table.rows([*columns.texts, columns.label]):
         place = f"{table.name}, {row.place}"
         *texts, label = row.cells
@@ -34,29 +36,26 @@ def examples_of(
         elif task.kind is TaskKind.tokens:
             examples.append(_words(texts[0], label, columns, place))
         else:
-            for column, text in zip(columns.texts, texts, strict=True):
-                if _is_empty(text, column, place):
-                    empty.append((place, column))
-            found = _number if task.kind is TaskKind.number else _class
-            examples.append(
-                LabelledExample(tuple(texts), found(label, columns.label, place), place)
-            )
+            cells = zip(columns.texts, texts, strict=True)
+            empty += [
+                f"{place}: column '{name}'" for name, text in cells if _is_empty(text, name, place)
+            ]
+            label = read_label(label, columns.label, place)
+            examples.append(LabelledExample(tuple(texts), label, place))
     if empty:
-        place, column = empty[0]
         more = f" (the first of {len(empty):,} empty cells)" if len(empty) > 1 else ""
-        raise UserError(
-            f"{place}: column '{column}' is empty{more}: fill it in, or take the row out"
-        )
-    if (
-        len(columns.texts) > 1
-        and all(one.texts[0] == one.texts[1] for one in examples)
-        and examples
-    ):
+        raise UserError(f"{empty[0]} is empty{more}: fill it in, or take the row out")
+    if examples and task.kind is not TaskKind.tokens:
+        _require_two_texts(table, columns, examples)
+    return examples, unlabelled
+
+
+def _require_two_texts(table: Table, columns: Columns, examples: list[LabelledExample]) -> None:
+    if len(columns.texts) == 2 and all(one.texts[0] == one.texts[1] for one in examples):
         raise UserError(
             f"{table.name}: the columns {' and '.join(columns.texts)} hold the same text in every "
             "row: task.text_column=… and task.pair_column=… name others, task=text reads one"
         )
-    return examples, unlabelled
 
 
 def is_missing(label: Any) -> bool:
@@ -95,8 +94,9 @@ def _class(label: Any, column: str, place: str) -> Label:
 
 def _number(label: Any, column: str, place: str) -> Label:
     try:
-        number = math.nan if label is None or isinstance(label, bool) else float(label)
-    except (TypeError, ValueError):
+        is_other = isinstance(label, bool | None) or "_" in str(label)  # Python reads 1_000
+        number = math.nan if is_other else float(label)
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise UserError(

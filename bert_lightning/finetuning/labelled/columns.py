@@ -63,14 +63,12 @@ def choose_columns(table: Table, task: TaskConfig, may_lack_label: bool = False)
         "as the options say" if is_given else "by their places" if table.words else "by their names"
     )
     notes.append(f"{what} {read} and the label is column '{label}', {by}.")
-    others = [usual[name] for name in (*SECONDS, *tags) if name in usual]
-    unread = [name for name in dict.fromkeys(others) if name not in (*texts, label)]
-    if unread and not is_given:
-        notes.append(
-            f"{', '.join(repr(name) for name in unread)}: not read"
-            + "; task=pair reads two texts" * any(name in SECONDS for name in unread)
-            + "."
-        )
+    others = [usual[name] for name in tags if name in usual and usual[name] not in (*texts, label)]
+    if others and task.label_column is None:
+        notes.append(f"other columns that could be the label are not read: {', '.join(others)}.")
+    seconds = [usual[name] for name in SECONDS if name in usual]
+    if seconds and task.kind is TaskKind.text:
+        notes.append(f"column '{seconds[0]}' is not read; task=pair reads two texts.")
     return Columns(texts, label, notes)
 
 

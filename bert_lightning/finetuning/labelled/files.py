@@ -123,7 +123,7 @@ def _of_folder(folder: Path, data: LabelledConfig) -> tuple[dict[str, Path], lis
                 f"data.path={shown(str(data.path))}: several files of {shown(folder.absolute())} "
                 f"could be the {split} split: {_shown(candidates)}; data.{option}=FILE names one"
             )
-        if candidates:
+        if candidates and given is None:
             found[split] = candidates[0]
     if not by_split["train"]:
         raise UserError(
