@@ -69,6 +69,25 @@ class TestDelimited:
         assert documents_of(path) == [[[first], ["D e."]], [["F g.", "H i."]]]
 
     @pytest.mark.parametrize(
+        ("lines", "first"),
+        [
+            (["n\ttext", '1\t"A b. C d.', "2\tE f. G h."], '"A b.'),  # as in GLUE's files
+            (["n\ttext", '1\t"A b." C d.', '2\tE "f." G h.'], '"A b." C d.'),
+            (["n\ttext", '1\t"A b. C d."', "2\tE f. G h."], '"A b.'),
+            (["n\ttext", '1\t"A ""b"". C d."', "2\tE f. G h."], 'A "b".'),  # as others write it
+            (['"n"\t"text"', '"1"\t"A b. C d."', '"2"\t"E f. G h."'], "A b."),
+            (["n\ttext", '1\t"A b. C\td."', "2\tE f. G h."], "A b."),
+            (["text", '"A b. C', 'd."', "E f. G h."], "A b."),
+        ],
+    )
+    def test_quotes_of_a_tsv_are_text_where_they_enclose_no_cells(
+        self, file: Writer, lines: list[str], first: str
+    ) -> None:
+        documents = documents_of(file("a.tsv", "\n".join(lines)))
+        assert documents[0][0][0] == first
+        assert len(documents) == 2
+
+    @pytest.mark.parametrize(
         ("content", "says"),
         [
             ('text\n"A b. C d.\nE f.\n', "the row after row 1, in line 3: unexpected end of data"),

@@ -129,9 +129,9 @@ def _delimited_rows(file: TextFile, name: str) -> Iterator[tuple[int, int, list[
 def _encloses_cells(file: Path) -> bool:
     """Whether quotes enclose cells of a .tsv; if not, they are text, as in the files of GLUE.
 
-    They do where tabs or line ends in cells make lines of different numbers of cells; or else where
-    each cell that begins with a quote ends with one and doubles those between, and a doubled one or
-    the first row confirms it.
+    They do where tabs or line ends in cells make lines of different numbers of cells, as they may
+    in a single column; or else where each cell that begins with a quote ends with one and doubles
+    those between, and a doubled one or the first row confirms it.
     """
     width, confirmed = 0, False
     enclosed = True
@@ -150,7 +150,7 @@ def _encloses_cells(file: Path) -> bool:
                         len(cell) > 1 and cell[-1] == '"' and '"' not in inner.replace('""', "")
                     )
                     confirmed |= is_first or '""' in inner
-    return enclosed and confirmed
+    return width == 1 or (enclosed and confirmed)
 
 
 def _without_nul(stream: TextIO, file: Path) -> Iterator[str]:

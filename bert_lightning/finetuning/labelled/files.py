@@ -82,8 +82,8 @@ def what_it_holds(path: Path, kind: TaskKind) -> TextFile:
 
 def _existing(path: str, option: str) -> Path:
     found = Path(path).expanduser()
-    if not path.strip() or not found.exists() or (option != "data.path" and found.is_dir()):
-        what = "is a folder" if path.strip() and found.exists() else "does not exist"
+    if not found.exists() or (option != "data.path" and found.is_dir()):
+        what = "is a folder" if found.exists() else "does not exist"
         raise UserError(
             f"{option}={shown(path)}: {shown(found.absolute())} {what} (the working directory is "
             f"{shown(Path.cwd())}); give a file of labelled examples"
