@@ -152,6 +152,14 @@ def test_an_error_of_the_disk_is_no_traceback(
     assert f"{tmp_path}/a.txt cannot be read: Input/output error" in refusal(tmp_path)
 
 
+def test_a_damaged_file_in_another_encoding_is_damaged_first(tmp_path: Path) -> None:
+    packed = gzip.compress(b"\xc3" + bytes(range(1, 128)) * 99)
+    (tmp_path / "a.txt.gz").write_bytes(packed[:-9])
+    assert "a.txt.gz is not UTF-8: byte 0 is 0xc3" in refusal(tmp_path)
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"A b.\n" * 99 + b"\xc3")[:-9])
+    assert "a.txt.gz cannot be decompressed: " in refusal(tmp_path)
+
+
 def test_a_mark_before_utf8_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf" + ENGLISH.encode())
     assert read(tmp_path)[0][0][0][0] == "It rained, and we left."
