@@ -7,7 +7,7 @@ import numpy as np
 
 from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.entities import is_bio
-from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.metrics import (
     Scores,
     accuracy,

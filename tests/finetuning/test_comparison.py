@@ -7,7 +7,7 @@ import pytest
 
 from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.comparison import gain_interval, main_score_on, spread
-from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.scores import task_scores
 
 BIO, TAGS = ["B-x", "I-x", "O"], ["ADJ", "NOUN", "VERB"]

@@ -5,7 +5,7 @@ import pytest
 
 from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.baselines import TfIdf, constant, label_of_word
-from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.scores import is_degenerate, predict, task_scores
 
 

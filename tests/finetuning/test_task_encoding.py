@@ -16,7 +16,7 @@ from bert_lightning.data.phases import Phase
 from bert_lightning.data.steps import StepBatches, StepPartition
 from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
-from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.task_batch import TaskBatch
 
 CLS, SEP, UNK = 2, 3, 1
