@@ -4,8 +4,9 @@ These classes alone say which options exist, the type, default and limits of eac
 affects; `conf/*.yaml` holds only what differs from the defaults. Nothing here knows Hydra.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 from bert_lightning.config.affects import COMMAND, EXECUTION, LEARNING, PLACE, check_limits, option
 from bert_lightning.config.batch import BatchConfig as BatchConfig
@@ -42,7 +43,9 @@ from bert_lightning.errors import UserError
 
 
 class RunConfig:
-    """What every training run has, of pretraining and of fine-tuning."""
+    """What every training run has, of pretraining and of fine-tuning; both are dataclasses."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     optim: OptimConfig
     trainer: TrainerConfig
@@ -82,6 +85,9 @@ class RunConfig:
     def weights(self) -> dict[str, float]:
         """The weight of each objective in the joint loss, by its name."""
         raise NotImplementedError
+
+
+AnyConfig = TypeVar("AnyConfig", bound=RunConfig)
 
 
 @dataclass

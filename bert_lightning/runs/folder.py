@@ -18,7 +18,7 @@ import lightning
 import torch
 from filelock import FileLock, Timeout
 
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import RunConfig, TrainConfig
 from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.errors import RunEnded, UserError, writing
 from bert_lightning.files import TEMPORARY, write_text
@@ -78,7 +78,7 @@ def shown(folder: str | Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def write_config(config: TrainConfig) -> None:
+def write_config(config: RunConfig) -> None:
     """Writes the config for `resume=` and for people."""
     text = json.dumps(to_plain(asdict(config)), indent=2) + "\n"
     write_text(config.folder / CONFIG_FILE, text)

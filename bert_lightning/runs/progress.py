@@ -54,6 +54,8 @@ class Progress:
     tokens: int = 0
     resumed_at: int = 0
     """The step of the checkpoint that the run was resumed from; 0 for a new run."""
+    judged_by: str = "val/loss"
+    """The curve whose lowest value marks the best checkpoint."""
     validation_due: bool = False
     """Whether the validation after this step is still to come."""
     finished: bool = False
@@ -71,8 +73,8 @@ class Progress:
         return seconds
 
     def val_loss(self, step: int) -> float | None:
-        """Returns the joint validation loss after a step, if there was one and it is finite."""
-        at, loss = self.curves.get("val/loss", [(-1, 0.0)])[-1]
+        """Returns what `judged_by` was after a step, if there was a validation and it is finite."""
+        at, loss = self.curves.get(self.judged_by, [(-1, 0.0)])[-1]
         return loss if at == step and math.isfinite(loss) else None
 
     def settle_budget(self, trainer: L.Trainer, elapsed: float) -> None:

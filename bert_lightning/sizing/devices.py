@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from bert_lightning.config import StrategyName, TrainConfig
+from bert_lightning.config import AnyConfig, RunConfig, StrategyName
 from bert_lightning.config.trainer import SHARDED_PRECISIONS
 from bert_lightning.errors import UserError
 
@@ -29,7 +29,7 @@ class Devices:
         return self.accelerator in ("gpu", "cuda")
 
 
-def find_devices(config: TrainConfig) -> Devices:
+def find_devices(config: RunConfig) -> Devices:
     """Resolves `auto` to GPUs if there are any; a UserError if the options cannot work here."""
     wanted, devices = config.trainer.accelerator, config.trainer.devices
     gpus = torch.cuda.device_count()
@@ -40,8 +40,8 @@ def find_devices(config: TrainConfig) -> Devices:
         )
     if wanted == "mps" and not torch.backends.mps.is_available():
         raise UserError(
-            f"trainer.accelerator=mps asks for Apple's GPU, and torch {torch.__version__} finds none; "
-            "trainer.accelerator=cpu trains without it"
+            f"trainer.accelerator=mps asks for Apple's GPU, and torch {torch.__version__} finds "
+            "none; trainer.accelerator=cpu trains without it"
         )
     if wanted == "auto":
         mps = torch.backends.mps.is_available() and devices in ("auto", 1, -1, "1")
@@ -73,7 +73,7 @@ def count_devices(devices: Any, available: int) -> tuple[int, int]:
     return len(indices), max(map(int, indices))
 
 
-def check_supported(config: TrainConfig, accelerator: str) -> None:
+def check_supported(config: RunConfig, accelerator: str) -> None:
     """Raises a UserError unless accelerator, precision and strategy work together."""
     precision = config.trainer.precision
     if accelerator == "cpu" and precision in ("16-mixed", "16-true", "16"):
@@ -96,7 +96,7 @@ def check_supported(config: TrainConfig, accelerator: str) -> None:
         )
 
 
-def with_precision(config: TrainConfig, accelerator: str) -> TrainConfig:
+def with_precision(config: AnyConfig, accelerator: str) -> AnyConfig:
     """Resolves `trainer.precision=auto`: bf16-mixed if the device multiplies bf16, else 32-true."""
     if config.trainer.precision != "auto":
         return config

@@ -78,7 +78,7 @@ class RecordCurves(Callback):
             "train/gradient_norm": module.gradient_norm().item(),
             "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
             "train/epoch": module.epochs,
-            "speed/pairs_per_second": pairs / seconds,
+            f"speed/{module.unit}_per_second": pairs / seconds,
             "speed/tokens_per_second": tokens / seconds,
             "speed/training_seconds": progress.seconds,
         }
@@ -92,7 +92,7 @@ class EndEarly(EarlyStopping):
     """
 
     def __init__(self, module: TrainingModule[Any], patience: int) -> None:
-        super().__init__("val/loss", patience=patience)
+        super().__init__(module.progress.judged_by, patience=patience)
         self.progress = module.progress
         self._patience = patience
 

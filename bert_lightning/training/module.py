@@ -38,6 +38,11 @@ class TrainingModule(L.LightningModule, ABC, Generic[Model]):
         description: what each checkpoint says of the run, in plain types.
     """
 
+    title: str
+    """What it does, in one word."""
+    unit: str
+    """What its examples are called, in the plural."""
+
     def __init__(
         self, config: RunConfig, model: Model, steps: int, description: dict[str, Any]
     ) -> None:
@@ -148,6 +153,7 @@ class PretrainingModule(TrainingModule[BertForPreTraining]):
     """Pretrains a BERT of random initial weights; `epoch_sizes` are its examples in each phase."""
 
     config: TrainConfig
+    title, unit = "pretraining", "pairs"
 
     def __init__(
         self,

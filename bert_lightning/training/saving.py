@@ -53,7 +53,9 @@ class SaveCheckpoints(Checkpoint):
         step, progress = trainer.global_step, self.module.progress
         if not step or not self.module.between_steps:
             return
-        losses = [loss for _, loss in progress.curves.get("val/loss", []) if math.isfinite(loss)]
+        losses = [
+            loss for _, loss in progress.curves.get(progress.judged_by, []) if math.isfinite(loss)
+        ]
         if step % self.every == 0 or progress.val_loss(step) in sorted(losses)[: self.top_k]:
             self.save(trainer)
 

@@ -21,14 +21,14 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
 
-from bert_lightning.config import StrategyName, TrainConfig
+from bert_lightning.config import RunConfig, StrategyName
 from bert_lightning.errors import UserError
 from bert_lightning.model.bert import Bert, Model
 from bert_lightning.optim.optimizers import CombinedOptimizer
 from bert_lightning.sizing.devices import Devices
 
 
-def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
+def build_strategy(config: RunConfig, devices: Devices) -> Strategy | str:
     """Returns the strategy of Lightning's Trainer.
 
     Raises:

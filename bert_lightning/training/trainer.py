@@ -12,10 +12,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import RunConfig
 from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO
 from bert_lightning.runs.processes import use_own_launcher
-from bert_lightning.training.assembly import Assembly
+from bert_lightning.training.assembly import Run
 from bert_lightning.training.callbacks import AverageWeights, EndEarly, RecordCurves
 from bert_lightning.training.progress_bar import LossProgress
 from bert_lightning.training.saving import SaveCheckpoints
@@ -54,7 +54,7 @@ def quiet() -> Iterator[None]:
 
 
 def build_trainer(
-    run: Assembly,
+    run: Run,
     steps: int,
     signals: StopSignals,
     *,
@@ -96,7 +96,7 @@ def build_trainer(
     return trainer
 
 
-def validation_interval(config: TrainConfig, steps: int) -> int:
+def validation_interval(config: RunConfig, steps: int) -> int:
     """Returns the optimizer steps between validations, in a run of `steps` steps."""
     interval = config.trainer.val_check_interval
     if isinstance(interval, float):
@@ -104,7 +104,7 @@ def validation_interval(config: TrainConfig, steps: int) -> int:
     return min(interval, steps)
 
 
-def _callbacks(run: Assembly, signals: StopSignals) -> list[Callback]:
+def _callbacks(run: Run, signals: StopSignals) -> list[Callback]:
     config, module = run.config, run.module
     checkpoints = None
     if config.trainer.enable_checkpointing:
@@ -115,7 +115,7 @@ def _callbacks(run: Assembly, signals: StopSignals) -> list[Callback]:
         callbacks.append(AverageWeights(module, config.optim.ema_decay))
     callbacks.append(StopConsensus(module, signals, checkpoints))
     if config.trainer.enable_progress_bar:
-        callbacks.append(LossProgress(module, run.data.evaluation_sets.get("validation")))
+        callbacks.append(LossProgress(module, run.validation_line))
     if (patience := config.callbacks.early_stopping_patience) is not None:
         callbacks.append(EndEarly(module, patience))
     return [*callbacks, checkpoints] if checkpoints is not None else callbacks
