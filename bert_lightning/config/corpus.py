@@ -84,11 +84,6 @@ class CorpusConfig:
 
     def __post_init__(self) -> None:
         check_limits(self, "data.")
-        if self.path is not None and not self.path.strip():
-            raise UserError(
-                f"data.path={self.path} is empty, as from a variable that is not set: give a file, "
-                "a folder or a pattern, or omit the option"
-            )
         if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
             raise UserError(
                 f"data.name={self.name!r} names a folder of the cache: it must consist of letters, "

@@ -133,7 +133,7 @@ def test_what_cannot_be_read_is_left_out_of_a_folder_and_refused_by_name(
 @pytest.mark.parametrize("path", ["", " ", "\t"])
 @pytest.mark.parametrize("source", list(CorpusSource))
 def test_an_empty_path_is_refused(source: CorpusSource, path: str) -> None:  # BAD_INPUT 42
-    with pytest.raises(UserError, match="is empty, as from a variable that is not set"):
+    with pytest.raises(UserError, match="is empty: give a value, or omit the option"):
         CorpusConfig(source, path=path)
 
 

@@ -72,7 +72,7 @@ class TestDelimited:
         ("lines", "first"),
         [
             (["n\ttext", '1\t"A b. C d.', "2\tE f. G h."], '"A b.'),  # as in GLUE's files
-            (["n\ttext", '1\t"A b." C d.', '2\tE "f." G h.'], '"A b." C d.'),
+            (["n\ttext", '1\t"A b." C d.', '2\tE "f." G h.'], '"A b."'),
             (["n\ttext", '1\t"A b. C d."', "2\tE f. G h."], '"A b.'),
             (["n\ttext", '1\t"A ""b"". C d."', "2\tE f. G h."], 'A "b".'),  # as others write it
             (['"n"\t"text"', '"1"\t"A b. C d."', '"2"\t"E f. G h."'], "A b."),
