@@ -88,6 +88,9 @@ class LabelledConfig:
     test_fraction: float = option(0.1, TEXT, above=0, below=1)
     """Fraction of train held out for testing, where there is no such file. The validation split
     chooses the checkpoint, so the test split alone says how good it is."""
+    split_seed: int = option(0, TEXT, at_least=0)
+    """Decides which examples are held out; not `seed`, so that runs of other seeds are scored on
+    the same examples."""
     examples_per_class: int | None = option(None, TEXT | LEARNING, at_least=1)
     """Training examples kept of each class, drawn by the seed; null keeps all."""
     train_examples: int | None = option(None, TEXT | LEARNING, at_least=1)

@@ -84,7 +84,9 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
     fractions = {"test": data.test_fraction, "validation": data.validation_fraction}
     fractions = {split: part for split, part in fractions.items() if split not in splits}
     if fractions:
-        divided, held_out = hold_out(splits["train"], fractions, seed, tables["train"].name)
+        divided, held_out = hold_out(
+            splits["train"], fractions, data.split_seed, tables["train"].name
+        )
         splits, notes = {**splits, **divided}, notes + held_out
     splits["train"], drawn = draw_training(splits["train"], data, task.kind, seed)
     splits = {split: splits[split] for split in SPLITS}
@@ -104,7 +106,8 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
             "held_out": fractions,
             "examples_per_class": data.examples_per_class,
             "train_examples": data.train_examples,
-            "seed": seed if fractions or drawn else None,
+            "split_seed": data.split_seed if fractions else None,
+            "seed": seed if drawn else None,
         },
         notes=notes + drawn + duplicates(splits),
     )
