@@ -1,5 +1,6 @@
 """What is wrong with labelled data is one message with the file, the row, the column, a way out."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,22 @@ class TestFiles:
         file = write_csv(tmp_path / "a.csv", COLORS)
         assert "is a folder" in refusal(file, validation_path=str(tmp_path))
         assert "data.test_path=absent: " in refusal(file, test_path="absent")
+
+    def test_a_pipe_cannot_be_read_twice(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a.csv")
+        assert "is no file that can be read twice" in refusal(tmp_path / "a.csv")
+        assert "~nobody-here/a.csv does not exist" in refusal(Path("~nobody-here/a.csv"))
+
+    def test_folders_that_cannot_be_listed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(_: Path) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        file = write_csv(tmp_path / "a.csv", COLORS)
+        monkeypatch.setattr(Path, "iterdir", fails)
+        assert refusal(tmp_path).endswith(f"{tmp_path} cannot be read: Permission denied")
+        assert len(read(file).splits["train"]) == 16
 
     def test_one_file_for_two_splits(self, tmp_path: Path) -> None:
         file = write_csv(tmp_path / "a.csv", COLORS)

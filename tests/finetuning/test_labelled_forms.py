@@ -1,5 +1,6 @@
 """What is written in any form of file is read back equal, and its columns and splits are found."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -159,11 +160,33 @@ def test_conll_2003_has_documents_and_blanks(tmp_path: Path) -> None:
     assert named.names == data.names
 
 
+@pytest.mark.parametrize("name", ["train.tsv", "train.txt", "train", "train.bio.gz"])
+def test_a_file_of_words_may_have_any_name_and_a_header(tmp_path: Path, name: str) -> None:
+    lines = "id\tToken\tner\tlabel\n" + "7\tEU\t_\tORG\n8\tis\t_\tO\n\n" * 6
+    file = tmp_path / name
+    file.write_bytes(gzip.compress(lines.encode()) if name.endswith("gz") else lines.encode())
+    data = read(file, TaskKind.tokens)
+    assert sum(map(len, data.splits.values())) == 6
+    assert data.splits["train"][0].texts == ("EU", "is")
+    assert data.names == ["O", "ORG"]
+    assert {one.place.rpartition(" ")[2] for one in data.splits["train"]} <= {*"258"} | {
+        *("11", "14", "17")
+    }
+
+
 def test_comments_between_blanks_are_no_words(tmp_path: Path) -> None:
     file = tmp_path / "train.txt"
     file.write_text("# id 1\tdomain=en\n# _ _ O\na _ _ B\n\n# id 2 x\nb _ _ O\n\n" * 5)
     data = read(file, TaskKind.tokens)
     assert {one.texts for one in data.splits["train"]} == {("#", "a"), ("b",)}
+
+
+@pytest.mark.parametrize("name", ["train.csv.gz", "TRAIN.CSV.GZ"])
+def test_compressed_tables_are_read(tmp_path: Path, name: str) -> None:
+    content = write_csv(tmp_path / "other.txt", COLORS).read_bytes()
+    (tmp_path / "other.txt").unlink()
+    (tmp_path / name).write_bytes(gzip.compress(content))
+    assert len(read(tmp_path).splits["train"]) == 16
 
 
 class TestColumns:

@@ -139,19 +139,28 @@ class TestKey:
         relabelled = [*COLORS[:-1], (COLORS[-1][0], "red")]
         keys = {
             read(file).key,
-            read(file, seed=1).key,
+            read(file, split_seed=1).key,
             read(file, validation_fraction=0.2).key,
             read(file, train_examples=8).key,
+            read(file, train_examples=8, seed=1).key,
             read(write_csv(tmp_path / "b.csv", changed)).key,
             read(write_csv(tmp_path / "c.csv", relabelled)).key,
             read(write_csv(tmp_path / "d.csv", COLORS[::-1])).key,
         }
-        assert len(keys) == 7
+        assert len(keys) == 8
+
+    def test_runs_of_other_seeds_are_scored_on_the_same_examples(self, tmp_path: Path) -> None:
+        file = write_csv(tmp_path / "a.csv", COLORS)
+        assert read(file).key == read(file, seed=1).key
+        one, other = (read(file, seed=seed, examples_per_class=2).splits for seed in (0, 1))
+        assert one["test"] == other["test"]
+        assert one["validation"] == other["validation"]
+        assert one["train"] != other["train"]
 
     def test_given_splits_do_not_depend_on_the_seed(self, tmp_path: Path) -> None:
         for split in ("train", "dev", "test"):
             write_csv(tmp_path / f"{split}.csv", COLORS)
-        assert read(tmp_path).key == read(tmp_path, seed=1).key
+        assert read(tmp_path).key == read(tmp_path, seed=1, split_seed=1).key
 
     def test_words_and_their_labels_count(self, tmp_path: Path) -> None:
         one = write_conll(tmp_path / "a.conll", [[("a", "X"), ("b", "Y")]] * 6)

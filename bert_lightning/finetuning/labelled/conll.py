@@ -15,6 +15,7 @@ from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.readers.lines import read_lines
 from bert_lightning.corpus.readers.table_files import Row
 from bert_lightning.errors import UserError
+from bert_lightning.finetuning.labelled.columns import TAGS, WORDS
 from bert_lightning.finetuning.labelled.tables import Table
 
 CONLL_U = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
@@ -28,13 +29,15 @@ _Line = tuple[int, tuple[str, ...]]
 
 
 def conll_table(file: Path, columns: Sequence[str]) -> Table:
-    """Reads a file of words; `columns` names its columns, which else are named by their numbers.
+    """Reads a file of words; `columns` names its columns, which else a header names, or numbers.
 
     Raises:
         UserError: a line has more or fewer columns than the others.
     """
     name = shown(file.absolute())
     lines, by_tabs = _lines(file)
+    place, header = _header(lines)
+    lines, columns = lines[place:], columns or header
     widths = Counter(len(cells) for _, cells in lines if cells and not cells[0].startswith("#"))
     width = widths.most_common(1)[0][0] if widths else 0
     lines, comments = _without_comments(lines, width, by_tabs)
@@ -67,6 +70,15 @@ def _lines(file: Path) -> tuple[list[_Line], bool]:
     rows = [line for line in lines if line.strip() and not line.startswith("#")]
     by_tabs = 2 * sum("\t" in line.strip() for line in rows) > len(rows)
     return [(number, _cells(line, by_tabs)) for number, line in enumerate(lines, 1)], by_tabs
+
+
+def _header(lines: list[_Line]) -> tuple[int, tuple[str, ...]]:
+    """Returns where the first line behind a header is, and its cells; 0 and none without one."""
+    for place, (_, cells) in enumerate(lines, 1):
+        names = {cell.lower() for cell in cells}
+        if cells and not cells[0].startswith("#"):
+            return (place, cells) if names & {*WORDS} and names & {*TAGS} else (0, ())
+    return 0, ()
 
 
 def _cells(line: str, by_tabs: bool) -> tuple[str, ...]:

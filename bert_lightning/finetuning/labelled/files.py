@@ -1,7 +1,9 @@
 """Which file holds which split, by the names of the files in a folder, and what each file holds."""
 
+import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from bert_lightning.config.task import LabelledConfig, TaskKind
@@ -80,10 +82,16 @@ def what_it_holds(path: Path, kind: TaskKind) -> TextFile:
     )
 
 
+def expanded(path: str) -> Path:
+    """Returns a path with the home folder in place of ~."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 -- Path's raises RuntimeError for ~nobody
+
+
 def _existing(path: str, option: str) -> Path:
-    found = Path(path).expanduser()
-    if not found.exists() or (option != "data.path" and found.is_dir()):
-        what = "is a folder" if found.exists() else "does not exist"
+    found = expanded(path)
+    if not (found.is_file() or (option == "data.path" and found.is_dir())):
+        kinds = {found.is_dir(): "is a folder", not found.exists(): "does not exist"}
+        what = kinds.get(True, "is no file that can be read twice")
         raise UserError(
             f"{option}={shown(path)}: {shown(found.absolute())} {what} (the working directory is "
             f"{shown(Path.cwd())}); give a file of labelled examples"
@@ -95,7 +103,10 @@ def _existing(path: str, option: str) -> Path:
 
 def _of_file(path: Path, data: LabelledConfig) -> tuple[dict[str, Path], list[str]]:
     notes = []
-    for other in sorted(path.parent.iterdir()):
+    beside: list[Path] = []
+    with suppress(OSError):
+        beside = sorted(path.parent.iterdir())
+    for other in beside:
         common, splits = _without_split(other), named_splits(_stem(other))
         option = f"{splits[0]}_path" if splits else ""
         if common and common == _without_split(path) and getattr(data, option, "") is None:
@@ -107,7 +118,13 @@ def _of_file(path: Path, data: LabelledConfig) -> tuple[dict[str, Path], list[st
 
 
 def _of_folder(folder: Path, data: LabelledConfig) -> tuple[dict[str, Path], list[str]]:
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    except OSError as error:
+        raise UserError(
+            f"data.path={shown(str(data.path))}: {shown(folder.absolute())} cannot be read: "
+            f"{error.strerror or error}"
+        ) from error
     readable = [path for path in files if ending_of(path) in (*ENDINGS, *WORD_ENDINGS)]
     by_split = {
         split: [p for p in readable if named_splits(_stem(p)) == [split]] for split in SPLITS

@@ -23,6 +23,7 @@ from bert_lightning.finetuning.labelled.examples import (
 )
 from bert_lightning.finetuning.labelled.files import (
     SPLITS,
+    expanded,
     find_splits,
     named_splits,
     what_it_holds,
@@ -59,24 +60,7 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
             learn. The message has file, row or line, and column.
     """
     tables, notes, origin = _tables(data, task)
-    splits: dict[str, list[LabelledExample]] = {}
-    columns: dict[str, list[str]] = {}
-    for split, table in tables.items():
-        chosen = choose_columns(table, task, may_lack_label=split == "test")
-        if split == "test" and _lacks_labels(table, chosen):
-            notes.append(f"Left out: {table.name}, since its examples have no labels.")
-            continue
-        splits[split], unlabelled = examples_of(table, chosen, task)
-        columns[split] = [*chosen.texts, str(chosen.label)]
-        notes += [f"In {split}, {note}" for note in table.notes]
-        if unlabelled:
-            notes.append(f"In {split}, examples without a label are left out: {unlabelled:,}.")
-        if split == "train" or columns[split] != columns["train"]:
-            notes += [f"In {split}, {note}" for note in chosen.notes]
-        if split != "train" and not splits[split]:
-            raise UserError(
-                f"{table.name} has no labelled example: data.{split}_path=… names another"
-            )
+    splits, columns, found = _given_splits(tables, task)
     names = label_names(splits["train"])
     require_learnable(splits["train"], names, tables["train"].name)
     for split, examples in splits.items():
@@ -87,7 +71,7 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
         divided, held_out = hold_out(
             splits["train"], fractions, data.split_seed, tables["train"].name
         )
-        splits, notes = {**splits, **divided}, notes + held_out
+        splits, found = {**splits, **divided}, found + held_out
     splits["train"], drawn = draw_training(splits["train"], data, task.kind, seed)
     splits = {split: splits[split] for split in SPLITS}
     identity = {
@@ -109,7 +93,7 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
             "split_seed": data.split_seed if fractions else None,
             "seed": seed if drawn else None,
         },
-        notes=notes + drawn + duplicates(splits),
+        notes=notes + found + drawn + duplicates(splits),
     )
 
 
@@ -124,7 +108,7 @@ def _tables(data: LabelledConfig, task: TaskConfig) -> tuple[dict[str, Table], l
         )
     files, notes = find_splits(data)
     tables = {split: _file_table(file, split, data, task) for split, file in files.items()}
-    return tables, notes, shown(Path(data.path).expanduser().absolute())
+    return tables, notes, shown(expanded(data.path).absolute())
 
 
 def _file_table(file: Path, split: str, data: LabelledConfig, task: TaskConfig) -> Table:
@@ -153,6 +137,32 @@ def _hub_tables(data: LabelledConfig) -> tuple[dict[str, Table], list[str], str]
         raise UserError(f"{origin} has no split named train; it has {', '.join(found)}")
     notes = [f"Not read: the splits {', '.join(unread)} of {origin}."] * bool(unread)
     return {split: tables[split] for split in SPLITS if split in tables}, notes, origin
+
+
+def _given_splits(
+    tables: dict[str, Table], task: TaskConfig
+) -> tuple[dict[str, list[LabelledExample]], dict[str, list[str]], list[str]]:
+    """Returns the examples of each table, its columns, and sentences about both."""
+    splits: dict[str, list[LabelledExample]] = {}
+    columns: dict[str, list[str]] = {}
+    notes: list[str] = []
+    for split, table in tables.items():
+        chosen = choose_columns(table, task, may_lack_label=split == "test")
+        if split == "test" and _lacks_labels(table, chosen):
+            notes.append(f"Left out: {table.name}, since its examples have no labels.")
+            continue
+        splits[split], unlabelled = examples_of(table, chosen, task)
+        columns[split] = [*chosen.texts, str(chosen.label)]
+        if split != "train" and not splits[split]:
+            raise UserError(
+                f"{table.name} has no labelled example: data.{split}_path=… names another"
+            )
+        notes += [f"In {split}, {note}" for note in table.notes]
+        if unlabelled:
+            notes.append(f"In {split}, examples without a label are left out: {unlabelled:,}.")
+        if split == "train" or columns[split] != columns["train"]:
+            notes += [f"In {split}, {note}" for note in chosen.notes]
+    return splits, columns, notes
 
 
 def _lacks_labels(table: Table, columns: Columns) -> bool:
