@@ -75,6 +75,8 @@ class TestDelimited:
             (["n\ttext", '1\t"A b." C d.', '2\tE "f." G h.'], '"A b."'),
             (["n\ttext", '1\t"A b. C d."', "2\tE f. G h."], '"A b.'),
             (["n\ttext", '1\t"A ""b"". C d."', "2\tE f. G h."], 'A "b".'),  # as others write it
+            (["n\ttext", '1\t"A, b. C d."', "2\tE f. G h."], "A, b."),  # as spreadsheets do
+            (["n\ttext", '1\t"A, b. C d."', '2\t"E f." G h.'], '"A, b.'),
             (['"n"\t"text"', '"1"\t"A b. C d."', '"2"\t"E f. G h."'], "A b."),
             (["n\ttext", '1\t"A b. C\td."', "2\tE f. G h."], "A b."),
             (["text", '"A b. C', 'd."', "E f. G h."], "A b."),

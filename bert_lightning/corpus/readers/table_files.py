@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ LARGEST_ARRAY = 2**29
 """Bytes of a JSON array, which is read as a whole; JSON lines have no limit."""
 _LONGEST_NAME = 40
 """Characters of a column's name in a message: a table without a header has text in its place."""
+_ENCLOSED = re.compile('"(?:[^"]|"")*"')
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
@@ -130,27 +132,24 @@ def _encloses_cells(file: Path) -> bool:
     """Whether quotes enclose cells of a .tsv; if not, they are text, as in the files of GLUE.
 
     They do where tabs or line ends in cells make lines of different numbers of cells, as they may
-    in a single column; or else where each cell that begins with a quote ends with one and doubles
-    those between, and a doubled one or the first row confirms it.
+    in a single column. Otherwise each cell that begins with a quote must end with one and double
+    those between; and each must hold a quote or a comma, for which writers enclose it, unless they
+    enclose all, and so the first row too.
     """
-    width, confirmed = 0, False
-    enclosed = True
+    width, well_formed, needed, in_first = 0, True, True, False
     with open_text(file, newline="") as stream:
         for line in _without_nul(stream, file):
             cells = line.rstrip("\r\n").split("\t")
             if cells == [""]:
                 continue
-            is_first, width = width == 0, width or len(cells)
+            quoted = [cell for cell in cells if cell.startswith('"')]
+            if width == 0:
+                width, in_first = len(cells), bool(quoted)
             if len(cells) != width:
                 return True
-            for cell in cells:
-                if cell.startswith('"'):
-                    inner = cell[1:-1]
-                    enclosed &= (
-                        len(cell) > 1 and cell[-1] == '"' and '"' not in inner.replace('""', "")
-                    )
-                    confirmed |= is_first or '""' in inner
-    return width == 1 or (enclosed and confirmed)
+            well_formed &= all(map(_ENCLOSED.fullmatch, quoted))
+            needed &= all('""' in cell[1:-1] or "," in cell for cell in quoted)
+    return width == 1 or (well_formed and (needed or in_first))
 
 
 def _without_nul(stream: TextIO, file: Path) -> Iterator[str]:
