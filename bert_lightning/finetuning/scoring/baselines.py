@@ -4,7 +4,7 @@ Each returns its predictions for the labels of a split, `(labels,)`, as a model'
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from bert_lightning.config.task import TaskKind
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.labelled.examples import LabelledExample
+from bert_lightning.finetuning.labelled.read import LabelledData
 
 _STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse strengths of the regularization, of which the validation split chooses one."""
@@ -102,3 +103,26 @@ class TfIdf:
         first, second = parts
         cosine = first.multiply(second).sum(1)
         return hstack([first, second, abs(first - second), first.multiply(second), cosine]).tocsr()
+
+
+def baselines(
+    data: LabelledData,
+    labels: Mapping[str, np.ndarray],
+    kind: TaskKind,
+    tokens_of: Callable[[str], list[str]],
+) -> dict[str, np.ndarray]:
+    """Returns the predictions of every baseline of a task for the test split, by name.
+
+    `labels` are those of each split, `(labels,)`. `tokens_of` divides a text as the model does.
+    """
+    train, validation, test = data.splits["train"], data.splits["validation"], data.splits["test"]
+    found = {
+        "mean" if kind is TaskKind.number else "majority": constant(
+            labels["train"], len(labels["test"])
+        )
+    }
+    if kind is TaskKind.tokens:
+        return {**found, "label of the word": label_of_word(train, labels["train"], test)}
+    model = TfIdf(kind, tokens_of)
+    model.fit((train, labels["train"]), (validation, labels["validation"]))
+    return {**found, "TF-IDF": model.predict(test)}

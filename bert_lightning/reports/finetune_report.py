@@ -1,0 +1,163 @@
+"""What a run of fine-tuning found: its summary, its predictions, and the lines at its end."""
+
+import csv
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+
+from bert_lightning.config.affects import COMMAND, leaves, named
+from bert_lightning.config.finetune import FinetuneConfig
+from bert_lightning.config.plain import to_plain
+from bert_lightning.config.task import TaskKind
+from bert_lightning.files import write_text
+from bert_lightning.finetuning.fit import FinetuneResult, Predicted
+from bert_lightning.finetuning.scoring.baselines import baselines
+from bert_lightning.finetuning.scoring.scores import task_scores
+from bert_lightning.runs.folder import shown
+
+PREDICTIONS = "predictions.csv"
+"""In the run's folder: a row for each label of the test split."""
+_MOST_ERRORS = 5
+_MOST_CONFUSIONS = 5
+_TEXT_WIDTH = 60
+
+
+def summarize(result: FinetuneResult) -> dict[str, Any]:
+    """Returns the run in plain values, without baselines."""
+    config, data = result.config, result.run.labelled.data
+    of_command = named(FinetuneConfig, COMMAND)
+    options = leaves(to_plain(asdict(config)))
+    identity = {name: value for name, value in options if name not in of_command}
+    test = result.held_out["test"]
+    return {
+        "task": config.task.kind.value,
+        "init_from": config.init_from,
+        "random_weights": config.random_weights,
+        "seed": config.seed,
+        "data": data.origin,
+        "data_key": data.key,
+        "notes": data.notes,
+        "classes": len(data.names) or None,
+        "examples": {split: len(examples) for split, examples in data.splits.items()},
+        "validation": result.held_out["validation"].scores,
+        "test": test.scores,
+        "degenerate": test.is_degenerate,
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "parameters": sum(parameter.numel() for parameter in result.bert.model.parameters()),
+        "training_seconds": round(result.seconds, 3),
+        "examples_per_second": round(result.examples / max(result.seconds, 1e-9), 1),
+        "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+    }
+
+
+def baseline_scores(result: FinetuneResult) -> dict[str, dict[str, float]]:
+    """Returns the scores of every baseline on the test split, by name."""
+    config, data, splits = result.config, result.run.labelled.data, result.run.splits
+    kind, tokenizer = config.task.kind, result.bert.tokenizer
+    predictions = baselines(
+        data,
+        {split: encoded.labels for split, encoded in splits.items()},
+        kind,
+        lambda text: tokenizer.encode(text, add_special_tokens=False).tokens,
+    )
+    test = data.splits["test"]
+    return {
+        name: task_scores(predicted, splits["test"].labels, kind, data.names, test)
+        for name, predicted in predictions.items()
+    }
+
+
+def write_predictions(result: FinetuneResult) -> None:
+    """Writes the test split with what the model says of it into the run's folder."""
+    names, test = result.bert.names, result.held_out["test"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["place", "label", "predicted", "probability", "text"])
+    confidence = _confidence(test, result.config.task.kind)
+    for number, (place, shown_text) in enumerate(_units(test)):
+        label, predicted = test.split.labels[number], test.predicted[number]
+        if names:
+            row = [names[label], names[predicted], f"{confidence[number]:.4f}"]
+        else:
+            row = [f"{label:g}", f"{predicted:.4f}", ""]
+        writer.writerow([place, *row, shown_text])
+    write_text(result.config.folder / PREDICTIONS, text.getvalue())
+
+
+def report(result: FinetuneResult, beside: Mapping[str, Mapping[str, float]]) -> str:
+    """Returns the lines at the end of a run; `beside` are the scores of its baselines, by name."""
+    config, test = result.config, result.held_out["test"]
+    rows = {"this model": test.scores, **beside}
+    names = list(test.scores)[:3]
+    width = max(map(len, rows))
+    lines = [f"{'test':{width}}  " + "  ".join(f"{name.replace('_', ' '):>10}" for name in names)]
+    for row, scores in rows.items():
+        values = "  ".join(f"{scores.get(name, float('nan')):10.3f}" for name in names)
+        lines.append(f"{row:{width}}  {values}")
+    if test.is_degenerate:
+        lines.append("warning: every prediction is the same; try a lower optim.lr, or another seed")
+    if result.best_step != result.steps:
+        lines.append(f"the best validation was at step {result.best_step} of {result.steps}")
+    lines += _confusions(test, result.bert.names) + _worst_errors(test, result)
+    lines.append(f"predictions {shown(config.folder / PREDICTIONS)}")
+    return "\n".join(lines)
+
+
+def _units(predicted: Predicted) -> list[tuple[str, str]]:
+    """Returns the place and the text of each label: an example, or one word of it."""
+    units = []
+    for example in predicted.examples:
+        if isinstance(example.label, list):
+            units += [(example.place, word) for word in example.texts]
+        else:
+            units.append((example.place, " | ".join(example.texts)))
+    return units
+
+
+def _confidence(predicted: Predicted, kind: TaskKind) -> np.ndarray:
+    """Returns the probability of each prediction, `(labels,)`; zeros for numbers."""
+    if kind is TaskKind.number:
+        return np.zeros(len(predicted.predicted))
+    logits = predicted.outputs - predicted.outputs.max(1, keepdims=True)
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return probabilities.max(1)
+
+
+def _confusions(predicted: Predicted, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    wrong = predicted.predicted != predicted.split.labels
+    pairs = zip(predicted.split.labels[wrong], predicted.predicted[wrong], strict=True)
+    common = Counter((names[label], names[guess]) for label, guess in pairs)
+    return [
+        f"confused {count:4d} ×  {label} as {guess}"
+        for (label, guess), count in common.most_common(_MOST_CONFUSIONS)
+        if count > 1
+    ]
+
+
+def _worst_errors(predicted: Predicted, result: FinetuneResult) -> list[str]:
+    """Returns the errors that the model is surest of, or the numbers that are furthest off."""
+    kind, names = result.config.task.kind, result.bert.names
+    labels, units = predicted.split.labels, _units(predicted)
+    if kind is TaskKind.number:
+        badness = np.abs(predicted.predicted - labels)
+    else:
+        badness = np.where(predicted.predicted != labels, _confidence(predicted, kind), 0)
+    lines = []
+    for number in np.argsort(-badness)[:_MOST_ERRORS].tolist():
+        if not badness[number]:
+            break
+        guess, label = predicted.predicted[number], labels[number]
+        said = f"{names[guess]}, not {names[label]}" if names else f"{guess:.2f}, not {label:.2f}"
+        text = shorten(units[number][1], _TEXT_WIDTH, placeholder=" …")
+        lines.append(f"error    {said}: {text}")
+    return lines
