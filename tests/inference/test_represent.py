@@ -36,14 +36,16 @@ def test_a_batch_of_unequal_lengths_equals_one_at_a_time(bert: PretrainedBert) -
 
 def test_many_texts_are_one_run_of_the_encoder_without_padding(bert: PretrainedBert) -> None:
     totals = []
-    bert.model.register_forward_pre_hook(lambda _, args: totals.append(len(args[0].token_ids)))
+    bert.model.encoder.embeddings.register_forward_pre_hook(
+        lambda _, args: totals.append(len(args[0].token_ids))
+    )
     bert.encode_many([FLYING, PAIR, "crane"])
     assert totals == [6 + 10 + 3]
 
 
 def test_the_second_text_is_of_the_second_type(bert: PretrainedBert) -> None:
     seen = []
-    bert.model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    bert.model.encoder.embeddings.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     bert.encode(*PAIR)
     assert seen[0].token_type_ids.tolist() == [0] * 6 + [1] * 4
     assert seen[0].position_ids.tolist() == list(range(10))
