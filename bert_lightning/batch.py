@@ -41,6 +41,13 @@ class Sequences(NamedTuple):
         moved = (tensor.to(device, non_blocking=True) for tensor in self[:-1])
         return Sequences._make([*moved, self.lengths])
 
+    def part(self, start: int, end: int) -> "Sequences":
+        """Returns these sequences alone, in memory of its own."""
+        starts = self.cu_seqlens[start : end + 1]
+        tokens = slice(int(starts[0]), int(starts[-1]))
+        by_token = (values[tokens].clone() for values in self[:3])
+        return Sequences._make([*by_token, starts - starts[0], self.lengths[start:end].copy()])
+
 
 def pack_sequences(
     token_ids: np.ndarray, token_type_ids: np.ndarray, lengths: np.ndarray
@@ -89,14 +96,46 @@ class PretrainBatch(NamedTuple):
 
     def part(self, start: int, end: int) -> "PretrainBatch":
         """Returns these sequences alone, in memory of its own, with the counts of the step."""
-        starts = self.sequences.cu_seqlens[start : end + 1]
-        first, last = torch.searchsorted(self.masked_positions, starts[[0, -1]]).tolist()
-        tokens = slice(int(starts[0]), int(starts[-1]))
-        by_token = (values[tokens].clone() for values in self.sequences[:3])
-        lengths = self.sequences.lengths[start:end].copy()
+        bounds = self.sequences.cu_seqlens[[start, end]]
+        first, last = torch.searchsorted(self.masked_positions, bounds).tolist()
         return self._replace(
-            sequences=Sequences._make([*by_token, starts - starts[0], lengths]),
-            masked_positions=self.masked_positions[first:last] - starts[0],
+            sequences=self.sequences.part(start, end),
+            masked_positions=self.masked_positions[first:last] - bounds[0],
             masked_labels=self.masked_labels[first:last].clone(),
             labels={name: labels[start:end].clone() for name, labels in self.labels.items()},
+        )
+
+
+class TaskBatch(NamedTuple):
+    """A micro-batch of labelled examples of one rank, with the count that makes its loss exact."""
+
+    sequences: Sequences
+    positions: Tensor
+    """`(labels,)` int64: the token in `sequences.token_ids` that each label belongs to; that of a
+    whole sequence is its `[CLS]`."""
+    labels: Tensor
+    """`(labels,)`: classes, int64, or numbers, float32."""
+    label_index: Tensor
+    """`(labels,)` int64: which label of its split each one is."""
+    global_counts: Mapping[str, int]
+    """By task: its labels in the whole optimizer step, of all ranks and micro-batches."""
+
+    def on(self, device: torch.device) -> "TaskBatch":
+        """Returns the same with its tensors on a device."""
+        return self._replace(
+            sequences=self.sequences.on(device),
+            positions=self.positions.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+            label_index=self.label_index.to(device, non_blocking=True),
+        )
+
+    def part(self, start: int, end: int) -> "TaskBatch":
+        """Returns these sequences alone, in memory of its own, with the counts of the step."""
+        bounds = self.sequences.cu_seqlens[[start, end]]
+        first, last = torch.searchsorted(self.positions, bounds).tolist()
+        return self._replace(
+            sequences=self.sequences.part(start, end),
+            positions=self.positions[first:last] - bounds[0],
+            labels=self.labels[first:last].clone(),
+            label_index=self.label_index[first:last].clone(),
         )

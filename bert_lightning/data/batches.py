@@ -4,8 +4,9 @@ The examples of an optimizer step, their pairing and their masks are the same fo
 ranks, micro-batches and loader workers, and after a restart at any step.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from bert_lightning.batch import (
     SEP,
     SPECIAL_TOKENS,
     PretrainBatch,
+    Sequences,
     pack_sequences,
 )
 from bert_lightning.config import BatchConfig
@@ -24,7 +26,7 @@ from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.masking import mask_tokens, mlm_probability_at, number_of_predictions
 from bert_lightning.data.pairs import Pairs, pair_sampler
-from bert_lightning.data.phases import EPOCHS_A_PHASE, by_length, phases_of
+from bert_lightning.data.phases import EPOCHS_A_PHASE, Phase, by_length, phases_of
 from bert_lightning.data.randomness import Stream, permuted, random_bits, with_key
 
 Labeler = Callable[[Pairs, np.ndarray], np.ndarray]
@@ -155,39 +157,69 @@ class ExampleBuilder:
         return token_ids, token_types, maskable, word_starts
 
 
-class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
+class Batch(Protocol):
+    """What every batch has, of pretraining and of a labelled task."""
+
+    @property
+    def sequences(self) -> Sequences: ...
+
+    def part(self, start: int, end: int) -> Self:
+        """Returns these sequences alone, in memory of its own, with the counts of the step."""
+        ...
+
+
+AnyBatch = TypeVar("AnyBatch", bound=Batch)
+Built = TypeVar("Built", bound=Batch, covariant=True)
+
+
+class Examples(Protocol[Built]):
+    """The training examples of a phase, from which any batch is built."""
+
+    seed: int
+
+    def __len__(self) -> int: ...
+
+    def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> dict[str, int]:
+        """Counts the labels of these examples, by objective."""
+        ...
+
+    def build(
+        self,
+        index: np.ndarray,
+        epoch: np.ndarray,
+        progress: float,
+        global_counts: Mapping[str, int],
+    ) -> Built:
+        """Builds the batch of the examples in their epochs, with the step's counts."""
+        ...
+
+
+class StepBatches(torch.utils.data.Dataset[AnyBatch]):
     """`batches[i]` is the i-th micro-batch of one rank.
 
     The examples come in a new random order each epoch; a step that crosses the end of an epoch
-    continues with the next one, so every sentence pair is seen once an epoch and none is dropped.
-    Each phase (`batch.phases`) has epochs of its own.
+    continues with the next one, so every example is seen once an epoch and none is dropped.
+    Each phase (`batch.phases`) has `examples` and epochs of its own.
     """
 
     def __init__(
         self,
-        corpus: PreparedCorpus,
-        config: BatchConfig,
-        seed: int,
+        examples: Sequence[Examples[AnyBatch]],
+        phases: Sequence[Phase],
         partition: StepPartition,
         steps: int,
-        labelers: Mapping[str, Labeler] = LABELERS,
     ) -> None:
-        self.phases = phases_of(config, steps)
-        train, tokenizer = corpus.splits["train"], corpus.tokenizer
-        builders = {
-            length: ExampleBuilder(train, tokenizer, options, seed, labelers)
-            for length, options in by_length(config).items()
-        }
-        self.examples = [builders[phase.max_length] for phase in self.phases]
+        self.examples = examples
+        self.phases = phases
         self.partition = partition
         self.steps = steps
-        self._step: tuple[int, PretrainBatch] | None = None
+        self._step: tuple[int, AnyBatch] | None = None
         """The last step: its micro-batches are built together, as that costs no more."""
 
     def __len__(self) -> int:
         return self.steps * self.partition.accumulation
 
-    def __getitem__(self, index: int) -> PretrainBatch:
+    def __getitem__(self, index: int) -> AnyBatch:
         if not 0 <= index < len(self):
             raise IndexError(index)
         step, micro_batch = divmod(index, self.partition.accumulation)
@@ -198,7 +230,7 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
         size = len(self._step[1].sequences.lengths) // self.partition.accumulation
         return self._step[1].part(micro_batch * size, (micro_batch + 1) * size)
 
-    def _whole_step(self, step: int) -> PretrainBatch:
+    def _whole_step(self, step: int) -> AnyBatch:
         """Builds all micro-batches of this rank in a step, as one."""
         number = sum(step >= phase.end for phase in self.phases)
         phase, builder = self.phases[number], self.examples[number]
@@ -222,3 +254,25 @@ class TrainingBatches(torch.utils.data.Dataset[PretrainBatch]):
             keys = builder.seed, Stream.order, int(value)
             example[now] = permuted(place[now], len(builder), *keys)
         return example, epoch
+
+
+class TrainingBatches(StepBatches[PretrainBatch]):
+    """The micro-batches that one rank pretrains on."""
+
+    examples: Sequence[ExampleBuilder]
+
+    def __init__(
+        self,
+        corpus: PreparedCorpus,
+        config: BatchConfig,
+        seed: int,
+        partition: StepPartition,
+        steps: int,
+        labelers: Mapping[str, Labeler] = LABELERS,
+    ) -> None:
+        phases, train = phases_of(config, steps), corpus.splits["train"]
+        builders = {
+            length: ExampleBuilder(train, corpus.tokenizer, options, seed, labelers)
+            for length, options in by_length(config).items()
+        }
+        super().__init__([builders[phase.max_length] for phase in phases], phases, partition, steps)

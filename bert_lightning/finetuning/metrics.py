@@ -1,6 +1,6 @@
 """The scores of predictions on labelled data. Plain numpy; each says what its formula is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -94,21 +94,3 @@ def number_scores(predicted: np.ndarray, values: np.ndarray) -> Scores:
         "pearson": pearson(predicted, values),
         "rmse": float(np.sqrt(np.square(predicted - values).mean())),
     }
-
-
-def bootstrap_interval(
-    score: Callable[[np.ndarray], float], examples: int, draws: int = 1000
-) -> tuple[float, float]:
-    """The 95 % percentile interval of a score over resampled examples.
-
-    `score` maps indices of examples, drawn with replacement, to the score of those.
-    """
-    generator = np.random.default_rng(0)
-    values = [score(generator.integers(examples, size=examples)) for _ in range(draws)]
-    low, high = np.quantile(values, (0.025, 0.975))
-    return float(low), float(high)
-
-
-def means(scores: Sequence[Mapping[str, float]]) -> Scores:
-    """The mean of each score over runs that have the same ones."""
-    return {name: float(np.mean([run[name] for run in scores])) for name in scores[0]}

@@ -130,12 +130,27 @@ class Encoder(nn.Module):
                 x = block(x, layout)
         yield self.norm(x)
 
+    def compile_blocks(self) -> None:
+        """Compiles each block in place, which keeps the names of the parameters."""
+        for block in self.blocks:
+            block.compile(dynamic=True)
+
     def _layout(self, sequences: Sequences, x: Tensor) -> Layout:
         lengths, positions = sequences.lengths, self.embeddings.position.prepare(sequences)
         if flash_reads(x):
             return Layout((sequences.cu_seqlens.int(), int(lengths.max())), positions)
         heads = self.config.num_attention_heads
         return Layout(bucket_by_length(lengths, heads, x.device), positions)
+
+
+def initialize(module: nn.Module, std: float) -> None:
+    """Draws a module's own weights from a normal distribution, and sets biases to 0."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=std)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+    if isinstance(module, Positions):
+        module.initialize()
 
 
 class BertForPreTraining(nn.Module):
@@ -165,12 +180,7 @@ class BertForPreTraining(nn.Module):
         ).apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.initializer_range)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
-        if isinstance(module, Positions):
-            module.initialize()
+        initialize(module, self.config.initializer_range)
 
     @property
     def objectives(self) -> dict[str, Objective]:
@@ -183,18 +193,13 @@ class BertForPreTraining(nn.Module):
         encoded = self(batch.sequences)
         return {name: head.sums(encoded, batch) for name, head in self.objectives.items()}
 
-    def compile_blocks(self) -> None:
-        """Compiles each block in place, which keeps the names of the parameters."""
-        for block in self.encoder.blocks:
-            block.compile(dynamic=True)
-
     def forward(self, sequences: Sequences) -> Encoded:
         hidden = self.encoder(sequences)
         return Encoded(hidden, self.pooler(hidden[sequences.cu_seqlens[:-1]]))
 
 
 @contextmanager
-def inference_mode(model: BertForPreTraining) -> Iterator[None]:
+def inference_mode(model: nn.Module) -> Iterator[None]:
     """Switches dropout and gradients off; afterwards the model is in its former mode."""
     training = model.training
     model.eval()

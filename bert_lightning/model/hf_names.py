@@ -146,10 +146,16 @@ def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:
 
 
 def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns a copy of the weights under Hugging Face's names; your own objectives have none."""
+    """Returns a copy of the weights under Hugging Face's names.
+
+    Your own objectives have none there; a model may lack any of `HEADS`.
+    """
     theirs = {}
     layers = sum(name.endswith(".attention.output.weight") for name in state)
+    present = {name.partition(".")[0] for name in state}
     for ours, names, kind in _parameters(layers):
+        if ours.partition(".")[0] not in present:
+            continue
         parts = state[f"{ours}.{kind}"].chunk(len(names))
         for name, part in zip(names, parts, strict=True):
             theirs[f"{name}.{kind}"] = part.clone()

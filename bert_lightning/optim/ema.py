@@ -25,7 +25,7 @@ def average_of(model: BertForPreTraining) -> BertForPreTraining:
     """Returns the average before the first step: a copy that no optimizer updates."""
     average = deepcopy(model).requires_grad_(False)
     if model.config.compile:
-        average.compile_blocks()  # a copy is not compiled
+        average.encoder.compile_blocks()  # a copy is not compiled
     return average
 
 

@@ -53,7 +53,7 @@ class PretrainingModule(L.LightningModule):
             own = own_objectives(config.objective)
             self.model = BertForPreTraining(config.model, vocab_size, own)
         if config.model.compile:
-            self.model.compile_blocks()
+            self.model.encoder.compile_blocks()
         self.average: BertForPreTraining | None = None
         """The moving average of the weights, where `AverageWeights` keeps one."""
         seconds = config.optim.time_budget_seconds

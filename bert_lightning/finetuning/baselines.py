@@ -1,0 +1,104 @@
+"""What a score must exceed to mean something: predictions without any pretrained model.
+
+Each returns its predictions for the labels of a split, `(labels,)`, as a model's are.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bert_lightning.config.task import TaskKind
+from bert_lightning.errors import UserError
+from bert_lightning.finetuning.labelled import LabelledExample
+
+_STRENGTHS = (1.0, 10.0, 100.0)
+"""Inverse strengths of the regularization, of which the validation split chooses one."""
+
+
+def constant(labels: np.ndarray, count: int) -> np.ndarray:
+    """Predicts the commonest class of training for each of `count` labels, or the mean number."""
+    if labels.dtype.kind == "f":
+        return np.full(count, labels.mean())
+    return np.full(count, np.bincount(labels).argmax())
+
+
+def label_of_word(
+    train: Sequence[LabelledExample], labels: np.ndarray, examples: Sequence[LabelledExample]
+) -> np.ndarray:
+    """Predicts for each word the commonest label that it has in training, else the commonest."""
+    seen: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    words = (word for example in train for word in example.texts)
+    for word, label in zip(words, labels.tolist(), strict=True):
+        seen[word][label] += 1
+    commonest = int(np.bincount(labels).argmax())
+    known = {word: counts.most_common(1)[0][0] for word, counts in seen.items()}
+    return np.array([known.get(word, commonest) for e in examples for word in e.texts], np.int64)
+
+
+class TfIdf:
+    """TF-IDF of one and two tokens, and a linear model: logistic regression, or ridge for numbers.
+
+    Its tokens are those of the model that it is compared with, so it reads every language. Of two
+    texts it sees the features of both, their difference and their product. The strength of its
+    regularization is chosen on the validation split.
+    """
+
+    def __init__(self, kind: TaskKind, tokens_of: Callable[[str], list[str]]) -> None:
+        try:
+            from sklearn.feature_extraction.text import TfidfVectorizer
+        except ImportError:
+            raise UserError(
+                "the TF-IDF baseline needs scikit-learn: pip install 'bert-lightning[finetune]', "
+                "or leave the baseline out"
+            ) from None
+        self.kind = kind
+        self.vectorizer = TfidfVectorizer(
+            tokenizer=tokens_of, token_pattern=None, lowercase=False, ngram_range=(1, 2),
+            sublinear_tf=True,
+        )  # fmt: skip
+        self.model: Any = None
+
+    def fit(
+        self,
+        train: tuple[Sequence[LabelledExample], np.ndarray],
+        validation: tuple[Sequence[LabelledExample], np.ndarray],
+    ) -> "TfIdf":
+        """Fits to examples and their labels `(examples,)`; chooses the strength on the second."""
+        from sklearn.linear_model import LogisticRegression, Ridge
+
+        examples, labels = train
+        self.vectorizer.fit([text for example in examples for text in example.texts])
+        features = self._features(examples)
+        candidates: list[tuple[float, int, Any]] = []
+        for strength in _STRENGTHS:
+            if self.kind is TaskKind.number:
+                model: Any = Ridge(alpha=10 / strength)
+            else:
+                model = LogisticRegression(C=strength, max_iter=1000)
+            model.fit(features, labels)
+            predicted = model.predict(self._features(validation[0]))
+            error = np.square(predicted - validation[1]).mean()
+            if self.kind is not TaskKind.number:
+                error = (predicted != validation[1]).mean()
+            candidates.append((error, len(candidates), model))
+        self.model = min(candidates, key=lambda one: one[:2])[2]
+        return self
+
+    def predict(self, examples: Sequence[LabelledExample]) -> np.ndarray:
+        """Returns the predictions `(examples,)`."""
+        return np.asarray(self.model.predict(self._features(examples)))
+
+    def _features(self, examples: Sequence[LabelledExample]) -> Any:
+        from scipy.sparse import hstack
+
+        parts = [
+            self.vectorizer.transform(texts)
+            for texts in zip(*(example.texts for example in examples), strict=True)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        first, second = parts
+        cosine = first.multiply(second).sum(1)
+        return hstack([first, second, abs(first - second), first.multiply(second), cosine]).tocsr()

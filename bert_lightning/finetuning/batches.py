@@ -1,0 +1,86 @@
+"""Index → batch of labelled examples: the same pure function as in pretraining."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from bert_lightning.batch import TaskBatch, pack_sequences
+from bert_lightning.errors import UserError
+from bert_lightning.finetuning.encoding import EncodedSplit
+
+
+class TaskExamples:
+    """Builds batches of given sequences of one split."""
+
+    def __init__(self, split: EncodedSplit, task: str, seed: int) -> None:
+        self.split = split
+        self.task = task
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> dict[str, int]:
+        """Counts the labels of these sequences, by task."""
+        return {self.task: int(np.diff(self.split.label_starts)[index].sum())}
+
+    def build(
+        self,
+        index: np.ndarray,
+        epoch: np.ndarray,
+        progress: float,
+        global_counts: Mapping[str, int],
+    ) -> TaskBatch:
+        """Builds the batch of these sequences `(sequences,)`, with the step's counts."""
+        split = self.split
+        lengths = np.diff(split.starts)[index]
+        tokens, labels = _ranges(split.starts, index), _ranges(split.label_starts, index)
+        counts = np.diff(split.label_starts)[index]
+        ends = np.cumsum(lengths)
+        within = np.arange(len(tokens)) - np.repeat(ends - lengths, lengths)
+        second = within >= np.repeat(split.first_lengths[index], lengths)
+        places = split.positions[labels] + np.repeat(ends - lengths, counts)
+        return TaskBatch(
+            sequences=pack_sequences(split.token_ids[tokens], second, lengths),
+            positions=torch.from_numpy(places),
+            labels=torch.from_numpy(split.labels[labels]),
+            label_index=torch.from_numpy(labels),
+            global_counts=global_counts,
+        )
+
+
+class TaskEvaluationBatches(torch.utils.data.Dataset[TaskBatch]):
+    """A held-out split, every sequence once; the batches of all ranks together are the split."""
+
+    def __init__(
+        self, examples: TaskExamples, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        everything = np.arange(len(examples))
+        if len(everything) < world_size:
+            raise UserError(
+                f"a held-out split has {len(everything)} examples, fewer than the {world_size} "
+                "devices: use fewer devices"
+            )
+        self.examples = examples
+        self.counts = examples.counts(everything, np.zeros_like(everything), 0.0)
+        count = min(-(-len(everything) // (batch_size * world_size)), len(everything) // world_size)
+        self.batches = np.array_split(np.array_split(everything, world_size)[rank], count)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> TaskBatch:
+        chosen = self.batches[index]
+        return self.examples.build(chosen, np.zeros_like(chosen), 0.0, self.counts)
+
+
+def _ranges(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Returns the places of the chosen pieces, one piece after another.
+
+    >>> _ranges(np.array([0, 2, 5, 6]), np.array([2, 0])).tolist()
+    [5, 0, 1]
+    """
+    first, lengths = starts[index], np.diff(starts)[index]
+    ends = np.cumsum(lengths)
+    return np.arange(lengths.sum()) + np.repeat(first - (ends - lengths), lengths)

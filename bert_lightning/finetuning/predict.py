@@ -1,0 +1,165 @@
+"""A fine-tuned model, ready for text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bert_lightning.config.task import Pooling, TaskKind
+from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.errors import UserError
+from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
+from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
+from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.model import BertForTask, HeadShape
+from bert_lightning.inference.represent import Text, segments, tokenize
+from bert_lightning.model.bert import inference_mode
+from bert_lightning.pretrained.sources import PretrainedSource
+
+_TOKENS_TOGETHER = 8192
+"""Tokens of a batch; no output depends on it."""
+
+
+class Prediction(NamedTuple):
+    """The likeliest class, and how likely the model says it is."""
+
+    label: str
+    probability: float
+
+
+def describe_task(shape: HeadShape, names: Sequence[str]) -> dict[str, Any]:
+    """Returns what a checkpoint says of its task, in plain types."""
+    kind, outputs, pooling = shape.kind.value, shape.outputs, shape.pooling.value
+    return {"kind": kind, "outputs": outputs, "pooling": pooling, "names": list(names)}
+
+
+def shape_of(task: Mapping[str, Any]) -> HeadShape:
+    """Returns the head that :func:`describe_task` describes."""
+    return HeadShape(TaskKind(task["kind"]), task["outputs"], Pooling(task["pooling"]))
+
+
+@dataclass(frozen=True, eq=False)
+class FineTunedBert:
+    """A model of one task with its tokenizer and the names of its labels.
+
+    Methods raise a UserError for a text that they cannot use, and for a question that is not the
+    model's task.
+    """
+
+    model: BertForTask
+    tokenizer: Tokenizer
+    names: Sequence[str]
+    """The names of the classes, in the order of the outputs; none for numbers."""
+    origin: str = ""
+    """The file or folder that it was loaded from."""
+
+    def __repr__(self) -> str:
+        shape = self.model.shape
+        what = f"{shape.outputs} classes" if self.names else "a number"
+        return f"FineTunedBert({shape.kind.value}: {what}{self.origin and f'; from {self.origin}'})"
+
+    @property
+    def max_length(self) -> int:
+        """The tokens of the longest text that the model reads."""
+        return self.model.config.max_position_embeddings
+
+    def classify(
+        self, first: str, second: str | None = None, *, truncate: bool = False
+    ) -> Prediction:
+        """Returns the likeliest class of a text, or of a pair."""
+        return self.classify_many(
+            [first if second is None else (first, second)], truncate=truncate
+        )[0]
+
+    def classify_many(self, texts: Sequence[Text], *, truncate: bool = False) -> list[Prediction]:
+        """Returns the likeliest class of each text or pair."""
+        return [
+            max((Prediction(*one) for one in by_name.items()), key=lambda one: one.probability)
+            for by_name in self.probabilities(texts, truncate=truncate)
+        ]
+
+    def probabilities(
+        self, texts: Sequence[Text], *, truncate: bool = False
+    ) -> list[dict[str, float]]:
+        """Returns the probability of each class, by its name, for each text or pair."""
+        self._require("classes of texts", TaskKind.text, TaskKind.pair)
+        outputs = self._outputs_of_texts(texts, truncate).softmax(1)
+        return [dict(zip(self.names, row, strict=True)) for row in outputs.tolist()]
+
+    def score(self, first: str, second: str | None = None, *, truncate: bool = False) -> float:
+        """Returns the number of a text, or of a pair."""
+        return self.score_many([first if second is None else (first, second)], truncate=truncate)[0]
+
+    def score_many(self, texts: Sequence[Text], *, truncate: bool = False) -> list[float]:
+        """Returns the number of each text or pair."""
+        self._require("numbers", TaskKind.number)
+        return self._outputs_of_texts(texts, truncate)[:, 0].tolist()
+
+    def tag(self, words: str | Sequence[str]) -> list[tuple[str, str]]:
+        """Returns each word with its label; a text is divided at its spaces."""
+        return self.tag_many([words.split() if isinstance(words, str) else words])[0]
+
+    def tag_many(self, sentences: Sequence[Sequence[str]]) -> list[list[tuple[str, str]]]:
+        """Returns each word with its label, for each sentence. Long ones are read in parts."""
+        self._require("labels of words", TaskKind.tokens)
+        examples = [
+            LabelledExample(tuple(words), [self.names[0]] * len(words), "") for words in sentences
+        ]
+        best = self._outputs(examples, self.max_length).argmax(1).tolist()
+        ends = [0, *accumulate(map(len, sentences))]
+        return [
+            list(zip(words, (self.names[number] for number in best[start:end]), strict=True))
+            for words, (start, end) in zip(sentences, pairwise(ends), strict=True)
+        ]
+
+    def _require(self, what: str, *kinds: TaskKind) -> None:
+        if (own := self.model.shape.kind) not in kinds:
+            raise UserError(
+                f"this model was fine-tuned for task={own.value}, and this asks for {what}: "
+                f"load one of task={' or task='.join(kind.value for kind in kinds)}"
+            )
+
+    def _outputs_of_texts(self, texts: Sequence[Text], truncate: bool) -> Tensor:
+        if isinstance(texts, str):
+            raise UserError(f"expects a list of texts, not one text ({texts[:40]!r})")
+        tokenize(self.tokenizer, texts, self.max_length, truncate=truncate)  # refuses what is unfit
+        label: Any = self.names[0] if self.names else 0.0
+        examples = [LabelledExample(tuple(segments(text)), label, "") for text in texts]
+        return self._outputs(examples, self.max_length)
+
+    def _outputs(self, examples: Sequence[LabelledExample], max_length: int) -> Tensor:
+        kind = self.model.shape.kind
+        split = encode_split(examples, kind, self.names, self.tokenizer, max_length)
+        return outputs_of(self.model, split)
+
+
+def outputs_of(model: BertForTask, split: EncodedSplit) -> Tensor:
+    """Returns the outputs for all labels of a split, `(labels, outputs)` float32, on the CPU."""
+    outputs = torch.empty(len(split.labels), model.shape.outputs)
+    device = model.head.classifier.weight.device
+    with inference_mode(model):
+        for batch in _batches(split, model.shape.kind.value):
+            found = model(batch.sequences.on(device), batch.positions.to(device))
+            outputs[batch.label_index] = found.float().cpu()
+    return outputs
+
+
+def _batches(split: EncodedSplit, task: str) -> Iterator[Any]:
+    if not len(split):
+        return
+    longest = int(np.diff(split.starts).max())
+    size = max(1, _TOKENS_TOGETHER // longest)
+    batches = TaskEvaluationBatches(TaskExamples(split, task, 0), size)
+    yield from (batches[number] for number in range(len(batches)))
+
+
+def fine_tuned(source: PretrainedSource) -> FineTunedBert:
+    """Builds the model of a checkpoint that describes its task."""
+    task = source.about["task"]
+    model = BertForTask(source.config, source.vocab_size, shape_of(task))
+    model.load_state_dict(source.state)
+    return FineTunedBert(model.eval(), source.tokenizer, task["names"], source.name)

@@ -1,0 +1,80 @@
+"""The baselines predict what their names say, and never look at the labels they are scored on."""
+
+import numpy as np
+import pytest
+
+from bert_lightning.config.task import TaskKind
+from bert_lightning.finetuning.baselines import TfIdf, constant, label_of_word
+from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.scores import is_degenerate, predict, task_scores
+
+
+def words(text: str) -> LabelledExample:
+    return LabelledExample(tuple(text.split()), [], "here")
+
+
+def test_a_constant_is_the_commonest_class_or_the_mean() -> None:
+    assert constant(np.array([0, 2, 2, 1]), 3).tolist() == [2, 2, 2]
+    assert constant(np.array([1.0, 2.0], np.float32), 2).tolist() == [1.5, 1.5]
+    assert is_degenerate(constant(np.array([0, 2, 2, 1]), 3))
+
+
+def test_a_word_has_its_commonest_label_and_an_unseen_one_that_of_all() -> None:
+    train = [words("run run run a"), words("a a")]
+    labels = np.array([1, 1, 0, 2, 2, 2])
+    assert label_of_word(train, labels, [words("a run new")]).tolist() == [2, 1, 2]
+
+
+def test_the_scores_of_each_kind_begin_with_the_main_one() -> None:
+    text = [LabelledExample(("x",), "a", "here")] * 4
+    outputs = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0], [5.0, 4.0]])
+    predicted = predict(outputs, TaskKind.text)
+    assert predicted.tolist() == [0, 1, 0, 0]
+    scores = task_scores(predicted, np.array([0, 1, 1, 0]), TaskKind.text, ["a", "b"], text)
+    assert next(iter(scores)) == "accuracy"
+    assert scores["accuracy"] == 0.75
+    predicted = predict(np.array([[0.5], [1.5], [3.0]]), TaskKind.number)
+    scores = task_scores(predicted, np.array([1.0, 2.0, 9.0]), TaskKind.number, [], text)
+    assert next(iter(scores)) == "spearman"
+    assert scores["spearman"] == pytest.approx(1)
+
+
+def test_words_are_grouped_into_entities_by_their_sentences() -> None:
+    """An entity ends with its sentence: `B-x` and `I-x` across the border are two."""
+    names = ["B-x", "I-x", "O"]
+    examples = [words("one two"), words("three")]
+    labels = np.array([2, 0, 1])
+    scores = task_scores(labels, labels, TaskKind.tokens, names, examples)
+    assert next(iter(scores)) == "entity_f1"
+    assert scores["entity_f1"] == scores["accuracy"] == 1
+    joined = np.array([2, 0, 0])
+    assert task_scores(joined, labels, TaskKind.tokens, names, examples)["entity_f1"] == 1
+    tags = task_scores(labels, labels, TaskKind.tokens, ["ADJ", "NOUN", "VERB"], examples)
+    assert next(iter(tags)) == "accuracy"
+
+
+def test_tf_idf_learns_words_and_pairs() -> None:
+    pytest.importorskip("sklearn")
+    generator = np.random.default_rng(0)
+    vocabulary = [f"w{number}" for number in range(30)]
+
+    def text(word: str) -> str:
+        return " ".join([word, *generator.choice(vocabulary, size=4)])
+
+    labels = np.arange(200) % 2
+    one = [LabelledExample((text("good" if label else "bad"),), "", "here") for label in labels]
+    halves = (one[:100], labels[:100]), (one[100:], labels[100:])
+    assert (TfIdf(TaskKind.text, str.split).fit(*halves).predict(one[100:]) == labels[100:]).all()
+
+    texts = [text("same") for _ in labels]
+    two = [
+        LabelledExample((here, here if label else text("other")), "", "here")
+        for here, label in zip(texts, labels, strict=True)
+    ]
+    halves = (two[:100], labels[:100]), (two[100:], labels[100:])
+    predicted = TfIdf(TaskKind.pair, str.split).fit(*halves).predict(two[100:])
+    assert (predicted == labels[100:]).mean() > 0.9
+    values = labels.astype(np.float32)
+    numbers = (two[:100], values[:100]), (two[100:], values[100:])
+    ridge = TfIdf(TaskKind.number, str.split).fit(*numbers).predict(two[100:])
+    assert np.corrcoef(ridge, values[100:])[0, 1] > 0.8
