@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bert_lightning.batch import TaskBatch
 from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
@@ -142,13 +143,14 @@ def outputs_of(model: BertForTask, split: EncodedSplit) -> Tensor:
     outputs = torch.empty(len(split.labels), model.shape.outputs)
     device = model.head.classifier.weight.device
     with inference_mode(model):
-        for batch in _batches(split, model.shape.kind.value):
+        for batch in batches_of(split, model.shape.kind.value):
             found = model(batch.sequences.on(device), batch.positions.to(device))
             outputs[batch.label_index] = found.float().cpu()
     return outputs
 
 
-def _batches(split: EncodedSplit, task: str) -> Iterator[Any]:
+def batches_of(split: EncodedSplit, task: str) -> Iterator[TaskBatch]:
+    """Yields the batches of a split, every label once."""
     if not len(split):
         return
     longest = int(np.diff(split.starts).max())

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bert_lightning.batch import Sequences
 from bert_lightning.corpus.tokenizer import Encoding, Tokenizer
 from bert_lightning.inference.represent import packed
-from bert_lightning.model.bert import BertForPreTraining, inference_mode
+from bert_lightning.model.bert import BertForPreTraining, Encoder, inference_mode
 
 TOKENS_PER_BATCH = 8192
 
@@ -42,21 +43,31 @@ def span_vectors(
             for span in own
         ]
         if places:
-            yield _means(model, encodings[batch], places)
+            counts = np.array([len(place) for place in places])
+            sequences = packed(model, encodings[batch])
+            yield layer_means(model.encoder, sequences, np.concatenate(places), counts)
 
 
-def _means(
-    model: BertForPreTraining, encodings: Sequence[Encoding], places: Sequence[np.ndarray]
+def layer_means(
+    encoder: Encoder, sequences: Sequences, tokens: np.ndarray, counts: np.ndarray
 ) -> Tensor:
-    """Computes `(layers + 1, spans, hidden)` of one batch; a place is the tokens of a span."""
-    sequences = packed(model, encodings)
+    """Returns the mean vector of each group of tokens in every layer, from one pass.
+
+    Args:
+        encoder: it runs without dropout and without gradients.
+        sequences: a batch on the encoder's device.
+        tokens: `(grouped,)` places in the batch, one group after another.
+        counts: `(groups,)` how many tokens each group has, at least 1.
+
+    Returns:
+        `(layers + 1, groups, hidden)` float32 on the CPU; layer 0 is the embeddings.
+    """
     device = sequences.token_ids.device
-    tokens = torch.from_numpy(np.concatenate(places)).to(device)
-    counts = torch.tensor([len(place) for place in places], device=device)
-    with inference_mode(model):
+    places, lengths = (torch.from_numpy(values).to(device) for values in (tokens, counts))
+    with inference_mode(encoder):
         means = [
-            torch.segment_reduce(hidden[tokens].float(), "mean", lengths=counts).cpu()
-            for hidden in model.encoder.layers(sequences)
+            torch.segment_reduce(hidden[places].float(), "mean", lengths=lengths).cpu()
+            for hidden in encoder.layers(sequences)
         ]
     return torch.stack(means).clone()  # the copy is usable with autograd
 
