@@ -25,7 +25,8 @@ from bert_lightning.batch import CLS, IS_NEXT, IS_RANDOM, MASK, SEP, SPECIAL_TOK
 from bert_lightning.config import BatchConfig, CorpusConfig, TokenizerConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.sentences import split_wikitext
-from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.batches import TrainingBatches
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import exit_on_user_error
 
 RESULTS = Path(__file__).parent / "batches.json"

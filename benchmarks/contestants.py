@@ -95,7 +95,7 @@ class Ours(Contestant):
         return [move_data_to_device(batch, self.device)]
 
     def loss(self, part: PretrainBatch) -> Tensor:
-        return joint_loss(self.bert.sums(part), part, ObjectiveConfig())
+        return joint_loss(self.bert.sums(part), part.global_counts, ObjectiveConfig().weights)
 
 
 class HuggingFace(Contestant):

@@ -37,7 +37,7 @@ def model_out_of_reach(name: str) -> str | None:
     return _why_unanswered(partial(HfApi().model_info, name))
 
 
-def dataset_out_of_reach(repository: str, revision: str) -> str | None:
+def dataset_out_of_reach(repository: str, revision: str | None) -> str | None:
     """Asks the hub for a data set; returns why it does not answer, or None if it does."""
     from huggingface_hub import HfApi
 

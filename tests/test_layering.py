@@ -25,6 +25,7 @@ ORDER = (
         "sizing",
         "runs",
         "training",
+        "finetuning",
         "reports",
         "cli",
         "api",

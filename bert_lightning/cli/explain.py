@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
@@ -19,10 +19,10 @@ from omegaconf.errors import (
 from bert_lightning.cli.places import conf_dir
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.affects import options
+from bert_lightning.config.limits import expected, kinds
+from bert_lightning.config.trainer import NO_OPTIONS
 from bert_lightning.errors import UserError, did_you_mean
 from bert_lightning.runs.launched import shown_command
-
-_EXPECTED = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
 def explain(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
@@ -109,6 +109,8 @@ def unknown_option(full_name: str) -> str:
     section.
     """
     section, dot, name = full_name.rpartition(".")
+    if section == "trainer" and name in NO_OPTIONS:
+        return f"{full_name}: no such option: {NO_OPTIONS[name]}"
     owner = _section(declared(section)) if section else TrainConfig
     siblings = [field.name for field in fields(owner)] if owner else []
     names = [option.name for option in options(TrainConfig)]
@@ -154,8 +156,8 @@ def _explain_value(error: ValidationError) -> str:
     name = _full_name(error)
     kind, *others = kinds(declared(name))
     value = "null" if error.value is None else error.value
-    if expected := _expected(kind):
-        return f"{name}={value}: expects {expected}{' or null' if others else ''}"
+    if wanted := _expected(declared(name)):
+        return f"{name}={value}: expects {wanted}"
     if isinstance(kind, type) and issubclass(kind, Enum):
         names = [member.name for member in kind] + ["null"] * bool(others)
         nearest = did_you_mean(str(value), names)
@@ -163,17 +165,10 @@ def _explain_value(error: ValidationError) -> str:
     return f"{name}: {str(error).split(chr(10), 1)[0]}"
 
 
-def kinds(hint: Any) -> Sequence[Any]:
-    """Returns the types of `X | None` and the like; of any other type itself alone."""
-    return [hint] if get_origin(hint) is list else get_args(hint) or [hint]
-
-
-def _expected(kind: Any) -> str | None:
-    """Returns what a value of this type is called; None where it has no name."""
-    if section := _section(kind):
-        entry = "{" + ", ".join(f"{field.name}: …" for field in fields(section)) + "}"
-        return f"a list of {entry}" if get_origin(kind) is list else entry
-    return _EXPECTED.get(kind)
+def _expected(hint: Any) -> str | None:
+    """Returns what values of a type are called; None where it has words or no name."""
+    named = [kind for kind in kinds(hint) if isinstance(kind, type) and issubclass(kind, Enum)]
+    return None if hint in (None, Any) or named else expected(hint)
 
 
 def _explain_composition(message: str) -> str:
@@ -185,5 +180,5 @@ def _explain_composition(message: str) -> str:
     override = message.removeprefix("Error merging override ")
     if override.startswith("~"):
         return f"{override}: an option cannot be deleted; give it another value"
-    expected = _expected(kinds(declared(override.partition("=")[0]))[0])
-    return f"{override}: expects {expected}" if expected else message
+    wanted = _expected(declared(override.partition("=")[0]))
+    return f"{override}: expects {wanted}" if wanted else message

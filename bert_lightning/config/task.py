@@ -52,13 +52,13 @@ class TaskConfig:
     number; `tokens`: each word to a class."""
     text_column: str | None = option(None, TEXT)
     """The column of the text; for `tokens` that of the words. Null finds it by its usual names:
-    text, sentence, sentence1, question, premise; tokens, words."""
+    text, sentence, sentence1, question, question1, premise; tokens, words, form."""
     pair_column: str | None = option(None, TEXT)
     """The column of the second text. Null finds it by its usual names: text_pair, sentence2,
     hypothesis, question2."""
     label_column: str | None = option(None, TEXT)
     """The column of the label. Null finds it by its usual names: label, labels, category, class,
-    score, rating; for `tokens` tags, ner_tags, pos_tags as well."""
+    score, rating; for `tokens` labels, tags, ner_tags, pos_tags, label, upos."""
     pooling: Pooling = option(Pooling.auto, LEARNING | ARCHITECTURE)
     """The vector that stands for a sequence: `pooler`, `cls`, `mean`, or `auto`: the pooler where
     it is pretrained, else the mean."""
@@ -71,17 +71,26 @@ class LabelledConfig:
     path: str | None = option(None, TEXT | PLACE)
     """A file of labelled examples (.csv, .tsv, .jsonl, .parquet, or .conll of words), or a folder
     with files named train, dev (or validation) and test."""
+    hub_repository: str | None = option(None, TEXT)
+    """A data set of the Hugging Face hub, instead of files."""
+    hub_name: str | None = option(None, TEXT)
+    """The configuration within that data set; null is its only one."""
+    hub_revision: str | None = option(None, TEXT)
+    """The commit of that data set; null is its newest."""
     validation_path: str | None = option(None, TEXT | PLACE)
     """The file of the validation split; null takes it from the folder, or holds out of train."""
     test_path: str | None = option(None, TEXT | PLACE)
     """The file of the test split; null takes it from the folder, or holds out of train."""
     columns: list[str] = listed(TEXT)
-    """The names of the columns of files that have no header."""
+    """The names of the columns, in their order, of files that have no header."""
     validation_fraction: float = option(0.1, TEXT, above=0, below=1)
     """Fraction of train held out for validation, where there is no such file."""
     test_fraction: float = option(0.1, TEXT, above=0, below=1)
     """Fraction of train held out for testing, where there is no such file. The validation split
     chooses the checkpoint, so the test split alone says how good it is."""
+    split_seed: int = option(0, TEXT, at_least=0)
+    """Decides which examples are held out; not `seed`, so that runs of other seeds are scored on
+    the same examples."""
     examples_per_class: int | None = option(None, TEXT | LEARNING, at_least=1)
     """Training examples kept of each class, drawn by the seed; null keeps all."""
     train_examples: int | None = option(None, TEXT | LEARNING, at_least=1)
@@ -95,6 +104,17 @@ class LabelledConfig:
                 f"data.test_fraction={self.test_fraction:g} leave nothing to train on: "
                 "their sum must stay below 1"
             )
+        if self.path is not None and self.hub_repository is not None:
+            raise UserError(
+                f"data.path={self.path} and data.hub_repository={self.hub_repository} both say "
+                "where the examples are: omit one of them"
+            )
+        for name in ("validation_path", "test_path", "columns"):
+            if getattr(self, name) and self.hub_repository is not None:
+                raise UserError(
+                    f"data.{name} belongs to files, and data.hub_repository={self.hub_repository} "
+                    "names its own columns and splits: omit one of them"
+                )
         if self.examples_per_class is not None and self.train_examples is not None:
             raise UserError(
                 f"data.examples_per_class={self.examples_per_class} and "

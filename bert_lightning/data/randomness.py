@@ -32,6 +32,7 @@ class Stream(IntEnum):
     short = 9
     short_length = 10
     span_length = 11
+    labelled = 12
 
 
 def random_bits(*keys: Keys) -> np.ndarray:

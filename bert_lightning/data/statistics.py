@@ -13,12 +13,13 @@ from bert_lightning.batch import UNK, PretrainBatch
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
-from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.batches import TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.length_baseline import LabelStatistics
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import phase_options
 from bert_lightning.data.randomness import random_bits
+from bert_lightning.data.steps import StepPartition
 
 MOST_SENTENCES = 200_000
 """Sentences of a split that are read, evenly spread over it."""

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from bert_lightning.batch import TaskBatch, pack_sequences
+from bert_lightning.batch import pack_sequences
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.encoding import EncodedSplit
+from bert_lightning.finetuning.task_batch import TaskBatch
 
 
 class TaskExamples:

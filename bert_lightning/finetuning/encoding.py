@@ -11,7 +11,7 @@ from bert_lightning.batch import CLS, SEP, UNK
 from bert_lightning.config.task import TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.pairs import cut_to_fit
-from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.labelled.examples import LabelledExample
 
 
 @dataclass(frozen=True, eq=False)

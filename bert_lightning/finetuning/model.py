@@ -1,14 +1,15 @@
 """BERT with the head of a task: a class or a number for a sequence, or a class for each word."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from bert_lightning.batch import Sequences, TaskBatch
+from bert_lightning.batch import Sequences
 from bert_lightning.config import ModelConfig
 from bert_lightning.config.task import Pooling, TaskKind
-from bert_lightning.model.bert import Encoder, initialize
+from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.model.bert import Bert, Encoder, initialize
 from bert_lightning.model.heads import Pooler
 from bert_lightning.model.layers import Dropout
 from bert_lightning.model.objective import Sums, classification_sums
@@ -55,7 +56,7 @@ class TaskHead(nn.Module):
         return Sums(0.5 * error.square().sum(), none, torch.ones_like(labels).sum())
 
 
-class BertForTask(nn.Module):
+class BertForTask(Bert):
     """The encoder with one task's head."""
 
     def __init__(self, config: ModelConfig, vocab_size: int, shape: HeadShape) -> None:
@@ -84,7 +85,10 @@ class BertForTask(nn.Module):
         vectors = hidden.index_select(0, positions)
         return vectors if self.pooler is None else self.pooler(vectors)
 
+    def another(self) -> Self:
+        vocab_size = self.encoder.embeddings.word.num_embeddings
+        return type(self)(self.config, vocab_size, self.shape)
+
     def sums(self, batch: TaskBatch) -> dict[str, Sums]:
-        """Runs the model on a batch and sums the task's loss over it."""
         outputs = self(batch.sequences, batch.positions)
         return {self.shape.kind.value: self.head.sums(outputs, batch.labels)}

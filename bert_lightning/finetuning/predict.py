@@ -15,7 +15,7 @@ from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
-from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.inference.represent import Text, segments, tokenize
 from bert_lightning.model.bert import inference_mode

@@ -3,10 +3,11 @@
 A batch is padding-free, `(total, hidden)`; only attention knows where its sequences end.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -153,7 +154,30 @@ def initialize(module: nn.Module, std: float) -> None:
         module.initialize()
 
 
-class BertForPreTraining(nn.Module):
+class Bert(nn.Module, ABC):
+    """An encoder with the heads of its objectives: whatever a run trains."""
+
+    config: ModelConfig
+    encoder: Encoder
+
+    @property
+    @abstractmethod
+    def objectives(self) -> Mapping[str, nn.Module]:
+        """The heads by the names of their objectives."""
+
+    @abstractmethod
+    def sums(self, batch: Any) -> dict[str, Sums]:
+        """Runs the model on a batch and sums every objective over it."""
+
+    @abstractmethod
+    def another(self) -> Self:
+        """Returns a model of the same shape, with weights of its own."""
+
+
+Model = TypeVar("Model", bound=Bert)
+
+
+class BertForPreTraining(Bert):
     """The encoder with the heads of all objectives; `own` are the classes of `objective.own`."""
 
     mlm_head: MaskedLanguageModeling
@@ -183,13 +207,15 @@ class BertForPreTraining(nn.Module):
         initialize(module, self.config.initializer_range)
 
     @property
-    def objectives(self) -> dict[str, Objective]:
+    def objectives(self) -> dict[str, Objective]:  # type: ignore[override]
         """The heads by the names of their objectives, `mlm` first and your own last."""
         heads = {name: getattr(self, f"{name}_head") for name in OBJECTIVES}
         return cast(dict[str, Objective], {**heads, **dict(self.own_objectives.items())})
 
+    def another(self) -> Self:
+        return type(self)(self.config, self.encoder.embeddings.word.num_embeddings, self.own)
+
     def sums(self, batch: PretrainBatch) -> dict[str, Sums]:
-        """Runs the model on a batch and sums every objective over it."""
         encoded = self(batch.sequences)
         return {name: head.sums(encoded, batch) for name, head in self.objectives.items()}
 

@@ -27,7 +27,8 @@ class Sums(NamedTuple):
     nll: Tensor
     """`()` negative log-likelihood of the labels, in nats."""
     correct: Tensor
-    """`()` labels that are the likeliest; one among k equally likely counts 1/k in MLM."""
+    """`()` labels that are the likeliest; one among k equally likely counts 1/k in MLM. NaN where
+    the objective has no right and wrong."""
     labels: Tensor
     """`()` how many labels there are."""
 
@@ -83,13 +84,14 @@ def classification_sums(logits: Tensor, labels: Tensor) -> Sums:
     )
 
 
-def joint_loss(sums: Mapping[str, Sums], batch: PretrainBatch, config: ObjectiveConfig) -> Tensor:
+def joint_loss(
+    sums: Mapping[str, Sums], counts: Mapping[str, int], weights: Mapping[str, float]
+) -> Tensor:
     """Computes the part of a batch in the loss of the whole optimizer step.
 
     It is `Σ weight · NLL / global count` over the objectives. Added up over all micro-batches of
     all ranks, the parts are the loss of the global batch, however it was divided.
     """
-    weights, counts = config.weights, batch.global_counts
     return reduce(add, (weights[name] * of.nll / max(1, counts[name]) for name, of in sums.items()))
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
-from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.model.bert import Bert, Model
 
 TRAINED = "trained_weights"
 """The key of a checkpoint's trained weights; its `state_dict` has the average."""
@@ -21,7 +21,7 @@ _MODEL, _AVERAGE = "model.", "average."
 """Prefixes of the names of the weights, in the module that holds both models."""
 
 
-def average_of(model: BertForPreTraining) -> BertForPreTraining:
+def average_of(model: Model) -> Model:
     """Returns the average before the first step: a copy that no optimizer updates."""
     average = deepcopy(model).requires_grad_(False)
     if model.config.compile:
@@ -39,7 +39,7 @@ def decay_at(decay: float, step: int) -> float:
 
 
 @torch.no_grad()
-def follow(average: BertForPreTraining, model: BertForPreTraining, decay: float, step: int) -> None:
+def follow(average: Bert, model: Bert, decay: float, step: int) -> None:
     """Sets `average = d · average + (1 - d) · weights` in place after `step` optimizer steps.
 
     `d` is :func:`decay_at` of this step.

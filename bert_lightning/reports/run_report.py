@@ -52,7 +52,7 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
     lines += [f"fill-in     {line}" for line in _fill_ins(result)]
     if plotted:
         lines.append(f"curves      {run}/loss.png, or: tensorboard --logdir {Path(run).parent}")
-    if result.config.trainer.enable_checkpointing and not result.config.trainer.fast_dev_run:
+    if result.config.trainer.enable_checkpointing:
         lines.append(f'next        {shown_command("fill-mask")} {run} "the [MASK] is new"')
     return lines
 

@@ -2,19 +2,20 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 from torch import nn
 
-from bert_lightning.config import OptimConfig, TrainConfig
+from bert_lightning.config import ModelConfig, OptimConfig, RunConfig
 from bert_lightning.config.plain import to_plain
-from bert_lightning.corpus.store import PreparedCorpus
+from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.files import atomic, sync, write_text
 from bert_lightning.optim.optimizers import states_per_weight
@@ -106,11 +107,41 @@ def _unwritten(target: Path, error: Exception) -> str:
     )
 
 
-def describe_run(config: TrainConfig, corpus: PreparedCorpus, vocab_size: int) -> dict[str, Any]:
+class TrainedOn(Protocol):
+    """What a run learns from: a prepared corpus, or labelled data."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def origin(self) -> str: ...
+
+    @property
+    def key(self) -> str:
+        """Of its whole content."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the key was made of, as far as a person can compare it."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def fallback_reason(self) -> str | None:
+        """Why it is not what was asked for; None where it is."""
+        ...
+
+
+def describe_run(
+    config: RunConfig, model: ModelConfig, corpus: TrainedOn, vocab_size: int
+) -> dict[str, Any]:
     """Returns what a checkpoint says of its run: enough to use its weights, in plain types."""
     return {
         "format": CHECKPOINT_FORMAT,
-        "model": to_plain(asdict(config.model)),
+        "model": to_plain(asdict(model)),
         "vocab_size": vocab_size,
         "tokenizer": corpus.tokenizer.to_str(),
         "config": to_plain(asdict(config)),

@@ -18,7 +18,7 @@ import lightning
 import torch
 from filelock import FileLock, Timeout
 
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import RunConfig, TrainConfig
 from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.errors import RunEnded, UserError, writing
 from bert_lightning.files import TEMPORARY, write_text
@@ -78,7 +78,7 @@ def shown(folder: str | Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def write_config(config: TrainConfig) -> None:
+def write_config(config: RunConfig) -> None:
     """Writes the config for `resume=` and for people."""
     text = json.dumps(to_plain(asdict(config)), indent=2) + "\n"
     write_text(config.folder / CONFIG_FILE, text)
@@ -133,7 +133,8 @@ def crash_report(run_dir: Path) -> Iterator[None]:
             *traceback.format_exception(error),
         ]
         path.write_text("\n".join(lines), encoding="utf-8")
-        error.add_note(f"This report is in {path}; newest checkpoint: {good}; resume= continues.")
+        more = f"newest checkpoint: {good}; resume= continues" if found else "no checkpoint yet"
+        error.add_note(f"This report is in {path}; {more}.")
         raise
     finally:
         threading.excepthook = original

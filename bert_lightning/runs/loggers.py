@@ -12,13 +12,13 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import RunConfig
 from bert_lightning.config.affects import COMMAND, PLACE, leaves, named
 from bert_lightning.config.plain import to_plain
-from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.errors import UserError
 from bert_lightning.extensions import find
 from bert_lightning.files import write_text
+from bert_lightning.runs.checkpoint_io import TrainedOn
 from bert_lightning.runs.curves import Curves, MetricsFile, unpack_curves
 from bert_lightning.runs.launched import is_first_process
 from bert_lightning.runs.resume import ResumePoint
@@ -27,7 +27,7 @@ _IDS = "tracking.json"
 """The run's identity at each tracking service, by which a resumed run continues there."""
 
 
-def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logger]:
+def build_loggers(config: RunConfig, resumed: ResumePoint | None) -> list[Logger]:
     """The run's loggers: `metrics.csv` first, then those of the config.
 
     Raises:
@@ -51,12 +51,12 @@ def build_loggers(config: TrainConfig, resumed: ResumePoint | None) -> list[Logg
     return [*loggers, *(find("logger", name, "logger.own")(config) for name in chosen.own)]
 
 
-def log_config(loggers: Sequence[Logger], config: TrainConfig, corpus: PreparedCorpus) -> None:
+def log_config(loggers: Sequence[Logger], config: RunConfig, corpus: TrainedOn) -> None:
     """Shows a new run's options and corpus in its loggers."""
     options = to_plain(asdict(config))
 
     def charts(score: str) -> dict[str, list[Any]]:
-        names = config.objective.weights
+        names = config.weights
         curves = [f"{split}/{name}_{score}" for name in names for split in ("train", "val")]
         return {"all objectives": ["Multiline", curves]}
 
@@ -69,7 +69,7 @@ def log_config(loggers: Sequence[Logger], config: TrainConfig, corpus: PreparedC
             if corpus.fallback_reason:
                 writer.add_text("fallback", corpus.fallback_reason)
         else:
-            local = named(TrainConfig, PLACE | COMMAND)
+            local = named(type(config), PLACE | COMMAND)
             shared = {name: value for name, value in leaves(options) if name not in local}
             logger.log_hyperparams(shared)
 
@@ -97,16 +97,22 @@ class MetricsLogger(Logger):
 
 
 def _tensorboard(folder: Path, done: int) -> TensorBoardLogger:
-    """Builds a TensorBoard logger, which discards what a killed run logged after step `done`."""
+    """Builds a TensorBoard logger, which discards what a killed run logged after step `done`.
+
+    A new run discards nothing: TensorBoard reads the files of one second in the order of their
+    names, in which the tenth comes before the ninth.
+    """
+    killed = any(folder.glob("events.out.tfevents.*"))
+    purge_step = done + 1 if killed else None
     logger = TensorBoardLogger(
-        folder, name="", version="", default_hp_metric=False, purge_step=done + 1
+        folder, name="", version="", default_hp_metric=False, purge_step=purge_step
     )
     if is_first_process():
         logger.experiment.purge_step = None  # else files that are opened later discard it as well
     return logger
 
 
-def _wandb(config: TrainConfig, known: str | None) -> WandbLogger:
+def _wandb(config: RunConfig, known: str | None) -> WandbLogger:
     import wandb
 
     if wandb.run is not None:
@@ -132,7 +138,7 @@ def _wandb(config: TrainConfig, known: str | None) -> WandbLogger:
     )
 
 
-def _mlflow(config: TrainConfig, known: str | None) -> MLFlowLogger:
+def _mlflow(config: RunConfig, known: str | None) -> MLFlowLogger:
     from mlflow.exceptions import MlflowException
 
     store = config.logger.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")

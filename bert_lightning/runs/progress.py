@@ -54,10 +54,16 @@ class Progress:
     tokens: int = 0
     resumed_at: int = 0
     """The step of the checkpoint that the run was resumed from; 0 for a new run."""
+    judged_by: str = "val/loss"
+    """The curve whose lowest value marks the best checkpoint."""
     validation_due: bool = False
     """Whether the validation after this step is still to come."""
     finished: bool = False
     """Whether the run ends at this step."""
+    early_end: str = ""
+    """Why the run ended before its last step; empty where it did not."""
+    out_of_time: bool = False
+    """Whether it ended by `trainer.max_time`, and resumes with as much time again."""
 
     def count(self, pairs: int, tokens: int) -> float:
         """Adds what was seen since the last log; returns the seconds that it took."""
@@ -67,8 +73,8 @@ class Progress:
         return seconds
 
     def val_loss(self, step: int) -> float | None:
-        """Returns the joint validation loss after a step, if there was one and it is finite."""
-        at, loss = self.curves.get("val/loss", [(-1, 0.0)])[-1]
+        """Returns what `judged_by` was after a step, if there was a validation and it is finite."""
+        at, loss = self.curves.get(self.judged_by, [(-1, 0.0)])[-1]
         return loss if at == step and math.isfinite(loss) else None
 
     def settle_budget(self, trainer: L.Trainer, elapsed: float) -> None:
@@ -93,6 +99,7 @@ class Progress:
             "budget": None if self.budget is None else [self.budget.end, self.budget.decay],
             "validation_due": self.validation_due,
             "finished": self.finished,
+            "early_end": self.early_end,
             "val_loss": self.val_loss(trainer.global_step),
             "seconds": self.seconds,
             "elapsed": self.clock.elapsed,

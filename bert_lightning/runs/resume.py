@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bert_lightning.config import ModelConfig, TrainConfig, affects
+from bert_lightning.config import ModelConfig, RunConfig, TrainConfig, affects
 from bert_lightning.config.affects import leaves, named, options
 from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.corpus.manifest import describe_difference
-from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.phases import phase_options
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import (
     CorruptCheckpointError,
@@ -23,6 +22,7 @@ from bert_lightning.pretrained.checkpoints import (
     step_of,
 )
 from bert_lightning.pretrained.initial_weights import check_architecture
+from bert_lightning.runs.checkpoint_io import TrainedOn
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import AUTO
 
@@ -47,7 +47,7 @@ class ResumePoint:
         return self.about["progress"]
 
 
-def find_resume_point(config: TrainConfig) -> ResumePoint | None:
+def find_resume_point(config: RunConfig) -> ResumePoint | None:
     """Returns the newest good checkpoint of the run's folder; None for a run that starts.
 
     Raises:
@@ -97,7 +97,11 @@ def newest_good(run_dir: Path, before: float = math.inf) -> ResumePoint | None:
 
 
 def require_same_run(
-    resumed: ResumePoint, config: TrainConfig, corpus: PreparedCorpus, vocab_size: int
+    resumed: ResumePoint,
+    config: RunConfig,
+    model: ModelConfig,
+    corpus: TrainedOn,
+    vocab_size: int,
 ) -> None:
     """Makes sure that the options describe the run that the checkpoint belongs to.
 
@@ -109,7 +113,7 @@ def require_same_run(
             another option that matters does, and `allow_changes` is false.
     """
     where, about = f"the checkpoint {shown(resumed.path)}", resumed.about
-    check_architecture(where, config.model, from_plain(ModelConfig, about["model"]))
+    check_architecture(where, model, from_plain(ModelConfig, about["model"]))
     ours, theirs = (
         hashlib.sha256(tokenizer.encode()).hexdigest()[:12]
         for tokenizer in (corpus.tokenizer.to_str(), about["tokenizer"])
@@ -131,13 +135,13 @@ def require_same_run(
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     }
-    for name in named(TrainConfig, affects.OPTIMIZER_STATE):
+    for name in named(type(config), affects.OPTIMIZER_STATE):
         if name in changes:
             raise UserError(
                 f"{changes[name]}: it cannot change when a run resumes, as its state would not fit"
             )
-    free = {option.name for option in options(TrainConfig) if not option.affects & ~_MAY_CHANGE}
-    if 0 < config.trainer.max_steps <= resumed.step:
+    free = {option.name for option in options(type(config)) if not option.affects & ~_MAY_CHANGE}
+    if (config.most_steps or math.inf) <= resumed.step:
         free.add("trainer.max_steps")  # require_more has a better message
     matter = [change for name, change in changes.items() if name not in free]
     if corpus.key != about["corpus_key"]:
@@ -152,7 +156,7 @@ def require_same_run(
         _log.warning("changed at step %s: %s", resumed.step, change)
 
 
-def require_more(resumed: ResumePoint, config: TrainConfig, steps: int) -> None:
+def require_more(resumed: ResumePoint, config: RunConfig, steps: int) -> None:
     """Makes sure that a run of `steps` steps is not complete.
 
     Raises:

@@ -5,7 +5,7 @@ import os
 import secrets
 from dataclasses import replace
 
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import AnyConfig
 from bert_lightning.runs.launched import launched_externally
 from bert_lightning.runs.resume import ResumePoint
 
@@ -18,7 +18,7 @@ _SHARED = (
 """Variables that are equal in all processes of one launch by torchrun or SLURM, and in no other."""
 
 
-def with_seed(config: TrainConfig, resumed: ResumePoint | None) -> TrainConfig:
+def with_seed(config: AnyConfig, resumed: ResumePoint | None) -> AnyConfig:
     """Returns the config with a seed: for `seed=null` that of the checkpoint, or a new one."""
     if config.seed is not None:
         return config

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bert_lightning.config import TrainConfig
-from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.masking import mlm_probability_at
 from bert_lightning.data.phases import Phase, entries, phase_options, phases_of
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.sizing.devices import Devices, check_supported, count_devices, with_precision
 from bert_lightning.sizing.flops import (
@@ -161,11 +161,11 @@ def _steps(config: TrainConfig, options: PlanOptions) -> int:
             entry.fraction * batch.global_batch_size * batch.max_length for entry, batch in phases
         )
         return math.ceil(options.tokens / (tokens_per_step * options.fill))
-    if config.trainer.max_steps == -1:
+    if config.most_steps is None:
         raise UserError(
-            "trainer.max_steps=-1 does not say how long the run is: add --tokens NUMBER, or set it"
+            "trainer.max_steps does not say how long the run is: add --tokens NUMBER, or set it"
         )
-    return config.trainer.max_steps
+    return config.most_steps
 
 
 def _forward_flops(

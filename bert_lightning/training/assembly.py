@@ -1,20 +1,23 @@
 """Assembles the parts of a run from its options, each once."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import RunConfig, TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import rows_needed
 from bert_lightning.data.baselines import unigram_nll
-from bert_lightning.data.batches import LABELERS, StepPartition, TrainingBatches
+from bert_lightning.data.batches import LABELERS, TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.extensions import find
 from bert_lightning.model.objective import own_objectives
@@ -23,30 +26,43 @@ from bert_lightning.pretrained.initial_weights import open_initial, start_from
 from bert_lightning.pretrained.sources import PretrainedSource
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
+from bert_lightning.runs.curves import Curves
 from bert_lightning.runs.resume import ResumePoint, require_same_run, same_partition
 from bert_lightning.sizing.devices import Devices, find_devices, with_precision
 from bert_lightning.sizing.micro_batches import divide_global_batch
-from bert_lightning.training.datamodule import PretrainingData
-from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.datamodule import PretrainingData, StepData
+from bert_lightning.training.module import PretrainingModule, TrainingModule
+from bert_lightning.training.progress_bar import scores_beside_baselines
 
 
 @dataclass(frozen=True, eq=False)
-class Assembly:
-    """The parts of a run, before its first step or before it resumes."""
+class Run:
+    """The parts of any run, before its first step or before it resumes."""
 
-    config: TrainConfig
+    config: RunConfig
     """With the precision that `auto` stands for."""
     callbacks: list[Callback]
     """Those of your own, which `callbacks.own` names."""
     resumed: ResumePoint | None
     devices: Devices
-    corpus: PreparedCorpus
     partition: StepPartition
+    data: StepData[Any]
+    module: TrainingModule[Any]
+    validation_line: Callable[[Curves], str] | None
+    """Tells the scores of the last validation; None without a validation split."""
+
+
+@dataclass(frozen=True, eq=False)
+class Assembly(Run):
+    """The parts of a run that pretrains."""
+
+    config: TrainConfig
+    data: PretrainingData
+    module: PretrainingModule
+    corpus: PreparedCorpus
     phases: list[Phase]
     overlong: list[int]
     """Examples of an epoch that are too long, in each phase."""
-    data: PretrainingData
-    module: PretrainingModule
 
 
 def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
@@ -91,8 +107,8 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
         return TrainingBatches(corpus, config.batch, config.drawn_seed, partition, steps, labelers)
 
     if resumed is not None:
-        require_same_run(resumed, config, corpus, vocab_size)
-    description = describe_run(config, corpus, vocab_size)
+        require_same_run(resumed, config, config.model, corpus, vocab_size)
+    description = describe_run(config, config.model, corpus, vocab_size)
     module = PretrainingModule(config, vocab_size, steps, epoch_sizes, description)
     if source is not None and resumed is None:
         start_from(module.model, source, corpus.tokenizer)
@@ -111,6 +127,7 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
         overlong=[sampler.overlong for sampler in of_phases],
         data=PretrainingData(corpus, config.batch, partition, training_batches, evaluation_sets),
         module=module,
+        validation_line=scores_beside_baselines(config, evaluation_sets.get("validation")),
     )
 
 
@@ -128,15 +145,13 @@ def _vocab_size(
 
 def _steps(config: TrainConfig, epoch_size: int) -> int:
     """Returns the optimizer steps of the run: the lower limit of `max_steps` and `max_epochs`."""
-    if config.optim.time_budget is not None:
-        return UNKNOWN_STEPS
-    limits = [config.trainer.max_steps] if config.trainer.max_steps != -1 else []
+    limits = [] if config.most_steps is None else [config.most_steps]
     if config.trainer.max_epochs is not None:
         examples = config.trainer.max_epochs * epoch_size
         limits.append(math.ceil(examples / config.batch.global_batch_size))
-    if config.optim.warmup_steps > min(limits):
+    if limits and config.optim.warmup_steps > min(limits):
         raise UserError(
             f"optim.warmup_steps={config.optim.warmup_steps} is longer than the run of "
             f"{min(limits)} steps: warm up for fewer steps"
         )
-    return min(limits)
+    return min(limits, default=UNKNOWN_STEPS)

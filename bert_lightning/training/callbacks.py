@@ -1,17 +1,15 @@
 """The callbacks beside the training step: the curves, and the moving average of the weights."""
 
-from functools import reduce
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from torch import Tensor
 
-from bert_lightning.data.phases import passes, phases_of
-from bert_lightning.evaluation.scores import HeldOutSums
 from bert_lightning.optim.ema import average_of, follow, put_average_first
 from bert_lightning.runs.curves import record
 from bert_lightning.training.metrics import training_scores, with_joint
-from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.module import TrainingModule
 
 
 class RecordCurves(Callback):
@@ -20,7 +18,7 @@ class RecordCurves(Callback):
     The last step is followed by a validation, whatever the interval.
     """
 
-    def __init__(self, module: PretrainingModule) -> None:
+    def __init__(self, module: TrainingModule[Any]) -> None:
         self.module = module
         self.progress = module.progress
 
@@ -39,27 +37,28 @@ class RecordCurves(Callback):
         self.progress.clock.halt()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._record_held_out(trainer, "val")
+        scores = self._held_out_scores(trainer)
+        if not trainer.sanity_checking:
+            self._record_held_out(trainer, "val", scores)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
             self.progress.clock.run()
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._record_held_out(trainer, "test")
+        self._record_held_out(trainer, "test", self._held_out_scores(trainer))
 
-    def _record_held_out(self, trainer: Trainer, split: str) -> None:
-        module = self.module
-        others = [name for name in module.model.objectives if name != "mlm"]
-        zeros = HeldOutSums(*(zero.to(module.device) for zero in HeldOutSums.zeros(len(others))))
-        own = reduce(HeldOutSums.plus, module.held_out, zeros)
-        module.held_out.clear()
-        sums = HeldOutSums(*(trainer.strategy.reduce(value, reduce_op="sum") for value in own))
-        scores = {name: score.item() for name, score in sums.means(others).items()}
-        joint = with_joint(scores, module.config.objective)
+    def _held_out_scores(self, trainer: Trainer) -> dict[str, float]:
+        def sum_of_ranks(sums: Tensor) -> Tensor:
+            return trainer.strategy.reduce(sums, reduce_op="sum")
+
+        return self.module.held_out_scores(sum_of_ranks)
+
+    def _record_held_out(self, trainer: Trainer, split: str, scores: dict[str, float]) -> None:
+        joint = with_joint(scores, self.module.config.weights)
         values = {f"{split}/{name}": score for name, score in joint.items()}
         self._record(trainer, values)
-        module.log_dict(values, logger=False)  # for callbacks that monitor the validation loss
+        self.module.log_dict(values, logger=False)  # for callbacks that monitor the validation loss
 
     def _record(self, trainer: Trainer, values: dict[str, float]) -> None:
         record(self.progress.curves, trainer.global_step, values)
@@ -73,22 +72,48 @@ class RecordCurves(Callback):
         pairs, tokens = round(total[-2].item()), round(total[-1].item())
         seconds = progress.count(pairs, tokens)
         scores = training_scores(total, module.model.objectives)
-        joint = with_joint(scores, module.config.objective)
+        joint = with_joint(scores, module.config.weights)
         return {
             **{f"train/{name}": value for name, value in joint.items()},
             "train/gradient_norm": module.gradient_norm().item(),
             "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "train/epoch": epochs(module),
-            "speed/pairs_per_second": pairs / seconds,
+            "train/epoch": module.epochs,
+            f"speed/{module.unit}_per_second": pairs / seconds,
             "speed/tokens_per_second": tokens / seconds,
             "speed/training_seconds": progress.seconds,
         }
 
 
-def epochs(module: PretrainingModule) -> float:
-    """Returns the epochs over the sentence pairs, up to the last log."""
-    phases = phases_of(module.config.batch, module.progress.steps)
-    return passes(module.progress.pairs, phases, module.epoch_sizes)
+class EndEarly(EarlyStopping):
+    """Ends the run once `patience` validations did not lower the joint loss.
+
+    It counts the validations that every run of these options has, and not the one that a run adds
+    which ends by `trainer.max_time`: so a resumed run ends where an uninterrupted one does.
+    """
+
+    def __init__(self, module: TrainingModule[Any], patience: int) -> None:
+        super().__init__(module.progress.judged_by, patience=patience)
+        self.progress = module.progress
+        self._patience = patience
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.patience = self._patience  # it may change when a run resumes
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        batches = trainer.global_step * trainer.accumulate_grad_batches
+        assert isinstance(trainer.val_check_batch, int)
+        if self.progress.out_of_time and batches % trainer.val_check_batch:
+            return
+        ends = trainer.should_stop
+        super().on_validation_end(trainer, pl_module)
+        if trainer.should_stop and not ends:
+            self.progress.early_end = (
+                f"callbacks.early_stopping_patience={self.patience}: {self.wait_count} validations "
+                "did not lower the loss"
+                if self.wait_count
+                else "the validation loss is not finite"
+            )
 
 
 class AverageWeights(Callback):
@@ -97,7 +122,7 @@ class AverageWeights(Callback):
     A checkpoint has the average as its `state_dict`, and the trained weights beside it.
     """
 
-    def __init__(self, module: PretrainingModule, decay: float) -> None:
+    def __init__(self, module: TrainingModule[Any], decay: float) -> None:
         self.module = module
         self.decay = decay
 

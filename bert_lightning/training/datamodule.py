@@ -1,9 +1,10 @@
 """The LightningDataModule: gives each rank its batches of a prepared corpus."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic
 
 import lightning as L  # noqa: N812
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -11,65 +12,56 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.batches import TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.phases import heaviest
+from bert_lightning.data.steps import AnyBatch, StepBatches, StepPartition
 from bert_lightning.evaluation.token_stats import TokenStats, token_stats
 
 
-class PretrainingData(L.LightningDataModule):
-    """The training batches of a corpus, for any rank, and its held-out splits by their names.
+class StepData(L.LightningDataModule, ABC, Generic[AnyBatch]):
+    """The training batches of any rank, and the held-out splits by their names.
 
     The rank is taken from the trainer; that of `partition` does not count.
     """
 
     def __init__(
         self,
-        corpus: PreparedCorpus,
-        config: BatchConfig,
+        num_workers: int,
         partition: StepPartition,
-        training_batches: Callable[[StepPartition], TrainingBatches],
-        evaluation_sets: Mapping[str, EvaluationSet],
+        training_batches: Callable[[StepPartition], StepBatches[AnyBatch]],
     ) -> None:
         super().__init__()
-        self.corpus = corpus
-        self.config = config
+        self.num_workers = num_workers
         self.partition = partition
         self.training_batches = training_batches
-        self.evaluation_sets = evaluation_sets
 
-    def train_dataloader(self) -> DataLoader[PretrainBatch]:
+    @abstractmethod
+    def held_out(self, split: str, rank: int, world_size: int) -> Dataset[AnyBatch] | None:
+        """Returns the batches of a rank in a held-out split; None where there is no such split."""
+
+    def train_dataloader(self) -> DataLoader[AnyBatch]:
         assert self.trainer is not None
         batches = self.training_batches(replace(self.partition, rank=self.trainer.global_rank))
         done = self.trainer.global_step * self.partition.accumulation
         return self._loader(batches, ResumableSampler(done, len(batches)))
 
-    def val_dataloader(self) -> DataLoader[PretrainBatch] | list[DataLoader[PretrainBatch]]:
-        return self._held_out("validation")
+    def val_dataloader(self) -> DataLoader[AnyBatch] | list[DataLoader[AnyBatch]]:
+        return self._held_out_loader("validation")
 
-    def test_dataloader(self) -> DataLoader[PretrainBatch] | list[DataLoader[PretrainBatch]]:
-        return self._held_out("test")
+    def test_dataloader(self) -> DataLoader[AnyBatch] | list[DataLoader[AnyBatch]]:
+        return self._held_out_loader("test")
 
-    @cached_property
-    def token_stats(self) -> TokenStats:
-        """The statistics of each token, for held-out scores."""
-        return token_stats(self.corpus.tokenizer, self.corpus.splits["train"].token_counts)
-
-    def _held_out(self, split: str) -> DataLoader[PretrainBatch] | list[DataLoader[PretrainBatch]]:
+    def _held_out_loader(self, split: str) -> DataLoader[AnyBatch] | list[DataLoader[AnyBatch]]:
         assert self.trainer is not None
-        if split not in self.evaluation_sets:
-            return []
-        phase = heaviest(self.config)  # no more tokens at a time than training has in this phase
-        tokens = self.partition.micro_batch_size(phase.global_batch_size) * phase.max_length
-        size = max(1, tokens // self.config.max_length)
-        rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        return self._loader(self.evaluation_sets[split].batches(size, rank, world_size))
+        batches = self.held_out(split, self.trainer.global_rank, self.trainer.world_size)
+        return [] if batches is None else self._loader(batches)
 
     def _loader(
-        self, batches: Dataset[PretrainBatch], sampler: Sampler[int] | None = None
-    ) -> DataLoader[PretrainBatch]:
+        self, batches: Dataset[AnyBatch], sampler: Sampler[int] | None = None
+    ) -> DataLoader[AnyBatch]:
         assert self.trainer is not None
-        workers = self.config.num_workers
+        workers = self.num_workers
         return DataLoader(
             batches,
             sampler=sampler,
@@ -79,6 +71,36 @@ class PretrainingData(L.LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
+
+
+class PretrainingData(StepData[PretrainBatch]):
+    """The training batches and the evaluation sets of a corpus."""
+
+    def __init__(
+        self,
+        corpus: PreparedCorpus,
+        config: BatchConfig,
+        partition: StepPartition,
+        training_batches: Callable[[StepPartition], TrainingBatches],
+        evaluation_sets: Mapping[str, EvaluationSet],
+    ) -> None:
+        super().__init__(config.num_workers, partition, training_batches)
+        self.corpus = corpus
+        self.config = config
+        self.evaluation_sets = evaluation_sets
+
+    @cached_property
+    def token_stats(self) -> TokenStats:
+        """The statistics of each token, for held-out scores."""
+        return token_stats(self.corpus.tokenizer, self.corpus.splits["train"].token_counts)
+
+    def held_out(self, split: str, rank: int, world_size: int) -> Dataset[PretrainBatch] | None:
+        if split not in self.evaluation_sets:
+            return None
+        phase = heaviest(self.config)  # no more tokens at a time than training has in this phase
+        tokens = self.partition.micro_batch_size(phase.global_batch_size) * phase.max_length
+        size = max(1, tokens // self.config.max_length)
+        return self.evaluation_sets[split].batches(size, rank, world_size)
 
 
 class ResumableSampler(Sampler[int]):

@@ -1,17 +1,23 @@
 """fit(config) → result: one run from its options to a trained model."""
 
 import logging
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import lightning as L  # noqa: N812
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
-from bert_lightning.config import Overlong, TrainConfig
+from bert_lightning.config import Overlong, RunConfig, TrainConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.files import write_text
 from bert_lightning.model.bert import BertForPreTraining
@@ -22,10 +28,9 @@ from bert_lightning.runs.launched import is_first_process
 from bert_lightning.runs.loggers import build_loggers, log_config
 from bert_lightning.runs.processes import all_processes, ending_with_rank_0
 from bert_lightning.runs.progress import Progress
-from bert_lightning.runs.resume import find_resume_point, require_more
+from bert_lightning.runs.resume import ResumePoint, find_resume_point, require_more
 from bert_lightning.runs.seed import with_seed
-from bert_lightning.training.assembly import Assembly, assemble
-from bert_lightning.training.callbacks import epochs
+from bert_lightning.training.assembly import Assembly, Run, assemble
 from bert_lightning.training.saving import require_room
 from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.strategies import gathered
@@ -71,14 +76,56 @@ def fit(
             not finite or a checkpoint cannot be written, with the earlier checkpoints untouched.
         RunEnded: a signal stopped it, another process died, or it was complete already.
     """
+    with started(config) as (stops, resumed):
+        run = assemble(with_seed(config, resumed), resumed)
+        return _fit(run, stops, callbacks, loggers)
+
+
+@contextmanager
+def started(config: RunConfig) -> Iterator[tuple[StopSignals, ResumePoint | None]]:
+    """A context that holds the run's folder; gives its stop signals and where it resumes from.
+
+    Raises:
+        UserError: the folder is in use, or `resume` does not fit what it holds; and for what
+            Lightning refuses in it.
+    """
+    seconds = config.trainer.max_time_seconds
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
     if not is_first_process():
         logging.getLogger("bert_lightning").setLevel(logging.ERROR)  # the first one says it
     with ending_with_rank_0(), locked(config.folder), crash_report(config.folder), quiet():
-        resumed = find_resume_point(config)
-        return _fit(assemble(with_seed(config, resumed), resumed), callbacks, loggers)
+        try:
+            yield StopSignals(deadline), find_resume_point(config)
+        except MisconfigurationException as error:
+            raise UserError(f"Lightning refuses these options: {error}") from error
 
 
-def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> FitResult:
+def train(
+    run: Run,
+    stops: StopSignals,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+    test: bool,
+) -> tuple[L.Trainer, Any]:
+    """Trains a run to its end; returns the trainer, and the whole model that is evaluated."""
+    config, progress = run.config, run.module.progress
+    with stops as signals:
+        trainer = build_trainer(run, progress.steps, signals, loggers=loggers, callbacks=callbacks)
+        with all_processes(trainer):
+            checkpoint = run.resumed.path if run.resumed is not None else None
+            trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+            if progress.early_end:
+                log.info("ended at step %s: %s", trainer.global_step, progress.early_end)
+            if config.trainer.profiler is not None:
+                log.info("profile: %s", shown(config.folder / "fit-profile.txt"))
+            if test:
+                trainer.test(run.module, datamodule=run.data, verbose=False)
+            return trainer, gathered(run.module.evaluated)
+
+
+def _fit(
+    run: Assembly, stops: StopSignals, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+) -> FitResult:
     config, corpus, module, progress = run.config, run.corpus, run.module, run.module.progress
     if config.test and "test" not in corpus.splits:
         raise UserError(
@@ -86,6 +133,8 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
         )
     if run.resumed is not None:
         require_more(run.resumed, config, progress.steps)
+    if config.callbacks.early_stopping_patience is not None:
+        _require_validation(run)
     validation = run.data.evaluation_sets.get("validation") if is_first_process() else None
     if is_first_process() and config.trainer.enable_checkpointing:
         size = expected_size(module.model, config.optim, module.description)
@@ -99,15 +148,7 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
         if run.resumed is None:
             log_config(own_loggers, config, corpus)
         _announce(run, counted)
-    with StopSignals() as signals:
-        loggers = [*own_loggers, *loggers]
-        trainer = build_trainer(run, progress.steps, signals, loggers=loggers, callbacks=callbacks)
-        with all_processes(trainer):
-            checkpoint = run.resumed.path if run.resumed is not None else None
-            trainer.fit(module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
-            if config.test:
-                trainer.test(module, datamodule=run.data, verbose=False)
-            model = gathered(module.evaluated)
+    trainer, model = train(run, stops, callbacks, [*own_loggers, *loggers], config.test)
     return FitResult(
         config=config,
         corpus=corpus,
@@ -116,11 +157,20 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
         statistics=counted,
         progress=progress,
         steps=trainer.global_step,
-        epochs=epochs(module),
+        epochs=module.epochs,
         partition=run.partition,
         accelerator=run.devices.accelerator,
         is_main=trainer.is_global_zero,
     )
+
+
+def _require_validation(run: Assembly) -> None:
+    if "validation" not in run.data.evaluation_sets:
+        raise UserError(
+            f"callbacks.early_stopping_patience={run.config.callbacks.early_stopping_patience} "
+            f"follows the validation loss, and {run.corpus.origin} has no validation split: "
+            "data.validation_fraction=0.1 makes one"
+        )
 
 
 def _announce(run: Assembly, counted: DataStatistics) -> None:

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from bert_lightning.batch import PretrainBatch
-from bert_lightning.config import ObjectiveConfig
+from bert_lightning.batch import Sequences
 from bert_lightning.model.objective import Sums
 
 
@@ -18,11 +17,11 @@ def no_sums(objectives: int) -> Tensor:
     return torch.zeros(3 * objectives + 2)
 
 
-def add_sums(total: Tensor, sums: Mapping[str, Sums], batch: PretrainBatch) -> None:
-    """Adds a batch, with the model's sums over it, to the total in place."""
+def add_sums(total: Tensor, sums: Mapping[str, Sums], sequences: Sequences) -> None:
+    """Adds the model's sums over a batch of these sequences to the total in place."""
     total[:-2] += torch.stack([value.detach().float() for of in sums.values() for value in of])
-    total[-2] += len(batch.sequences.lengths)
-    total[-1] += len(batch.sequences.token_ids)
+    total[-2] += len(sequences.lengths)
+    total[-1] += len(sequences.token_ids)
 
 
 def training_scores(total: Tensor, objectives: Iterable[str]) -> dict[str, float]:
@@ -31,12 +30,12 @@ def training_scores(total: Tensor, objectives: Iterable[str]) -> dict[str, float
     for name, (nll, correct, count) in zip(objectives, total[:-2].view(-1, 3), strict=True):
         if count:
             scores[f"{name}_loss"] = (nll / count).item()
-            scores[f"{name}_accuracy"] = (correct / count).item()
+            if not correct.isnan():  # a number is not right or wrong
+                scores[f"{name}_accuracy"] = (correct / count).item()
     return scores
 
 
-def with_joint(scores: Mapping[str, float], objective: ObjectiveConfig) -> dict[str, float]:
-    """Returns the same scores, with the joint `loss` first."""
-    weights = objective.weights.items()
-    joint = sum(weight * scores.get(f"{name}_loss", 0.0) for name, weight in weights)
+def with_joint(scores: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
+    """Returns the same scores, with the joint `loss` of these weights by objective first."""
+    joint = sum(weight * scores.get(f"{name}_loss", 0.0) for name, weight in weights.items())
     return {"loss": joint, **scores}

@@ -1,7 +1,9 @@
 """The LightningModule: one training step, from a batch to the loss and its gradient."""
 
-from collections.abc import Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, Generic
 
 import lightning as L  # noqa: N812
 import torch
@@ -11,10 +13,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from bert_lightning.batch import PretrainBatch
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import RunConfig, TrainConfig
+from bert_lightning.data.phases import passes, phases_of
 from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.evaluation.scores import HeldOutSums, held_out_sums
-from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.model.bert import BertForPreTraining, Model
 from bert_lightning.model.objective import joint_loss, own_objectives
 from bert_lightning.optim.ema import put_trained_first
 from bert_lightning.optim.optimizers import build_optimizer
@@ -25,42 +28,35 @@ from bert_lightning.training.metrics import add_sums, no_sums
 from bert_lightning.training.strategies import gradient_norm, shard
 
 
-class PretrainingModule(L.LightningModule):
-    """Pretrains a BERT.
+class TrainingModule(L.LightningModule, ABC, Generic[Model]):
+    """Trains a model by the joint loss of its objectives.
 
     Args:
         config: the whole run.
-        vocab_size: rows of the embedding.
+        model: the model, with its initial weights.
         steps: optimizer steps of the whole run.
-        epoch_sizes: examples of the training split in each phase.
         description: what each checkpoint says of the run, in plain types.
     """
 
+    title: str
+    """What it does, in one word."""
+    unit: str
+    """What its examples are called, in the plural."""
+
     def __init__(
-        self,
-        config: TrainConfig,
-        vocab_size: int,
-        steps: int,
-        epoch_sizes: Sequence[int],
-        description: dict[str, Any],
+        self, config: RunConfig, model: Model, steps: int, description: dict[str, Any]
     ) -> None:
         super().__init__()
         self.config = config
-        self.epoch_sizes = epoch_sizes
         self.description = description
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
-            own = own_objectives(config.objective)
-            self.model = BertForPreTraining(config.model, vocab_size, own)
-        if config.model.compile:
-            self.model.encoder.compile_blocks()
-        self.average: BertForPreTraining | None = None
+        self.model = model
+        if model.config.compile:
+            model.encoder.compile_blocks()
+        self.average: Model | None = None
         """The moving average of the weights, where `AverageWeights` keeps one."""
         seconds = config.optim.time_budget_seconds
         budget = Budget(seconds, config.optim.decay_fraction) if seconds is not None else None
         self.progress = Progress(steps, no_sums(len(self.model.objectives)), budget)
-        self.held_out: list[HeldOutSums] = []
-        """The sums of this rank's batches of the current validation or test."""
         self.losses: list[Tensor] = []
         """This rank's terms of the loss of the current step, one for each micro-batch."""
         self._gradient_norm: Tensor | None = None
@@ -71,7 +67,16 @@ class PretrainingModule(L.LightningModule):
         return not self.losses
 
     @property
-    def evaluated(self) -> BertForPreTraining:
+    @abstractmethod
+    def epochs(self) -> float:
+        """The epochs over the training examples, up to the last log."""
+
+    @abstractmethod
+    def held_out_scores(self, sum_of_ranks: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Returns the scores of the held-out batches since the last call, those of all ranks."""
+
+    @property
+    def evaluated(self) -> Model:
         """The model that is validated, tested and returned: the average where there is one."""
         return self.model if self.average is None else self.average
 
@@ -98,16 +103,16 @@ class PretrainingModule(L.LightningModule):
             assert isinstance(scheduler, LambdaLR)
             follow_config(scheduler, self._options, self.progress.resumed_at)
 
-    def on_train_batch_start(self, batch: PretrainBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout is a function of the seed, the step and the rank, as the batches are.
         self._gradient_norm = None
         place = self.global_step, batch_idx % self.trainer.accumulate_grad_batches, self.global_rank
         torch.manual_seed(torch_seed(self.config.drawn_seed, Stream.dropout, *place))
 
-    def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         sums = self.model.sums(batch)
-        add_sums(self.progress.train_sums, sums, batch)
-        loss = joint_loss(sums, batch, self.config.objective)
+        add_sums(self.progress.train_sums, sums, batch.sequences)
+        loss = joint_loss(sums, batch.global_counts, self.config.weights)
         self.losses.append(loss.detach())
         # Lightning divides by the accumulation and DDP by the ranks; the loss is exact already.
         return loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
@@ -131,12 +136,6 @@ class PretrainingModule(L.LightningModule):
         elif gradient_clip_val:
             nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, self.gradient_norm())
 
-    def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
-        stats = self.trainer.datamodule.token_stats  # type: ignore[attr-defined]
-        self.held_out.append(held_out_sums(self.evaluated, batch, stats))
-
-    test_step = validation_step
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         progress = self.progress.to_checkpoint(self.trainer)
         checkpoint["bert_lightning"] = {**self.description, "progress": progress}
@@ -148,3 +147,45 @@ class PretrainingModule(L.LightningModule):
         step, saved = checkpoint["global_step"], checkpoint["bert_lightning"]["progress"]
         self.progress.restore(self.trainer, saved, step)
         checkpoint["loops"] = loops_at(self.trainer, step, saved["validation_due"])
+
+
+class PretrainingModule(TrainingModule[BertForPreTraining]):
+    """Pretrains a BERT of random initial weights; `epoch_sizes` are its examples in each phase."""
+
+    config: TrainConfig
+    title, unit = "pretraining", "pairs"
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        vocab_size: int,
+        steps: int,
+        epoch_sizes: Sequence[int],
+        description: dict[str, Any],
+    ) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
+            model = BertForPreTraining(config.model, vocab_size, own_objectives(config.objective))
+        super().__init__(config, model, steps, description)
+        self.epoch_sizes = epoch_sizes
+        self.held_out: list[HeldOutSums] = []
+        """The sums of this rank's batches of the current validation or test."""
+
+    @property
+    def epochs(self) -> float:
+        phases = phases_of(self.config.batch, self.progress.steps)
+        return passes(self.progress.pairs, phases, self.epoch_sizes)
+
+    def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
+        stats = self.trainer.datamodule.token_stats  # type: ignore[attr-defined]
+        self.held_out.append(held_out_sums(self.evaluated, batch, stats))
+
+    test_step = validation_step
+
+    def held_out_scores(self, sum_of_ranks: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        others = [name for name in self.model.objectives if name != "mlm"]
+        zeros = HeldOutSums(*(zero.to(self.device) for zero in HeldOutSums.zeros(len(others))))
+        own = reduce(HeldOutSums.plus, self.held_out, zeros)
+        self.held_out.clear()
+        means = HeldOutSums(*map(sum_of_ranks, own)).means(others)
+        return {name: score.item() for name, score in means.items()}

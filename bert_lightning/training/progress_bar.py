@@ -1,6 +1,7 @@
 """The progress of a run, as a bar or as lines."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -8,9 +9,11 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bert_lightning.config import TrainConfig
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
-from bert_lightning.training.module import PretrainingModule
+from bert_lightning.runs.curves import Curves
+from bert_lightning.training.module import TrainingModule
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_DRAWINGS = 0.5
@@ -19,9 +22,9 @@ _SECONDS_BETWEEN_DRAWINGS = 0.5
 class TerminalBar:
     """A bar below the lines of a terminal."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, title: str) -> None:
         self._bar = Progress(
-            TextColumn("pretraining"),
+            TextColumn(title),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[scores]}"),
@@ -77,13 +80,15 @@ class NotebookBar:
 class LossProgress(ProgressBar):
     """A bar with all losses on a terminal and in a notebook, plain lines elsewhere.
 
-    The baselines of `validation` are shown beside its losses.
+    `validation_line` tells the scores of the last validation, from all curves.
     """
 
-    def __init__(self, module: PretrainingModule, validation: EvaluationSet | None) -> None:
+    def __init__(
+        self, module: TrainingModule[Any], validation_line: Callable[[Curves], str] | None
+    ) -> None:
         super().__init__()
         self.module = module
-        self.validation = validation
+        self.validation_line = validation_line
         self.bar: TerminalBar | NotebookBar | None = None
         self.enabled = True
         self._last_line = -_SECONDS_BETWEEN_LINES
@@ -98,7 +103,7 @@ class LossProgress(ProgressBar):
         if self.enabled and console.is_jupyter:
             self.bar = NotebookBar()
         elif self.enabled and console.is_terminal:
-            self.bar = TerminalBar(console)
+            self.bar = TerminalBar(console, self.module.title)
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         self._show_step(trainer.global_step)
@@ -113,22 +118,12 @@ class LossProgress(ProgressBar):
             self._print(f"step {step}/{self._total or '…'}  {self._training_scores()}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.enabled or self.validation is None or trainer.sanity_checking:
+        if not self.enabled or self.validation_line is None or trainer.sanity_checking:
             return
         self._show_step(trainer.global_step)
-        curves, baselines = self.module.progress.curves, self.validation.baselines._asdict()
-
-        def score(name: str) -> str:
-            value, baseline = f"{curves[f'val/{name}'][-1][1]:.3f}", baselines.get(name)
-            return value if baseline is None else f"{value} (baseline {baseline:.3f})"
-
-        scores = [
-            f"{name.upper()} {score(f'{name}_loss')}, accuracy {score(f'{name}_accuracy')}"
-            for name in self.module.config.objective.weights
-            if f"val/{name}_loss" in curves
-        ]
         steps = f"{trainer.global_step}/{self._total or '…'}"
-        self._print(f"step {steps}  validation  {'  '.join(scores)}")
+        scores = self.validation_line(self.module.progress.curves)
+        self._print(f"step {steps}  validation  {scores}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._show_step(trainer.global_step)
@@ -155,10 +150,38 @@ class LossProgress(ProgressBar):
         return steps if steps < UNKNOWN_STEPS else None
 
     def _training_scores(self) -> str:
-        curves = self.module.progress.curves
+        curves, unit = self.module.progress.curves, self.module.unit
         losses = [
             f"{name.upper()} {curves[f'train/{name}_loss'][-1][1]:.3f}"
-            for name in self.module.config.objective.weights
+            for name in self.module.config.weights
             if f"train/{name}_loss" in curves
         ]
-        return "  ".join([*losses, f"{curves['speed/pairs_per_second'][-1][1]:.0f} pairs/s"])
+        return "  ".join(
+            [
+                *losses,
+                f"{curves[f'speed/{unit}_per_second'][-1][1]:.0f} {unit}/s",
+            ]
+        )
+
+
+def scores_beside_baselines(
+    config: TrainConfig, validation: EvaluationSet | None
+) -> Callable[[Curves], str] | None:
+    """Returns what tells the losses and accuracies of the last validation, with its baselines."""
+    if validation is None:
+        return None
+
+    def line(curves: Curves) -> str:
+        baselines = validation.baselines._asdict()
+
+        def score(name: str) -> str:
+            value, baseline = f"{curves[f'val/{name}'][-1][1]:.3f}", baselines.get(name)
+            return value if baseline is None else f"{value} (baseline {baseline:.3f})"
+
+        return "  ".join(
+            f"{name.upper()} {score(f'{name}_loss')}, accuracy {score(f'{name}_accuracy')}"
+            for name in config.weights
+            if f"val/{name}_loss" in curves
+        )
+
+    return line

@@ -8,7 +8,7 @@ import torch
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import StrategyConfig, TrainConfig
 from bert_lightning.corpus.tokenizer import Tokenizer
-from bert_lightning.data.batches import StepPartition
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.runs.folder import read_config
@@ -79,9 +79,9 @@ def _on_one_device(config: TrainConfig) -> TrainConfig:
         enable_checkpointing=False,
         enable_progress_bar=False,
         limit_val_batches=0,
-        max_time=None,
     )
-    return replace(config, trainer=trainer, strategy=StrategyConfig())
+    callbacks = replace(config.callbacks, early_stopping_patience=None)
+    return replace(config, trainer=trainer, callbacks=callbacks, strategy=StrategyConfig())
 
 
 def _example(model: BertForPreTraining, batch: PretrainBatch, tokenizer: Tokenizer) -> Example:

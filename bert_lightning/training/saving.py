@@ -20,7 +20,7 @@ from bert_lightning.pretrained.checkpoints import (
     checkpoints_by_step,
     read_manifest,
 )
-from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.module import TrainingModule
 
 _NEWEST = 2
 """Checkpoints kept because they are new: if the last is corrupted, there is one before it."""
@@ -34,7 +34,7 @@ class SaveCheckpoints(Checkpoint):
     count.
     """
 
-    def __init__(self, module: PretrainingModule, corrupted: Iterable[Path] = ()) -> None:
+    def __init__(self, module: TrainingModule[Any], corrupted: Iterable[Path] = ()) -> None:
         self.module = module
         self.folder = module.config.folder / "checkpoints"
         self.every = module.config.callbacks.every_n_train_steps
@@ -53,12 +53,14 @@ class SaveCheckpoints(Checkpoint):
         step, progress = trainer.global_step, self.module.progress
         if not step or not self.module.between_steps:
             return
-        losses = [loss for _, loss in progress.curves.get("val/loss", []) if math.isfinite(loss)]
+        losses = [
+            loss for _, loss in progress.curves.get(progress.judged_by, []) if math.isfinite(loss)
+        ]
         if step % self.every == 0 or progress.val_loss(step) in sorted(losses)[: self.top_k]:
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.save(trainer, finished=True)
+        self.save(trainer, finished=not self.module.progress.out_of_time)
 
     def save(self, trainer: Trainer, validation_due: bool = False, finished: bool = False) -> Path:
         """Saves the state after the last step, its validation due or not; returns the file."""

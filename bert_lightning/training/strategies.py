@@ -6,7 +6,7 @@ Trainer's CheckpointIO. `ddp` and `fsdp` resume from each other's, and from thos
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -21,14 +21,14 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
 
-from bert_lightning.config import StrategyName, TrainConfig
+from bert_lightning.config import RunConfig, StrategyName
 from bert_lightning.errors import UserError
-from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.model.bert import Bert, Model
 from bert_lightning.optim.optimizers import CombinedOptimizer
 from bert_lightning.sizing.devices import Devices
 
 
-def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
+def build_strategy(config: RunConfig, devices: Devices) -> Strategy | str:
     """Returns the strategy of Lightning's Trainer.
 
     Raises:
@@ -127,7 +127,7 @@ def _shard_like(parameter: DTensor, value: Tensor) -> Tensor:
     return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
-def shard(model: BertForPreTraining, mesh: DeviceMesh, precision: str) -> None:
+def shard(model: Bert, mesh: DeviceMesh, precision: str) -> None:
     """Shards a model over the devices of a mesh, in place; a sharded one stays unchanged.
 
     Each block is gathered while it computes. What is outside the blocks is used first and last,
@@ -150,13 +150,12 @@ def gradient_norm(model: nn.Module) -> Tensor:
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
-def gathered(model: BertForPreTraining) -> BertForPreTraining:
+def gathered(model: Model) -> Model:
     """Returns the model or, if it is sharded, a copy on the CPU; all ranks call it together."""
-    if not isinstance(model, FSDPModule):
+    if not isinstance(cast(nn.Module, model), FSDPModule):
         return model
     weights = {name: value.full_tensor().cpu() for name, value in model.state_dict().items()}
-    word = model.encoder.embeddings.word
-    whole = BertForPreTraining(model.config, word.num_embeddings, model.own)
-    whole.to(word.weight.dtype)
+    whole = model.another()
+    whole.to(model.encoder.embeddings.word.weight.dtype)
     whole.load_state_dict(weights)
     return whole

@@ -20,8 +20,9 @@ from bert_lightning.config import (
 )
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.batches import TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationBatches
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 
 HELD_OUT = range(2, 40, 5)

@@ -19,9 +19,10 @@ from bert_lightning.config import (
     PhaseConfig,
 )
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.data.batches import TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.data.phases import Phase, heaviest, passes, phases_of
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 
 WHOLE = StepPartition(rank=0, world_size=1, accumulation=1)

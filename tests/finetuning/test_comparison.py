@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bert_lightning.config.task import TaskKind
-from bert_lightning.finetuning.comparison import gain_interval, main_score_on, spread
-from bert_lightning.finetuning.labelled import LabelledExample
-from bert_lightning.finetuning.scores import task_scores
+from bert_lightning.finetuning.labelled.examples import LabelledExample
+from bert_lightning.finetuning.scoring.comparison import gain_interval, main_score_on, spread
+from bert_lightning.finetuning.scoring.scores import task_scores
 
 BIO, TAGS = ["B-x", "I-x", "O"], ["ADJ", "NOUN", "VERB"]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_lightning.finetuning import metrics
-from bert_lightning.finetuning.entities import Entity, entities, is_bio
+from bert_lightning.finetuning.scoring import metrics
+from bert_lightning.finetuning.scoring.entities import Entity, entities, is_bio
 
 CLASSES = 4
 Labelings = tuple[np.ndarray, np.ndarray]

@@ -62,7 +62,7 @@ def gradients(sizes: list[int], config: ObjectiveConfig) -> tuple[torch.Tensor, 
     bert = model()
     loss = torch.zeros((), dtype=torch.float64)
     for batch in batches(sizes):
-        part = joint_loss(bert.sums(batch), batch, config)
+        part = joint_loss(bert.sums(batch), batch.global_counts, config.weights)
         part.backward()
         loss += part.detach()
     return loss, torch.cat([p.grad.flatten() for p in bert.parameters()])
@@ -86,7 +86,9 @@ def test_the_loss_is_the_weighted_sum_of_the_two_means() -> None:
     mlm = F.cross_entropy(mlm_logits, batch.masked_labels)
     nsp = F.cross_entropy(nsp_logits, batch.nsp_labels)
     sums = bert.sums(batch)
-    loss = joint_loss(sums, batch, ObjectiveConfig(mlm_weight=2.0, nsp_weight=0.5))
+    loss = joint_loss(
+        sums, batch.global_counts, ObjectiveConfig(mlm_weight=2.0, nsp_weight=0.5).weights
+    )
     torch.testing.assert_close(loss, 2 * mlm + 0.5 * nsp)
     correct = (mlm_logits.argmax(-1) == batch.masked_labels).sum()
     assert sums["mlm"].correct == correct

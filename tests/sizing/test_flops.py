@@ -95,7 +95,9 @@ def test_training_flops_are_those_that_torch_counts(
     examples = batch(LENGTHS, vocab_size)
     model = BertForPreTraining(config, vocab_size)
     with FlopCounterMode(display=False) as counter:
-        joint_loss(model.sums(examples), examples, ObjectiveConfig()).backward()
+        joint_loss(
+            model.sums(examples), examples.global_counts, ObjectiveConfig().weights
+        ).backward()
     sizes = (config, vocab_size, np.array(LENGTHS), len(examples.masked_labels))
     forward = forward_flops(*sizes)
     expected = 3 * forward.total + recomputed_flops(config, forward)

@@ -107,7 +107,7 @@ def saved_bytes(
         saved_tensors_hooks(pack, lambda saved: saved),
         torch.autocast(device, dtype=dtype, enabled=dtype is not None),
     ):
-        joint_loss(model.sums(examples), examples, ObjectiveConfig())
+        joint_loss(model.sums(examples), examples.global_counts, ObjectiveConfig().weights)
     return counted
 
 
@@ -161,7 +161,9 @@ def test_the_peak_of_a_step(arch: str, precision: str, tmp_path: Path) -> None:
 
     def step() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            loss = joint_loss(model.sums(examples), examples, ObjectiveConfig())
+            loss = joint_loss(
+                model.sums(examples), examples.global_counts, ObjectiveConfig().weights
+            )
         loss.backward()
 
     step()  # gradients exist from now on, as in gradient accumulation

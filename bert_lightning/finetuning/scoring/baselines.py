@@ -11,7 +11,7 @@ import numpy as np
 
 from bert_lightning.config.task import TaskKind
 from bert_lightning.errors import UserError
-from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.labelled.examples import LabelledExample
 
 _STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse strengths of the regularization, of which the validation split chooses one."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bert_lightning.finetuning.entities import entities
+from bert_lightning.finetuning.scoring.entities import entities
 
 Scores = dict[str, float]
 """Scores by name, the main one of the task first."""

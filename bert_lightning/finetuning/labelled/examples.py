@@ -4,9 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from bert_lightning.config.task import TaskKind
 from bert_lightning.errors import UserError
 
 Label = str | float | list[str]
@@ -46,7 +43,7 @@ def require_learnable(examples: Sequence[LabelledExample], names: Sequence[str],
     """Makes sure that there is something to tell apart.
 
     Raises:
-        UserError: there is no example, fewer than two classes, or more classes than examples.
+        UserError: there is no example, fewer than two classes, or a class for each example.
     """
     if not examples:
         raise UserError(f"{file} has no labelled example")
@@ -60,10 +57,10 @@ def require_learnable(examples: Sequence[LabelledExample], names: Sequence[str],
             f"{file}: every label is '{names[0]}'; a task needs two classes or more: "
             "task.label_column=… names another column"
         )
-    if len(examples) < len(names):
+    if isinstance(examples[0].label, str) and len(examples) <= len(names):
         raise UserError(
-            f"{file} has {len(examples)} examples of {len(names)} classes, fewer than classes: "
-            "task=number, if its labels are numbers, or task.label_column=… names another column"
+            f"{file} has {len(examples)} examples, each of a class of its own: use task=number if "
+            "its labels are numbers, or name another column with task.label_column=…"
         )
 
 
@@ -88,9 +85,3 @@ def require_known(examples: Iterable[LabelledExample], names: Sequence[str], spl
             f"train has {', '.join(names[:10])}{', …' if len(names) > 10 else ''}: add examples of "
             "them to train, or take them out"
         )
-
-
-def numbers(examples: Sequence[LabelledExample], kind: TaskKind) -> np.ndarray:
-    """Returns the labels of `number`, `(examples,)` float64."""
-    assert kind is TaskKind.number
-    return np.array([example.label for example in examples], np.float64)

@@ -6,9 +6,9 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from bert_lightning.config.task import TaskKind
-from bert_lightning.finetuning.entities import is_bio
-from bert_lightning.finetuning.labelled import LabelledExample
-from bert_lightning.finetuning.metrics import (
+from bert_lightning.finetuning.labelled.examples import LabelledExample
+from bert_lightning.finetuning.scoring.entities import is_bio
+from bert_lightning.finetuning.scoring.metrics import (
     Scores,
     accuracy,
     class_scores,

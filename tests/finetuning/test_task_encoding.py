@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from bert_lightning.batch import SPECIAL_TOKENS, TaskBatch
+from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config.task import TaskKind
-from bert_lightning.data.batches import StepBatches, StepPartition
 from bert_lightning.data.phases import Phase
+from bert_lightning.data.steps import StepBatches, StepPartition
 from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
-from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.labelled.examples import LabelledExample
+from bert_lightning.finetuning.task_batch import TaskBatch
 
 CLS, SEP, UNK = 2, 3, 1
 PIECES = ["a", "b", "c", "##a", "##b", "##c"]

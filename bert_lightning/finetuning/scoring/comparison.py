@@ -8,10 +8,10 @@ from statistics import fmean, stdev
 import numpy as np
 
 from bert_lightning.config.task import TaskKind
-from bert_lightning.finetuning.entities import entities, is_bio
-from bert_lightning.finetuning.labelled import LabelledExample
-from bert_lightning.finetuning.metrics import spearman
-from bert_lightning.finetuning.scores import is_degenerate
+from bert_lightning.finetuning.labelled.examples import LabelledExample
+from bert_lightning.finetuning.scoring.entities import entities, is_bio
+from bert_lightning.finetuning.scoring.metrics import spearman
+from bert_lightning.finetuning.scoring.scores import is_degenerate
 
 DRAWS = 1000
 """Resamplings of an interval."""

@@ -1,0 +1,104 @@
+"""One whole run of fine-tuning: every option of `bert-lightning finetune`."""
+
+from dataclasses import dataclass, field
+
+from bert_lightning.config import (
+    CallbacksConfig,
+    LoggerConfig,
+    OptimConfig,
+    OptimizerName,
+    RunConfig,
+    ScheduleName,
+    StrategyConfig,
+    TrainerConfig,
+)
+from bert_lightning.config.affects import (
+    COMMAND,
+    EXECUTION,
+    LEARNING,
+    OPTIMIZER_STATE,
+    PLACE,
+    check_limits,
+    option,
+)
+from bert_lightning.config.task import LabelledBatchConfig, LabelledConfig, TaskConfig
+from bert_lightning.errors import UserError
+
+
+@dataclass
+class FinetuneOptimConfig(OptimConfig):
+    """The optimizer of fine-tuning: bias-corrected AdamW, warmup, and a linear decay to 0."""
+
+    optimizer: OptimizerName = option(OptimizerName.adamw, LEARNING | OPTIMIZER_STATE)
+    lr: float | None = option(None, LEARNING, above=0)  # type: ignore[assignment]
+    """Peak learning rate; null follows from the width of the model: 0.0384 / hidden size, which is
+    3e-4 for tiny and 5e-5 for base."""
+    beta2: float = option(0.999, LEARNING, at_least=0, below=1)
+    weight_decay: float = option(0.01, LEARNING, at_least=0)
+    schedule: ScheduleName = option(ScheduleName.linear, LEARNING)
+    warmup_steps: int | None = option(None, LEARNING, at_least=0)  # type: ignore[assignment]
+    """Optimizer steps over which the learning rate rises from 0 to its peak; null is a tenth of the
+    run."""
+
+
+@dataclass
+class FinetuneConfig(RunConfig):
+    """One whole run of fine-tuning; `FinetuneConfig()` lacks only the model and the data."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    data: LabelledConfig = field(default_factory=LabelledConfig)
+    batch: LabelledBatchConfig = field(default_factory=LabelledBatchConfig)
+    optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
+    trainer: TrainerConfig = field(
+        default_factory=lambda: TrainerConfig(max_epochs=5, val_check_interval=0.1)
+    )
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    callbacks: CallbacksConfig = field(
+        default_factory=lambda: CallbacksConfig(every_n_train_steps=1000)
+    )
+    init_from: str | None = option(None, LEARNING | PLACE)
+    """The pretrained model, and with it the tokenizer: a run, a checkpoint, a folder in Hugging
+    Face's format or a name on its hub."""
+    random_weights: bool = option(False, LEARNING)
+    """Whether the model of `init_from` starts from random weights, as a baseline."""
+    resume: str | None = option(None, COMMAND)
+    """The folder of a run to resume, bit-exact; `auto` resumes this very command's own run, and
+    starts it where there is none yet."""
+    allow_changes: bool = option(False, COMMAND)
+    """Whether a run may resume with options, or with data, that change what it learns."""
+    seed: int | None = option(0, LEARNING, "; seed=null draws one", at_least=0, at_most=2**32 - 1)
+    """Decides the new weights, the order, the dropout and the examples that are drawn; null draws
+    one, which the log and the checkpoints name."""
+    run_dir: str | None = option(None, COMMAND | PLACE)
+    """The folder of this run; null makes a new one below `runs`."""
+    debug: str | None = option(None, EXECUTION, words=("traceback",))
+    """`traceback` shows where an error arose instead of its message alone."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "")
+        if self.optim.time_budget is not None:
+            raise UserError(
+                f"optim.time_budget={self.optim.time_budget} belongs to pretraining; a run of "
+                "fine-tuning ends by trainer.max_epochs or trainer.max_steps"
+            )
+        if self.trainer.max_epochs is None and self.trainer.max_steps in (None, -1):
+            raise UserError(
+                "trainer.max_epochs=null leaves the run without an end: set trainer.max_epochs or "
+                "trainer.max_steps"
+            )
+        if self.trainer.limit_val_batches not in (None, 0):
+            raise UserError(
+                f"trainer.limit_val_batches={self.trainer.limit_val_batches}: the scores of a task "
+                "need the whole validation split; null takes it, and 0 never validates"
+            )
+        if self.callbacks.early_stopping_patience is not None and self.never_validates:
+            raise UserError(
+                f"callbacks.early_stopping_patience={self.callbacks.early_stopping_patience} with "
+                "trainer.limit_val_batches=0: early stopping follows the validation split; omit "
+                "one of them"
+            )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {self.task.kind.value: 1.0}

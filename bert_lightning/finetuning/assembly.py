@@ -1,0 +1,264 @@
+"""Assembles the parts of a run of fine-tuning from its options, each once."""
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from bert_lightning.config import BatchConfig, ModelConfig, PairKind, TrainConfig
+from bert_lightning.config.finetune import FinetuneConfig
+from bert_lightning.config.task import Pooling, TaskKind
+from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.data.phases import Phase
+from bert_lightning.data.randomness import Stream, torch_seed
+from bert_lightning.data.steps import StepBatches, StepPartition
+from bert_lightning.errors import UserError
+from bert_lightning.extensions import find
+from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
+from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
+from bert_lightning.finetuning.labelled.read import LabelledData, read_labelled
+from bert_lightning.finetuning.model import BertForTask, HeadShape
+from bert_lightning.finetuning.module import TaskModule
+from bert_lightning.finetuning.predict import describe_task
+from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.pretrained.sources import PretrainedSource, open_source
+from bert_lightning.runs.allocator import keep_freed_memory
+from bert_lightning.runs.checkpoint_io import describe_run
+from bert_lightning.runs.curves import Curves
+from bert_lightning.runs.resume import ResumePoint, require_same_run, same_partition
+from bert_lightning.sizing.devices import find_devices, with_precision
+from bert_lightning.sizing.micro_batches import divide_global_batch
+from bert_lightning.training.assembly import Run
+from bert_lightning.training.datamodule import StepData
+
+log = logging.getLogger(__name__)
+_WIDTH_TIMES_LR = 0.0384
+"""Learning rate times hidden size, where no rate is given."""
+_WARMUP = 0.1
+"""Fraction of the run, where no number of steps is given."""
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """Labelled data as what a run learns from."""
+
+    data: LabelledData
+    tokenizer: Tokenizer
+    fallback_reason: None = None
+
+    @property
+    def name(self) -> str:
+        return "labelled data"
+
+    @property
+    def origin(self) -> str:
+        return self.data.origin
+
+    @property
+    def key(self) -> str:
+        return self.data.key
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self.data.identity
+
+
+@dataclass(frozen=True, eq=False)
+class TaskRun(Run):
+    """The parts of a run that fine-tunes."""
+
+    config: FinetuneConfig
+    module: TaskModule
+    labelled: LabelledText
+    splits: dict[str, EncodedSplit]
+
+
+class TaskData(StepData[TaskBatch]):
+    """The training batches of a task, and its validation split."""
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        splits: dict[str, EncodedSplit],
+        partition: StepPartition,
+        steps: int,
+    ) -> None:
+        task, sizes = config.task.kind.value, config.batch
+
+        def training_batches(partition: StepPartition) -> StepBatches[TaskBatch]:
+            phase = Phase(sizes.max_length, sizes.global_batch_size, 0, steps)
+            examples = TaskExamples(splits["train"], task, config.drawn_seed)
+            return StepBatches([examples], [phase], partition, steps)
+
+        super().__init__(sizes.num_workers, partition, training_batches)
+        self.validation = TaskExamples(splits["validation"], task, config.drawn_seed)
+        self.batch_size = partition.micro_batch_size(sizes.global_batch_size)
+
+    def held_out(self, split: str, rank: int, world_size: int) -> Dataset[TaskBatch] | None:
+        if split != "validation":
+            return None
+        return TaskEvaluationBatches(self.validation, self.batch_size, rank, world_size)
+
+
+def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
+    """Assembles the parts of a run: devices, model, data, sizes, batches.
+
+    Raises:
+        UserError: for whatever the user can put right.
+    """
+    callbacks = [find("callback", name, "callbacks.own")() for name in config.callbacks.own]
+    devices = find_devices(config)
+    config = with_precision(config, devices.accelerator)
+    if devices.accelerator == "cpu":
+        keep_freed_memory()
+
+    source = _open(config)
+    data = read_labelled(config.data, config.task, config.drawn_seed)
+    splits = {
+        name: encode_split(
+            examples, config.task.kind, data.names, source.tokenizer, config.batch.max_length
+        )
+        for name, examples in data.splits.items()
+    }
+    sizes = _as_pretraining(config, source)
+    partition = divide_global_batch(sizes, devices, source.vocab_size)
+    if resumed is not None:
+        partition = same_partition(resumed, sizes, partition)
+    steps = _steps(config, len(splits["train"]))
+    config = _with_rates(config, source.config, steps)
+    shape = _shape(config, source, data)
+    text = LabelledText(data, source.tokenizer)
+    if resumed is not None:
+        require_same_run(resumed, config, source.config, text, source.vocab_size)
+    description = {
+        **describe_run(config, source.config, text, source.vocab_size),
+        "task": describe_task(shape, data.names),
+    }
+    model = _model(config, source, shape, splits["train"])
+    return TaskRun(
+        config=config,
+        callbacks=callbacks,
+        resumed=resumed,
+        devices=devices,
+        partition=partition,
+        data=TaskData(config, splits, partition, steps),
+        module=TaskModule(
+            config,
+            model,
+            steps,
+            description,
+            len(splits["train"]),
+            (splits["validation"], data.splits["validation"]),
+            data.names,
+        ),
+        validation_line=_validation_line,
+        labelled=text,
+        splits=splits,
+    )
+
+
+def _open(config: FinetuneConfig) -> PretrainedSource:
+    if config.init_from is None:
+        raise UserError(
+            "init_from names no pretrained model: init_from=runs/NAME is a run, init_from=FOLDER "
+            "one in Hugging Face's format"
+        )
+    source = open_source(config.init_from)
+    positions = source.config.max_position_embeddings
+    if config.batch.max_length > positions:
+        raise UserError(
+            f"batch.max_length={config.batch.max_length} is more than the {positions} positions of "
+            f"{source.name}: batch.max_length={positions}"
+        )
+    return source
+
+
+def _as_pretraining(config: FinetuneConfig, source: PretrainedSource) -> TrainConfig:
+    """Returns a run that needs no less memory: its heads are larger."""
+    sizes = config.batch
+    return TrainConfig(
+        batch=BatchConfig(
+            max_length=sizes.max_length,
+            global_batch_size=sizes.global_batch_size,
+            micro_batch_size=sizes.micro_batch_size,
+        ),
+        model=source.config,
+        trainer=replace(config.trainer, max_steps=None, max_epochs=None),
+        strategy=config.strategy,
+    )
+
+
+def _steps(config: FinetuneConfig, epoch_size: int) -> int:
+    limits = [steps for steps in [config.trainer.max_steps] if steps not in (None, -1)]
+    if config.trainer.max_epochs is not None:
+        examples = config.trainer.max_epochs * epoch_size
+        limits.append(math.ceil(examples / config.batch.global_batch_size))
+    return min(steps for steps in limits if steps is not None)
+
+
+def _with_rates(config: FinetuneConfig, model: ModelConfig, steps: int) -> FinetuneConfig:
+    """Returns the config with the learning rate and the warmup that null stands for."""
+    optim = config.optim
+    if optim.lr is None:
+        optim = replace(optim, lr=float(f"{_WIDTH_TIMES_LR / model.hidden_size:.2g}"))
+    warmup = round(_WARMUP * steps) if optim.warmup_steps is None else optim.warmup_steps
+    if warmup > steps:
+        raise UserError(
+            f"optim.warmup_steps={warmup} is longer than the run of {steps} steps: "
+            "warm up for fewer steps"
+        )
+    return replace(config, optim=replace(optim, warmup_steps=warmup))
+
+
+def _shape(config: FinetuneConfig, source: PretrainedSource, data: LabelledData) -> HeadShape:
+    kind, pooling = config.task.kind, config.task.pooling
+    if kind is TaskKind.tokens:
+        if pooling is not Pooling.auto:
+            raise UserError(
+                f"task.pooling={pooling.value} makes one vector of a sequence, and task=tokens "
+                "labels each word: omit it"
+            )
+        pooling = Pooling.cls
+    elif pooling is Pooling.auto:
+        pooling = Pooling.pooler if _has_pooler(source) else Pooling.mean
+    elif pooling is Pooling.pooler and "pooler" in source.missing_heads:
+        raise UserError(
+            f"task.pooling=pooler, and {source.name} has no pooler: use task.pooling=mean or cls"
+        )
+    return HeadShape(kind, len(data.names) or 1, pooling)
+
+
+def _has_pooler(source: PretrainedSource) -> bool:
+    """Returns whether the pooler was trained: by NSP, which some runs are without."""
+    trained = source.about.get("config", {})
+    pairs = trained.get("batch", {}).get("pairs", {}).get("kind")
+    weight = trained.get("objective", {}).get("nsp_weight", 1)
+    return "pooler" not in source.missing_heads and pairs != PairKind.none.value and weight > 0
+
+
+def _model(
+    config: FinetuneConfig, source: PretrainedSource, shape: HeadShape, train: EncodedSplit
+) -> BertForTask:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
+        model = BertForTask(source.config, source.vocab_size, shape)
+    if not config.random_weights:
+        weights = {
+            name: value for name, value in source.state.items() if name in model.state_dict()
+        }
+        model.load_state_dict({**model.state_dict(), **weights})
+        lacking = {name for name in model.state_dict() if not name.startswith("head.")} - {*weights}
+        assert not lacking, lacking
+    if shape.kind is TaskKind.number:
+        model.head.mean.fill_(float(train.labels.mean()))
+        model.head.scale.fill_(float(train.labels.std()))
+    return model
+
+
+def _validation_line(curves: Curves) -> str:
+    shown = {name: curve[-1][1] for name, curve in curves.items() if name.startswith("val/")}
+    scores = [f"{name[4:].replace('_', ' ')} {value:.3f}" for name, value in shown.items()]
+    return ", ".join(score for score in scores if not score.startswith("error"))

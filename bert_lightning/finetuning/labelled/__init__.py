@@ -1,0 +1,1 @@
+"""Labelled examples: from files and the hub to splits whose labels are known."""

@@ -1,0 +1,169 @@
+"""Labelled data, read and checked: the splits of a file, a folder or a data set of the hub."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bert_lightning.config.task import LabelledConfig, TaskConfig
+from bert_lightning.corpus.manifest import digest
+from bert_lightning.corpus.readers.left_out import shown
+from bert_lightning.corpus.readers.tables import hub_tables, hub_title
+from bert_lightning.errors import UserError
+from bert_lightning.finetuning.labelled.cells import examples_of, is_missing
+from bert_lightning.finetuning.labelled.columns import Columns, choose_columns
+from bert_lightning.finetuning.labelled.conll import conll_table
+from bert_lightning.finetuning.labelled.examples import (
+    LabelledExample,
+    label_names,
+    require_known,
+    require_learnable,
+)
+from bert_lightning.finetuning.labelled.files import (
+    SPLITS,
+    find_splits,
+    named_splits,
+    what_it_holds,
+)
+from bert_lightning.finetuning.labelled.splits import draw_training, duplicates, hold_out
+from bert_lightning.finetuning.labelled.tables import Table, file_table, hub_table
+from bert_lightning.hub import UnavailableError
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledData:
+    """The labelled examples of a task."""
+
+    splits: dict[str, list[LabelledExample]]
+    """Those of train, validation and test, in this order."""
+    names: list[str]
+    """The classes of the train split, sorted: their order is their number. Empty for `number`."""
+    origin: str
+    """The file or folder, or the data set of the hub."""
+    key: str
+    """SHA-256 of all examples in their order, of their labels and splits, and of the classes."""
+    identity: dict[str, Any]
+    """In plain types, what the key was made of as far as a person can compare it, and the columns,
+    fractions and seed that led to it. No path is in it."""
+    notes: list[str]
+    """Sentences: which columns and splits were found, and what was held out, left out or drawn."""
+
+
+def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> LabelledData:
+    """Reads all splits; those that are not there are held out of train.
+
+    Raises:
+        UserError: a file, a column or a cell is not what the task needs, or there is nothing to
+            learn. The message has file, row or line, and column.
+    """
+    tables, notes, origin = _tables(data, task)
+    splits: dict[str, list[LabelledExample]] = {}
+    columns: dict[str, list[str]] = {}
+    for split, table in tables.items():
+        chosen = choose_columns(table, task, may_lack_label=split == "test")
+        if split == "test" and _lacks_labels(table, chosen):
+            notes.append(f"Left out: {table.name}, since its examples have no labels.")
+            continue
+        splits[split], unlabelled = examples_of(table, chosen, task)
+        columns[split] = [*chosen.texts, str(chosen.label)]
+        notes += [f"In {split}, {note}" for note in table.notes]
+        if unlabelled:
+            notes.append(f"In {split}, examples without a label are left out: {unlabelled:,}.")
+        if split == "train" or columns[split] != columns["train"]:
+            notes += [f"In {split}, {note}" for note in chosen.notes]
+        if split != "train" and not splits[split]:
+            raise UserError(
+                f"{table.name} has no labelled example: data.{split}_path=… names another"
+            )
+    names = label_names(splits["train"])
+    require_learnable(splits["train"], names, tables["train"].name)
+    for split, examples in splits.items():
+        require_known(examples, names, split)
+    fractions = {"test": data.test_fraction, "validation": data.validation_fraction}
+    fractions = {split: part for split, part in fractions.items() if split not in splits}
+    if fractions:
+        divided, held_out = hold_out(
+            splits["train"], fractions, data.split_seed, tables["train"].name
+        )
+        splits, notes = {**splits, **divided}, notes + held_out
+    splits["train"], drawn = draw_training(splits["train"], data, task.kind, seed)
+    splits = {split: splits[split] for split in SPLITS}
+    identity = {
+        "task": task.kind.value,
+        "classes": names,
+        "splits": {split: _summary(examples) for split, examples in splits.items()},
+    }
+    return LabelledData(
+        splits=splits,
+        names=names,
+        origin=origin,
+        key=digest(identity),
+        identity={
+            **identity,
+            "columns": columns,
+            "held_out": fractions,
+            "examples_per_class": data.examples_per_class,
+            "train_examples": data.train_examples,
+            "split_seed": data.split_seed if fractions else None,
+            "seed": seed if drawn else None,
+        },
+        notes=notes + drawn + duplicates(splits),
+    )
+
+
+def _tables(data: LabelledConfig, task: TaskConfig) -> tuple[dict[str, Table], list[str], str]:
+    """Returns the table of each split that has one, sentences about the others, and the origin."""
+    if data.hub_repository is not None:
+        return _hub_tables(data)
+    if data.path is None:
+        raise UserError(
+            "data.path names no labelled examples: data.path=train.csv is a file, data.path=FOLDER "
+            "one with train, dev and test; data.hub_repository=… is a data set of the hub"
+        )
+    files, notes = find_splits(data)
+    tables = {split: _file_table(file, split, data, task) for split, file in files.items()}
+    return tables, notes, shown(Path(data.path).expanduser().absolute())
+
+
+def _file_table(file: Path, split: str, data: LabelledConfig, task: TaskConfig) -> Table:
+    found = what_it_holds(file, task.kind)
+    if found.holds == "words":
+        return conll_table(file, data.columns)
+    return file_table(found, data, may_have_header=split == "test")
+
+
+def _hub_tables(data: LabelledConfig) -> tuple[dict[str, Table], list[str], str]:
+    assert data.hub_repository is not None
+    origin = hub_title(data.hub_repository, data.hub_name)
+    try:
+        found = hub_tables(data.hub_repository, data.hub_name, data.hub_revision)
+    except UnavailableError as error:
+        raise UserError(f"{error}; give files of your own: data.path=…") from error
+    tables: dict[str, Table] = {}
+    unread = []
+    for name, rows in sorted(found.items(), key=lambda item: (item[0] not in SPLITS, item[0])):
+        splits = named_splits(name)
+        if len(splits) == 1 and splits[0] not in tables:
+            tables[splits[0]] = hub_table(f"{origin}, {name}", rows)
+        else:
+            unread.append(name)
+    if "train" not in tables:
+        raise UserError(f"{origin} has no split named train; it has {', '.join(found)}")
+    notes = [f"Not read: the splits {', '.join(unread)} of {origin}."] * bool(unread)
+    return {split: tables[split] for split in SPLITS if split in tables}, notes, origin
+
+
+def _lacks_labels(table: Table, columns: Columns) -> bool:
+    if columns.label is None:
+        return True
+    return all(is_missing(row.cells[0]) for row in table.rows([columns.label]))
+
+
+def _summary(examples: Sequence[LabelledExample]) -> dict[str, Any]:
+    """Returns the number of examples and the hash of their texts and labels."""
+    content = hashlib.sha256()
+    for example in examples:
+        content.update(json.dumps([example.texts, example.label]).encode() + b"\n")
+    return {"examples": len(examples), "sha256": content.hexdigest()}

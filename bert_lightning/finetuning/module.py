@@ -1,0 +1,79 @@
+"""The LightningModule of a task: its validation scores whole splits, of all ranks together."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bert_lightning.config.finetune import FinetuneConfig
+from bert_lightning.finetuning.encoding import EncodedSplit
+from bert_lightning.finetuning.labelled.examples import LabelledExample
+from bert_lightning.finetuning.model import BertForTask
+from bert_lightning.finetuning.scoring.scores import predict, task_scores
+from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.training.module import TrainingModule
+
+ERROR = "error"
+"""The score that marks the best checkpoint, as `val/error`: 1 minus the main score."""
+
+
+class TaskModule(TrainingModule[BertForTask]):
+    """Fine-tunes a BERT to a task.
+
+    Args:
+        config: the whole run.
+        model: the model, with its initial weights.
+        steps: optimizer steps of the whole run.
+        description: what each checkpoint says of the run, in plain types.
+        epoch_size: sequences of the training split.
+        validation: the validation split, encoded, and its examples.
+        names: the classes.
+    """
+
+    config: FinetuneConfig
+    title, unit = "fine-tuning", "examples"
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        model: BertForTask,
+        steps: int,
+        description: dict[str, Any],
+        epoch_size: int,
+        validation: tuple[EncodedSplit, Sequence[LabelledExample]],
+        names: Sequence[str],
+    ) -> None:
+        super().__init__(config, model, steps, description)
+        self.epoch_size = epoch_size
+        self.validation, self.validation_examples = validation
+        self.names = names
+        self.progress.judged_by = f"val/{ERROR}"
+        self.held_out: list[tuple[Tensor, Tensor]] = []
+        """This rank's label numbers and outputs of the current validation."""
+
+    @property
+    def epochs(self) -> float:
+        return self.progress.pairs / self.epoch_size
+
+    def validation_step(self, batch: TaskBatch, batch_idx: int) -> None:
+        outputs = self.evaluated(batch.sequences, batch.positions)
+        self.held_out.append((batch.label_index, outputs.float()))
+
+    def held_out_scores(self, sum_of_ranks: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        shape, labels = self.model.shape, torch.from_numpy(self.validation.labels)
+        outputs = torch.zeros(len(labels), shape.outputs, device=self.device)
+        for index, found in self.held_out:  # each label is on one rank
+            outputs[index] = found
+        self.held_out.clear()
+        outputs = sum_of_ranks(outputs)
+        sums = self.evaluated.head.sums(outputs, labels.to(self.device))
+        scores = task_scores(
+            predict(outputs.cpu().numpy(), shape.kind),
+            self.validation.labels,
+            shape.kind,
+            self.names,
+            self.validation_examples,
+        )
+        error = 1 - next(iter(scores.values()))
+        return {f"{shape.kind.value}_loss": (sums.nll / sums.labels).item(), ERROR: error, **scores}

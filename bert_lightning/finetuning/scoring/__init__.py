@@ -1,0 +1,1 @@
+"""Scores on labelled data: metrics, baselines, and runs beside each other."""
