@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bert_lightning.batch import TaskBatch
 from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
@@ -17,6 +16,7 @@ from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExample
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.model import BertForTask, HeadShape
+from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.inference.represent import Text, segments, tokenize
 from bert_lightning.model.bert import inference_mode
 from bert_lightning.pretrained.sources import PretrainedSource

@@ -10,7 +10,7 @@ from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.evaluation.probing import ProbeResult, Split, control_labels, probe
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
-from bert_lightning.finetuning.labelled import LabelledExample
+from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.predict import batches_of
 from bert_lightning.inference.spans import layer_means
 from bert_lightning.model.bert import Encoder

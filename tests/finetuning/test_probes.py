@@ -12,7 +12,7 @@ from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import ModelConfig
 from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.finetuning.encoding import encode_split
-from bert_lightning.finetuning.labelled import LabelledExample, label_names
+from bert_lightning.finetuning.labelled.examples import LabelledExample, label_names
 from bert_lightning.finetuning.probes import probe_task, split_features
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.model.bert import BertForPreTraining
