@@ -45,6 +45,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "blimp").mkdir()
     pair = '{"sentence_good": "The lamp is here.", "sentence_bad": "The lamp here is."}\n'
     (folder / "blimp" / "pairs.jsonl").write_text(pair, encoding="utf-8")
+    senses = "bird\tthe crane moves\nbird\ta crane is here\nmachine\tno crane\nmachine\tcrane\n"
+    (folder / "cranes.tsv").write_text(senses, encoding="utf-8")
     (folder / "wikitext-2").mkdir()
     for split in ("train", "valid", "test"):
         articles = [

@@ -196,3 +196,14 @@ def test_positions_start_as_sines_of_the_size_asked_for() -> None:
         value = math.cos(angle) if index % 2 else math.sin(angle)
         assert table[position, index].item() == pytest.approx(0.1 * 2**0.5 * value, abs=1e-6)
     assert table.square().mean().sqrt().item() == pytest.approx(0.1, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", [{}, MODERN], ids=["bert", "modern"])
+def test_the_last_layer_is_what_the_encoder_computes(kind: dict[str, Any]) -> None:
+    encoder = small_model(**kind).encoder.eval()
+    sequences = some_sequences(LENGTHS)
+    layers = list(encoder.layers(sequences))
+    assert len(layers) == 1 + 3
+    assert torch.equal(layers[0], encoder.embeddings(sequences))
+    assert torch.equal(layers[-1], encoder(sequences))
+    assert {tuple(layer.shape) for layer in layers} == {(sum(LENGTHS), 32)}
