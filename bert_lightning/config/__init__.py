@@ -121,6 +121,12 @@ class TrainConfig:
         return self.trainer.limit_val_batches == 0
 
     @property
+    def validates_in_part(self) -> bool:
+        """Whether the validation scores are those of a part of the split, which baselines lack."""
+        limit = self.trainer.limit_val_batches
+        return limit not in (None, 0) and not (type(limit) is float and limit == 1)
+
+    @property
     def folder(self) -> Path:
         """The run's folder, once it is known."""
         assert self.run_dir is not None, "a run has no folder before it starts"

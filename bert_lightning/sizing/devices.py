@@ -40,8 +40,8 @@ def find_devices(config: TrainConfig) -> Devices:
         )
     if wanted == "mps" and not torch.backends.mps.is_available():
         raise UserError(
-            f"trainer.accelerator=mps asks for Apple's GPU, and torch {torch.__version__} finds none; "
-            "trainer.accelerator=cpu trains without it"
+            f"trainer.accelerator=mps asks for Apple's GPU, but torch {torch.__version__} finds "
+            "none; trainer.accelerator=cpu trains without it"
         )
     if wanted == "auto":
         mps = torch.backends.mps.is_available() and devices in ("auto", 1, -1, "1")

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
@@ -17,7 +18,9 @@ from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.errors import UserError
 from bert_lightning.files import write_text
+from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.pretrained.sources import build
 from bert_lightning.runs.checkpoint_io import expected_size
 from bert_lightning.runs.curves import Curves
 from bert_lightning.runs.folder import crash_report, locked, shown, write_config
@@ -28,6 +31,7 @@ from bert_lightning.runs.progress import Progress
 from bert_lightning.runs.resume import find_resume_point, require_more
 from bert_lightning.runs.seed import with_seed
 from bert_lightning.training.assembly import Assembly, assemble
+from bert_lightning.training.best import BestModel, best_model
 from bert_lightning.training.callbacks import epochs
 from bert_lightning.training.saving import require_room
 from bert_lightning.training.stops import StopSignals
@@ -44,6 +48,10 @@ class FitResult:
     config: TrainConfig
     corpus: PreparedCorpus
     model: BertForPreTraining
+    """The model after the last step: the EMA of the weights, where there is one."""
+    best: BestModel | None
+    """The model of an earlier step that has the lowest validation loss, which :func:`load` takes
+    from the run's folder; None if that is the last one's, or this is not the first process."""
     validation: EvaluationSet | None
     """None if there is no validation split, or this is not the first process."""
     statistics: DataStatistics | None
@@ -55,6 +63,15 @@ class FitResult:
     accelerator: str
     is_main: bool
     """Whether this is the first process, which reports."""
+
+    @cached_property
+    def bert(self) -> PretrainedBert:
+        """The model that :func:`load` takes from the run's folder."""
+        origin = str(self.config.folder)
+        if self.best is not None:
+            source = self.best.source
+            return PretrainedBert(build(source), source.tokenizer, origin=origin)
+        return PretrainedBert(self.model, self.corpus.tokenizer, origin=origin)
 
     @property
     def curves(self) -> Curves:
@@ -125,10 +142,12 @@ def _fit(
             if config.test:
                 trainer.test(module, datamodule=run.data, verbose=False)
             model = gathered(module.evaluated)
+            best = best_model(run, trainer) if is_first_process() else None
     return FitResult(
         config=config,
         corpus=corpus,
         model=model,
+        best=best,
         validation=validation,
         statistics=counted,
         progress=progress,
@@ -178,5 +197,12 @@ def _announce(run: Assembly, counted: DataStatistics) -> None:
             part = f"{phase.start + 1:,} to {phase.end:,} ({phase.steps / steps:.1%})"
             log.info("steps %s: %s; %s", part, pairs, epoch)
     log.info("run: %s", shown(run.config.folder))
+    if run.config.validates_in_part:
+        limit = run.config.trainer.limit_val_batches
+        log.warning(
+            "trainer.limit_val_batches=%s: the scores of a part of the validation split have no "
+            "baselines, and compare with no other run",
+            limit,
+        )
     if run.resumed is not None:
         log.info("resumes from step %s: %s", run.resumed.step, shown(run.resumed.path))
