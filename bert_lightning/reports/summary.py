@@ -11,6 +11,7 @@ from bert_lightning.config.affects import COMMAND, leaves, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.data.phases import heaviest
 from bert_lightning.training.fit import FitResult
+from bert_lightning.training.metrics import with_joint
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """The names of the splits here, by the prefixes of their curves."""
@@ -68,7 +69,9 @@ def _loaded(result: FitResult, summary: Mapping[str, Any]) -> dict[str, Any]:
     step = result.best.step
     points = ((name, *point) for name, curve in result.curves.items() for point in curve)
     then = {name: value for name, at, value in points if at == step}
-    tested = {f"test/{name}": score for name, score in result.best.test_scores.items()}
+    objective = result.config.objective
+    joint = with_joint(result.best.test_scores, objective) if result.best.test_scores else {}
+    tested = {f"test/{name}": score for name, score in joint.items()}
     found = {"validation": _scores(result, "val", then), "test": _scores(result, "test", tested)}
     return {"step": step, **{split: scores for split, scores in found.items() if scores}}
 

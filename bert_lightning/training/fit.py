@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import lightning as L  # noqa: N812
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -17,6 +18,7 @@ from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.errors import UserError
+from bert_lightning.evaluation.best import BestModel, best_model
 from bert_lightning.files import write_text
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.model.bert import BertForPreTraining
@@ -31,7 +33,6 @@ from bert_lightning.runs.progress import Progress
 from bert_lightning.runs.resume import find_resume_point, require_more
 from bert_lightning.runs.seed import with_seed
 from bert_lightning.training.assembly import Assembly, assemble
-from bert_lightning.training.best import BestModel, best_model
 from bert_lightning.training.callbacks import epochs
 from bert_lightning.training.saving import require_room
 from bert_lightning.training.stops import StopSignals
@@ -142,7 +143,7 @@ def _fit(
             if config.test:
                 trainer.test(module, datamodule=run.data, verbose=False)
             model = gathered(module.evaluated)
-            best = best_model(run, trainer) if is_first_process() else None
+            best = _best(run, trainer) if trainer.is_global_zero else None
     return FitResult(
         config=config,
         corpus=corpus,
@@ -157,6 +158,18 @@ def _fit(
         accelerator=run.devices.accelerator,
         is_main=trainer.is_global_zero,
     )
+
+
+def _best(run: Assembly, trainer: L.Trainer) -> BestModel | None:
+    if not run.config.trainer.enable_checkpointing:
+        return None
+    test = None
+    if run.config.test:
+        batches = run.data.evaluation_sets["test"].batches(run.data.held_out_size)
+        test = (batches[place] for place in range(len(batches)))
+    folder, device = run.config.folder, trainer.strategy.root_device
+    with trainer.strategy.precision_plugin.forward_context():
+        return best_model(folder, trainer.global_step, test, run.data.token_stats, device)
 
 
 def _require_validation(run: Assembly) -> None:

@@ -172,6 +172,7 @@ def test_a_shortened_decay_resumes_as_it_was() -> None:
     assert other == budget
 
 
+@pytest.mark.slow
 def test_a_real_run_that_becomes_slower_says_so(
     small_config: Config,
     tmp_path: Path,
