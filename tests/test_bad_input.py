@@ -147,6 +147,38 @@ ROWS = [
         "global_batch_size=10 is not 2 devices × batch.micro_batch_size=2 × "
         "trainer.accumulate_grad_batches=2 (8 pairs); nearest: batch.global_batch_size=8",
     ),
+    (
+        46,
+        "trainer.gradient_clip_val=-1",
+        "gradient_clip_val=-1 must be above 0; null clips nothing",
+    ),
+    (46, "trainer.limit_val_batches=1.5", "limit_val_batches=1.5 must be above 0 and at most 1"),
+    (46, "trainer.val_check_interval=0", "val_check_interval=0 must be at least 1"),
+    (46, "trainer.max_time=5", "trainer.max_time=5 is not a time; DD:HH:MM:SS"),
+    (46, "trainer.profiler=simpel", "is not one of simple, advanced, pytorch; mean 'simple'?"),
+    (46, "trainer.precision=fp8", "trainer.precision=fp8 is not one of auto, 32-true, bf16-mixed"),
+    (46, "trainer.limit_val_batches=all", "expects an integer or a fraction or null"),
+    (
+        46,
+        "trainer.devices=[1]",
+        "trainer.devices=[1] names devices by their index; devices=1 starts",
+    ),
+    (46, "trainer.fast_dev_run=true", "fast_dev_run: no such option; trainer.max_steps=2"),
+    (46, "optim.lr=nan", "optim.lr=nan must be a finite number, above 0"),
+    (46, "objective.own_weights=[1,.inf]", "own_weights=[1.0, inf] must be a finite number"),
+    (46, "run_dir=", "run_dir= is empty: give a value, or omit the option"),
+    (47, "optim.time_budget=8min", "optim.time_budget=8min with trainer.max_steps=1; either"),
+    (
+        47,
+        "callbacks.early_stopping_patience=3 trainer.limit_val_batches=0",
+        "callbacks.early_stopping_patience=3; trainer.limit_val_batches=0; omit one",
+    ),
+    (
+        47,
+        "callbacks.early_stopping_patience=3 data=builtin data.validation_fraction=0",
+        "early_stopping_patience=3; no validation split; data.validation_fraction=0.1",
+    ),
+    (52, "trainer.limit_train_batches=3", "limit_train_batches: no such option; trainer.max_steps"),
     (33, "seed=-1", "seed=-1 must be at least 0 and at most 4294967295"),
     (33, "seed=4294967296", "seed=4294967296 must be at least 0 and at most 4294967295"),
     (
