@@ -40,7 +40,7 @@ def find_devices(config: RunConfig) -> Devices:
         )
     if wanted == "mps" and not torch.backends.mps.is_available():
         raise UserError(
-            f"trainer.accelerator=mps asks for Apple's GPU, and torch {torch.__version__} finds "
+            f"trainer.accelerator=mps asks for Apple's GPU, but torch {torch.__version__} finds "
             "none; trainer.accelerator=cpu trains without it"
         )
     if wanted == "auto":

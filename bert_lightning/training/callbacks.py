@@ -109,8 +109,8 @@ class EndEarly(EarlyStopping):
         super().on_validation_end(trainer, pl_module)
         if trainer.should_stop and not ends:
             self.progress.early_end = (
-                f"callbacks.early_stopping_patience={self.patience}: {self.wait_count} validations "
-                "did not lower the loss"
+                f"no lower loss in {self.wait_count} validations in a row "
+                f"(callbacks.early_stopping_patience={self.patience})"
                 if self.wait_count
                 else "the validation loss is not finite"
             )
