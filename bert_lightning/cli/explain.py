@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import (
@@ -45,7 +46,7 @@ def explain(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
     for cause in chain:
         message = str(cause).split("\n", 1)[0]
         if isinstance(cause, OverrideParseException):
-            return f"{cause.override}: this is not an override of the form option=value"
+            return _explain_unreadable(str(cause.override))
         if isinstance(cause, HydraException):
             return _explain_composition(message)
         if isinstance(cause, UnsupportedInterpolationType):
@@ -69,6 +70,14 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _explain_unreadable(override: str) -> str:
+    name, equals, value = override.partition("=")
+    if not equals:
+        return f"{override}: this is not an override of the form option=value"
+    quoted = QuotedString(value, Quote.single).with_quotes()
+    return f"{override}: this value cannot be read as it stands; quote it: {name}={quoted}"
 
 
 def _explain_missing(error: MissingConfigException) -> str:
@@ -123,9 +132,9 @@ def unknown_option(full_name: str) -> str:
     return f"{full_name}: no such option{more}"
 
 
-def declared(full_name: str) -> Any:
-    """Returns the type that the schema gives an option; None where it knows none."""
-    hint: Any = TrainConfig
+def declared(full_name: str, section: type[Any] = TrainConfig) -> Any:
+    """Returns the type that a schema gives an option; None where it knows none."""
+    hint: Any = section
     for part in full_name.split("."):
         owner = _section(hint)
         name, entry, _ = part.partition("[")

@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig
 
+from bert_lightning.cli.command_line import given, written
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.affects import COMMAND, leaves, named
 from bert_lightning.errors import UserError
@@ -37,20 +37,23 @@ def completed(arguments: Sequence[str]) -> list[str]:
         UserError: `resume` names no run.
     """
     added: list[str] = []
-    given = _given(arguments)
-    resume = given.get("resume")
+    options = given(arguments)
+    resume = options.get("resume")
     sweep = "-m" in arguments or "--multirun" in arguments
     kind = "sweep" if sweep else "run"
-    if resume == AUTO and f"hydra.{kind}.dir" not in given:
+    if not sweep and options.get("run_dir") not in (None, "null"):
+        added.append(_same_folder(options["run_dir"], options))
+        options.setdefault(_RUN_DIR, options["run_dir"])
+    if resume == AUTO and f"hydra.{kind}.dir" not in options:
         added.append(f"hydra.{kind}.dir=runs/{kind}_{_name(arguments)}")
     elif resume not in (None, "", "null", AUTO):
         if sweep:
             raise UserError(f"resume={resume}: a sweep resumes with resume=auto")
-        added += _of_run(str(resume), given)
-    elif launched_externally() and _RUN_DIR not in given:
+        added += _of_run(str(resume), options)
+    elif launched_externally() and _RUN_DIR not in options:
         launch = [os.environ.get(name, "") for name in _LAUNCH]
         added.append(f"{_RUN_DIR}=runs/run_{_name([*arguments, *launch])}")
-    known = {**given, **_given(added)}
+    known = {**options, **given(added)}
     if _RUN_DIR in known and (Path(known[_RUN_DIR]) / CONFIG_FILE).is_file():
         # Hydra would overwrite the record of the command that started the run.
         added.append("hydra.output_subdir=null")
@@ -60,16 +63,32 @@ def completed(arguments: Sequence[str]) -> list[str]:
     return [*arguments, *added]
 
 
-def _given(arguments: Sequence[str]) -> dict[str, str]:
-    pairs = (argument.lstrip("+").partition("=") for argument in arguments)
-    return {name: value.strip("'\"") for name, equals, value in pairs if equals}
+def follow_run_dir(config: DictConfig, arguments: Sequence[str]) -> None:
+    """Has Hydra write into the folder that a config names, be it in a file.
+
+    Raises:
+        UserError: the arguments name another.
+    """
+    if config.run_dir is not None:
+        _same_folder(config.run_dir, given(arguments))
+        config.hydra.run.dir = config.run_dir
+
+
+def _same_folder(run_dir: str, options: Mapping[str, str]) -> str:
+    """Returns the option that has Hydra write into a run's folder; a UserError for two folders."""
+    if Path(options.get(_RUN_DIR, run_dir)).absolute() != Path(run_dir).absolute():
+        raise UserError(
+            f"run_dir={run_dir} and {_RUN_DIR}={options[_RUN_DIR]} name two folders for one run: "
+            "omit one of them"
+        )
+    return f"{_RUN_DIR}={written(run_dir)}"
 
 
 def _name(words: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()[:12]
 
 
-def _of_run(resume: str, given: Mapping[str, str]) -> list[str]:
+def _of_run(resume: str, options: Mapping[str, str]) -> list[str]:
     """Returns the options of the run to resume, except those that are given again."""
     if "://" in resume:
         raise UserError(f"resume={resume} is a URL; give the folder of a run on this machine")
@@ -79,10 +98,12 @@ def _of_run(resume: str, given: Mapping[str, str]) -> list[str]:
             f"resume={resume}: there is no folder {folder.absolute()}; give the folder of a run, "
             "or resume=auto"
         )
-    if Path(given.get(_RUN_DIR, folder)).absolute() != folder.absolute():
-        raise UserError(
-            f"resume={resume} resumes in its own folder; omit {_RUN_DIR}={given[_RUN_DIR]}"
-        )
+    for name in (_RUN_DIR, "run_dir"):
+        if Path(options.get(name, folder)).absolute() != folder.absolute():
+            raise UserError(
+                f"resume={resume} resumes in its own folder; omit {name}={options[name]}, or move "
+                f"the folder there and resume it: resume={options[name]}"
+            )
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -90,24 +111,11 @@ def _of_run(resume: str, given: Mapping[str, str]) -> list[str]:
             f"resume={resume}: {(folder / CONFIG_FILE).absolute()} cannot be read ({error}); give "
             "the folder of a run"
         ) from error
-    left_out = {*named(TrainConfig, COMMAND), *given}
-    options = [
+    left_out = {*named(TrainConfig, COMMAND), *options}
+    of_run = [
         f"{name}={written(value)}"
         for name, value in leaves(config)
         # one that is given, or a group that it belongs to
         if left_out.isdisjoint(accumulate(name.split("."), "{}.{}".format))
     ]
-    return [*options, f"{_RUN_DIR}={written(str(folder))}"]
-
-
-def written(value: Any) -> str:
-    """Returns a value in the grammar of Hydra's overrides."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, list):
-        return f"[{','.join(map(written, value))}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{written(item)}' for name, item in value.items())}}}"
-    if isinstance(value, str):
-        return QuotedString(value, Quote.single).with_quotes()
-    return repr(value)
+    return [*of_run, f"{_RUN_DIR}={written(str(folder))}"]
