@@ -98,7 +98,7 @@ def _of_run(resume: str, options: Mapping[str, str]) -> list[str]:
             f"resume={resume}: there is no folder {folder.absolute()}; give the folder of a run, "
             "or resume=auto"
         )
-    for name in (_RUN_DIR, "run_dir"):
+    for name in ("run_dir", _RUN_DIR):
         if Path(options.get(name, folder)).absolute() != folder.absolute():
             raise UserError(
                 f"resume={resume} resumes in its own folder; omit {name}={options[name]}, or move "

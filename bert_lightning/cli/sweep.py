@@ -14,6 +14,7 @@ from typing import Any
 from hydra._internal.hydra import Hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from bert_lightning.cli.command_line import written
@@ -82,18 +83,24 @@ def sweep(
         return trials.run(HydraConfig.get())
 
     composer.multirun(asked.config_name, job, [*asked.overrides, *own])
-    return _failures(folder / _FAILED, set(asked.overrides))
+    parsed = OverridesParser.create().parse_overrides(asked.overrides)
+    alike = {one.get_key_element() for one in parsed if not one.is_sweep_override()}
+    return _failures(folder / _FAILED, alike)
 
 
-def _failures(file: Path, common: set[str]) -> tuple[int, str | None]:
-    """Returns the highest exit code, and the line that names the trials that failed."""
+def _failures(file: Path, alike: set[str]) -> tuple[int, str | None]:
+    """Returns the highest exit code, and the line that names the trials that failed.
+
+    It leaves out the options that are `alike` in all trials.
+    """
     if not file.is_file():
         return 0, None
     lines = file.read_text(encoding="utf-8").splitlines()
     failed = sorted(map(json.loads, lines), key=lambda one: one["trial"])
     shown = [
-        f"{one['trial']} ({' '.join(given for given in one['options'] if given not in common)}; "
-        f"exit code {one['exit_code']})"
+        f"{one['trial']} ("
+        + " ".join(given for given in one["options"] if given.partition("=")[0] not in alike)
+        + f"; exit code {one['exit_code']})"
         for one in failed
     ]
     code = max(one["exit_code"] for one in failed)
