@@ -300,6 +300,16 @@ def test_row_27_more_gpus_than_there_are(
             "batch_size=1",
             "did you mean 'batch.global_batch_size' or 'batch.micro_batch_size'?",
         ),
+        ("hidden=9", "did you mean 'model.hidden_size' or 'model.num_hidden_layers'?"),
+        ("layers=9", "layers: no such option; did you mean 'model.num_hidden_layers'?"),
+        (
+            "dropout=0",
+            "'model.hidden_dropout_prob' or 'model.attention_probs_dropout_prob'?",
+        ),
+        ("workers=2", "workers: no such option; did you mean 'batch.num_workers'?"),
+        ("gpus=2", "gpus: no such option; did you mean 'trainer.devices'?"),
+        ("data_path=x", "data_path: no such option; did you mean 'data.path'?"),
+        ("hiden=9", "did you mean 'model.hidden_size' or 'model.num_hidden_layers'?"),
         ("modell=tiny", "modell: no such option; did you mean 'model'?"),
         ("sed=1", "sed: no such option; did you mean 'seed'?"),
         ("batch.max_len=9", "batch.max_len: no such option; did you mean 'batch.max_length'?"),
@@ -311,7 +321,7 @@ def test_row_27_more_gpus_than_there_are(
         ),
         (
             "objective.mlm=1",
-            "objective has mlm_weight, nsp_weight, unigram_bias_init, own, own_weights",
+            "did you mean 'objective.mlm_weight' or 'batch.masking.mlm_probability'?",
         ),
         ("optim.lrr=1", "optim.lrr: no such option; did you mean 'optim.lr'?"),
         (

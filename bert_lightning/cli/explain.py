@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -23,6 +24,28 @@ from bert_lightning.config.affects import options
 from bert_lightning.errors import UserError, did_you_mean
 from bert_lightning.runs.launched import shown_command
 
+_ELSEWHERE = {
+    "bs": "batch.global_batch_size",
+    "learning_rate": "optim.lr",
+    "wd": "optim.weight_decay",
+    "steps": "trainer.max_steps",
+    "gpus": "trainer.devices",
+    "nodes": "trainer.num_nodes",
+    "fp16": "trainer.precision",
+    "bf16": "trainer.precision",
+    "num_train_epochs": "trainer.max_epochs",
+    "per_device_train_batch_size": "batch.micro_batch_size",
+    "gradient_accumulation_steps": "trainer.accumulate_grad_batches",
+    "max_grad_norm": "trainer.gradient_clip_val",
+    "mask_prob": "batch.masking.mlm_probability",
+    "max_seq_length": "batch.max_length",
+    "output_dir": "run_dir",
+    "model_name_or_path": "init_from",
+    "resume_from_checkpoint": "resume",
+    "dataset": "data",
+    "train_file": "data.path",
+}
+"""What other programs, most of them Hugging Face's scripts, call an option."""
 _EXPECTED = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -112,24 +135,53 @@ def _groups() -> list[str]:
 
 
 def unknown_option(full_name: str) -> str:
-    """Returns the message for an option that does not exist; it names the most similar one.
+    """Returns the message for an option that does not exist; it names the most similar ones.
 
-    That is `optim.lr` for `lr`, `trainer.max_epochs` for `epochs`, or a similar name in the same
-    section.
+    That is `optim.lr` for `lr` and for `learning_rate`, `trainer.max_epochs` for `epochs`, or a
+    similar name: in the same section first, then in all of them.
     """
     section, dot, name = full_name.rpartition(".")
     owner = _section(declared(section)) if section else TrainConfig
     siblings = [field.name for field in fields(owner)] if owner else []
-    names = [option.name for option in options(TrainConfig)]
-    same = [known for known in names if known.endswith(f".{name}")]
-    more = ""
-    if found := same or [known for known in names if known.endswith(f"_{name}")]:
+    if found := _meant(name) or _with_the_word(name, section):
         more = f"; did you mean {' or '.join(map(repr, found[:2]))}?"
     elif nearest := did_you_mean(name, siblings):
         more = nearest.replace("'", f"'{section}{dot}", 1)
-    elif siblings:
-        more = f"; {section or 'the config'} has {', '.join(siblings)}"
+    elif found := _alike(full_name):
+        more = f"; did you mean {' or '.join(map(repr, found[:2]))}?"
+    else:
+        more = f"; {section or 'the config'} has {', '.join(siblings)}" if siblings else ""
     return f"{full_name}: no such option{more}"
+
+
+def _meant(name: str) -> list[str]:
+    """Returns the options that end in this name, or that are called by it elsewhere."""
+    if name in _ELSEWHERE:
+        return [_ELSEWHERE[name]]
+    names = [option.name for option in options(TrainConfig)]
+    if (dotted := name.replace("_", ".", 1)) in names:
+        return [dotted]
+    same = [known for known in names if known.endswith(f".{name}")]
+    return same or [known for known in names if known.endswith(f"_{name}")]
+
+
+def _with_the_word(word: str, section: str) -> list[str]:
+    """Returns the options that have this word in their names, those of the section first."""
+    names = [option.name for option in options(TrainConfig)]
+    found = [known for known in names if word in _leaf(known).split("_")]
+    return sorted(found, key=lambda known: known.rpartition(".")[0] != section)
+
+
+def _alike(name: str) -> list[str]:
+    """Returns the options whose names, or a word of whose names, are spelled alike."""
+    names = [option.name for option in options(TrainConfig)]
+    spelled = {known: {known, leaf, *leaf.split("_")} for known in names for leaf in [_leaf(known)]}
+    nearest = get_close_matches(name, set().union(*spelled.values()), n=1, cutoff=0.7)
+    return [known for known, words in spelled.items() if words & set(nearest)]
+
+
+def _leaf(full_name: str) -> str:
+    return full_name.rpartition(".")[2]
 
 
 def declared(full_name: str, section: type[Any] = TrainConfig) -> Any:
