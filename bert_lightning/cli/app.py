@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import logging
 import os
 import signal
 import sys
@@ -26,12 +27,13 @@ from bert_lightning.cli.allowlist import refuse_foreign_code
 from bert_lightning.cli.command_line import readable, readable_overrides
 from bert_lightning.cli.completion import answer
 from bert_lightning.cli.explain import explain, unknown_option
-from bert_lightning.cli.resume_options import completed, follow_run_dir
+from bert_lightning.cli.implied_options import completed, follow_run_dir, follow_source
 from bert_lightning.cli.sweep import Trials, sweep
 from bert_lightning.config import LoggerConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.launched import is_first_process, reader_is_gone, this_program
 
+_log = logging.getLogger(__name__)
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
 
@@ -50,6 +52,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
     if (told := answer(arguments)) is not None:
         print(told)
         return
+    notes: list[str] = []
     exit_codes: list[int] = []
     crashes: list[Exception] = []
 
@@ -58,6 +61,8 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
         sys.argv[1:] = [*words, *arguments]  # Hydra has read its part; other processes need all
         with _environment(given):  # processes that the task starts inherit it
             try:
+                for note in notes:
+                    _log.info("%s", note)
                 task(to_typed(config, started.runtime.output_dir))
             except RunEnded as ended:
                 _tell(str(ended) if ended.exit_code != 1 else f"error: {ended}")
@@ -97,6 +102,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
                         _tell(failed)
                 else:  # Hydra would compose it twice more; it gets the very config that was checked
                     follow_run_dir(config, asked.overrides)
+                    notes += follow_source(config, asked.overrides)
                     composer.config_loader.load_configuration = lambda **_: config  # type: ignore[method-assign]
                     composer.run(asked.config_name, job, asked.overrides)
         if crashes:
@@ -158,15 +164,21 @@ def register_schema() -> None:
 
 def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
     """Returns the typed config of these overrides, without starting a run."""
+    return to_typed(_composed(config_dir, overrides))
+
+
+def _composed(config_dir: Path, overrides: Sequence[str]) -> DictConfig:
     register_schema()
     with hydra.initialize_config_dir(str(config_dir.absolute()), version_base="1.3"):
-        return to_typed(hydra.compose("train", list(overrides)))
+        return hydra.compose("train", list(overrides))
 
 
 def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
     """As :func:`compose`, of a command that starts no run; a mistake becomes a `UserError`."""
     try:
-        return compose(config_dir, ["run_dir=.", *readable_overrides(overrides)])
+        config = _composed(config_dir, ["run_dir=.", *readable_overrides(overrides)])
+        follow_source(config, overrides)
+        return to_typed(config)
     except Exception as error:
         if (message := explain(error, overrides)) is None:
             raise

@@ -3,22 +3,38 @@
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import settings
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from bert_lightning.cli.app import compose_for_script
 from bert_lightning.cli.command_line import given, readable, readable_overrides, written
 from bert_lightning.cli.from_python import compose_run
+from bert_lightning.cli.implied_options import completed
 from bert_lightning.cli.places import conf_dir
-from bert_lightning.cli.resume_options import completed
 from bert_lightning.config import CorpusConfig, TrainConfig
 from bert_lightning.errors import UserError
 
 TYPED = [
     *("runs/a/checkpoints/step=000002.ckpt", "a b", "größe/é", "日本/文", "book (1).txt", "it's"),
     *("C:\\new folder\\", "C:\\texts\\a'b", "a$b", "~/texts", "{a}", "[a]", "[a", "a,b", "a;b&c!"),
-    *("007", "1e3", "1_000", "true", "no", "choice(a,b)", "str(1)", "a:b", "#x", "`a`", " a ", "'a"),
+    *(
+        "007",
+        "1e3",
+        "1_000",
+        "true",
+        "no",
+        "choice(a,b)",
+        "str(1)",
+        "a:b",
+        "#x",
+        "`a`",
+        " a ",
+        "'a",
+    ),
     *("a'", 'a"b', "*.txt", "a\nb", "^<x>|", "data.path=x", "=", "a\\", "100%"),
 ]
 
@@ -60,6 +76,23 @@ def test_an_interpolation_is_one_unless_a_backslash_says_that_it_is_text() -> No
 @pytest.mark.parametrize("text", [*TYPED, "${seed}", "a\\${seed}", "null", "'q'"])
 def test_a_config_from_python_or_of_a_resumed_run_keeps_its_text(text: str) -> None:
     assert read_by_hydra(*readable_overrides([f"data.path={written(text)}"])) == text
+
+
+TEXTS = st.builds(
+    lambda text, end: f"{text}{end}",
+    st.text(max_size=20),
+    st.sampled_from(["", "\\", "\\\\", "'", "\\'", "\\\\'", "${seed}", "\\${", "}"]),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@hypothesis.given(TEXTS)
+def test_any_text_survives_the_grammar(text: str) -> None:
+    assert read_by_hydra(f"data.path={written(text)}") == text
+    typed = text.replace("${", "$(")
+    if not typed.startswith(("'", '"')) and typed not in ("null", "???"):
+        (argument,) = readable_overrides([f"data.path={typed}"])
+        assert read_by_hydra(argument) == typed == given([argument])["data.path"]
 
 
 def test_a_whole_config_from_python_keeps_its_text(tmp_path: Path) -> None:

@@ -191,9 +191,7 @@ def test_flags_that_cannot_be_heeded_are_refused(
 
 
 @pytest.mark.slow
-def test_joblib_hides_no_trial_that_fails(
-    sweep: Sweep, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_joblib_hides_no_trial_that_fails(sweep: Sweep, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     code, trials = sweep("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,3,2")
     assert code == 3

@@ -1,4 +1,4 @@
-"""The options that a command line implies: those of a resumed run, and the folder of a run.
+"""What a command line implies: the options of a resumed run, its folder, the sizes of a source.
 
 Hydra creates the run folder before it composes a config. So the folder is chosen here, from the
 arguments alone, and added to them.
@@ -6,16 +6,19 @@ arguments alone, and added to them.
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.cli.command_line import given, written
-from bert_lightning.config import TrainConfig
-from bert_lightning.config.affects import COMMAND, leaves, named
+from bert_lightning.cli.places import conf_dir
+from bert_lightning.config import ModelConfig, TrainConfig
+from bert_lightning.config.affects import ARCHITECTURE, COMMAND, leaves, named
+from bert_lightning.config.plain import to_plain
 from bert_lightning.errors import UserError
 from bert_lightning.runs.launched import AUTO, CONFIG_FILE, is_first_process, launched_externally
 
@@ -72,6 +75,39 @@ def follow_run_dir(config: DictConfig, arguments: Sequence[str]) -> None:
     if config.run_dir is not None:
         _same_folder(config.run_dir, given(arguments))
         config.hydra.run.dir = config.run_dir
+
+
+def follow_source(config: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """Gives the model the sizes and the kind of the one that `init_from` names.
+
+    What the user chose stays, and must fit: options of `model`, and those that a `model=` or
+    `arch=` decides, or that a file of one's own sets. Returns the line that says what was taken.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    if config.init_from is None:
+        return []
+    from bert_lightning.pretrained.sources import open_source  # with torch, slow to import
+
+    names = set(given(overrides))
+    for group in names & {"model", "arch"}:
+        files = (conf_dir() / group).glob("*.yaml")
+        names |= {f"model.{name}" for file in files for name in OmegaConf.load(file)}
+    logging.disable(logging.WARNING)  # the run will read it again, and say what it has to say
+    try:
+        source, default = open_source(config.init_from).config, ModelConfig()
+    finally:
+        logging.disable(logging.NOTSET)
+    taken = {
+        name: getattr(source, name)
+        for name in named(ModelConfig, ARCHITECTURE)
+        if f"model.{name}" not in names
+        and config.model[name] == getattr(default, name) != getattr(source, name)
+    }
+    config.model.update(taken)
+    options = " ".join(f"model.{name}={to_plain(value)}".lower() for name, value in taken.items())
+    return [f"as init_from={config.init_from} has them: {options}"] if taken else []
 
 
 def _same_folder(run_dir: str, options: Mapping[str, str]) -> str:
