@@ -88,6 +88,7 @@ TEXTS = st.builds(
 @settings(deadline=None, max_examples=300)
 @hypothesis.given(TEXTS)
 def test_any_text_survives_the_grammar(text: str) -> None:
+    hypothesis.assume(text != "???")  # what OmegaConf calls missing
     assert read_by_hydra(f"data.path={written(text)}") == text
     typed = text.replace("${", "$(")
     if not typed.startswith(("'", '"')) and typed not in ("null", "???"):
