@@ -1,15 +1,19 @@
 """Command lines as their users mean them: what is typed is what the config holds."""
 
+import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from bert_lightning.cli import app
 from bert_lightning.cli.app import compose_for_script
 from bert_lightning.cli.command_line import given, readable, readable_overrides, written
 from bert_lightning.cli.from_python import compose_run
@@ -143,3 +147,26 @@ def test_one_run_has_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(UserError, match=f"omit {name}=s, or move the folder there"):
             completed(["resume=r", f"{name}=s"])
         assert completed(["resume=r", f"{name}=r"])
+
+
+@pytest.mark.parametrize("in_a_file", [False, True], ids=["command line", "file"])
+def test_all_of_a_run_lies_in_its_run_dir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_a_file: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["run_dir=my (run)"]
+    if in_a_file:
+        own = tmp_path / "own" / "experiment"
+        own.mkdir(parents=True)
+        (own / "mine.yaml").write_text("# @package _global_\nrun_dir: my (run)\n")
+        arguments = ["--config-dir=own", "experiment=mine"]
+    configs: list[TrainConfig] = []
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    app.run(conf_dir(), configs.append)
+    root.handlers[:], root.level = handlers, level
+    GlobalHydra.instance().clear()
+    assert configs[0].run_dir == "my (run)"
+    assert not (tmp_path / "runs").exists()
+    assert {path.name for path in (tmp_path / "my (run)").iterdir()} == {".hydra", "train.log"}
