@@ -92,8 +92,8 @@ def follow_source(config: DictConfig, overrides: Sequence[str]) -> list[str]:
 
     names = set(given(overrides))
     for group in names & {"model", "arch"}:
-        files = (conf_dir() / group).glob("*.yaml")
-        names |= {f"model.{name}" for file in files for name in OmegaConf.load(file)}
+        for file in (conf_dir() / group).glob("*.yaml"):
+            names |= {f"model.{name!s}" for name in OmegaConf.load(file)}
     logging.disable(logging.WARNING)  # the run will read it again, and say what it has to say
     try:
         source, default = open_source(config.init_from).config, ModelConfig()

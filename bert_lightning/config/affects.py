@@ -8,7 +8,6 @@ derived from these marks, so no list of options stands anywhere else.
 from collections.abc import Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
 from enum import Flag, auto
-from math import isfinite
 from operator import ge, gt, le, lt
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
@@ -76,15 +75,10 @@ def listed(affects: Affects) -> list[Any]:
 def check_limits(section: Any, prefix: str) -> None:
     """Raises a :class:`UserError` for an option of this dataclass beyond its limits; null never is.
 
-    A number that is not finite is beyond any.
-
     The full names of its options begin with `prefix`.
     """
     for entry in fields(section):
         value, limits = getattr(section, entry.name), entry.metadata.get("limits", {})
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, float) and not isfinite(number):
-                raise UserError(f"{prefix}{entry.name}={value} must be finite")
         if value is not None and not all(_HOLDS[name](value, limits[name]) for name in limits):
             shown = f"{value:g}" if isinstance(value, float) else value
             text = " and ".join(f"{name.replace('_', ' ')} {limits[name]}" for name in limits)

@@ -48,7 +48,6 @@ class ObjectiveConfig:
     """The weight of each of them; empty gives every one the weight 1."""
 
     def __post_init__(self) -> None:
-        check_limits(self, "objective.")
         names = [name.partition(":")[2] for name in self.own]
         for option_value, name in zip(self.own, names, strict=True):
             if not name.isidentifier():
@@ -101,12 +100,12 @@ class OptimConfig:
     """Peak learning rate."""
     matrix_lr: float = option(0.015, LEARNING, above=0)
     """Peak learning rate of the matrices that Muon updates."""
-    momentum: float = option(0.95, LEARNING, at_least=0, below=1)
+    momentum: float = option(0.95, LEARNING)
     """Muon's."""
-    beta1: float = option(0.9, LEARNING, at_least=0, below=1)
-    beta2: float = option(0.98, LEARNING, at_least=0, below=1)
-    eps: float = option(1e-8, LEARNING, above=0)
-    weight_decay: float = option(0.0, LEARNING, at_least=0)
+    beta1: float = option(0.9, LEARNING)
+    beta2: float = option(0.98, LEARNING)
+    eps: float = option(1e-8, LEARNING)
+    weight_decay: float = option(0.0, LEARNING)
     """Decay of the matrices; biases, LayerNorm and embeddings of position and type have none."""
     schedule: ScheduleName = option(ScheduleName.wsd, LEARNING)
     """How the learning rate decays from its peak to 0 at the last step, or stays (`constant`);

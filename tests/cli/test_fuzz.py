@@ -271,7 +271,8 @@ def failures(harness: Harness, tried: Iterator[Trial], trains: Callable[[int], b
             harness.check(trial, trains(number))
         except AssertionError as error:
             found.append(str(error))
-            open("/tmp/cli_fz.log", "a").write(found[-1] + "\n\n")  # TEMPORARY
+            if (log := os.environ.get("FUZZ_LOG")):
+                with open(log, "a") as f: f.write(found[-1] + "\n\n")
     return found
 
 
