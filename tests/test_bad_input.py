@@ -295,7 +295,7 @@ def test_row_27_more_gpus_than_there_are(
     [
         ("lr=1", "lr: no such option; did you mean 'optim.lr'?"),
         ("trainer.lr=1", "trainer.lr: no such option; did you mean 'optim.lr'?"),
-        ("epochs=1", "did you mean 'trainer.max_epochs' or 'trainer.min_epochs'?"),
+        ("epochs=1", "did you mean 'trainer.max_epochs'?"),
         (
             "batch_size=1",
             "did you mean 'batch.global_batch_size' or 'batch.micro_batch_size'?",
@@ -392,7 +392,7 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
         ),
         (
             "batch.phases=[{fraction:1}] trainer.max_epochs=2",
-            "trainer.max_epochs=2.0 with batch.phases",
+            "trainer.max_epochs=2 with batch.phases",
         ),
         (
             "batch.phases=[{fraction:1}] optim.schedule=wsd optim.time_budget=8min",

@@ -19,8 +19,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
-from bert_lightning.cli.explain import declared, kinds
+from bert_lightning.cli.explain import declared
 from bert_lightning.config import TrainConfig
+from bert_lightning.config.limits import kinds
 from bert_lightning.errors import UserError
 
 _HYDRA = "hydra."

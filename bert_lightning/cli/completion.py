@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-from bert_lightning.cli.explain import declared, kinds
+from bert_lightning.cli.explain import declared
+from bert_lightning.config.limits import kinds
 
 _SCRIPT = r"""
 _bert_lightning() {

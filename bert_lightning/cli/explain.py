@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -21,6 +21,8 @@ from omegaconf.errors import (
 from bert_lightning.cli.places import conf_dir
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.affects import options
+from bert_lightning.config.limits import expected, kinds
+from bert_lightning.config.trainer import NO_OPTIONS
 from bert_lightning.errors import UserError, did_you_mean
 from bert_lightning.runs.launched import shown_command
 
@@ -46,7 +48,6 @@ _ELSEWHERE = {
     "train_file": "data.path",
 }
 """What other programs, most of them Hugging Face's scripts, call an option."""
-_EXPECTED = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
 def explain(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
@@ -141,6 +142,8 @@ def unknown_option(full_name: str) -> str:
     similar name: in the same section first, then in all of them.
     """
     section, dot, name = full_name.rpartition(".")
+    if section == "trainer" and name in NO_OPTIONS:
+        return f"{full_name}: no such option: {NO_OPTIONS[name]}"
     owner = _section(declared(section)) if section else TrainConfig
     siblings = [field.name for field in fields(owner)] if owner else []
     if found := _meant(name) or _with_the_word(name, section):
@@ -215,8 +218,8 @@ def _explain_value(error: ValidationError) -> str:
     name = _full_name(error)
     kind, *others = kinds(declared(name))
     value = "null" if error.value is None else error.value
-    if expected := _expected(kind):
-        return f"{name}={value}: expects {expected}{' or null' if others else ''}"
+    if wanted := _expected(declared(name)):
+        return f"{name}={value}: expects {wanted}"
     if isinstance(kind, type) and issubclass(kind, Enum):
         names = [member.name for member in kind] + ["null"] * bool(others)
         nearest = did_you_mean(str(value), names)
@@ -224,17 +227,10 @@ def _explain_value(error: ValidationError) -> str:
     return f"{name}: {str(error).split(chr(10), 1)[0]}"
 
 
-def kinds(hint: Any) -> Sequence[Any]:
-    """Returns the types of `X | None` and the like; of any other type itself alone."""
-    return [hint] if get_origin(hint) is list else get_args(hint) or [hint]
-
-
-def _expected(kind: Any) -> str | None:
-    """Returns what a value of this type is called; None where it has no name."""
-    if section := _section(kind):
-        entry = "{" + ", ".join(f"{field.name}: …" for field in fields(section)) + "}"
-        return f"a list of {entry}" if get_origin(kind) is list else entry
-    return _EXPECTED.get(kind)
+def _expected(hint: Any) -> str | None:
+    """Returns what values of a type are called; None where it has words or no name."""
+    named = [kind for kind in kinds(hint) if isinstance(kind, type) and issubclass(kind, Enum)]
+    return None if hint in (None, Any) or named else expected(hint)
 
 
 def _explain_composition(message: str) -> str:
@@ -246,5 +242,5 @@ def _explain_composition(message: str) -> str:
     override = message.removeprefix("Error merging override ")
     if override.startswith("~"):
         return f"{override}: an option cannot be deleted; give it another value"
-    expected = _expected(kinds(declared(override.partition("=")[0]))[0])
-    return f"{override}: expects {expected}" if expected else message
+    wanted = _expected(declared(override.partition("=")[0]))
+    return f"{override}: expects {wanted}" if wanted else message

@@ -20,6 +20,7 @@ from bert_lightning.config.corpus import CorpusConfig as CorpusConfig
 from bert_lightning.config.corpus import CorpusSource as CorpusSource
 from bert_lightning.config.corpus import Fallback as Fallback
 from bert_lightning.config.corpus import Format as Format
+from bert_lightning.config.length import check_end
 from bert_lightning.config.model import FeedForwardKind as FeedForwardKind
 from bert_lightning.config.model import HiddenAct as HiddenAct
 from bert_lightning.config.model import ModelConfig as ModelConfig
@@ -31,6 +32,7 @@ from bert_lightning.config.optim import OptimizerName as OptimizerName
 from bert_lightning.config.optim import ScheduleName as ScheduleName
 from bert_lightning.config.tokenizer import TokenizerConfig as TokenizerConfig
 from bert_lightning.config.tokenizer import TokenizerKind as TokenizerKind
+from bert_lightning.config.trainer import DEFAULT_STEPS as DEFAULT_STEPS
 from bert_lightning.config.trainer import CallbacksConfig as CallbacksConfig
 from bert_lightning.config.trainer import LoggerConfig as LoggerConfig
 from bert_lightning.config.trainer import StrategyConfig as StrategyConfig
@@ -87,44 +89,42 @@ class TrainConfig:
                 "and there is none: name one with init_from= or tokenizer.path=, or raise "
                 "tokenizer.vocab_size"
             )
-        if self.trainer.max_steps != -1 and self.optim.warmup_steps > self.trainer.max_steps:
-            raise UserError(
-                f"optim.warmup_steps={self.optim.warmup_steps} is longer than the run of "
-                f"trainer.max_steps={self.trainer.max_steps}: warm up for fewer steps"
-            )
-        end = self.batch.masking.mlm_probability_end
-        if self.optim.time_budget is not None and end is not None:
-            raise UserError(
-                f"batch.masking.mlm_probability_end={end:g} changes over the steps of a run, whose "
-                f"number is not known with optim.time_budget={self.optim.time_budget}: omit one of "
-                "them"
-            )
-        for name, value in (
-            ("optim.time_budget", self.optim.time_budget),
-            ("trainer.max_epochs", self.trainer.max_epochs),
-        ):
-            if self.batch.phases is not None and value is not None:
-                raise UserError(
-                    f"{name}={value} with batch.phases: their fractions are fractions of the run's "
-                    f"steps, which are not known then; set {name}=null, and trainer.max_steps"
-                )
         if self.optim.ema_decay is not None and self.trainer.precision in ("bf16-true", "16-true"):
             raise UserError(
                 f"optim.ema_decay={self.optim.ema_decay:g} with trainer.precision="
                 f"{self.trainer.precision}: a 16-bit average would round its small steps "
                 "to nothing; use trainer.precision=bf16-mixed"
             )
-        ends = self.trainer.max_epochs is not None or self.optim.time_budget is not None
-        if self.trainer.max_steps == -1 and not ends:
+        if self.callbacks.early_stopping_patience is not None and self.never_validates:
             raise UserError(
-                "trainer.max_steps=-1 leaves the run without an end: "
-                "set trainer.max_epochs, or trainer.max_steps"
+                f"callbacks.early_stopping_patience={self.callbacks.early_stopping_patience} with "
+                f"trainer.limit_val_batches={self.trainer.limit_val_batches}: early stopping "
+                "follows the validation loss; omit one of them"
             )
+        check_end(self)
 
     @property
     def drawn_seed(self) -> int:
         """The seed, which a run draws at its start where none is given."""
         return 0 if self.seed is None else self.seed
+
+    @property
+    def most_steps(self) -> int | None:
+        """The optimizer steps that the run ends at; None where epochs or a time alone end it."""
+        given = self.trainer.max_steps
+        if given is None and self.trainer.max_epochs is None and self.optim.time_budget is None:
+            return DEFAULT_STEPS
+        return None if given == -1 else given
+
+    @property
+    def never_validates(self) -> bool:
+        return self.trainer.limit_val_batches == 0
+
+    @property
+    def validates_in_part(self) -> bool:
+        """Whether the validation scores are those of a part of the split, which baselines lack."""
+        limit = self.trainer.limit_val_batches
+        return limit not in (None, 0) and not (type(limit) is float and limit == 1)
 
     @property
     def folder(self) -> Path:

@@ -1,21 +1,20 @@
-"""What an option affects, the one mark that every option carries, and the limits of its value.
+"""What an option affects: the one mark that every option carries, beside the limits of its value.
 
 Which options may change when a run resumes, which decide the content of a prepared corpus, which
 weights of another model do not fit, which say where something lies on this machine: all of it is
 derived from these marks, so no list of options stands anywhere else.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
 from enum import Flag, auto
-from operator import ge, gt, le, lt
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
-from bert_lightning.errors import UserError
+from bert_lightning.config.limits import LIMITS, Limits
+from bert_lightning.config.limits import check_limits as check_limits
 
 Value = TypeVar("Value")
 _MARK = "affects"
-_HOLDS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
 
 
 class Affects(Flag):
@@ -52,39 +51,32 @@ LEARNING, ARCHITECTURE, OPTIMIZER_STATE = (
 EXECUTION, COMMAND, PLACE = Affects.EXECUTION, Affects.COMMAND, Affects.PLACE
 
 
-def option(default: Value, affects: Affects, way_out: str = "", **limits: float) -> Value:
+def option(
+    default: Value,
+    affects: Affects,
+    way_out: str = "",
+    *,
+    words: Iterable[str] = (),
+    also: float | None = None,
+    **bounds: float,
+) -> Value:
     """A dataclass field with a default, its mark, and the limits of its value.
 
-    They are `at_least`, `above`, `at_most` and `below`; `way_out` ends the message of
-    :func:`check_limits`.
+    The bounds of a number are `at_least`, `above`, `at_most` and `below`; `also` is a value beyond
+    them. `words` are all that a text may be. `way_out` ends the message of :func:`check_limits`.
     """
-    metadata = {_MARK: affects, "limits": limits, "way_out": way_out}
-    return field(default=default, metadata=metadata)
+    limits = Limits(bounds, also, (*words,), way_out)
+    return field(default=default, metadata={_MARK: affects, LIMITS: limits})
 
 
-def required(affects: Affects, **limits: float) -> Any:
+def required(affects: Affects, **bounds: float) -> Any:
     """The same for an option that has no default."""
-    return field(metadata={_MARK: affects, "limits": limits, "way_out": ""})
+    return field(metadata={_MARK: affects, LIMITS: Limits(bounds)})
 
 
-def listed(affects: Affects) -> list[Any]:
-    """The same for a list that is empty by default."""
-    return field(default_factory=list, metadata={_MARK: affects})
-
-
-def check_limits(section: Any, prefix: str) -> None:
-    """Raises a :class:`UserError` for an option of this dataclass beyond its limits; null never is.
-
-    The full names of its options begin with `prefix`.
-    """
-    for entry in fields(section):
-        value, limits = getattr(section, entry.name), entry.metadata.get("limits", {})
-        if value is not None and not all(_HOLDS[name](value, limits[name]) for name in limits):
-            shown = f"{value:g}" if isinstance(value, float) else value
-            text = " and ".join(f"{name.replace('_', ' ')} {limits[name]}" for name in limits)
-            raise UserError(
-                f"{prefix}{entry.name}={shown} must be {text}{entry.metadata['way_out']}"
-            )
+def listed(affects: Affects, **bounds: float) -> list[Any]:
+    """The same for a list that is empty by default; the bounds are those of its items."""
+    return field(default_factory=list, metadata={_MARK: affects, LIMITS: Limits(bounds)})
 
 
 class Option(NamedTuple):
@@ -95,6 +87,7 @@ class Option(NamedTuple):
     affects: Affects
     hint: Any
     """Its type."""
+    limits: Limits
 
 
 def options(section: type[Any], prefix: str = "") -> Iterator[Option]:
@@ -107,7 +100,7 @@ def options(section: type[Any], prefix: str = "") -> Iterator[Option]:
     for entry in fields(section):
         name, hint, mark = f"{prefix}{entry.name}", hints[entry.name], entry.metadata.get(_MARK)
         if mark is not None:
-            yield Option(name, mark, hint)
+            yield Option(name, mark, hint, entry.metadata[LIMITS])
         elif isinstance(hint, type) and is_dataclass(hint):
             yield from options(hint, f"{name}.")
         else:

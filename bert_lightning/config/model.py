@@ -37,7 +37,7 @@ class FeedForwardKind(Enum):
 class ModelConfig:
     """The encoder; the names are Hugging Face's. `model=` sets its size and `arch=` its kind."""
 
-    vocab_size: int | None = option(None, LEARNING)
+    vocab_size: int | None = option(None, LEARNING, at_least=1)
     """Rows of the embedding; null is the tokenizer's size."""
     hidden_size: int = option(128, ARCHITECTURE, at_least=1)
     num_hidden_layers: int = option(2, ARCHITECTURE, at_least=1)
@@ -50,8 +50,8 @@ class ModelConfig:
     max_position_embeddings: int = option(512, ARCHITECTURE, at_least=1)
     """Longest sequence that the model can read, in tokens."""
     type_vocab_size: int = option(2, ARCHITECTURE, ": a pair has two segments", at_least=2)
-    layer_norm_eps: float = option(1e-12, ARCHITECTURE)
-    initializer_range: float = option(0.05, LEARNING)
+    layer_norm_eps: float = option(1e-12, ARCHITECTURE, above=0)
+    initializer_range: float = option(0.05, LEARNING, above=0)
     """Standard deviation of the initial weights: BERT's is 0.02, and 0.05 is PyTorch's own for
     the width of the tiny model."""
     norm: NormPlacement = option(NormPlacement.post, ARCHITECTURE)
@@ -63,7 +63,7 @@ class ModelConfig:
     sinusoidal_init: bool = option(True, LEARNING)
     """Whether learned positions are initialized as sines and cosines, twice as large as other
     weights: then attention can tell neighbors apart from the first step."""
-    rope_theta: float = option(10000.0, ARCHITECTURE)
+    rope_theta: float = option(10000.0, ARCHITECTURE, above=1)
     """The base of rotary positions; larger tells distant positions apart better."""
     feed_forward: FeedForwardKind = option(FeedForwardKind.mlp, ARCHITECTURE)
     """One inner product with an activation (`mlp`, as in BERT), or two, one of them activated, and

@@ -35,8 +35,8 @@ class ScheduleName(Enum):
 class ObjectiveConfig:
     """The joint loss: the sum of the objectives, each times its weight."""
 
-    mlm_weight: float = option(1.0, LEARNING)
-    nsp_weight: float = option(1.0, LEARNING)
+    mlm_weight: float = option(1.0, LEARNING, at_least=0)
+    nsp_weight: float = option(1.0, LEARNING, at_least=0)
     unigram_bias_init: bool = option(True, LEARNING)
     """Whether the MLM head's bias is initialized to the log frequency of each word: training then
     starts at the unigram baseline, instead of taking its first steps to reach it. Not for weights
@@ -44,10 +44,11 @@ class ObjectiveConfig:
     own: list[str] = listed(LEARNING | ARCHITECTURE)
     """Objectives of your own, as `module:Class`, marked with `@extension("objective")`. They train
     with the model and are saved in its checkpoints, but not exported."""
-    own_weights: list[float] = listed(LEARNING)
+    own_weights: list[float] = listed(LEARNING, at_least=0)
     """The weight of each of them; empty gives every one the weight 1."""
 
     def __post_init__(self) -> None:
+        check_limits(self, "objective.")
         names = [name.partition(":")[2] for name in self.own]
         for option_value, name in zip(self.own, names, strict=True):
             if not name.isidentifier():
@@ -62,11 +63,11 @@ class ObjectiveConfig:
                 f"objective.own_weights={self.own_weights} has {len(self.own_weights)} weights for "
                 f"the {len(self.own)} objectives of objective.own={self.own}: give one for each"
             )
-        if min(self.weights.values()) < 0 or not any(self.weights.values()):
+        if not any(self.weights.values()):
             given = [f"objective.{name}={getattr(self, name)}" for name in self._weight_options()]
             raise UserError(
                 f"{', '.join(given)}, objective.own_weights={self.own_weights}: "
-                "weights must be 0 or more, and not all 0"
+                "they must not all be 0"
             )
 
     @classmethod
@@ -100,12 +101,12 @@ class OptimConfig:
     """Peak learning rate."""
     matrix_lr: float = option(0.015, LEARNING, above=0)
     """Peak learning rate of the matrices that Muon updates."""
-    momentum: float = option(0.95, LEARNING)
+    momentum: float = option(0.95, LEARNING, at_least=0, below=1)
     """Muon's."""
-    beta1: float = option(0.9, LEARNING)
-    beta2: float = option(0.98, LEARNING)
-    eps: float = option(1e-8, LEARNING)
-    weight_decay: float = option(0.0, LEARNING)
+    beta1: float = option(0.9, LEARNING, at_least=0, below=1)
+    beta2: float = option(0.98, LEARNING, at_least=0, below=1)
+    eps: float = option(1e-8, LEARNING, above=0)
+    weight_decay: float = option(0.0, LEARNING, at_least=0)
     """Decay of the matrices; biases, LayerNorm and embeddings of position and type have none."""
     schedule: ScheduleName = option(ScheduleName.wsd, LEARNING)
     """How the learning rate decays from its peak to 0 at the last step, or stays (`constant`);

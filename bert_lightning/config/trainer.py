@@ -1,5 +1,7 @@
 """Lightning's Trainer, and what accompanies a run: strategy, loggers, callbacks."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -22,6 +24,9 @@ class StrategyConfig:
     """`auto` is one device, or ddp where there are more; fsdp shards weights, gradients and
     optimizer state over the GPUs."""
 
+    def __post_init__(self) -> None:
+        check_limits(self, "strategy.")
+
 
 @dataclass
 class LoggerConfig:
@@ -43,6 +48,9 @@ class LoggerConfig:
     """Loggers of your own, as `module:function`, marked with `@extension("logger")`: a function
     from the run's config to a Lightning logger."""
 
+    def __post_init__(self) -> None:
+        check_limits(self, "logger.")
+
 
 @dataclass
 class CallbacksConfig:
@@ -54,7 +62,9 @@ class CallbacksConfig:
     """Optimizer steps between checkpoints: what a run that is killed loses at most."""
     save_top_k: int = option(1, EXECUTION, at_least=0)
     """Checkpoints kept by lowest validation loss, beside the last two."""
-    early_stopping_patience: int | None = option(None, EXECUTION)
+    early_stopping_patience: int | None = option(
+        None, EXECUTION, "; null never ends early", at_least=1
+    )
     """Validations without a lower joint loss after which the run ends; null never ends early."""
     own: list[str] = listed(LEARNING)
     """Callbacks of your own, as `module:Class`, marked with `@extension("callback")`: a class of
@@ -64,61 +74,101 @@ class CallbacksConfig:
         check_limits(self, "callbacks.")
 
 
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+SHARDED_PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-true", "32", "bf16")
+"""The precisions that fsdp supports."""
+PRECISIONS = (*SHARDED_PRECISIONS, "16-mixed", "64-true", "16", "64")
+DEFAULT_STEPS = 2000
+"""Optimizer steps of a run that no option ends."""
+
+NO_OPTIONS = {
+    "fast_dev_run": "it counts micro-batches, which may make no whole step; a short trial is "
+    "trainer.max_steps=2 trainer.limit_val_batches=1 trainer.enable_checkpointing=false",
+    "overfit_batches": "a run never reads a batch twice; train on a small text: data.path=FILE",
+    "limit_train_batches": "trainer.max_steps or trainer.max_epochs says how long a run is",
+    "limit_test_batches": "the test is the whole test split, once; test=false omits it",
+    "limit_predict_batches": "a run predicts nothing; scripts/encode.py does",
+    "check_val_every_n_epoch": "a run is one epoch of Lightning's; trainer.val_check_interval says "
+    "how often it validates",
+    "reload_dataloaders_every_n_epochs": "a run is one epoch of Lightning's",
+    "min_epochs": "a run is one epoch of Lightning's; callbacks.early_stopping_patience says how "
+    "long early stopping waits",
+    "min_steps": "callbacks.early_stopping_patience says how long early stopping waits",
+    "use_distributed_sampler": "each rank has its own part of the global batch already",
+    "sync_batchnorm": "a BERT has no batch normalization",
+    "benchmark": "a BERT has no convolutions, which it is for",
+    "inference_mode": "validation computes no gradients",
+    "barebones": "name what the run shall omit: logger=csv trainer.enable_progress_bar=false "
+    "trainer.enable_checkpointing=false",
+    "default_root_dir": "hydra.run.dir=FOLDER says where everything of a run is written",
+    "enable_autolog_hparams": "every logger gets the whole config already",
+    "model_registry": "it belongs to a service that this project does not use",
+    "plugins": "they are objects, which no option can name",
+    "strategy": "it is a config group: strategy=ddp",
+    "logger": "it is a config group: logger=wandb; your own are logger.own=[module:function]",
+    "callbacks": "it is a config group; your own are callbacks.own=[module:Class]",
+}
+"""Arguments of Lightning's Trainer that `trainer` does not have, each with the reason, or with what
+takes its place."""
+
+
 @dataclass
 class TrainerConfig:
-    """Every option of Lightning's Trainer, under its own name and with its own meaning.
+    """The options of Lightning's Trainer that a run has, under the names that they have there.
 
-    The loggers, the callbacks and the strategy have config groups of their own; plugins are
-    objects, which no option can name. `max_steps` and `val_check_interval` count optimizer steps,
-    whatever the gradient accumulation.
+    `max_steps` and `val_check_interval` count optimizer steps, whatever the gradient accumulation.
     """
 
-    accelerator: str = option("auto", EXECUTION)
+    accelerator: str = option("auto", EXECUTION, words=ACCELERATORS)
     devices: Any = option("auto", EXECUTION)
     """A number of devices, -1 for all, a list of indices, or auto."""
     num_nodes: int = option(1, EXECUTION, at_least=1)
-    precision: str = option("auto", LEARNING)
+    precision: str = option("auto", LEARNING, words=PRECISIONS)
     """One of Lightning's, or auto: bf16-mixed where the processor multiplies it, else 32-true."""
-    max_steps: int = option(2000, LEARNING)
-    """Optimizer steps; -1 leaves the end to `max_epochs` or `max_time`."""
+    max_steps: int | None = option(
+        None,
+        LEARNING,
+        ", or -1 to end by trainer.max_epochs or trainer.max_time",
+        at_least=1,
+        also=-1,
+    )
+    """Optimizer steps; -1 leaves the end to `max_epochs`, `max_time` or `optim.time_budget`. Null
+    is 2000, or -1 with `max_epochs` or `optim.time_budget`."""
     max_epochs: float | None = option(None, LEARNING, above=0)
     """Epochs over the examples; the run ends at this or at `max_steps`, whichever is first."""
-    min_steps: int | None = option(None, LEARNING)
-    min_epochs: int | None = option(None, LEARNING)
     max_time: str | None = option(None, EXECUTION)
-    """Longest wall-clock time, as DD:HH:MM:SS."""
+    """Longest wall-clock time of a command, as DD:HH:MM:SS, from its start. The run then ends after
+    a step, and validates, saves and reports; `resume=` continues, with as much time again."""
     accumulate_grad_batches: int | None = option(
         None, LEARNING, ", or null to follow from the batch sizes", at_least=1
     )
     """Micro-batches of an optimizer step; null follows from the batch sizes."""
-    val_check_interval: Any = option(200, EXECUTION)
+    val_check_interval: int | float = option(
+        200, EXECUTION, "; trainer.limit_val_batches=0 never validates", at_least=1
+    )
     """Optimizer steps between validations, or the fraction of the run (a float up to 1.0)."""
-    check_val_every_n_epoch: int | None = option(None, LEARNING)
-    num_sanity_val_steps: int = option(0, EXECUTION)
+    num_sanity_val_steps: int = option(
+        0, EXECUTION, ", or -1 for the whole validation split", at_least=0, also=-1
+    )
+    """Batches of a validation before the first step, which shows that it works; none is scored."""
     log_every_n_steps: int = option(10, EXECUTION, at_least=1)
-    limit_train_batches: Any = option(None, LEARNING)
-    limit_val_batches: Any = option(None, EXECUTION)
-    limit_test_batches: Any = option(None, EXECUTION)
-    limit_predict_batches: Any = option(None, LEARNING)
-    overfit_batches: Any = option(0.0, LEARNING)
-    fast_dev_run: Any = option(False, LEARNING)
+    limit_val_batches: int | float | None = option(None, EXECUTION, at_least=0)
+    """Micro-batches of a validation, or their fraction (a float up to 1.0); 0 never validates. The
+    scores of a part have no baselines, and compare with those of no other run."""
     enable_checkpointing: bool = option(True, EXECUTION)
     enable_progress_bar: bool = option(True, EXECUTION)
     enable_model_summary: bool = option(False, EXECUTION)
-    gradient_clip_val: float | None = option(None, LEARNING)
-    gradient_clip_algorithm: str | None = option(None, LEARNING)
-    deterministic: Any = option(None, LEARNING)
-    benchmark: bool | None = option(None, LEARNING)
-    inference_mode: bool = option(True, EXECUTION)
-    use_distributed_sampler: bool = option(False, LEARNING)
-    profiler: str | None = option(None, EXECUTION)
+    """Whether the start of the run shows the modules of the model."""
+    gradient_clip_val: float | None = option(None, LEARNING, "; null clips nothing", above=0)
+    """The norm that the gradient is clipped to, or the value, by `gradient_clip_algorithm`."""
+    gradient_clip_algorithm: str | None = option(None, LEARNING, words=("norm", "value"))
+    """What `gradient_clip_val` limits; null is the norm of the whole gradient."""
+    deterministic: bool = option(False, LEARNING)
+    """Whether torch uses deterministic algorithms alone, and fails where it has none."""
+    profiler: str | None = option(None, EXECUTION, words=("simple", "advanced", "pytorch"))
+    """One of Lightning's profilers; the run's folder gets what it measured."""
     detect_anomaly: bool = option(False, EXECUTION)
-    barebones: bool = option(False, LEARNING)
-    sync_batchnorm: bool = option(False, LEARNING)
-    reload_dataloaders_every_n_epochs: int = option(0, LEARNING)
-    default_root_dir: str | None = option(None, EXECUTION | PLACE)
-    enable_autolog_hparams: bool = option(False, LEARNING)
-    model_registry: str | None = option(None, LEARNING)
+    """Whether torch looks for NaN in each backward pass, and names the operation; slow."""
 
     def __post_init__(self) -> None:
         check_limits(self, "trainer.")
@@ -127,16 +177,28 @@ class TrainerConfig:
                 f"trainer.devices={self.devices} is not a number of devices: "
                 "it must be an integer of 1 or more, -1 for all, a list of indices, or auto"
             )
-        if self.max_steps < -1 or self.max_steps == 0:
+        if self.max_time_seconds == 0:
+            raise UserError("trainer.max_time=00:00:00:00 is no time; null sets no limit")
+        if self.gradient_clip_algorithm is not None and self.gradient_clip_val is None:
             raise UserError(
-                f"trainer.max_steps={self.max_steps} must be at least 1, "
-                "or -1 to end by trainer.max_epochs or trainer.max_time"
+                f"trainer.gradient_clip_algorithm={self.gradient_clip_algorithm} without "
+                "trainer.gradient_clip_val clips nothing: set trainer.gradient_clip_val=1, or omit "
+                "both"
             )
-        if self.use_distributed_sampler:
+
+    @property
+    def max_time_seconds(self) -> float | None:
+        """The longest wall-clock time in seconds; None where there is none."""
+        if self.max_time is None:
+            return None
+        found = re.fullmatch(r"(\d+):(\d\d):(\d\d):(\d\d)", self.max_time)
+        if found is None:
             raise UserError(
-                "trainer.use_distributed_sampler=true would hand out batches twice: each rank has "
-                "its own part of the global batch already; omit the option"
+                f"trainer.max_time={self.max_time} is not a time: write it as DD:HH:MM:SS, such as "
+                "00:08:00:00 for eight hours"
             )
+        days, hours, minutes, seconds = map(int, found.groups())
+        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def _are_devices(value: Any) -> bool:
@@ -146,7 +208,15 @@ def _are_devices(value: Any) -> bool:
         case int():
             return value == -1 or value >= 1
         case str():
-            return value == "auto" or all(part.strip().isdigit() for part in value.split(","))
+            indices = [part.strip() for part in value.split(",")]
+            if len(indices) == 1 and indices[0].removeprefix("-").isdecimal():
+                return _are_devices(int(value))
+            return value == "auto" or (len(indices) > 1 and _are_indices(indices))
         case [*indices]:
-            return bool(indices) and all(type(index) is int and index >= 0 for index in indices)
+            return not any(isinstance(index, bool) for index in indices) and _are_indices(indices)
     return False
+
+
+def _are_indices(values: Sequence[Any]) -> bool:
+    numbers = {str(value) for value in values}
+    return 0 < len(values) == len(numbers) and all(number.isdecimal() for number in numbers)

@@ -72,14 +72,14 @@ def assign_splits(
             + " ".join(f"data.{name}_fraction=0" for name in fractions)
         )
     offered: Counter[str] = Counter()
-    seen, trained = 0, False
-    for seen, document in enumerate(chain(ahead, documents), start=1):
+    assigned: Counter[str] = Counter()
+    for document in chain(ahead, documents):
         split = _split_of_next(offered, fractions, min_documents / len(ahead))
-        trained = trained or split == "train"
+        assigned[split] += 1
         yield split, document
-    if not trained:
+    if not assigned["train"]:
         held = " and ".join(f"data.{name}_fraction={part:g}" for name, part in fractions.items())
-        raise UserError(f"{held} hold out all {seen:,} documents of {origin}: lower a fraction")
+        raise UserError(f"{held} hold out all {assigned.total():,} documents of {origin}: lower one")
 
 
 def _split_of_next(offered: Counter[str], fractions: dict[str, float], at_least: float) -> str:

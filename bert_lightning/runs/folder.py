@@ -133,7 +133,8 @@ def crash_report(run_dir: Path) -> Iterator[None]:
             *traceback.format_exception(error),
         ]
         path.write_text("\n".join(lines), encoding="utf-8")
-        error.add_note(f"This report is in {path}; newest checkpoint: {good}; resume= continues.")
+        more = f"newest checkpoint: {good}; resume= continues" if found else "no checkpoint yet"
+        error.add_note(f"This report is in {path}; {more}.")
         raise
     finally:
         threading.excepthook = original

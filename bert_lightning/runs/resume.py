@@ -137,7 +137,7 @@ def require_same_run(
                 f"{changes[name]}: it cannot change when a run resumes, as its state would not fit"
             )
     free = {option.name for option in options(TrainConfig) if not option.affects & ~_MAY_CHANGE}
-    if 0 < config.trainer.max_steps <= resumed.step:
+    if (config.most_steps or math.inf) <= resumed.step:
         free.add("trainer.max_steps")  # require_more has a better message
     matter = [change for name, change in changes.items() if name not in free]
     if corpus.key != about["corpus_key"]:
@@ -164,6 +164,11 @@ def require_more(resumed: ResumePoint, config: TrainConfig, steps: int) -> None:
     if resumed.step < steps and not finished:
         return
     message = f"{shown(config.folder)} is already complete at step {resumed.step}"
+    if (early_end := resumed.progress["early_end"]) and config.resume != AUTO:
+        raise UserError(
+            f"{message}, where it ended early: {early_end}; train longer with another "
+            "trainer.max_steps and allow_changes=true, or start another run"
+        )
     if config.resume != AUTO:
         raise UserError(
             f"{message}, and trainer.max_steps gives it {steps}: raise it with "

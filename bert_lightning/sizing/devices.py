@@ -6,12 +6,8 @@ from typing import Any
 import torch
 
 from bert_lightning.config import StrategyName, TrainConfig
-from bert_lightning.errors import UserError, did_you_mean
-
-_ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
-_SHARDED_PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-true", "32", "bf16")
-"""The precisions that fsdp supports."""
-_PRECISIONS = (*_SHARDED_PRECISIONS, "16-mixed", "64-true", "16", "64")
+from bert_lightning.config.trainer import SHARDED_PRECISIONS
+from bert_lightning.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,11 @@ def find_devices(config: TrainConfig) -> Devices:
             f"trainer.accelerator={wanted} with trainer.devices={devices} asks for GPUs, but torch "
             f"{torch.__version__} finds none; trainer.accelerator=cpu trains without them"
         )
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise UserError(
+            f"trainer.accelerator=mps asks for Apple's GPU, but torch {torch.__version__} finds "
+            "none; trainer.accelerator=cpu trains without it"
+        )
     if wanted == "auto":
         mps = torch.backends.mps.is_available() and devices in ("auto", 1, -1, "1")
         wanted = "gpu" if gpus else "mps" if mps else "cpu"
@@ -51,7 +52,12 @@ def find_devices(config: TrainConfig) -> Devices:
             f"trainer.devices={devices} asks for more GPUs than the {gpus} that torch finds; "
             f"trainer.devices={gpus} uses all of them"
         )
-    if wanted == "cpu" and devices in ("auto", -1):
+    if wanted == "cpu" and highest >= 0:
+        raise UserError(
+            f"trainer.devices={devices} names devices by their index, and CPU processes have none: "
+            f"trainer.devices={count} starts as many"
+        )
+    if wanted == "cpu" and devices in ("auto", -1, "-1"):
         devices = 1
     check_supported(config, wanted)
     return Devices(wanted, devices, count, config.trainer.num_nodes)
@@ -68,17 +74,8 @@ def count_devices(devices: Any, available: int) -> tuple[int, int]:
 
 
 def check_supported(config: TrainConfig, accelerator: str) -> None:
-    """Raises a UserError unless accelerator, precision and strategy exist and work together."""
+    """Raises a UserError unless accelerator, precision and strategy work together."""
     precision = config.trainer.precision
-    for name, value, known in (
-        ("accelerator", accelerator, _ACCELERATORS),
-        ("precision", precision, _PRECISIONS),
-    ):
-        if value not in known:
-            raise UserError(
-                f"trainer.{name}={value} is not one of {', '.join(known)}"
-                + did_you_mean(value, known)
-            )
     if accelerator == "cpu" and precision in ("16-mixed", "16-true", "16"):
         raise UserError(
             f"trainer.precision={precision} needs a GPU, but this run uses the CPU; "
@@ -92,10 +89,10 @@ def check_supported(config: TrainConfig, accelerator: str) -> None:
             f"{accelerator}, and torch finds {torch.cuda.device_count()} GPUs; strategy=ddp "
             "trains data-parallel, on CPU processes too"
         )
-    if precision not in _SHARDED_PRECISIONS:
+    if precision not in SHARDED_PRECISIONS:
         raise UserError(
             f"trainer.precision={precision} does not work with strategy=fsdp, which supports "
-            f"{', '.join(_SHARDED_PRECISIONS)}; use trainer.precision=bf16-mixed, or strategy=ddp"
+            f"{', '.join(SHARDED_PRECISIONS)}; use trainer.precision=bf16-mixed, or strategy=ddp"
         )
 
 

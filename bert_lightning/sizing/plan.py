@@ -161,11 +161,11 @@ def _steps(config: TrainConfig, options: PlanOptions) -> int:
             entry.fraction * batch.global_batch_size * batch.max_length for entry, batch in phases
         )
         return math.ceil(options.tokens / (tokens_per_step * options.fill))
-    if config.trainer.max_steps == -1:
+    if config.most_steps is None:
         raise UserError(
-            "trainer.max_steps=-1 does not say how long the run is: add --tokens NUMBER, or set it"
+            "trainer.max_steps does not say how long the run is: add --tokens NUMBER, or set it"
         )
-    return config.trainer.max_steps
+    return config.most_steps
 
 
 def _forward_flops(

@@ -128,15 +128,13 @@ def _vocab_size(
 
 def _steps(config: TrainConfig, epoch_size: int) -> int:
     """Returns the optimizer steps of the run: the lower limit of `max_steps` and `max_epochs`."""
-    if config.optim.time_budget is not None:
-        return UNKNOWN_STEPS
-    limits = [config.trainer.max_steps] if config.trainer.max_steps != -1 else []
+    limits = [] if config.most_steps is None else [config.most_steps]
     if config.trainer.max_epochs is not None:
         examples = config.trainer.max_epochs * epoch_size
         limits.append(math.ceil(examples / config.batch.global_batch_size))
-    if config.optim.warmup_steps > min(limits):
+    if limits and config.optim.warmup_steps > min(limits):
         raise UserError(
             f"optim.warmup_steps={config.optim.warmup_steps} is longer than the run of "
             f"{min(limits)} steps: warm up for fewer steps"
         )
-    return min(limits)
+    return min(limits, default=UNKNOWN_STEPS)

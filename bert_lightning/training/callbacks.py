@@ -4,7 +4,7 @@ from functools import reduce
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from bert_lightning.config import OptimizerName
 from bert_lightning.data.phases import passes, phases_of
@@ -40,7 +40,10 @@ class RecordCurves(Callback):
         self.progress.clock.halt()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._record_held_out(trainer, "val")
+        if trainer.sanity_checking:
+            self.module.held_out.clear()
+        else:
+            self._record_held_out(trainer, "val")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -93,6 +96,38 @@ def epochs(module: PretrainingModule) -> float:
     """Returns the epochs over the sentence pairs, up to the last log."""
     phases = phases_of(module.config.batch, module.progress.steps)
     return passes(module.progress.pairs, phases, module.epoch_sizes)
+
+
+class EndEarly(EarlyStopping):
+    """Ends the run once `patience` validations did not lower the joint loss.
+
+    It counts the validations that every run of these options has, and not the one that a run adds
+    which ends by `trainer.max_time`: so a resumed run ends where an uninterrupted one does.
+    """
+
+    def __init__(self, module: PretrainingModule, patience: int) -> None:
+        super().__init__("val/loss", patience=patience)
+        self.progress = module.progress
+        self._patience = patience
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.patience = self._patience  # it may change when a run resumes
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        batches = trainer.global_step * trainer.accumulate_grad_batches
+        assert isinstance(trainer.val_check_batch, int)
+        if self.progress.out_of_time and batches % trainer.val_check_batch:
+            return
+        ends = trainer.should_stop
+        super().on_validation_end(trainer, pl_module)
+        if trainer.should_stop and not ends:
+            self.progress.early_end = (
+                f"no lower loss in {self.wait_count} validations in a row "
+                f"(callbacks.early_stopping_patience={self.patience})"
+                if self.wait_count
+                else "the validation loss is not finite"
+            )
 
 
 class AverageWeights(Callback):

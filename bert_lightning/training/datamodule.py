@@ -50,6 +50,13 @@ class PretrainingData(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[PretrainBatch] | list[DataLoader[PretrainBatch]]:
         return self._held_out("test")
 
+    @property
+    def held_out_size(self) -> int:
+        """Held-out examples at a time: no more tokens than training has in any phase."""
+        phase = heaviest(self.config)
+        tokens = self.partition.micro_batch_size(phase.global_batch_size) * phase.max_length
+        return max(1, tokens // self.config.max_length)
+
     @cached_property
     def token_stats(self) -> TokenStats:
         """The statistics of each token, for held-out scores."""
@@ -59,11 +66,9 @@ class PretrainingData(L.LightningDataModule):
         assert self.trainer is not None
         if split not in self.evaluation_sets:
             return []
-        phase = heaviest(self.config)  # no more tokens at a time than training has in this phase
-        tokens = self.partition.micro_batch_size(phase.global_batch_size) * phase.max_length
-        size = max(1, tokens // self.config.max_length)
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        return self._loader(self.evaluation_sets[split].batches(size, rank, world_size))
+        batches = self.evaluation_sets[split].batches(self.held_out_size, rank, world_size)
+        return self._loader(batches)
 
     def _loader(
         self, batches: Dataset[PretrainBatch], sampler: Sampler[int] | None = None

@@ -1,9 +1,14 @@
 """fit(config) → result: one run from its options to a trained model."""
 
 import logging
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import lightning as L  # noqa: N812
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
@@ -13,8 +18,11 @@ from bert_lightning.data.batches import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.errors import UserError
+from bert_lightning.evaluation.best import BestModel, best_model
 from bert_lightning.files import write_text
+from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.pretrained.sources import build
 from bert_lightning.runs.checkpoint_io import expected_size
 from bert_lightning.runs.curves import Curves
 from bert_lightning.runs.folder import crash_report, locked, shown, write_config
@@ -41,6 +49,10 @@ class FitResult:
     config: TrainConfig
     corpus: PreparedCorpus
     model: BertForPreTraining
+    """The model after the last step: the EMA of the weights, where there is one."""
+    best: BestModel | None
+    """The model of an earlier step that has the lowest validation loss, which :func:`load` takes
+    from the run's folder; None if that is the last one's, or this is not the first process."""
     validation: EvaluationSet | None
     """None if there is no validation split, or this is not the first process."""
     statistics: DataStatistics | None
@@ -52,6 +64,15 @@ class FitResult:
     accelerator: str
     is_main: bool
     """Whether this is the first process, which reports."""
+
+    @cached_property
+    def bert(self) -> PretrainedBert:
+        """The model that :func:`load` takes from the run's folder."""
+        origin = str(self.config.folder)
+        if self.best is not None:
+            source = self.best.source
+            return PretrainedBert(build(source), source.tokenizer, origin=origin)
+        return PretrainedBert(self.model, self.corpus.tokenizer, origin=origin)
 
     @property
     def curves(self) -> Curves:
@@ -71,14 +92,22 @@ def fit(
             not finite or a checkpoint cannot be written, with the earlier checkpoints untouched.
         RunEnded: a signal stopped it, another process died, or it was complete already.
     """
+    seconds = config.trainer.max_time_seconds
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
     if not is_first_process():
         logging.getLogger("bert_lightning").setLevel(logging.ERROR)  # the first one says it
     with ending_with_rank_0(), locked(config.folder), crash_report(config.folder), quiet():
         resumed = find_resume_point(config)
-        return _fit(assemble(with_seed(config, resumed), resumed), callbacks, loggers)
+        run = assemble(with_seed(config, resumed), resumed)
+        try:
+            return _fit(run, StopSignals(deadline), callbacks, loggers)
+        except MisconfigurationException as error:
+            raise UserError(f"Lightning refuses these options: {error}") from error
 
 
-def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> FitResult:
+def _fit(
+    run: Assembly, stops: StopSignals, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+) -> FitResult:
     config, corpus, module, progress = run.config, run.corpus, run.module, run.module.progress
     if config.test and "test" not in corpus.splits:
         raise UserError(
@@ -86,6 +115,8 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
         )
     if run.resumed is not None:
         require_more(run.resumed, config, progress.steps)
+    if config.callbacks.early_stopping_patience is not None:
+        _require_validation(run)
     validation = run.data.evaluation_sets.get("validation") if is_first_process() else None
     if is_first_process() and config.trainer.enable_checkpointing:
         size = expected_size(module.model, config.optim, module.description)
@@ -99,19 +130,25 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
         if run.resumed is None:
             log_config(own_loggers, config, corpus)
         _announce(run, counted)
-    with StopSignals() as signals:
+    with stops as signals:
         loggers = [*own_loggers, *loggers]
         trainer = build_trainer(run, progress.steps, signals, loggers=loggers, callbacks=callbacks)
         with all_processes(trainer):
             checkpoint = run.resumed.path if run.resumed is not None else None
             trainer.fit(module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+            if progress.early_end:
+                log.info("ended at step %s: %s", trainer.global_step, progress.early_end)
+            if config.trainer.profiler is not None:
+                log.info("profile: %s", shown(config.folder / "fit-profile.txt"))
             if config.test:
                 trainer.test(module, datamodule=run.data, verbose=False)
             model = gathered(module.evaluated)
+            best = _best(run, trainer) if trainer.is_global_zero else None
     return FitResult(
         config=config,
         corpus=corpus,
         model=model,
+        best=best,
         validation=validation,
         statistics=counted,
         progress=progress,
@@ -121,6 +158,27 @@ def _fit(run: Assembly, callbacks: Sequence[Callback], loggers: Sequence[Logger]
         accelerator=run.devices.accelerator,
         is_main=trainer.is_global_zero,
     )
+
+
+def _best(run: Assembly, trainer: L.Trainer) -> BestModel | None:
+    if not run.config.trainer.enable_checkpointing:
+        return None
+    test = None
+    if run.config.test:
+        batches = run.data.evaluation_sets["test"].batches(run.data.held_out_size)
+        test = (batches[place] for place in range(len(batches)))
+    folder, device = run.config.folder, trainer.strategy.root_device
+    with trainer.strategy.precision_plugin.forward_context():
+        return best_model(folder, trainer.global_step, test, run.data.token_stats, device)
+
+
+def _require_validation(run: Assembly) -> None:
+    if "validation" not in run.data.evaluation_sets:
+        raise UserError(
+            f"callbacks.early_stopping_patience={run.config.callbacks.early_stopping_patience} "
+            f"follows the validation loss, and {run.corpus.origin} has no validation split: "
+            "data.validation_fraction=0.1 makes one"
+        )
 
 
 def _announce(run: Assembly, counted: DataStatistics) -> None:
@@ -153,5 +211,12 @@ def _announce(run: Assembly, counted: DataStatistics) -> None:
             part = f"{phase.start + 1:,} to {phase.end:,} ({phase.steps / steps:.1%})"
             log.info("steps %s: %s; %s", part, pairs, epoch)
     log.info("run: %s", shown(run.config.folder))
+    if run.config.validates_in_part:
+        limit = run.config.trainer.limit_val_batches
+        log.warning(
+            "trainer.limit_val_batches=%s: the scores of a part of the validation split have no "
+            "baselines, and compare with no other run",
+            limit,
+        )
     if run.resumed is not None:
         log.info("resumes from step %s: %s", run.resumed.step, shown(run.resumed.path))

@@ -119,7 +119,8 @@ class LossProgress(ProgressBar):
         curves, baselines = self.module.progress.curves, self.validation.baselines._asdict()
 
         def score(name: str) -> str:
-            value, baseline = f"{curves[f'val/{name}'][-1][1]:.3f}", baselines.get(name)
+            value = f"{curves[f'val/{name}'][-1][1]:.3f}"
+            baseline = None if self.module.config.validates_in_part else baselines.get(name)
             return value if baseline is None else f"{value} (baseline {baseline:.3f})"
 
         scores = [

@@ -94,9 +94,9 @@ def _on_one_device(config: TrainConfig) -> TrainConfig:
         enable_checkpointing=False,
         enable_progress_bar=False,
         limit_val_batches=0,
-        max_time=None,
     )
-    return replace(config, trainer=trainer, strategy=StrategyConfig())
+    callbacks = replace(config.callbacks, early_stopping_patience=None)
+    return replace(config, trainer=trainer, callbacks=callbacks, strategy=StrategyConfig())
 
 
 def _example(model: BertForPreTraining, batch: PretrainBatch, tokenizer: Tokenizer) -> Example:

@@ -58,7 +58,7 @@ class SaveCheckpoints(Checkpoint):
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.save(trainer, finished=True)
+        self.save(trainer, finished=not self.module.progress.out_of_time)
 
     def save(self, trainer: Trainer, validation_due: bool = False, finished: bool = False) -> Path:
         """Saves the state after the last step, its validation due or not; returns the file."""

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -31,12 +32,18 @@ class Consensus(NamedTuple):
     """A rank whose loss or gradient is not finite; None where all are."""
     elapsed: float
     """The latest of their clocks, in seconds."""
+    out_of_time: bool
+    """Whether the time of any of them is over."""
 
 
 class StopSignals:
-    """A context that records the process's first stop signal; a second Ctrl-C ends it at once."""
+    """A context that records the process's first stop signal; a second Ctrl-C ends it at once.
 
-    def __init__(self) -> None:
+    The time of the run is over at `deadline`, on the clock of `time.monotonic`.
+    """
+
+    def __init__(self, deadline: float = math.inf) -> None:
+        self.deadline = deadline
         self.received: int = 0  # while there is none
         self._group: Any = None
         self._before: dict[int, Any] = {}
@@ -59,22 +66,25 @@ class StopSignals:
 
     def agree(self, broken: bool = False, elapsed: float = 0.0) -> Consensus:
         """Tells all ranks what each knows of its loss and its clock; they call it together."""
+        late = time.monotonic() >= self.deadline
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-            return Consensus(self.received, 0 if broken else None, elapsed)
+            return Consensus(self.received, 0 if broken else None, elapsed, late)
         if self._group is None:
             self._group = dist.new_group(backend="gloo")  # so that no accelerator waits
         rank = dist.get_rank() + 1 if broken else 0
-        known = torch.tensor([self.received, rank, elapsed], dtype=torch.float64)
+        known = torch.tensor([self.received, rank, elapsed, late], dtype=torch.float64)
         dist.all_reduce(known, dist.ReduceOp.MAX, group=self._group)
-        signal_number, rank, elapsed = known.tolist()
-        return Consensus(int(signal_number), int(rank) - 1 if rank else None, elapsed)
+        signal_number, rank, elapsed, late = known.tolist()
+        broken_rank = int(rank) - 1 if rank else None
+        return Consensus(int(signal_number), broken_rank, elapsed, bool(late))
 
 
 class StopConsensus(Callback):
     """Has all ranks agree, before each update, that the loss is finite and whether to stop.
 
     After a stop signal a run ends between two steps, or within a validation. Before the first step
-    there is nothing to save, and after the last nothing to stop.
+    there is nothing to save, and after the last nothing to stop. When its time is over, it ends
+    after a step as after its last one.
     """
 
     def __init__(
@@ -85,6 +95,7 @@ class StopConsensus(Callback):
         self.checkpoints = checkpoints
         self._stop_by = 0
         """The stop signal that all ranks know of."""
+        self._out_of_time = False
 
     def on_before_optimizer_step(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         module = self.module
@@ -95,7 +106,7 @@ class StopConsensus(Callback):
         measured = losses.sum() if scaled else losses.sum() + module.gradient_norm()
         broken = not math.isfinite(measured.item())
         consensus = self.signals.agree(broken, module.progress.clock.elapsed)
-        self._stop_by = consensus.signal
+        self._stop_by, self._out_of_time = consensus.signal, consensus.out_of_time
         if consensus.broken is not None:
             raise UserError(self._not_finite(trainer.global_step, losses, consensus.broken))
         module.progress.settle_budget(trainer, consensus.elapsed)
@@ -114,6 +125,13 @@ class StopConsensus(Callback):
             f"example; try an optim.lr below {config.optim.lr:g}, a longer optim.warmup_steps, or "
             "trainer.gradient_clip_val=1"
         )
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        progress, limit = self.module.progress, self.module.config.trainer.max_time
+        ends = self.module.between_steps and trainer.global_step < progress.steps
+        if ends and self._out_of_time:
+            progress.out_of_time = trainer.should_stop = True
+            progress.early_end = f"trainer.max_time={limit} is over; resume= continues the run"
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         if self.module.between_steps:

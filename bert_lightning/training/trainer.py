@@ -5,19 +5,30 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 import lightning as L  # noqa: N812
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
+from bert_lightning.config import TrainConfig
 from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO
 from bert_lightning.runs.processes import use_own_launcher
 from bert_lightning.training.assembly import Assembly
-from bert_lightning.training.callbacks import AverageWeights, RecordCurves
+from bert_lightning.training.callbacks import AverageWeights, EndEarly, RecordCurves
 from bert_lightning.training.progress_bar import LossProgress
 from bert_lightning.training.saving import SaveCheckpoints
 from bert_lightning.training.stops import StopConsensus, StopSignals
 from bert_lightning.training.strategies import build_strategy
+
+_PROFILERS: dict[str, type[Profiler]] = {
+    "simple": SimpleProfiler,
+    "advanced": AdvancedProfiler,
+    "pytorch": PyTorchProfiler,
+}
+_SET_HERE = ("max_time", "val_check_interval", "profiler")
+"""Options that are not passed to Lightning as they are."""
 
 
 @contextmanager
@@ -52,19 +63,23 @@ def build_trainer(
 ) -> L.Trainer:
     """Builds the Trainer of a run that ends after `steps` optimizer steps."""
     config, accumulation = run.config, run.partition.accumulation
-    options = {
-        **asdict(config.trainer),
+    given = {name: value for name, value in asdict(config.trainer).items() if name not in _SET_HERE}
+    options: dict[str, Any] = {
+        **given,
         "accelerator": run.devices.accelerator,
         "devices": run.devices.devices,
         "max_steps": steps,
         "max_epochs": -1,
         "accumulate_grad_batches": accumulation,
-        "default_root_dir": config.trainer.default_root_dir or config.run_dir,
-    }
-    interval = config.trainer.val_check_interval
-    if isinstance(interval, int) and not isinstance(interval, bool):
         # Lightning counts batches here; the option counts optimizer steps.
-        options["val_check_interval"] = min(interval, steps) * accumulation
+        "val_check_interval": validation_interval(config, steps) * accumulation,
+        "check_val_every_n_epoch": None,
+        "use_distributed_sampler": False,
+        "default_root_dir": config.run_dir,
+        "enable_autolog_hparams": False,
+    }
+    if (profiler := config.trainer.profiler) is not None:
+        options["profiler"] = _PROFILERS[profiler](dirpath=config.folder, filename="profile")
     trainer = L.Trainer(
         **options,
         strategy=build_strategy(config, run.devices),
@@ -81,10 +96,18 @@ def build_trainer(
     return trainer
 
 
+def validation_interval(config: TrainConfig, steps: int) -> int:
+    """Returns the optimizer steps between validations, in a run of `steps` steps."""
+    interval = config.trainer.val_check_interval
+    if isinstance(interval, float):
+        return max(1, round(interval * steps))
+    return min(interval, steps)
+
+
 def _callbacks(run: Assembly, signals: StopSignals) -> list[Callback]:
     config, module = run.config, run.module
     checkpoints = None
-    if config.trainer.enable_checkpointing and not config.trainer.fast_dev_run:
+    if config.trainer.enable_checkpointing:
         checkpoints = SaveCheckpoints(module, run.resumed.corrupted if run.resumed else ())
     # In this order: what is saved, shown or stopped after a step finds its curves and its average.
     callbacks: list[Callback] = [RecordCurves(module)]
@@ -94,5 +117,5 @@ def _callbacks(run: Assembly, signals: StopSignals) -> list[Callback]:
     if config.trainer.enable_progress_bar:
         callbacks.append(LossProgress(module, run.data.evaluation_sets.get("validation")))
     if (patience := config.callbacks.early_stopping_patience) is not None:
-        callbacks.append(EarlyStopping("val/loss", patience=patience))
+        callbacks.append(EndEarly(module, patience))
     return [*callbacks, checkpoints] if checkpoints is not None else callbacks

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -13,7 +14,11 @@ import torch
 from bert_lightning import config
 from bert_lightning.cli import app as cli
 from bert_lightning.config import BatchConfig, TrainConfig, TrainerConfig
+from bert_lightning.config.affects import options
+from bert_lightning.config.trainer import NO_OPTIONS
+from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.training.trainer import _SET_HERE
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
@@ -26,8 +31,6 @@ SECTIONS = [
     and is_dataclass(value)
     and value.__module__.startswith(config.__name__)
 ]
-OWN_GROUPS = {"strategy", "logger", "callbacks"}
-"""Arguments of Lightning's Trainer that are config groups here."""
 
 
 def compose(*overrides: str) -> TrainConfig:
@@ -95,18 +98,32 @@ def attributes_read() -> Iterator[str]:
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
 def test_no_option_is_dead(section: type) -> None:
-    if section is TrainerConfig:
-        pytest.skip("its options are Lightning's, and go there as they are")
-    options = {field.name for field in fields(section)}
+    declared = {field.name for field in fields(section)}
+    if section is TrainerConfig:  # the rest goes to Lightning as it is
+        declared &= {*_SET_HERE}
     # The weights of objectives are looked up by the objective's name.
-    weights = {name for name in options if name.endswith(("_weight", "_weights"))}
-    assert options - weights <= set(attributes_read())
+    weights = {name for name in declared if name.endswith(("_weight", "_weights"))}
+    assert declared - weights <= set(attributes_read())
 
 
-def test_the_trainers_options_are_lightnings() -> None:
+def test_every_argument_of_lightnings_trainer_is_an_option_or_says_why_not() -> None:
     arguments = set(inspect.signature(L.Trainer.__init__).parameters) - {"self"}
     options = {field.name for field in fields(TrainerConfig)}
-    assert options == arguments - OWN_GROUPS - {"plugins"}
+    assert options | NO_OPTIONS.keys() == arguments
+    assert not options & NO_OPTIONS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(NO_OPTIONS))
+def test_an_argument_that_is_no_option_is_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(UserError, match=re.escape(NO_OPTIONS[name])):
+        cli.compose_for_script(CONF, [f"trainer.{name}=1"])
+
+
+@pytest.mark.parametrize("name", sorted(NO_OPTIONS))
+def test_the_options_that_a_reason_names_exist(name: str) -> None:
+    known = {option.name for option in options(TrainConfig)}
+    for named in re.findall(r"((?:trainer|callbacks|logger|data)\.\w+)", NO_OPTIONS[name]):
+        assert named in known
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)

@@ -122,7 +122,10 @@ def test_what_goes_with_no_divided_model(
     gpus(monkeypatch, 2)
     with pytest.raises(UserError, match=expected):
         find_devices(divided(name, **options))
-    assert find_devices(divided("fsdp", gradient_clip_algorithm="value")).count == 2
+    assert (
+        find_devices(divided("fsdp", gradient_clip_algorithm="value", gradient_clip_val=1.0)).count
+        == 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""Every option refuses what it does not take, on the command line and from Python."""
+
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from bert_lightning.cli.resume_options import written
+from members import refused, taken
+
+from bert_lightning.cli import app as cli
+from bert_lightning.config import BatchConfig, PhaseConfig, TrainConfig
+from bert_lightning.config.affects import Option, options
+from bert_lightning.config.limits import kinds, problem
+from bert_lightning.errors import UserError
+
+CONF = Path(__file__).parents[2] / "conf"
+OPTIONS = list(options(TrainConfig))
+
+
+def section_of(name: str) -> tuple[type[Any], str]:
+    """The dataclass of an option, and its name there."""
+    section: Any = TrainConfig
+    *groups, own = name.split(".")
+    for group in groups:
+        section = get_type_hints(section)[group]
+    return section, own
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_option_refuses_what_it_does_not_take(option: Option) -> None:
+    section, name = section_of(option.name)
+    for value in refused(option):
+        with pytest.raises(UserError) as error:
+            section(**{name: value})
+        message = str(error.value)
+        assert message.startswith(f"{option.name}="), message
+        assert any(word in message for word in ("expects", "must be", "is not one of", "is empty"))
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_option_takes_the_values_at_its_limits(option: Option) -> None:
+    for value in taken(option):
+        assert not problem(value, option.hint, option.limits)
+
+
+def test_the_options_of_a_phase_are_checked_too() -> None:
+    for option in options(PhaseConfig):
+        for value in refused(option):
+            with pytest.raises(UserError, match=rf"^batch\.phases\[0\]\.{option.name}="):
+                BatchConfig(phases=[PhaseConfig(**{"fraction": 1.0, option.name: value})])
+
+
+def test_every_section_checks_its_options() -> None:
+    sections = {section_of(option.name)[0] for option in OPTIONS}
+    assert len(sections) == 1 + sum(is_dataclass(kind) for kind in _groups(TrainConfig))
+
+
+def _groups(section: Any) -> list[Any]:
+    found = [hint for hint in get_type_hints(section).values() if is_dataclass(hint)]
+    return [*found, *(inner for group in found for inner in _groups(group))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_the_command_line_refuses_it_too(option: Option) -> None:
+    """But for a number where OmegaConf makes it a text, or true or false."""
+    of = kinds(option.hint)
+    converts = bool in of or (str in of and not option.limits.words)
+    values = [value for value in refused(option) if not isinstance(value, bytes)]
+    given = [value for value in values if not (converts and isinstance(value, int | float))]
+    for value in [*given[:2], *given[-2:]]:
+        with pytest.raises(UserError) as error:
+            cli.compose_for_script(CONF, [f"{option.name}={written(value)}"])
+        assert option.name in str(error.value)
