@@ -21,9 +21,7 @@ from bert_lightning.data.batches import TrainingBatches
 from bert_lightning.data.steps import StepPartition
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.sizing.flops import forward_flops
-
-_SQUARE = {"cpu": 2048, "cuda": 8192}
-"""Rows of the square matrices whose product gives the machine's matrix rate."""
+from bert_lightning.sizing.machine import matrix_tflops
 
 _PAUSE = {"cpu": 5.0, "cuda": 0.2}
 """Seconds before each turn, in which the kernel finishes the last one's work, such as taking back
@@ -205,14 +203,5 @@ def _summary(
 
 def _matrix_rates(device: torch.device) -> Iterator[tuple[str, float]]:
     """Yields the GFLOP/s of a large matrix product in each precision, the best of a few."""
-    rows = _SQUARE[device.type]
     for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        a, b = (torch.randn(rows, rows, device=device).to(dtype) for _ in range(2))
-        best = float("inf")
-        for _ in range(4):
-            since = time.perf_counter()
-            a @ b
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            best = min(best, time.perf_counter() - since)
-        yield precision, 2 * rows**3 / best / 1e9
+        yield precision, 1000 * matrix_tflops(device, dtype)

@@ -214,7 +214,8 @@ def _announce(run: Assembly, counted: DataStatistics) -> None:
         log.info("%s", line)
     parameters = sum(parameter.numel() for parameter in run.module.model.parameters())
     how = f"in {len(run.phases)} phases" if several else f"of {sizes[0]}"
-    shape = f"{parameters:,} parameters; {steps:,} steps {how}"
+    budget = run.config.optim.time_budget and f"steps for {run.config.optim.time_budget}"
+    shape = f"{parameters:,} parameters; {budget or f'{steps:,} steps'} {how}"
     log.info("model: %s; seed %s", shape, run.config.seed)
     for phase, pairs, epoch in zip(run.phases, sizes, epochs_of_phases, strict=True):
         if several:

@@ -98,6 +98,28 @@ def test_a_replay_is_the_step_as_it_was(small_config: Config, tmp_path: Path) ->
     assert any("[MASK]" in example.text for example in examples)
 
 
+def test_a_replay_shows_what_is_to_be_predicted(small_config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    random = ("batch.masking.mask_replace_prob=0.4", "batch.masking.random_replace_prob=0.3")
+    config = small_config(run, "trainer.max_steps=2", *random)
+    fit(config)
+    corpus = prepare(config.data, config.tokenizer, config.batch.pairs)
+    batch = TrainingBatches(corpus, config.batch, 0, StepPartition(0, 1, 1), 2)[0]
+    originals = batch.sequences.token_ids.clone()
+    originals[batch.masked_positions] = batch.masked_labels
+    words = [corpus.tokenizer.id_to_token(token) for token in originals.tolist()]
+    kinds = set()
+    for example, start in zip(replay(run, 1).examples, batch.sequences.cu_seqlens, strict=False):
+        shown, read = example.shown.split(" "), example.text.split(" ")
+        for place, (token, whole) in enumerate(zip(read, shown, strict=True)):
+            original = words[int(start) + place]
+            assert whole == (f"{token}({original})" if place in example.originals else token)
+            assert place in example.originals or token == original
+            if place in example.originals:
+                kinds.add("hidden" if token == "[MASK]" else "kept" if token == original else "new")
+    assert kinds == {"hidden", "kept", "new"}
+
+
 def test_a_replay_makes_the_steps_between_again(small_config: Config, tmp_path: Path) -> None:
     options = ("model.hidden_dropout_prob=0.2", "callbacks.save_top_k=0")
     often, seldom = tmp_path / "often", tmp_path / "seldom"
