@@ -27,6 +27,7 @@ from bert_lightning.corpus.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
 from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT, manifest_path
 from bert_lightning.runs import folder as run_folder
+from bert_lightning.sizing.launcher import RANK_0
 from bert_lightning.training.module import PretrainingModule
 
 ROOT = Path(__file__).parents[1]
@@ -428,6 +429,7 @@ def test_the_environment_is_as_it_was(monkeypatch: pytest.MonkeyPatch, given: st
 def test_only_the_first_rank_speaks(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv(RANK_0, str(os.getpid()))
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(SystemExit) as ended:
         start(monkeypatch, "seed=-1")

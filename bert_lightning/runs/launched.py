@@ -5,6 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
+from bert_lightning.sizing.launcher import RANK_0, launcher
+
 AUTO = "auto"
 """The value of `resume=` that resumes a command's own run."""
 CONFIG_FILE = "run.json"
@@ -26,6 +28,8 @@ _SCRIPTS = {
 
 def is_first_process() -> bool:
     """Returns whether this process is the one of the run that prints and writes."""
+    if launcher() is None and RANK_0 not in os.environ:
+        return True  # ranks that somebody left in the environment count for nothing
     names = ["RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"]
     if "LOCAL_RANK" not in os.environ:
         names.append("SLURM_PROCID")
@@ -33,9 +37,9 @@ def is_first_process() -> bool:
 
 
 def launched_externally() -> bool:
-    """Returns whether torchrun or SLURM started this process as one of several."""
-    by_slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
-    return by_slurm or "TORCHELASTIC_RUN_ID" in os.environ
+    """Returns whether a launcher, such as torchrun, started this process as one of several."""
+    one_task = os.environ.get("SLURM_NTASKS") == "1"
+    return launcher() is not None and not (launcher() == "SLURM" and one_task)
 
 
 def reader_is_gone(error: BaseException) -> bool:
