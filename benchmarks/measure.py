@@ -1,6 +1,5 @@
 """Measures contestants in turn, round by round, so that what disturbs one disturbs all."""
 
-import resource
 import statistics
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from torch._C._autograd import DeviceType
 from torch.profiler import profile
 
 from benchmarks.contestants import Contestant, contestants
+from benchmarks.machine import peak_memory
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
@@ -47,7 +47,10 @@ class Measured:
     parts: dict[str, float]
     """The fraction of the step time that each part takes."""
     operations: dict[str, float]
-    """The fraction that each of torch's operations takes of one extra step, if at least 1 %."""
+    """The fraction that each of torch's operations takes of one extra step, if at least 1 %.
+
+    It is empty where torch's profiler has no times.
+    """
     peak_memory_mib: int
     """The peak of its process, less the memory it held before the first step."""
 
@@ -142,7 +145,7 @@ def _work(
     contestant = contestants(config, vocab_size, device)[name]()
     if contestant.keeps_freed_memory and device.type == "cpu":
         keep_freed_memory()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     taken: dict[str, float] = {}
     pipe.send("ready")
     while (number := pipe.recv()) is not None:
@@ -160,7 +163,7 @@ def _work(
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 2**20
     else:
-        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+        peak = (peak_memory() - before) / 2**20
     operations = _operations(contestant, batches[0])
     pipe.send(_About(contestant.name, contestant.bf16, taken, operations, peak))
 
@@ -176,7 +179,9 @@ def _operations(contestant: Contestant, batch: PretrainBatch) -> dict[str, float
         if event.device_type == DeviceType.CPU  # a GPU's kernels are part of what started them
     }
     total = sum(times.values())
-    found = {name: round(time / total, 3) for name, time in times.items() if time >= total / 100}
+    found = {
+        name: round(time / total, 3) for name, time in times.items() if time >= total / 100 > 0
+    }
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 

@@ -28,13 +28,13 @@ def train_beside(options: Sequence[str], run_dir: Path) -> None:
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     inherited = {name: value for name, value in os.environ.items() if name not in _OF_NOTEBOOKS}
     more = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    more["PYTHONIOENCODING"] = "utf-8"  # as it is read here
     process = subprocess.Popen(
         [*command, f"hydra.run.dir='{run_dir}'"],
         env=inherited | more,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         encoding="utf-8",
         errors="replace",
     )

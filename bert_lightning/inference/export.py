@@ -131,6 +131,8 @@ def _write(bert: PretrainedBert, folder: Path) -> None:
         del state[DECODER]
     save_file(state, folder / SAFETENSORS, metadata={"format": "pt"})
     tokenizer.save(str(folder / TOKENIZER))
+    # safetensors lets only the owner read; the other file has what the umask allows.
+    (folder / SAFETENSORS).chmod((folder / TOKENIZER).stat().st_mode)
     options = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # it reads tokenizer.json unchanged
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],

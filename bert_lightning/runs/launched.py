@@ -1,5 +1,7 @@
 """Facts about a process that are known before any library is loaded."""
 
+import errno
+import io
 import os
 import signal
 import sys
@@ -44,12 +46,17 @@ def launched_externally() -> bool:
 
 def reader_is_gone(error: BaseException) -> bool:
     """Returns whether an error says that nobody reads the output any more, as after `| head`."""
-    if isinstance(error, BrokenPipeError):
+    if _broken_pipe(error):
         try:
             print(flush=True)  # works where the pipe to another process broke
-        except BrokenPipeError:
-            return True
+        except OSError as again:
+            return _broken_pipe(again)
     return False
+
+
+def _broken_pipe(error: BaseException) -> bool:
+    on_windows = os.name == "nt" and isinstance(error, OSError) and error.errno == errno.EINVAL
+    return isinstance(error, BrokenPipeError) or on_windows
 
 
 def this_program() -> list[str]:
@@ -72,3 +79,13 @@ def shown_command(name: str) -> str:
     script = checkout / _SCRIPTS.get(name, f"scripts/{name.replace('-', '_')}.py")
     here = script.is_absolute() and script.is_relative_to(Path.cwd())
     return f"python {script.relative_to(Path.cwd()) if here else script}"
+
+
+def show_any_character() -> None:
+    """Has characters printed as `\\u2192` that the output's encoding lacks, which raise by default.
+
+    So they do on Windows where the output goes to a file or a pipe.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is another
+            stream.reconfigure(errors="backslashreplace")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning as L  # noqa: N812
+import psutil
 import torch.distributed as dist
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -208,7 +209,13 @@ def ending_with_rank_0() -> Iterator[None]:
         yield
         return
     parent = int(os.environ[RANK_0])
-    over = _watch(lambda: None if os.getppid() == parent else f"rank 0 (process {parent}) is gone")
+
+    def gone() -> str | None:
+        # On Windows a process keeps the number of its parent.
+        there = os.getppid() == parent and psutil.pid_exists(parent)
+        return None if there else f"rank 0 (process {parent}) is gone"
+
+    over = _watch(gone)
     try:
         yield
     finally:

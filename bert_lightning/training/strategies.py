@@ -4,12 +4,14 @@ Whatever the strategy, a checkpoint is one file with whole tensors, written and 
 Trainer's CheckpointIO. `ddp` and `fsdp` resume from each other's, and from those of one device.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.strategies import (
     DDPStrategy,
@@ -32,12 +34,16 @@ from bert_lightning.runs.processes import MEETING_SECONDS, meeting
 from bert_lightning.sizing.devices import Devices
 from bert_lightning.sizing.launcher import RANK_0
 
+_log = logging.getLogger(__name__)
 _TIMEOUT = timedelta(seconds=MEETING_SECONDS)
 
 
 def build_strategy(config: TrainConfig, devices: Devices) -> Strategy | str:
     """Returns the strategy of Lightning's Trainer."""
-    backend = "gloo" if devices.accelerator == "cpu" else None
+    nccl = devices.on_gpu and dist.is_nccl_available()
+    if devices.on_gpu and not nccl and devices.world_size > 1:
+        _log.warning("torch has no NCCL here, as on Windows: the GPUs exchange gradients over gloo")
+    backend = None if nccl else "gloo"
     if config.strategy.name is StrategyName.fsdp:
         return ShardedStrategy(
             data_parallel_size=devices.world_size,
