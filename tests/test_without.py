@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +18,14 @@ import psutil
 import pytest
 import torch
 import torch.distributed as dist
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch.utils.data import DataLoader
 
 from benchmarks import steps_table
 from benchmarks.machine import machine, peak_memory
 from benchmarks.measure import Measured, Result
 from bert_lightning import files
+from bert_lightning.api import processes as beside
 from bert_lightning.cli import main as program
 from bert_lightning.config import BatchConfig, StrategyConfig, StrategyName, TrainConfig
 from bert_lightning.corpus.store import PreparedCorpus
@@ -246,6 +248,23 @@ def test_a_program_that_is_an_archive_starts_again_by_its_module(
     program.main()
     assert capsys.readouterr().out.strip()
     assert launched.this_program() == [sys.executable, "-m", "bert_lightning.__main__"]
+
+
+@pytest.mark.parametrize("name", [r"C:\Users\it's\runs", "/home/o'brien/a, b=c", "ende\\"])
+def test_a_folder_of_any_name_reaches_the_process_of_a_run(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    commands: list[list[str]] = []
+
+    def started(command: list[str], **options: Any) -> SimpleNamespace:
+        commands.append(command)
+        assert options["env"]["PYTHONIOENCODING"] == options["encoding"] == "utf-8"
+        return SimpleNamespace(stdout=[], wait=lambda: 0, terminate=lambda: None)
+
+    monkeypatch.setattr(beside.subprocess, "Popen", started)
+    beside.train_beside(["seed=1"], PurePath(name))  # type: ignore[arg-type]
+    (override,) = OverridesParser.create().parse_overrides(commands[0][-1:])
+    assert (override.key_or_group, override.value()) == ("hydra.run.dir", str(PurePath(name)))
 
 
 def test_a_closed_pipe_is_recognized_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bert_lightning.cli.resume_options import written
 from bert_lightning.errors import RunEnded, UserError
 
 _OF_NOTEBOOKS = ("FORCE_COLOR", "CLICOLOR_FORCE", "MPLBACKEND")
@@ -30,7 +31,7 @@ def train_beside(options: Sequence[str], run_dir: Path) -> None:
     more = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
     more["PYTHONIOENCODING"] = "utf-8"  # as it is read here
     process = subprocess.Popen(
-        [*command, f"hydra.run.dir='{run_dir}'"],
+        [*command, f"hydra.run.dir={written(str(run_dir))}"],
         env=inherited | more,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bert_lightning.cli.allowlist import refuse_foreign_code
 from bert_lightning.cli.completion import answer
 from bert_lightning.cli.explain import explain, unknown_option
-from bert_lightning.cli.resume_options import completed
+from bert_lightning.cli.resume_options import completed, written
 from bert_lightning.config import LoggerConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.launched import SIGNALS, is_first_process, reader_is_gone, this_program
@@ -140,7 +140,7 @@ def _run_alone(job: HydraConf, words: Sequence[str], arguments: Sequence[str]) -
     asked = vars(get_args_parser().parse_args(list(arguments)))
     names = ("config_path", "config_name", "config_dir")
     flags = [f"--{name.replace('_', '-')}={asked[name]}" for name in names if asked[name]]
-    directory = f"hydra.run.dir='{job.runtime.output_dir}'"
+    directory = f"hydra.run.dir={written(job.runtime.output_dir)}"
     process = subprocess.Popen([*this_program(), *words, *flags, *job.overrides.task, directory])
     stops: list[int] = []
 
