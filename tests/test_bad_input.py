@@ -162,6 +162,7 @@ ROWS = [
     ),
     (37, "tokenizer.vocab_size=5", "tokenizer.vocab_size=5 must be at least 6"),
     (38, f"{TEXT}single.txt", "3 paragraphs, none of them with 2 sentences or more; pairs=none"),
+    (48, "trainer.num_nodes=2", "num_nodes=2; nothing started the processes; torchrun --nnodes=2"),
 ]
 """The row of the table, the overrides, and what the message has to say, between semicolons."""
 

@@ -27,9 +27,11 @@ from benchmarks.measure import Measured, Result
 from bert_lightning import files
 from bert_lightning.api import processes as beside
 from bert_lightning.cli import main as program
+from bert_lightning.cli.commands import evaluation
 from bert_lightning.config import BatchConfig, StrategyConfig, StrategyName, TrainConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import LABELERS, StepPartition, TrainingBatches
+from bert_lightning.inference.export import export
 from bert_lightning.pretrained.checkpoints import find_checkpoints
 from bert_lightning.runs import allocator, launched, processes
 from bert_lightning.runs.curves import MetricsFile, read_curves
@@ -265,6 +267,33 @@ def test_a_folder_of_any_name_reaches_the_process_of_a_run(
     beside.train_beside(["seed=1"], PurePath(name))  # type: ignore[arg-type]
     (override,) = OverridesParser.create().parse_overrides(commands[0][-1:])
     assert (override.key_or_group, override.value()) == ("hydra.run.dir", str(PurePath(name)))
+
+
+def test_patterns_that_no_shell_expanded(tmp_path: Path) -> None:
+    for name in ("b.jsonl", "a.jsonl", "[c].jsonl"):
+        (tmp_path / name).touch()
+    names = [tmp_path / "?.jsonl", tmp_path / "[c].jsonl", tmp_path / "absent.jsonl"]
+    found = [file.name for file in evaluation._matching(names)]
+    assert found == ["a.jsonl", "b.jsonl", "[c].jsonl", "absent.jsonl"]
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "memory_maps"), reason="macOS does not tell")
+def test_no_file_of_an_export_is_mapped_when_its_folder_is_renamed(
+    monkeypatch: pytest.MonkeyPatch, save_hf: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Windows renames and removes no file that a process has mapped, as safetensors maps them."""
+    rename, renamed = Path.rename, []
+
+    def checked(self: Path, target: Path) -> Path:
+        renamed.append(self)
+        mapped = [each.path for each in psutil.Process().memory_maps()]
+        assert [path for path in mapped if str(self) in path] == []
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", checked)
+    for _ in range(2):  # the second replaces the first
+        export(save_hf(tmp_path / "source"), tmp_path / "exported")
+    assert len(renamed) == 3
 
 
 def test_a_closed_pipe_is_recognized_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,10 @@ def _run_plainly(config_dir: Path, job: Callable[[DictConfig], None]) -> bool:
         return False
     overrides = asked.overrides
     if asked.config_dir:
-        overrides = [*overrides, f"hydra.searchpath=['file://{Path(asked.config_dir).absolute()}']"]
+        overrides = [
+            *overrides,
+            f"hydra.searchpath={written([f'file://{Path(asked.config_dir).absolute()}'])}",
+        ]
     folder = Path(asked.config_path or config_dir).absolute()
     name = asked.config_name or "train"
     with hydra.initialize_config_dir(str(folder), version_base="1.3"):
