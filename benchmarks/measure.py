@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch._C._autograd import DeviceType
@@ -18,6 +18,7 @@ from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.data.batches import StepPartition, TrainingBatches
+from bert_lightning.errors import UserError
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.sizing.flops import forward_flops
 
@@ -92,18 +93,19 @@ def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.de
         ours, theirs = context.Pipe()
         args = (theirs, config, name, rounds, device)
         context.Process(target=_work, args=args, daemon=True).start()
+        theirs.close()  # so that the end of its process is the end of the pipe
         pipes.append(ours)
-    for pipe in pipes:
-        assert pipe.recv() == "ready"
+    for pipe, name in zip(pipes, names, strict=True):
+        assert answer(pipe, name) == "ready"
     timed: list[list[tuple[float, float]]] = [[] for _ in names]
     rates: dict[str, list[float]] = {"bf16": [], "fp32": []}
     for number in range(rounds):
         for precision, rate in _matrix_rates(device):
             rates[precision].append(rate)
-        for pipe, steps in zip(pipes, timed, strict=True):
+        for pipe, steps, name in zip(pipes, timed, names, strict=True):
             time.sleep(_PAUSE[device.type])
             pipe.send(number)
-            steps.append(pipe.recv())
+            steps.append(answer(pipe, name))
     model = config.model, vocab_size
     flops = [
         forward_flops(*model, batch.sequences.lengths, len(batch.masked_labels)).times(3).total
@@ -112,9 +114,9 @@ def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.de
     tokens = [len(batch.sequences.token_ids) for batch in batches]
     pairs = config.batch.global_batch_size
     measured = []
-    for pipe, steps in zip(pipes, timed, strict=True):
+    for pipe, steps, name in zip(pipes, timed, names, strict=True):
         pipe.send(None)
-        about: _About = pipe.recv()
+        about: _About = answer(pipe, name)
         beside = rates["bf16" if about.bf16 else "fp32"]
         measured.append(_summary(about, steps, pairs, tokens, flops, beside))
     return Result(
@@ -125,6 +127,22 @@ def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.de
         matrix_gflops={name: round(statistics.median(all_)) for name, all_ in rates.items()},
         measured=measured,
     )
+
+
+def answer(pipe: Connection, name: str) -> Any:
+    """Returns the next message of a contestant.
+
+    Raises:
+        UserError: its process ended, for example because the memory was too small.
+    """
+    try:
+        return pipe.recv()
+    except (EOFError, ConnectionError):
+        raise UserError(
+            f"the process of {name} ended before it answered: what it wrote is above, and without "
+            "a word it was killed, as for too little memory; --only takes the other contestants, "
+            "and a smaller batch.global_batch_size needs less"
+        ) from None
 
 
 class _About(NamedTuple):
