@@ -27,6 +27,7 @@ from bert_lightning.corpus.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
 from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT, manifest_path
 from bert_lightning.runs import folder as run_folder
+from bert_lightning.sizing.launcher import RANK_0
 from bert_lightning.training.module import PretrainingModule
 
 ROOT = Path(__file__).parents[1]
@@ -200,6 +201,7 @@ ROWS = [
     (41, f"{TEXT}nul.txt", "{here}/nul.txt; byte 36 is NUL; tr -d"),
     (42, TEXT, "data.path= is empty; a variable that is not set; a file, a folder or a pattern"),
     (43, f"{TEXT}/dev/null", "/dev/null is a device; save it to a file"),
+    (48, "trainer.num_nodes=2", "num_nodes=2; nothing started the processes; torchrun --nnodes=2"),
 ]
 """The row of the table, the overrides, and what the message has to say, between semicolons."""
 
@@ -477,6 +479,7 @@ def test_the_environment_is_as_it_was(monkeypatch: pytest.MonkeyPatch, given: st
 def test_only_the_first_rank_speaks(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv(RANK_0, str(os.getpid()))
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(SystemExit) as ended:
         start(monkeypatch, "seed=-1")

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from signal import SIGINT, SIGTERM, SIGUSR1
+from signal import SIGINT, SIGTERM, Signals
 from typing import Any
 
 import pytest
@@ -24,6 +24,8 @@ Start = Callable[..., Run]
 Overrides = Callable[..., list[str]]
 Config = Callable[..., TrainConfig]
 LONG = ("trainer.max_steps=200", "trainer.val_check_interval=50", "model.hidden_dropout_prob=0.1")
+
+SIGUSR1 = Signals.__members__.get("SIGUSR1", SIGTERM)  # Windows has none
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,9 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from glob import glob
 from pathlib import Path
 
 from bert_lightning.evaluation.evaluation import evaluate
@@ -31,7 +33,7 @@ def score(args: Namespace) -> None:
 
 def minimal_pairs(args: Namespace) -> None:
     """Measures how often a model finds the grammatical sentence of a pair more probable."""
-    pairs = [pair for file in args.files for pair in read_pairs(file)]
+    pairs = [pair for file in _matching(args.files) for pair in read_pairs(file)]
     found = summarize(args.run, pairs, judge(load(args.run), pairs, truncate=args.truncate))
     if args.json:
         print(json.dumps(asdict(found), indent=2))
@@ -67,3 +69,10 @@ def doctor(args: Namespace) -> None:
         print(json.dumps(found, indent=2))
     else:
         reports.show_diagnosis(record, checks)
+
+
+def _matching(files: Iterable[Path]) -> Iterator[Path]:
+    """Yields the files that patterns name, as Windows' shells pass `*.jsonl` on unchanged."""
+    for file in files:
+        found = [] if file.exists() else sorted(map(Path, glob(str(file))))  # noqa: PTH207
+        yield from found or [file]
