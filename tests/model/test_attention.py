@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bert_lightning.config import ModelConfig
-from bert_lightning.model.attention import Layout, SelfAttention, bucket_by_length
+from bert_lightning.model.attention import (
+    Layout,
+    SelfAttention,
+    attend_in_buckets,
+    bucket_by_length,
+)
 
 CPU = torch.device("cpu")
 DRAWS = 400
@@ -78,3 +83,20 @@ def test_the_path_with_dropout_is_the_path_without_on_average() -> None:
     assert (draws[0] != draws[1]).any()
     error = (draws.mean(0) - plain).abs() / (draws.std(0) / DRAWS**0.5 + 1e-6)
     assert error.max() < 6  # standard errors
+
+
+@pytest.mark.parametrize("dropout_p", [0.0, 0.4])
+def test_the_gradient_of_a_fixed_dropout_mask_is_that_of_finite_differences(
+    dropout_p: float,
+) -> None:
+    torch.manual_seed(0)
+    lengths, heads = np.array([3, 1, 5]), 2
+    buckets = bucket_by_length(lengths, heads, CPU, step=4)
+    qkv = torch.randn(9, 3, heads, 2, dtype=torch.float64, requires_grad=True)
+
+    def attend(qkv: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)  # the same mask each time
+        return attend_in_buckets(qkv, buckets, dropout_p)
+
+    assert torch.equal(attend(qkv), attend_in_buckets(qkv, buckets, 0.0)) is (dropout_p == 0)
+    assert torch.autograd.gradcheck(attend, qkv)

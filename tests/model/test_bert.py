@@ -187,6 +187,17 @@ def test_the_decoder_is_tied_to_the_embedding_and_the_start_is_normal() -> None:
     assert model.mlm_head.decoder.bias.abs().max() == 0
 
 
+def test_positions_start_normal_where_no_sines_are_asked_for_and_nothing_else_changes() -> None:
+    sines = dict(small_model(sinusoidal_init=True).named_parameters())
+    table = sines.pop("encoder.embeddings.position.weight")
+    normal = dict(small_model(sinusoidal_init=False).named_parameters())
+    drawn = normal.pop("encoder.embeddings.position.weight")
+    assert drawn.std().item() == pytest.approx(0.2, rel=0.05)
+    assert not torch.allclose(drawn, table)
+    assert sines.keys() == normal.keys()
+    assert all(torch.equal(sines[name], normal[name]) for name in sines)
+
+
 def test_positions_start_as_sines_of_the_size_asked_for() -> None:
     model = small_model(sinusoidal_init=True, initializer_range=0.05)
     assert model.encoder.embeddings.position is not None
