@@ -21,7 +21,7 @@ KEYWORDS_LEFT_OUT = {"strict", "device"}
 ZERO, TRUE, FALSE = cst.Integer("0"), cst.Name("True"), cst.Name("False")
 OPPOSITES = {"isfinite": "isnan", "min": "max", "max": "min", "any": "all", "all": "any"}
 OF_KEYS = {"random_bits", "with_key", "permuted", "torch_seed"}
-"""Functions whose arguments are keys of random numbers: any number would do, but each must count."""
+"""Functions whose arguments are keys of random numbers, each of which must count."""
 ARITHMETIC = (
     cst.Add, cst.Subtract, cst.Multiply, cst.Divide, cst.FloorDivide, cst.Modulo, cst.Power
 )  # fmt: skip
@@ -71,7 +71,7 @@ def zero_key(node: cst.Call | cst.Tuple) -> Iterator[cst.CSTNode]:
 
 
 def drop_argument(node: cst.Call) -> Iterator[cst.CSTNode]:
-    """`f(a, key=b)` → `f(a)`: only keywords, as a call with fewer positions mostly fails at once."""
+    """`f(a, key=b)` → `f(a)`; without `a`, most calls fail at once."""
     for place, argument in enumerate(node.args):
         if argument.keyword is not None and not _is_left_out(argument):
             yield node.with_changes(args=[*node.args[:place], *node.args[place + 1 :]])
@@ -109,9 +109,9 @@ OPERATORS: list[tuple[Any, Operator]] = [
     (cst.Name, opposite),
     (cst.SimpleStatementLine, remove_statement),
 ]
-"""By the kind of node. Left out of mutmut's: changes of strings, most of which are messages or names
-that fail at once; `a = None`, `f(None)` and `lambda: None`, which fail at once wherever the value is
-used, and for which a removed statement and a decided condition stand in."""
+"""By the kind of node. Left out of mutmut's: changes of strings, most of which are messages or
+names that fail at once; `a = None`, `f(None)` and `lambda: None`, which fail at once wherever the
+value is used, and for which a removed statement and a decided condition stand in."""
 
 
 def _is_left_out(argument: cst.Arg) -> bool:
@@ -132,7 +132,7 @@ class _Visitor(cst.CSTVisitor):
         for kind, operator in OPERATORS:
             if isinstance(node, kind):
                 for new in operator(node):
-                    # A block is replaced by its condition alone, so that its lines stay as they are.
+                    # Of a block only the condition is replaced, so that its lines stay.
                     pair = (
                         (node.test, new.test)
                         if isinstance(new, cst.If | cst.While)

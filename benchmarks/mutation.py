@@ -1,4 +1,4 @@
-"""Runs the tests against deliberate faults in the core: `python -m benchmarks.mutation [MODULE ...]`.
+"""Runs the tests on deliberate faults in the core: `python -m benchmarks.mutation [MODULE ...]`.
 
 A fault that no test notices is a survivor: either a test is missing, or the faulty code does the
 same as the right one, which `mutation_equivalents.json` then says, with the reason. The result is
@@ -7,8 +7,7 @@ written to `mutation.json`.
 Torch and the tests are imported once for a module. The tests run once without a fault, which tells
 which of them call each function; then a fork for each fault runs those tests, the fastest first,
 until one fails. In the fork the code of the live functions is replaced. A fault outside all
-functions, and one that survives so, is imported afresh in a fork of a process that has only
-imported the libraries.
+functions is imported afresh, in a fork of a process that has only imported the libraries.
 """
 
 import argparse
@@ -26,6 +25,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
@@ -279,14 +279,11 @@ def run(module: str, only: set[str] | None) -> dict[str, Any]:
             outcomes: dict[int, int] = {}
             for line in answers.read_text().splitlines():
                 place, outcome, tests = json.loads(line)
-                if outcome in (None, SURVIVED):
-                    begun = time.monotonic()
-                    outcome = forked(
-                        lambda: afresh(module, path, found[place], tests, scratch), 300
-                    )
+                if outcome is None:
+                    work = partial(afresh, module, path, found[place], tests, scratch)
+                    outcome = forked(work, seconds=300)
                     shutil.rmtree(f"{scratch}/fresh", ignore_errors=True)
-                    taken = time.monotonic() - begun
-                    print(f"afresh {taken:.1f} s", outcome, found[place].name, file=log, flush=True)
+                    print("afresh", outcome, found[place].name, file=log, flush=True)
                 outcomes[place] = outcome
     names: dict[int, list[str]] = {SURVIVED: [], KILLED: [], TIMED_OUT: []}
     for place, outcome in sorted(outcomes.items()):
@@ -344,11 +341,11 @@ def main() -> None:
         for name in names[SURVIVED]:
             print(f"  {'equivalent' if name in why else 'SURVIVED'}  {name}")
         sys.stdout.flush()
-        result["modules"][module] = summary(names, why, last if only is not None else None, seconds)
+        result["modules"][module] = summary(names, why, seconds)
         RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
-def summary(names: Any, why: dict[str, str], last: Any, seconds: int) -> dict[str, Any]:
+def summary(names: Any, why: dict[str, str], seconds: int) -> dict[str, Any]:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         cwd=ROOT,
