@@ -155,7 +155,17 @@ def test_under_bf16_activations_are_bf16_and_parameters_are_not(kind: dict[str, 
     assert {parameter.grad.dtype for parameter in model.encoder.parameters()} == {torch.float32}
 
 
-def test_activation_checkpointing_changes_memory_and_nothing_else() -> None:
+def test_under_fp16_vectors_between_layers_stay_fp32() -> None:
+    model, sequences = small_model().float(), some_sequences(LENGTHS)
+    with torch.autocast("cpu", torch.float16):
+        assert model.encoder.embeddings(sequences).dtype is torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.encoder.embeddings(sequences).dtype is torch.bfloat16
+
+
+def test_activation_checkpointing_changes_memory_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     options = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
     sequences = some_sequences(LENGTHS)
 
@@ -174,9 +184,13 @@ def test_activation_checkpointing_changes_memory_and_nothing_else() -> None:
         return [hidden, *gradients(model, hidden)], before_backward
 
     plain, kept = results(small_model(**options))
-    checkpointed, kept_less = results(small_model(**options, activation_checkpointing=True))
+    checkpointing = small_model(**options, activation_checkpointing=True)
+    checkpointed, kept_less = results(checkpointing)
     assert all(map(torch.equal, checkpointed, plain))
     assert kept_less < kept / 3
+    with monkeypatch.context() as patch:
+        patch.setattr("bert_lightning.model.bert.checkpoint", None)  # evaluation has no use for it
+        checkpointing.eval()(sequences)
 
 
 def test_the_decoder_is_tied_to_the_embedding_and_the_start_is_normal() -> None:
