@@ -86,6 +86,7 @@ def test_every_kind_equals_the_padded_reference_with_its_gradients(kind: dict[st
     model, sequences = small_model(**kind), some_sequences(LENGTHS)
     encoded = model(sequences)
     weights = dict(model.encoder.named_parameters())
+    assert any(name.endswith("bias") for name in weights) is model.config.bias
     expected = padded_encoder(weights, model.config, sequences)
     torch.testing.assert_close(encoded.hidden, expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(encoded.pooled, model.pooler(expected[sequences.cu_seqlens[:-1]]))
