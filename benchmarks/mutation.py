@@ -45,11 +45,20 @@ TESTS: dict[str, tuple[str, ...]] = {
     "model/bert": (*MODEL, "tests/test_extensions.py", "tests/inference/test_represent.py"),
     "model/positions": MODEL,
     "model/layers": (*MODEL, f"{DETERMINISM}::test_the_losses_are_those_that_were_committed"),
-    "data/randomness": ("tests/data",),
-    "data/masking": ("tests/data", "tests/test_worked_examples.py"),
-    "data/pairs": ("tests/data", "tests/test_worked_examples.py"),
-    "data/batches": ("tests/data",),
-    "data/phases": ("tests/data",),
+    "data/randomness": ("tests/data/test_randomness.py", "tests/data/test_batches.py"),
+    "data/masking": (
+        *("tests/data/test_masking.py", "tests/data/test_mask_units.py"),
+        *("tests/test_worked_examples.py", "tests/data/test_batches.py"),
+    ),
+    "data/pairs": (
+        *("tests/data/test_pairs.py", "tests/data/test_pair_kinds.py"),
+        *("tests/test_worked_examples.py", "tests/data/test_batches.py"),
+    ),
+    "data/batches": (
+        *("tests/data/test_batches.py", "tests/data/test_phases.py"),
+        "tests/data/test_evaluation_set.py",
+    ),
+    "data/phases": ("tests/data/test_phases.py",),
     "training/stops": ("tests/training/test_guard.py", "tests/training/test_stops.py"),
     "training/module": ("tests/training", "tests/optim/test_ema.py"),
     "pretrained/checkpoints": ("tests/pretrained", "tests/runs", "tests/training"),
@@ -207,7 +216,7 @@ class Session:
         live: dict[tuple[str, int], list[FunctionType]],
     ) -> None:
         if len(original) != len(changed) or own(original[0]) != own(changed[0]):
-            return self.report(place, None, list(self.seconds))
+            return self.report(place, None, sorted(self.seconds, key=self.seconds.__getitem__))
         differ = [
             (code, new)
             for code, new in zip(original, changed, strict=True)
@@ -229,7 +238,7 @@ class Session:
         tests = sorted(called, key=self.seconds.__getitem__)
         same_cells = all(f.__code__.co_freevars == new.co_freevars for f, new in swaps)
         if not swaps or not same_cells:
-            return self.report(place, None, list(self.seconds))
+            return self.report(place, None, sorted(self.seconds, key=self.seconds.__getitem__))
         if not tests:
             return self.report(place, SURVIVED, tests)
         items = {item.nodeid: item for item in session.items}
