@@ -15,6 +15,7 @@ import contextlib
 import gc
 import importlib.util
 import json
+import math
 import os
 import resource
 import shutil
@@ -79,12 +80,13 @@ LIBRARIES = (
     *("matplotlib.pyplot", "rich", "safetensors.torch"),
 )
 OPTIONS = ("-q", "-x", "-n0", "-pno:cacheprovider", "-mnot slow")
-SPARE_SECONDS = 10
+SPARE_SECONDS = 5
+ASLEEP_SECONDS = 300
 SPARE_BYTES = 4 << 30
 SURVIVED, KILLED, TIMED_OUT = 0, 1, 2
 
 
-def forked(work: Callable[[], int], seconds: float = 3600.0) -> int:
+def forked(work: Callable[[], int], seconds: float = 7200.0) -> int:
     """Runs `work` in a fork; returns 0 if it returned 0, 2 if it took too long, and 1 otherwise."""
     pid = os.fork()
     if pid == 0:
@@ -100,7 +102,8 @@ def forked(work: Callable[[], int], seconds: float = 3600.0) -> int:
         if done:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)  # what a test left behind
-            return SURVIVED if os.waitstatus_to_exitcode(status) == 0 else KILLED
+            code = os.waitstatus_to_exitcode(status)
+            return TIMED_OUT if code == -signal.SIGXCPU else min(abs(code), KILLED)
         time.sleep(pause)
         pause = min(0.05, pause * 1.2)
     os.killpg(pid, signal.SIGKILL)
@@ -116,6 +119,13 @@ def quiet() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + SPARE_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def end_after(seconds: float) -> None:
+    """Ends this process once it has computed for some more seconds."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = math.ceil(used.ru_utime + used.ru_stime + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
 class Imported:
@@ -249,13 +259,13 @@ class Session:
                 function.__code__ = new
             session.items[:] = [items[name] for name in tests]
             for item in session.items:
+                end_after(SPARE_SECONDS + 10 * self.seconds[item.nodeid])
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=session)
                 if session.testsfailed:
                     return KILLED
             return SURVIVED
 
-        seconds = SPARE_SECONDS + 5 * sum(self.seconds[name] for name in tests)
-        self.report(place, forked(work, seconds), tests)
+        self.report(place, forked(work, ASLEEP_SECONDS), tests)
         return None
 
 
@@ -293,7 +303,7 @@ def run(module: str, only: set[str] | None) -> dict[str, Any]:
                 place, outcome, tests = json.loads(line)
                 if outcome is None:
                     work = partial(afresh, module, path, found[place], tests, scratch)
-                    outcome = forked(work, seconds=300)
+                    outcome = forked(work)
                     shutil.rmtree(f"{scratch}/fresh", ignore_errors=True)
                     print("afresh", outcome, found[place].name, file=log, flush=True)
                 outcomes[place] = outcome
@@ -308,6 +318,7 @@ def afresh(module: str, path: Path, mutant: Mutant, tests: list[str], scratch: s
     import pytest
 
     quiet()
+    end_after(20 * SPARE_SECONDS)
     name = "bert_lightning." + module.replace("/", ".")
     sys.meta_path.insert(0, Imported(name, path, mutant.source))
     return int(pytest.main([*OPTIONS, f"--basetemp={scratch}/fresh", *tests]))
