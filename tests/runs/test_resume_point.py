@@ -1,4 +1,4 @@
-"""From which checkpoint a run resumes, and which options may differ from those it was saved with."""
+"""From which checkpoint a run resumes, and which options may differ from those of its start."""
 
 import json
 import logging
@@ -158,7 +158,7 @@ def test_a_run_by_epochs_is_another_than_one_by_steps(
     resumed = point(small_config(tmp_path), small_corpus)
     config = changed(small_config(tmp_path), "trainer.max_steps", -1)
     config.trainer.max_epochs = 1
-    with pytest.raises(UserError, match="trainer.max_steps=-1, and it was 6"):
+    with pytest.raises(UserError, match=r"trainer\.max_steps=-1, and it was 6"):
         require_same_run(resumed, config, small_corpus, VOCAB)
 
 
