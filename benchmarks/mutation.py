@@ -80,7 +80,7 @@ LIBRARIES = (
     *("matplotlib.pyplot", "rich", "safetensors.torch"),
 )
 OPTIONS = ("-q", "-x", "-n0", "-pno:cacheprovider", "-mnot slow")
-SPARE_SECONDS = 5
+SPARE_SECONDS = 2
 ASLEEP_SECONDS = 300
 SPARE_BYTES = 4 << 30
 SURVIVED, KILLED, TIMED_OUT = 0, 1, 2
@@ -318,7 +318,7 @@ def afresh(module: str, path: Path, mutant: Mutant, tests: list[str], scratch: s
     import pytest
 
     quiet()
-    end_after(20 * SPARE_SECONDS)
+    end_after(60)
     name = "bert_lightning." + module.replace("/", ".")
     sys.meta_path.insert(0, Imported(name, path, mutant.source))
     return int(pytest.main([*OPTIONS, f"--basetemp={scratch}/fresh", *tests]))
