@@ -61,17 +61,23 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "data/phases": ("tests/data/test_phases.py",),
     "training/stops": ("tests/training/test_guard.py", "tests/training/test_stops.py"),
-    "training/module": ("tests/training", "tests/optim/test_ema.py"),
-    "pretrained/checkpoints": ("tests/pretrained", "tests/runs", "tests/training"),
-    "runs/checkpoint_io": ("tests/runs",),
-    "runs/resume": ("tests/training/test_resume.py", "tests/runs"),
+    "training/module": (
+        *("tests/training/test_guard.py", DETERMINISM, "tests/training/test_fit.py"),
+        "tests/optim/test_ema.py",
+    ),
+    "pretrained/checkpoints": (
+        *("tests/runs/test_checkpoint_io.py", "tests/runs/test_resume_point.py"),
+        *("tests/pretrained", "tests/inference/test_loaded.py"),
+    ),
+    "runs/checkpoint_io": ("tests/runs/test_checkpoint_io.py", "tests/runs/test_resume_point.py"),
+    "runs/resume": ("tests/runs/test_resume_point.py", "tests/runs/test_damage.py"),
     "optim/ema": ("tests/optim/test_ema.py",),
-    "optim/optimizers": ("tests/optim",),
+    "optim/optimizers": ("tests/optim/test_optimizers.py", "tests/test_extensions.py"),
     "optim/lamb": ("tests/optim/test_optimizers.py",),
-    "optim/schedules": ("tests/optim",),
-    "evaluation/scores": ("tests/evaluation",),
-    "evaluation/evaluation": ("tests/evaluation",),
-    "evaluation/minimal_pairs": ("tests/evaluation",),
+    "optim/schedules": ("tests/optim/test_optimizers.py", "tests/optim/test_time_budget.py"),
+    "evaluation/scores": ("tests/evaluation/test_scores.py",),
+    "evaluation/evaluation": ("tests/evaluation/test_evaluation.py",),
+    "evaluation/minimal_pairs": ("tests/evaluation/test_minimal_pairs.py",),
 }
 """The modules of the core, under `bert_lightning`, and the fast tests that concern each."""
 LIBRARIES = (
