@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -275,7 +275,7 @@ class Session:
         return None
 
 
-def run(module: str, only: set[str] | None) -> dict[str, Any]:
+def run(module: str, only: set[str] | None) -> dict[int, list[str]]:
     """Runs a module's mutants, or those of some names; returns the names by outcome."""
     import pytest
 
@@ -316,7 +316,7 @@ def run(module: str, only: set[str] | None) -> dict[str, Any]:
     names: dict[int, list[str]] = {SURVIVED: [], KILLED: [], TIMED_OUT: []}
     for place, outcome in sorted(outcomes.items()):
         names[outcome].append(found[place].name)
-    return names  # type: ignore[return-value]
+    return names
 
 
 def afresh(module: str, path: Path, mutant: Mutant, tests: list[str], scratch: str) -> int:
@@ -360,36 +360,44 @@ def main() -> None:
     prepare_process()
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {"modules": {}}
     for module in arguments.modules or TESTS:
-        last = result["modules"].get(module)
-        only = set(last["survivors"]) if arguments.survivors and last else None
+        last = result["modules"].get(module) if arguments.survivors else None
         begun = time.monotonic()
-        names = run(module, only)
-        seconds = round(time.monotonic() - begun)
-        why = equivalents(module)
-        print(f"{module}: {Counter({k: len(v) for k, v in names.items()})} in {seconds} s")
+        names = run(module, None if last is None else set(last["survivors"]))
+        seconds, why = round(time.monotonic() - begun), equivalents(module)
         for name in names[SURVIVED]:
             print(f"  {'equivalent' if name in why else 'SURVIVED'}  {name}")
-        sys.stdout.flush()
-        result["modules"][module] = summary(names, why, seconds)
+        found = summary(names, why)
+        if last is not None:
+            found = combined(last, found, why)
+        print(f"{module}: {found['mutants']} faults, {len(found['survivors'])} unnoticed,", end=" ")
+        print(f"{len(found['equivalent'])} equivalent, in {seconds} s", flush=True)
+        result["modules"][module] = found
         RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
-def summary(names: Any, why: dict[str, str], seconds: int) -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+def summary(names: dict[int, list[str]], why: dict[str, str]) -> dict[str, Any]:
+    """Returns what the result file says of a module."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
     return {
-        "commit": commit,
-        "seconds": seconds,
+        "commit": subprocess.check_output(command, cwd=ROOT, text=True).strip(),
         "mutants": sum(map(len, names.values())),
         "killed": len(names[KILLED]),
         "timed_out": len(names[TIMED_OUT]),
         "equivalent": {name: why[name] for name in names[SURVIVED] if name in why},
         "survivors": [name for name in names[SURVIVED] if name not in why],
+    }
+
+
+def combined(last: dict[str, Any], again: dict[str, Any], why: dict[str, str]) -> dict[str, Any]:
+    """Returns the result of a whole run, followed by one of its survivors alone."""
+    return {
+        "commit": last["commit"],
+        "survivors_again_at": again["commit"],
+        "mutants": last["mutants"],
+        "killed": last["killed"] + again["killed"],
+        "timed_out": last["timed_out"] + again["timed_out"],
+        "equivalent": {name: why[name] for name in last["equivalent"]} | again["equivalent"],
+        "survivors": again["survivors"],
     }
 
 

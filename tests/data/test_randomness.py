@@ -48,6 +48,14 @@ def test_the_order_and_number_of_keys_matter() -> None:
     assert len({int(random_bits(*keys)[0]) for keys in variants}) == len(variants)
 
 
+def test_each_purpose_has_a_stream_of_its_own_whose_number_never_changes() -> None:
+    streams = ["order", "is_next", "second_sentence", "masked", "replacement", "random_word"]
+    streams += ["weights", "dropout", "cut", "short", "short_length", "span_length"]
+    assert {stream.name: stream.value for stream in Stream} == {
+        name: number for number, name in enumerate(streams)
+    }
+
+
 def test_uniform_has_the_mean_and_variance_of_the_unit_interval() -> None:
     draws = uniform(random_bits(11, MANY))
     assert draws.min() >= 0
