@@ -7,14 +7,14 @@ to the source here.
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import libcst as cst
 from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
 from mutmut.mutation import mutators
 
-Operator = Callable[[Any], Iterator[cst.CSTNode]]
+Operator = Callable[[Any], Iterable[cst.CSTNode]]
 LEFT_OUT = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom, cst.Assert)
 KEYWORDS_LEFT_OUT = {"strict", "device"}
 """zip's `strict=True` is an assertion, and only a GPU tells one device from another."""

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import reference
 
-from bert_lightning.data.randomness import Stream, integers_below, permuted, random_bits, uniform
+from bert_lightning.data.randomness import (
+    Stream,
+    integers_below,
+    permuted,
+    random_bits,
+    torch_seed,
+    uniform,
+)
 
 MANY = np.arange(200_000)
 
@@ -54,6 +61,12 @@ def test_each_purpose_has_a_stream_of_its_own_whose_number_never_changes() -> No
     assert {stream.name: stream.value for stream in Stream} == {
         name: number for number, name in enumerate(streams)
     }
+
+
+def test_seeds_of_torch_are_the_63_lowest_bits() -> None:
+    keys = [(seed, stream, step) for seed in (0, 7) for stream in Stream for step in range(20)]
+    assert [torch_seed(*key) for key in keys] == [reference.bits(*key) % 2**63 for key in keys]
+    assert any(reference.bits(*key) >= 2**63 for key in keys)
 
 
 def test_uniform_has_the_mean_and_variance_of_the_unit_interval() -> None:
