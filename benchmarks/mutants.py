@@ -7,6 +7,7 @@ to the source here.
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ class Mutant(NamedTuple):
 
     name: str
     """Its function and the changed lines, before and after; no line numbers, so that it stays the
-    same when other code moves."""
+    same when other code moves. The second of equal lines ends with ` (2)`."""
     source: str
 
 
@@ -151,7 +152,7 @@ def mutants(source: str) -> list[Mutant]:
     wrapped, visitor = MetadataWrapper(cst.parse_module(source)), _Visitor()
     spans = wrapped.resolve(ByteSpanPositionProvider)
     wrapped.module.visit(visitor)
-    original, made = source.encode(), dict[str, Mutant]()
+    original, made = source.encode(), dict[str, str]()
     for scope, old, new in visitor.found:
         span = spans[old]
         text = wrapped.module.code_for_node(new).strip()
@@ -163,10 +164,13 @@ def mutants(source: str) -> list[Mutant]:
             compile(mutated, "mutant", "exec")
         except SyntaxError:
             continue
-        made.setdefault(
-            mutated, Mutant(f"{scope or 'module'}: {_change(source, mutated)}", mutated)
-        )
-    return list(made.values())
+        made.setdefault(mutated, f"{scope or 'module'}: {_change(source, mutated)}")
+    seen: Counter[str] = Counter()
+    found = []
+    for mutated, name in made.items():
+        seen[name] += 1
+        found.append(Mutant(name if seen[name] == 1 else f"{name} ({seen[name]})", mutated))
+    return found
 
 
 def _change(source: str, mutated: str) -> str:

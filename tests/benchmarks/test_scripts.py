@@ -23,6 +23,7 @@ MODULES = [
     "step_ratio",
     "run_recipe",
     "update_readme",
+    "mutation",
 ]
 
 

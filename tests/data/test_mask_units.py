@@ -263,3 +263,26 @@ def test_beyond_the_run_the_share_stays_at_its_ends() -> None:
 def test_a_share_at_the_end_outside_0_to_1_is_refused(end: float) -> None:
     with pytest.raises(UserError, match=r"mlm_probability_end=.*above 0 and below 1.*0\.15"):
         MaskingConfig(mlm_probability_end=end)
+
+
+def test_the_first_token_of_an_example_begins_a_word_whatever_precedes_it() -> None:
+    text = Text(
+        np.arange(FIRST_WORD, FIRST_WORD + 6),
+        np.ones(6, dtype=bool),
+        np.zeros(6, dtype=bool),
+        np.array([3, 3]),
+        random_bits(0, np.arange(6)),
+    )
+    predictions = np.array([1, 2])
+    config = MaskingConfig(unit=MaskingUnit.word)
+    found = mask_tokens(
+        *text[:2],
+        text.lengths,
+        predictions,
+        text.keys,
+        config,
+        reference.MASK,
+        ORDINARY,
+        text.starts,
+    )
+    assert found.positions.tolist() == [0, 3, 4]
