@@ -63,7 +63,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "pretrained/checkpoints": (
         *("tests/runs/test_checkpoint_io.py", "tests/runs/test_resume_point.py"),
-        *("tests/pretrained", "tests/inference/test_loaded.py"),
+        *("tests/pretrained/test_checkpoints.py", "tests/inference/test_loaded.py"),
     ),
     "runs/checkpoint_io": ("tests/runs/test_checkpoint_io.py", "tests/runs/test_resume_point.py"),
     "runs/resume": ("tests/runs/test_resume_point.py", "tests/runs/test_damage.py"),
