@@ -39,7 +39,12 @@ TESTS: dict[str, tuple[str, ...]] = {
     "model/attention": MODEL,
     "model/objective": (*MODEL, "tests/test_extensions.py"),
     "model/heads": (*MODEL, "tests/evaluation/test_scores.py"),
-    "model/bert": (*MODEL, "tests/test_extensions.py", "tests/inference/test_represent.py"),
+    "model/bert": (
+        *MODEL,
+        "tests/training/test_module.py",
+        "tests/test_extensions.py",
+        "tests/inference/test_represent.py",
+    ),
     "model/positions": MODEL,
     "model/layers": (*MODEL, f"{DETERMINISM}::test_the_losses_are_those_that_were_committed"),
     "data/randomness": ("tests/data/test_randomness.py", "tests/data/test_batches.py"),
@@ -58,7 +63,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "data/phases": ("tests/data/test_phases.py",),
     "training/stops": ("tests/training/test_guard.py", "tests/training/test_stops.py"),
     "training/module": (
-        *("tests/training/test_guard.py", DETERMINISM, "tests/training/test_fit.py"),
+        *("tests/training/test_module.py", "tests/training/test_guard.py", DETERMINISM),
+        "tests/training/test_fit.py",
         "tests/optim/test_ema.py",
     ),
     "pretrained/checkpoints": (
