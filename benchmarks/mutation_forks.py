@@ -2,8 +2,9 @@
 
 The tests run once on the code as it is, which tells which of them call each function. Then, for
 each mutant, a fork replaces the code of the live functions and runs those tests, the fastest first,
-until one fails. A mutant outside all functions is imported afresh, in a fork of a process that has
-only imported the libraries.
+until one fails. Where constants of the module differ, the fork replaces those. Other mutants, and
+constants that no test notices so, are imported afresh, in a fork of a process that has only
+imported the libraries.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
@@ -33,7 +35,7 @@ LIBRARIES = (
 )
 OPTIONS = ("-q", "-x", "-n0", "-pno:cacheprovider", "-mnot slow")
 SPARE_SECONDS = 2
-ASLEEP_SECONDS = 300
+ASLEEP_SECONDS = 900
 SPARE_BYTES = 4 << 30
 SURVIVED, KILLED, TIMED_OUT = 0, 1, 2
 
@@ -177,48 +179,64 @@ class Session:
         changed: list[CodeType],
         live: dict[tuple[str, int], list[FunctionType]],
     ) -> None:
-        if len(original) != len(changed) or own(original[0]) != own(changed[0]):
-            return self.report(place, None, sorted(self.seconds, key=self.seconds.__getitem__))
-        differ = [
-            (code, new)
-            for code, new in zip(original, changed, strict=True)
-            if own(code) != own(new)
-        ]
+        slowest_last = sorted(self.seconds, key=self.seconds.__getitem__)
+        if len(original) != len(changed):
+            return self.report(place, None, slowest_last)
+        pairs = list(zip(original, changed, strict=True))
+        differ = [(code, new) for code, new in pairs if own(code) != own(new)]
+        if differ[0][0] is original[0]:
+            constants = partial(replace_constants, self.path, changed[0])
+            outcome = self._fork(session, constants, slowest_last)
+            # Where it survives, the old value may live on in what was made of it at import.
+            return self.report(place, outcome or None, slowest_last)
         # A change in a lambda within a function lies in the function's constants too.
         swaps = [
             (function, new)
-            for code, new in zip(original, changed, strict=True)
+            for code, new in pairs
             if any(inner in nested(code) for inner, _ in differ)
             for function in live.get((code.co_qualname, code.co_firstlineno), [])
         ]
-        called = set().union(
-            *(
-                self.callers.get((code.co_qualname, code.co_firstlineno), set())
-                for code, _ in differ
-            )
-        )
-        tests = sorted(called, key=self.seconds.__getitem__)
-        same_cells = all(f.__code__.co_freevars == new.co_freevars for f, new in swaps)
-        if not swaps or not same_cells:
-            return self.report(place, None, sorted(self.seconds, key=self.seconds.__getitem__))
-        if not tests:
-            return self.report(place, SURVIVED, tests)
+        if not swaps or any(f.__code__.co_freevars != new.co_freevars for f, new in swaps):
+            return self.report(place, None, slowest_last)
+        calls = [self.callers[code.co_qualname, code.co_firstlineno] for code, _ in differ]
+        tests = [test for test in slowest_last if any(test in called for called in calls)]
+        outcome = self._fork(session, partial(replace_code, swaps), tests) if tests else SURVIVED
+        return self.report(place, outcome, tests)
+
+    def _fork(self, session: Any, change: Callable[[], None], tests: list[str]) -> int:
         items = {item.nodeid: item for item in session.items}
 
         def work() -> int:
             quiet()
-            for function, new in swaps:
-                function.__code__ = new
-            session.items[:] = [items[name] for name in tests]
-            for item in session.items:
-                end_after(SPARE_SECONDS + 10 * self.seconds[item.nodeid])
-                item.ihook.pytest_runtest_protocol(item=item, nextitem=session)
+            change()
+            for test in tests:
+                end_after(SPARE_SECONDS + 10 * self.seconds[test])
+                items[test].ihook.pytest_runtest_protocol(item=items[test], nextitem=session)
                 if session.testsfailed:
                     return KILLED
             return SURVIVED
 
-        self.report(place, forked(work, ASLEEP_SECONDS), tests)
-        return None
+        return forked(work, ASLEEP_SECONDS)
+
+
+def replace_code(swaps: list[tuple[FunctionType, CodeType]]) -> None:
+    """Has functions do what other code does."""
+    for function, code in swaps:
+        function.__code__ = code
+
+
+def replace_constants(path: Path, code: CodeType) -> None:
+    """Gives the constants of a module, wherever they were imported to, the values of other code."""
+    (name,) = [n for n, m in sys.modules.items() if getattr(m, "__file__", None) == str(path)]
+    before = vars(sys.modules[name])
+    after: dict[str, Any] = {"__name__": name, "__file__": str(path)}
+    exec(code, after)
+    for constant, value in before.items():
+        if constant.startswith("__") or callable(value) or repr(value) == repr(after[constant]):
+            continue
+        for module in list(sys.modules.values()):
+            if getattr(module, constant, None) is value:
+                setattr(module, constant, after[constant])
 
 
 def afresh(module: str, path: Path, mutant: Mutant, tests: list[str], scratch: str) -> int:
