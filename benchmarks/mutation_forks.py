@@ -180,7 +180,7 @@ class Session:
         live: dict[tuple[str, int], list[FunctionType]],
     ) -> None:
         slowest_last = sorted(self.seconds, key=self.seconds.__getitem__)
-        if len(original) != len(changed):
+        if len(original) != len(changed) or list(map(own, original)) == list(map(own, changed)):
             return self.report(place, None, slowest_last)
         pairs = list(zip(original, changed, strict=True))
         differ = [(code, new) for code, new in pairs if own(code) != own(new)]
