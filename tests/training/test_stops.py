@@ -1,10 +1,12 @@
 """Runs that are asked to stop, and runs that break: real processes, real signals, real files."""
 
+import multiprocessing
 import os
 import re
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from signal import SIGINT, SIGTERM, SIGUSR1
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from left_behind import assert_same, checkpoint, state
 from real_runs import TRACED, Run, trace
 
@@ -161,16 +164,55 @@ def test_a_signal_in_the_validation_before_training_lets_the_first_step_be_made(
     assert Path(str(ended.value).partition("saved ")[2]).is_file()
 
 
-def test_the_first_signal_counts_until_the_context_ends() -> None:
+def test_the_first_signal_counts_until_the_context_ends(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     before = {number: signal.getsignal(number) for number in SIGNALS}
     with stops.StopSignals() as signals:
         assert signals.agree() == (0, None, 0.0)
-        os.kill(os.getpid(), SIGUSR1)
-        os.kill(os.getpid(), SIGTERM)
-        os.kill(os.getpid(), SIGUSR1)
+        for number in (SIGUSR1, SIGTERM, SIGUSR1, SIGTERM):
+            os.kill(os.getpid(), number)
         assert signals.agree() == (SIGUSR1, None, 0.0)
         assert signals.agree(broken=True, elapsed=2.5) == (SIGUSR1, 0, 2.5)
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
+    assert not capfd.readouterr().err
+
+
+def test_a_run_in_another_thread_leaves_signals_to_the_main_one() -> None:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(lambda: stops.StopSignals().__enter__().received).result() == 0
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+def agree_as(rank: int, folder: Path, known: list[tuple[int, bool, float]]) -> stops.Consensus:
+    """What a process of two learns twice from the other."""
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    groups: list[str] = []
+    make, signals = dist.new_group, stops.StopSignals()
+    stops.dist.new_group = lambda backend: groups.append(backend) or make(backend=backend)
+    signals.received, broken, elapsed = known[rank]
+    first = signals.agree(broken, elapsed)
+    assert signals.agree(broken, elapsed) == first
+    assert groups == ["gloo"]
+    return first
+
+
+@pytest.mark.parametrize(
+    ("known", "agreed"),
+    [
+        ([(0, False, 1.5), (0, False, 2.5)], (0, None, 2.5)),
+        ([(SIGTERM, False, 2.5), (0, True, 1.5)], (SIGTERM, 1, 2.5)),
+        ([(0, True, 0.0), (SIGUSR1, False, 0.0)], (SIGUSR1, 0, 0.0)),
+    ],
+)
+def test_all_ranks_know_what_any_of_them_knows(
+    tmp_path: Path, known: list[tuple[int, bool, float]], agreed: tuple[int, int | None, float]
+) -> None:
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(2, context) as processes:
+        found = [processes.submit(agree_as, rank, tmp_path, known) for rank in (0, 1)]
+        assert [each.result(60) for each in found] == [agreed, agreed]
 
 
 def test_a_second_ctrl_c_waits_for_nothing(
@@ -190,7 +232,7 @@ def test_a_second_ctrl_c_waits_for_nothing(
         assert not capfd.readouterr().err
     monkeypatch.setenv("LOCAL_RANK", "1")
     with stops.StopSignals():
-        os.kill(os.getpid(), SIGTERM)
+        os.kill(os.getpid(), SIGINT)
         os.kill(os.getpid(), SIGINT)
         assert codes == [130, 130]
     assert not capfd.readouterr().err  # the first process says it for all
