@@ -201,7 +201,7 @@ def agree_as(rank: int, folder: Path, known: list[tuple[int, bool, float]]) -> s
 @pytest.mark.parametrize(
     ("known", "agreed"),
     [
-        ([(0, False, 1.5), (0, False, 2.5)], (0, None, 2.5)),
+        ([(0, False, 1.5), (0, False, 123456.789)], (0, None, 123456.789)),
         ([(SIGTERM, False, 2.5), (0, True, 1.5)], (SIGTERM, 1, 2.5)),
         ([(0, True, 0.0), (SIGUSR1, False, 0.0)], (SIGUSR1, 0, 0.0)),
     ],
