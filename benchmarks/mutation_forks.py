@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -143,17 +144,25 @@ class Session:
         self.path, self.found, self.report = path, found, report
         self.callers: dict[tuple[str, int], set[str]] = defaultdict(set)
         """The tests that call each function."""
+        self.forking: set[str] = set()
+        """The tests that fork, whose processes may call any function."""
+        self.test, self.file = "", str(path)
         self.seconds: dict[str, float] = {}
 
     def pytest_runtestloop(self, session: Any) -> bool:
+        os.register_at_fork(before=lambda: self.forking.add(self.test))
         for item, then in zip(session.items, [*session.items[1:], session], strict=True):
-            sys.setprofile(self._note(item.nodeid))
+            self.test = item.nodeid
+            threading.setprofile(self._note)
+            sys.setprofile(self._note)
             begun = time.monotonic()
             item.ihook.pytest_runtest_protocol(item=item, nextitem=then)
             sys.setprofile(None)
+            threading.setprofile(None)
             self.seconds[item.nodeid] = time.monotonic() - begun
         if session.testsfailed:
             raise SystemExit("the tests fail without any fault")
+        self.test = ""
         live = functions(self.path)
         original = list(nested(compile(self.path.read_text(), str(self.path), "exec")))
         for place, mutant in enumerate(self.found):
@@ -161,15 +170,10 @@ class Session:
             self._try(session, place, original, changed, live)
         return True
 
-    def _note(self, test: str) -> Callable[[FrameType, str, Any], None]:
-        file, callers = str(self.path), self.callers
-
-        def note(frame: FrameType, event: str, _: Any) -> None:
-            code = frame.f_code
-            if event == "call" and code.co_filename == file:
-                callers[code.co_qualname, code.co_firstlineno].add(test)
-
-        return note
+    def _note(self, frame: FrameType, event: str, _: Any) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename == self.file:
+            self.callers[code.co_qualname, code.co_firstlineno].add(self.test)
 
     def _try(
         self,
@@ -199,7 +203,8 @@ class Session:
         if not swaps or any(f.__code__.co_freevars != new.co_freevars for f, new in swaps):
             return self.report(place, None, slowest_last)
         calls = [self.callers[code.co_qualname, code.co_firstlineno] for code, _ in differ]
-        tests = [test for test in slowest_last if any(test in called for called in calls)]
+        called = self.forking.union(*calls)
+        tests = [test for test in slowest_last if test in called]
         outcome = self._fork(session, partial(replace_code, swaps), tests) if tests else SURVIVED
         return self.report(place, outcome, tests)
 
