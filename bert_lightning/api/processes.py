@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bert_lightning.cli.resume_options import written
+from bert_lightning.cli.command_line import written
 from bert_lightning.errors import RunEnded, UserError
 
 _OF_NOTEBOOKS = ("FORCE_COLOR", "CLICOLOR_FORCE", "MPLBACKEND")

@@ -25,6 +25,7 @@ MODULES = [
     "step_ratio",
     "run_recipe",
     "update_readme",
+    "mutation",
 ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-from bert_lightning.cli.resume_options import written
+from bert_lightning.cli.command_line import written
 from members import refused, taken
 
 from bert_lightning.cli import app as cli
