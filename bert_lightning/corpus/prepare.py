@@ -24,13 +24,13 @@ from bert_lightning.config import (
 )
 from bert_lightning.corpus import catalog, store
 from bert_lightning.corpus.encoding import TextEncoder, in_chunks
-from bert_lightning.corpus.extension import extend
 from bert_lightning.corpus.fingerprints import hash_file
 from bert_lightning.corpus.manifest import digest, identity_of, read_manifest, write_manifest
 from bert_lightning.corpus.sources import SPLITS, TextSource, find_source
 from bert_lightning.corpus.store import PreparedCorpus, Split, SplitWriter
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
-from bert_lightning.corpus.vocabulary import build_tokenizer
+from bert_lightning.corpus.vocabulary.build import build_tokenizer
+from bert_lightning.corpus.vocabulary.extend import extend
 from bert_lightning.errors import UserError, writing
 from bert_lightning.hub import UnavailableError
 

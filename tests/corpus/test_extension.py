@@ -9,7 +9,6 @@ from tokenizers import models, normalizers, pre_tokenizers
 
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import CorpusConfig, Format, PairsConfig, TokenizerConfig, TokenizerKind
-from bert_lightning.corpus.extension import extend, pieces_of_new
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.tokenizer import (
     Tokenizer,
@@ -18,7 +17,8 @@ from bert_lightning.corpus.tokenizer import (
     made_ready,
     rows_needed,
 )
-from bert_lightning.corpus.vocabulary import build_tokenizer
+from bert_lightning.corpus.vocabulary.build import build_tokenizer
+from bert_lightning.corpus.vocabulary.extend import extend, pieces_of_new
 from bert_lightning.errors import UserError
 
 PAIRS = PairsConfig()

@@ -14,14 +14,14 @@ from tokenizers import Tokenizer
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.cli import app as cli
 from bert_lightning.config import CorpusConfig, Format, PairsConfig, TokenizerConfig, TokenizerKind
-from bert_lightning.corpus import vocabulary as vocab
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.readers import tables
 from bert_lightning.corpus.tokenizer import (
     load_tokenizer,
     load_tokenizer_text,
 )
-from bert_lightning.corpus.vocabulary import build_tokenizer
+from bert_lightning.corpus.vocabulary import build as vocab
+from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -7,7 +7,7 @@ from itertools import islice
 
 from bert_lightning.config import Format, TokenizerConfig
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text, rows_needed
-from bert_lightning.corpus.vocabulary import without_unk
+from bert_lightning.corpus.vocabulary.build import without_unk
 from bert_lightning.errors import UserError
 
 _EXTENSIBLE = ("WordPiece", "WordLevel")

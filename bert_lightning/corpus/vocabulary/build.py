@@ -1,5 +1,6 @@
 """Text → vocabulary → tokenizer: of words, or of words and wordpieces."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
@@ -10,6 +11,8 @@ from bert_lightning.batch import SPECIAL_TOKENS, UNK
 from bert_lightning.config import CorpusConfig, CorpusSource, Format, TokenizerConfig, TokenizerKind
 from bert_lightning.corpus.readers.text_files import find_text_files, raw_documents
 from bert_lightning.corpus.tokenizer import add_template
+from bert_lightning.corpus.vocabulary.spelling import as_spelled
+from bert_lightning.corpus.vocabulary.unspaced import LONGEST_RUN, thinned
 from bert_lightning.errors import UserError
 
 MOST_PIECES = 8_000
@@ -17,6 +20,7 @@ MOST_PIECES = 8_000
 _SPECIAL_TOKENS = [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
 _WIKITEXT_UNK = "<unk>"
 _PIECE = "##"
+_log = logging.getLogger(__name__)
 
 
 def build_tokenizer(
@@ -34,24 +38,19 @@ def build_tokenizer(
     if wikitext:
         sentences = without_unk(sentences)
     train = _train_words if config.kind is TokenizerKind.word else _train_wordpieces
-    tokenizer, normalizing = train(sentences, config, wikitext)
+    tokenizer = train(sentences, config, wikitext)
     _check_size(tokenizer, config)
     if wikitext:
         replace = normalizers.Replace(_WIKITEXT_UNK, UNK)
-        tokenizer.normalizer = normalizers.Sequence([*normalizing, replace])
+        tokenizer.normalizer = normalizers.Sequence([*as_spelled(config), replace])
     add_template(tokenizer)
     return tokenizer
 
 
-def _train_words(
-    sentences: Iterable[str], config: TokenizerConfig, wikitext: bool
-) -> tuple[Tokenizer, list[normalizers.Normalizer]]:
-    """Returns the tokenizer of the frequent words, the most frequent first, and its normalizers."""
+def _train_words(sentences: Iterable[str], config: TokenizerConfig, wikitext: bool) -> Tokenizer:
+    """Returns the tokenizer of the frequent words, the most frequent first."""
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
-    steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if config.lowercase else []
-    if config.strip_accents:
-        steps += [normalizers.NFD(), normalizers.StripAccents()]
-    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.normalizer = normalizers.Sequence(as_spelled(config))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     if not wikitext:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -66,24 +65,28 @@ def _train_words(
         show_progress=False,
     )
     tokenizer.train_from_iterator(sentences, trainer)
-    return tokenizer, steps
+    return tokenizer
 
 
 def _train_wordpieces(
     sentences: Iterable[str], config: TokenizerConfig, wikitext: bool
-) -> tuple[Tokenizer, list[normalizers.Normalizer]]:
-    """Returns BERT's kind of tokenizer, and its normalizer.
+) -> Tokenizer:
+    """Returns BERT's kind of tokenizer.
 
     At most a quarter of the tokens (but 100 in any case) are single characters; in scripts that
     have thousands, rarer characters are unknown. Training on the same text again may give other
     wordpieces, so train once and keep the result.
     """
     size = config.vocab_size or MOST_PIECES
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK, continuing_subword_prefix=_PIECE))
-    tokenizer.normalizer = normalizer = normalizers.BertNormalizer(
-        lowercase=config.lowercase, strip_accents=config.strip_accents
+    model = models.WordPiece(
+        unk_token=UNK, continuing_subword_prefix=_PIECE, max_input_chars_per_word=4 * LONGEST_RUN
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence(as_spelled(config))
+    # A base letter with its marks is one character of a run.
+    run = Regex(rf"(?:.[\p{{M}}\x{{200C}}\x{{200D}}]*){{1,{LONGEST_RUN}}}")
+    divided = pre_tokenizers.Split(run, "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), divided])
     tokenizer.decoder = decoders.WordPiece(prefix=_PIECE)
     trainer = WordPieceTrainer(
         vocab_size=size,
@@ -93,13 +96,14 @@ def _train_wordpieces(
         continuing_subword_prefix=_PIECE,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(sentences, trainer)
+    _log.info("training up to %s wordpieces", f"{size:,}")
+    tokenizer.train_from_iterator(thinned(sentences), trainer)
     if wikitext:  # BERT's own pre-tokenizer would split the brackets off [UNK]
-        parts = Regex(r"\[UNK\]|[!-/:-@\[-`{-~]|\p{P}")
+        parts = pre_tokenizers.Split(Regex(r"\[UNK\]|[!-/:-@\[-`{-~]|\p{P}"), "isolated")
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(parts, "isolated")]
+            [pre_tokenizers.WhitespaceSplit(), parts, divided]
         )
-    return tokenizer, [normalizer]
+    return tokenizer
 
 
 def train_on_files(paths: Sequence[str], config: TokenizerConfig, text_format: Format) -> Tokenizer:
