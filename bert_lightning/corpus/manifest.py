@@ -16,7 +16,7 @@ from bert_lightning.config.affects import PLACE, TOKENS, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.tokenizer import Tokenizer
 
-CORPUS_FORMAT = 1
+CORPUS_FORMAT = 2
 """The version of prepared corpora. Raise it whenever the same text and options give other bytes or
 other files than before; the golden-bytes test fails then."""
 MANIFEST = "manifest.json"
