@@ -53,6 +53,16 @@ def load_folder_tokenizer(folder: Path, model_settings: Mapping[str, Any]) -> To
         UserError: there is none, a file cannot be read, a special token is missing, two files
             contradict each other, or a setting is not supported.
     """
+    try:
+        return _load(folder, model_settings)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}: the files of its tokenizer hold something unexpected "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _load(folder: Path, model_settings: Mapping[str, Any]) -> Tokenizer:
     settings = _settings(folder)
     given = settings.get("tokenizer_class") or model_settings.get("tokenizer_class")
     kind = str(given or "BertTokenizer").removesuffix("Fast")
@@ -176,23 +186,21 @@ def _add(
 
 def _special(settings: Mapping[str, Any]) -> Iterator[Any]:
     """Yields the special tokens of the settings in the order in which transformers adds them."""
-    own = [name for name in settings if name.endswith("_token") and name not in _NAMES]
     extra = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
-    if isinstance(extra, dict):
-        own_tokens, extra = [*extra.values()], []
-    else:
-        own_tokens = []
     named = [settings.get(name, token) for name, token in _NAMES.items()]
-    for token in [*named, *(settings[name] for name in own), *own_tokens, *extra]:
+    own = [
+        token for name, token in settings.items() if name.endswith("_token") and name not in _NAMES
+    ]
+    for token in [*named, *own, *(extra.values() if isinstance(extra, dict) else extra)]:
         if isinstance(token, (str, dict)):
             yield token
 
 
-def _is_added(tokenizer: Tokenizer, content: str | None) -> bool:
+def _is_added(tokenizer: Tokenizer, content: str) -> bool:
     return any(content == token.content for token in tokenizer.get_added_tokens_decoder().values())
 
 
-def _content(token: Any) -> str | None:
+def _content(token: Any) -> Any:
     return token.get("content") if isinstance(token, dict) else token
 
 

@@ -364,6 +364,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"vocab_txt": lines(("[PAD]", "[UNK]", "the")), "special_tokens_map_json": NAMED},
         "has no token [CLS], [SEP], [MASK]",
     ),
+    "a setting without a value": (
+        {"tokenizer_config_json": {"do_lower_case": None}},
+        "hold something unexpected (TypeError",
+    ),
+    "added tokens without ids": (
+        {"added_tokens_json": {"covid": "last"}},
+        "hold something unexpected (ValueError",
+    ),
     "settings that are no object": ({"tokenizer_config_json": []}, "holds a list"),
     "settings that are no JSON": ({"tokenizer_config_json": "{"}, "cannot be read"),
     "a vocabulary that is not UTF-8": ({"added_tokens_json": "\ud800"}, "cannot be read"),
