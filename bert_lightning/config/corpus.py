@@ -59,10 +59,11 @@ class CorpusConfig:
     min_sentences: int = option(2, TEXT | EXAMPLES, at_least=1)
     """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair."""
     text_column: str = option("text", TEXT)
-    """The column of a table (of the hub, .csv, .jsonl or .parquet) that holds the text."""
+    """The column of a table (of the hub, .csv, .tsv, JSON or .parquet) that holds the text."""
     hard_wrapped: bool = option(False, TEXT)
     """In `prose`, blank lines separate documents and each line is a paragraph. When true, single
-    line breaks mean nothing: each block between blank lines is one paragraph."""
+    line breaks mean nothing: each block between blank lines, of a file or of a cell of a table, is
+    one paragraph."""
     fallback: Fallback | None = option(Fallback.builtin, TEXT | CHOICE)
     """The corpus to use when the hub's is unavailable; null makes that an error."""
     hub_repository: str = option("Salesforce/wikitext", TEXT)
@@ -83,6 +84,11 @@ class CorpusConfig:
 
     def __post_init__(self) -> None:
         check_limits(self, "data.")
+        if self.path is not None and not self.path.strip():
+            raise UserError(
+                f"data.path={self.path} is empty, as from a variable that is not set: give a file, "
+                "a folder or a pattern, or omit the option"
+            )
         if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
             raise UserError(
                 f"data.name={self.name!r} names a folder of the cache: it must consist of letters, "

@@ -26,6 +26,7 @@ from bert_lightning.corpus import catalog, store
 from bert_lightning.corpus.encoding import TextEncoder, in_chunks
 from bert_lightning.corpus.fingerprints import hash_file
 from bert_lightning.corpus.manifest import digest, identity_of, read_manifest, write_manifest
+from bert_lightning.corpus.readers.left_out import LeftOut, announce
 from bert_lightning.corpus.sources import SPLITS, TextSource, find_source
 from bert_lightning.corpus.store import PreparedCorpus, Split, SplitWriter
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
@@ -103,7 +104,10 @@ def _open_or_build(
     opened = store.open_corpus(folder, key, reason)
     for name, split in opened.splits.items():
         _check_pairs(f"{source.origin}: the {name} split", split, pairs)
-    return replace(opened, origin=source.origin)  # the place where the same text is now
+    left_out = [*source.unread_files, *opened.left_out]
+    announce(left_out)
+    # The place where the same text is now, and the files beside it
+    return replace(opened, origin=source.origin, left_out=left_out)
 
 
 def _check_pairs(name: str, split: Split, config: PairsConfig) -> None:
@@ -159,8 +163,9 @@ def _write_splits(folder: Path, source: TextSource, tokenizer: Tokenizer) -> dic
     writers: dict[str, SplitWriter] = {}
     counts: dict[str, dict[str, int]] = {}
     files: dict[str, dict[str, Any]] = {}
+    left_out = LeftOut()
     with ExitStack() as stack:
-        for split, documents in in_chunks(source.read()):
+        for split, documents in in_chunks(source.read(left_out)):
             encoded = encoder.encode(documents)
             with _writing(folder):
                 if split not in writers:
@@ -173,13 +178,13 @@ def _write_splits(folder: Path, source: TextSource, tokenizer: Tokenizer) -> dic
                 files |= {f"{split}/{name}": record for name, record in records.items()}
             file = folder / store.TOKENIZER
             files[store.TOKENIZER] = store.file_record(file, hash_file(file))
-    return {"splits": counts, "files": files}
+    return {"splits": counts, "left_out": left_out.to_plain(), "files": files}
 
 
 def _make_tokenizer(
     source: TextSource, config: TokenizerConfig, base: Tokenizer | None
 ) -> Tokenizer:
-    train = (document for split, document in source.read() if split == "train")
+    train = (document for split, document in source.read(LeftOut()) if split == "train")
     text = (sentence for document in train for paragraph in document for sentence in paragraph)
     if base is not None:
         return extend(base, text, config, source.text_format)

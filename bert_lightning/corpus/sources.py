@@ -16,6 +16,9 @@ from bert_lightning.corpus.fingerprints import hash_text_files
 from bert_lightning.corpus.manifest import digest
 from bert_lightning.corpus.readers import text_files
 from bert_lightning.corpus.readers.builtin import builtin_documents
+from bert_lightning.corpus.readers.find_files import TextFile, find_text_files
+from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown
+from bert_lightning.corpus.readers.lines import read_lines
 from bert_lightning.corpus.readers.tables import hub_rows, hub_tables
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
 from bert_lightning.corpus.splits import (
@@ -30,7 +33,8 @@ from bert_lightning.errors import UserError
 SPLITS = ("train", "validation", "test")
 _WIKITEXT_FILES = ("wiki.train", "wiki.valid", "wiki.test")
 _HUB = {"hub_repository", "hub_name", "hub_revision"}
-_FIXED_FORMAT = {"format", "text_column", "hard_wrapped"} | _HUB
+_PROSE = {"hard_wrapped"}
+_FIXED_FORMAT = {"format", "text_column"} | _PROSE | _HUB
 """Options that sources of one format do not read."""
 
 
@@ -44,9 +48,11 @@ class TextSource:
     fingerprint: dict[str, Any]
     """All that decides the result of `read`, as plain values: hashes of the text, and options."""
     text_format: Format
-    read: Callable[[], Iterator[tuple[str, Document]]]
+    read: Callable[[LeftOut], Iterator[tuple[str, Document]]]
     """Reads all documents with their splits: the same each time, `train` first if the splits are
-    separate. Raises UnavailableError if the text cannot be reached."""
+    separate, and counts what is left out. Raises UnavailableError if the text cannot be reached."""
+    unread_files: LeftOut
+    """What `data.path` names and cannot be read as text."""
 
 
 def find_source(data: CorpusConfig, min_documents: int) -> TextSource:
@@ -68,7 +74,7 @@ def _builtin_source(data: CorpusConfig, min_documents: int) -> TextSource:
     """Returns the text that comes with every CPython: its documentation."""
     version = f"Python {'.'.join(map(str, sys.version_info[:3]))}"
 
-    def read() -> Iterator[tuple[str, Document]]:
+    def read(_: LeftOut) -> Iterator[tuple[str, Document]]:
         documents = _documents(builtin_documents(), data)
         return assign_splits(documents, data, min_documents, "the built-in text")
 
@@ -89,56 +95,58 @@ def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
                 "for text of your own: data=text data.path='notes/*.txt'"
             )
 
-    def read() -> Iterator[tuple[str, Document]]:
+    def read(_: LeftOut) -> Iterator[tuple[str, Document]]:
         for split, file in zip(SPLITS, files, strict=True):
-            documents = _documents(text_files.split_at_headings(text_files.read_lines(file)), data)
+            documents = _documents(text_files.split_at_headings(read_lines(file)), data)
             yield from require_documents(split, documents, data, str(file.absolute()))
 
     unread = _FIXED_FORMAT | {"validation_fraction", "test_fraction"}
     # The splits are given, so they need no number of documents.
-    return _source("wikitext", _content(files, data), str(path.resolve()), data, 0, unread, read)
+    content = _content(_hashes(files, data))
+    return _source("wikitext", content, str(path.resolve()), data, 0, unread, read)
 
 
 def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
     commit = f"{data.hub_repository}/{data.hub_name}@{data.hub_revision}"
     tables = cache(lambda: hub_tables(data))
 
-    def documents(split: str) -> Iterator[Document]:
-        texts = hub_rows(tables()[split], data)
-        if data.format is Format.wikitext:
-            return _documents(
-                text_files.split_at_headings(text.rstrip("\n") for text in texts), data
-            )
-        return _documents(text_files.rows_as_documents(texts), data)
+    def documents(split: str, left_out: LeftOut) -> Iterator[Document]:
+        texts = hub_rows(tables()[split], data, left_out)
+        return _documents(text_files.table_documents(texts, commit, data, left_out), data)
 
-    def read() -> Iterator[tuple[str, Document]]:
+    def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
         given = [split for split in SPLITS if split in tables()]
         if "train" not in given:
             raise UserError(
                 f"{commit} has no split 'train'; it has {', '.join(tables())}: "
                 "choose another data.hub_name"
             )
-        yield from assign_splits(documents("train"), data, min_documents, commit, given)
+        yield from assign_splits(documents("train", left_out), data, min_documents, commit, given)
         for split in given[1:]:
-            yield from require_documents(split, documents(split), data, commit)
+            yield from require_documents(split, documents(split, left_out), data, commit)
 
-    return _source("hub", "", commit, data, min_documents, {"hard_wrapped"}, read)
+    unread = _PROSE if data.format is Format.wikitext else set[str]()
+    return _source("hub", "", commit, data, min_documents, unread, read)
 
 
 def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
-    files = text_files.find_text_files(data)
+    unread_files = LeftOut()
+    files = find_text_files(data, unread_files)
 
-    def raw() -> Iterator[list[str]]:
-        return chain.from_iterable(text_files.raw_documents(file, data) for file in files)
+    def raw(left_out: LeftOut) -> Iterator[list[str]]:
+        return chain.from_iterable(text_files.raw_documents(file, data, left_out) for file in files)
 
-    def read() -> Iterator[tuple[str, Document]]:
-        documents = _documents(raw(), data)
+    def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
+        documents = _documents(raw(left_out), data)
         first = next(documents, None)
         if first is None:
-            sizes = [len(paragraphs) for paragraphs in raw()]
+            sizes = [len(paragraphs) for paragraphs in raw(left_out)]
+            path = f"data.path={shown(str(data.path))}: "
+            if not sizes:
+                raise UserError(f"{path}{shown(files[0].path.absolute())} is empty (0 words)")
             wrapped = "; for text with hard line breaks: data.hard_wrapped=true"
             raise UserError(
-                f"data.path={data.path}: {len(files)} files, {len(sizes)} documents and "
+                f"{path}{len(files)} files, {len(sizes)} documents and "
                 f"{sum(sizes)} paragraphs, none of them {usable(data)}{ways_out(data)}"
                 + ("" if data.hard_wrapped or data.format is Format.wikitext else wrapped)
             )
@@ -146,8 +154,19 @@ def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
             chain([first], documents), data, min_documents, f"data.path={data.path}"
         )
 
-    origin = f"{data.path} ({len(files)} files)"
-    return _source("files", _content(files, data), origin, data, min_documents, _HUB, read)
+    hashes = _hashes([file.path for file in files], data)
+    found: dict[str, TextFile] = {}
+    copies = LeftOut()
+    for file, sha256 in zip(files, hashes, strict=True):
+        first = found.setdefault(sha256, file)
+        if first is not file:
+            copies.add("copies of other files", f"{shown(file.path)} of {shown(first.path)}")
+    announce(copies, "Read twice")
+    read_as = [f"{file.holds} {sha256}" for file, sha256 in zip(files, hashes, strict=True)]
+    origin = f"{shown(str(data.path))} ({len(files)} files)"
+    return _source(
+        "files", _content(read_as), origin, data, min_documents, _HUB, read, unread_files
+    )
 
 
 def _documents(raw: Iterable[list[str]], data: CorpusConfig) -> Iterator[Document]:
@@ -167,10 +186,17 @@ def _documents(raw: Iterable[list[str]], data: CorpusConfig) -> Iterator[Documen
             yield document
 
 
-def _content(files: Sequence[Path], data: CorpusConfig) -> str:
+def _hashes(files: Sequence[Path], data: CorpusConfig) -> list[str]:
+    try:
+        return hash_text_files(files, cache_folder(data))
+    except OSError as error:
+        name = shown(error.filename or "a file")
+        raise UserError(f"data.path: {name} cannot be read: {error.strerror}") from error
+
+
+def _content(files: Sequence[str]) -> str:
     """Returns what identifies the content of text files; their paths do not."""
-    hashes = hash_text_files(files, cache_folder(data))
-    return f"{len(files)} files, SHA-256 {digest({'files': hashes})}"
+    return f"{len(files)} files, SHA-256 {digest({'files': files})}"
 
 
 def _source(
@@ -180,7 +206,8 @@ def _source(
     data: CorpusConfig,
     min_documents: int,
     unread: set[str],
-    read: Callable[[], Iterator[tuple[str, Document]]],
+    read: Callable[[LeftOut], Iterator[tuple[str, Document]]],
+    unread_files: LeftOut | None = None,
 ) -> TextSource:
     """Returns the source; `content` identifies its text before any option applies to it.
 
@@ -196,4 +223,6 @@ def _source(
         "splitter_version": splitter_version(str(data.sentences)),
         "min_documents": min_documents,
     }
-    return TextSource(data.shown_name, origin, fingerprint, data.format, read)
+    return TextSource(
+        *(data.shown_name, origin, fingerprint, data.format, read, unread_files or LeftOut())
+    )

@@ -16,6 +16,7 @@ import numpy as np
 from bert_lightning.corpus.encoding import EncodedDocuments
 from bert_lightning.corpus.fingerprints import ALWAYS_HASHED, hash_file
 from bert_lightning.corpus.manifest import CORPUS_FORMAT, DESCRIBED, MANIFEST, digest, read_manifest
+from bert_lightning.corpus.readers.left_out import Omission
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text, rows_needed
 from bert_lightning.files import sync
 
@@ -100,6 +101,8 @@ class PreparedCorpus:
     """The SHA-256 of the text and of how it becomes sentences: the same for every tokenizer."""
     identity: dict[str, Any]
     """What it is made of, and the counts of its splits; see `describe_difference`."""
+    left_out: list[Omission]
+    """What is in the text, or beside it, and not in the corpus."""
     tokenizer: Tokenizer
     splits: dict[str, Split]
     """`train`, and `validation` and `test` if the corpus has them."""
@@ -210,6 +213,7 @@ def open_corpus(folder: Path, key: str, fallback_reason: str | None) -> Prepared
         key=key,
         text_key=digest(manifest["source"]),
         identity={name: manifest[name] for name in DESCRIBED},
+        left_out=[Omission(**omission) for omission in manifest["left_out"]],
         tokenizer=open_tokenizer(folder),
         splits={
             split: Split(*(_open_array(folder, f"{split}/{name}.bin", files) for name in _ARRAYS))

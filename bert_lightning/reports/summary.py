@@ -27,6 +27,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "corpus_origin": result.corpus.origin,
         "corpus_key": result.corpus.key,
         "fallback_reason": result.corpus.fallback_reason,
+        "left_out": [asdict(omission) for omission in result.corpus.left_out],
         "vocab_size": result.corpus.tokenizer.get_vocab_size(),
         "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
         "steps": result.steps,

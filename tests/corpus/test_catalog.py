@@ -12,6 +12,7 @@ from filelock import FileLock
 from bert_lightning.config import CorpusConfig, PairsConfig, TokenizerConfig
 from bert_lightning.corpus import catalog
 from bert_lightning.corpus.catalog import cache_folder, list_corpora, lock_of, remove, total_size
+from bert_lightning.corpus.manifest import CORPUS_FORMAT
 from bert_lightning.corpus.prepare import prepare
 
 WORDS, PAIRS = TokenizerConfig(min_frequency=1), PairsConfig()
@@ -77,7 +78,7 @@ def test_corpora_of_other_versions_and_corrupted_ones_are_listed(
     with monkeypatch.context() as patched:
         patched.setattr(catalog, "CORPUS_FORMAT", 99)
         (entry,) = list_corpora(cache_folder(data))
-        assert (entry.format, entry.usable) == (1, False)
+        assert (entry.format, entry.usable) == (CORPUS_FORMAT, False)
     manifest = entry.folder / "manifest.json"
     manifest.write_text(manifest.read_text()[:-9])
     (entry,) = list_corpora(cache_folder(data))

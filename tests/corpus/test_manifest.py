@@ -8,7 +8,7 @@ import pytest
 
 from bert_lightning.config import CorpusConfig, PairKind, PairsConfig, TokenizerConfig
 from bert_lightning.config.affects import PLACE, TEXT, TOKENS, named
-from bert_lightning.corpus.manifest import describe_difference, identity_of
+from bert_lightning.corpus.manifest import CORPUS_FORMAT, describe_difference, identity_of
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.sources import find_source
 from bert_lightning.corpus.store import PreparedCorpus
@@ -91,7 +91,7 @@ def test_another_kind_of_source_version_and_base_are_told(data: CorpusConfig) ->
     new = {**corpus.identity, "format": 99, "tokenizer_base": "0" * 64}
     new["source"] = {**corpus.identity["source"], "kind": "hub", "splitter_version": "other"}
     assert describe_difference(corpus.identity, new) == [
-        "the format version of prepared corpora is 99, and it was 1",
+        f"the format version of prepared corpora is 99, and it was {CORPUS_FORMAT}",
         "the text comes from the Hugging Face hub, and it came from files",
         "the code that splits sentences (data.sentences) has changed",
         "the existing tokenizer that it builds on is another",

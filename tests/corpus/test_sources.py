@@ -26,7 +26,8 @@ from bert_lightning.config import (
     TokenizerConfig,
 )
 from bert_lightning.corpus.prepare import prepare
-from bert_lightning.corpus.readers import tables, text_files
+from bert_lightning.corpus.readers import lines, tables, text_files
+from bert_lightning.corpus.readers.left_out import LeftOut
 from bert_lightning.corpus.sentences import SPLITTERS
 from bert_lightning.corpus.sources import Document, find_source
 from bert_lightning.errors import UserError
@@ -63,7 +64,7 @@ def text(tmp_path: Path) -> Maker:
 
 def read(data: CorpusConfig) -> dict[str, list[Document]]:
     splits: dict[str, list[Document]] = {}
-    for split, document in find_source(data, PairsConfig().min_documents).read():
+    for split, document in find_source(data, PairsConfig().min_documents).read(LeftOut()):
         splits.setdefault(split, []).append(document)
     return splits
 
@@ -214,9 +215,15 @@ def test_no_share_held_out_gives_no_split(text: Maker) -> None:
     assert set(read(text({"a.txt": prose(1)}))) == {"train"}
 
 
-def test_an_empty_file_is_named(text: Maker) -> None:  # BAD_INPUT 11
-    data = text({"a.txt": " \n\n", "b.txt": prose(1)})
+def test_an_empty_file_is_named(text: Maker, tmp_path: Path) -> None:  # BAD_INPUT 11
+    data = text({"a.txt": " \n\n", "c.csv": "text,n\n"})
     assert f"{data.path}/a.txt is empty (0 words)" in failure(data)
+    left_out = LeftOut()
+    text({"b.txt": prose(1)})
+    assert len(list(find_source(data, 1).read(left_out))) == 1
+    (omission,) = left_out
+    assert (omission.what, omission.count) == ("files without a word", 2)
+    assert omission.examples == [f"{tmp_path}/text/a.txt", f"{tmp_path}/text/c.csv"]
 
 
 def test_fewer_than_two_documents_gives_the_path_and_the_count(text: Maker) -> None:  # 11
@@ -295,7 +302,7 @@ class TestLongDocuments:
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(text_files, "LONGEST_DOCUMENT", 40)
-        monkeypatch.setattr(text_files, "LONGEST_LINE", 60)
+        monkeypatch.setattr(lines, "LONGEST_LINE", 60)
 
     def test_a_document_is_parted_between_its_paragraphs_and_a_warning_says_so(
         self, text: Maker, caplog: pytest.LogCaptureFixture
@@ -307,24 +314,24 @@ class TestLongDocuments:
         assert "more than 40 characters is divided into several" in record.getMessage()
 
     def test_an_article_is_parted_too(self, text: Maker) -> None:
-        lines = " = A = \n" + " a b c . d e f . \n" * 4 + " = B = \n g . h . \n"
-        data = text({"a.txt": lines}, format=Format.wikitext)
+        text_lines = " = A = \n" + " a b c . d e f . \n" * 4 + " = B = \n g . h . \n"
+        data = text({"a.txt": text_lines}, format=Format.wikitext)
         one = ["a b c", "d e f ."]
         assert train(data) == [[one] * 3, [one], [["g", "h ."]]]
 
     def test_a_line_is_parted_at_a_space(self, text: Maker) -> None:
         data = text({"a.txt": "Word one is. " * 30}, sentences="line", min_sentences=1)
-        lines = [line for document in train(data) for (line,) in document]
-        assert " ".join(lines) == ("Word one is. " * 30).strip()
-        assert max(map(len, lines)) < 60
+        found = [line for document in train(data) for (line,) in document]
+        assert " ".join(found) == ("Word one is. " * 30).strip()
+        assert max(map(len, found)) < 60
 
     @pytest.mark.parametrize("ending", ["", "\n"])
     @pytest.mark.parametrize("word", ["é", "。", "𝔘", "aé。𝔘"])
     def test_without_a_space_no_character_is_cut(self, text: Maker, word: str, ending: str) -> None:
         data = text({"a.txt": word * 100 + ending}, sentences="line", min_sentences=1)
-        lines = [line for document in train(data) for (line,) in document]
-        assert "".join(lines) == word * 100
-        assert max(len(line.encode()) for line in lines) <= 60
+        found = [line for document in train(data) for (line,) in document]
+        assert "".join(found) == word * 100
+        assert max(map(len, found)) <= 60
 
     def test_what_is_no_text_is_refused_all_the_same(self, text: Maker) -> None:
         assert "is not UTF-8: byte 0 is 0x80" in failure(text({"a.txt": b"\x80" * 200}))
@@ -350,12 +357,12 @@ print(sum(len(split.token_ids) for split in corpus.splits.values()))
 def test_memory_is_bounded_without_blank_lines_or_line_ends(tmp_path: Path, line_end: str) -> None:
     small = (
         "from bert_lightning.corpus import encoding\n"
-        "from bert_lightning.corpus.readers import text_files\n"
+        "from bert_lightning.corpus.readers import lines, text_files\n"
         + "".join(
             f"{name} = 100_000\n"
             for name in (
                 "text_files.LONGEST_DOCUMENT",
-                "text_files.LONGEST_LINE",
+                "lines.LONGEST_LINE",
                 "encoding._CHUNK_CHARACTERS",
             )
         )

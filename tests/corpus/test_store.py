@@ -237,7 +237,7 @@ def test_the_manifest_says_what_the_store_is_made_of(data: CorpusConfig) -> None
     found = read_manifest(folder_of(data, prepared))
     assert found is not None
     assert data.path is not None
-    assert digest({"files": [hash_file(Path(data.path))]}) in found["source"]["content"]
+    assert digest({"files": [f"text {hash_file(Path(data.path))}"]}) in found["source"]["content"]
     assert found["source"]["options"]["data.sentences"] == "prose"
     assert not {"data.path", "data.cache_dir", "data.name"} & set(found["source"]["options"])
     assert found["tokenizer"]["tokenizer.min_frequency"] == 2

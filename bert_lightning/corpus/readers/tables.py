@@ -1,15 +1,17 @@
-"""Tables of text, from the Hugging Face hub and from files. The only importer of `datasets`."""
+"""The tables of the Hugging Face hub, by `datasets`, and the texts that cells of tables hold."""
 
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bert_lightning.config import CorpusConfig
+from bert_lightning.corpus.readers.left_out import LeftOut
+from bert_lightning.corpus.readers.table_files import require_column
 from bert_lightning.errors import UserError
 from bert_lightning.hub import UnavailableError, dataset_out_of_reach
 
-TABLES = {".csv": "csv", ".jsonl": "json", ".parquet": "parquet"}
-"""The extensions of table files, and the names of their formats in `datasets`."""
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""Characters that are in no text: NUL, and halves of surrogate pairs, as JSON may have them."""
 
 
 def hub_tables(data: CorpusConfig) -> dict[str, Any]:
@@ -37,49 +39,45 @@ def hub_tables(data: CorpusConfig) -> dict[str, Any]:
         ) from error
 
 
-def hub_rows(table: Any, data: CorpusConfig) -> Iterator[str]:
+def hub_rows(table: Any, data: CorpusConfig, left_out: LeftOut) -> Iterator[str]:
     """Yields the texts of a split; with `data.streaming`, each time from the hub."""
+    name = _hub_name(data)
+
+    def cells() -> Iterator[Any]:
+        for batch in table.iter(batch_size=256):  # rows in memory at once
+            require_column(data.text_column, list(batch), name)
+            yield from batch[data.text_column]
+
     try:
-        yield from _texts_of(table, data.text_column, _hub_name(data))
+        yield from texts_of(cells(), data.text_column, name, left_out)
     except UserError:
         raise
     except Exception as error:  # a broken connection, in a dozen types
-        raise UnavailableError(
-            f"the connection broke while {_hub_name(data)} was read: {error}"
-        ) from error
+        raise UnavailableError(f"the connection broke while {name} was read: {error}") from error
 
 
 def _hub_name(data: CorpusConfig) -> str:
     return f"{data.hub_repository} ({data.hub_name})"
 
 
-def file_rows(file: Path, kind: str, column: str) -> Iterator[str]:
-    """Yields the texts of a column, except empty ones; `kind` is one of `TABLES`."""
-    import datasets
+def texts_of(cells: Iterable[Any], column: str, name: str, left_out: LeftOut) -> Iterator[str]:
+    """Yields the texts of a column, "" for an empty cell; cells of another type are left out.
 
-    datasets.disable_progress_bars()
-    # A cell of text stays text, even "1984" or "null".
-    options = {"converters": {column: str}, "keep_default_na": False} if kind == ".csv" else {}
-    try:
-        table = datasets.load_dataset(
-            TABLES[kind], data_files=str(file), split="train", streaming=True, **options
-        )
-        yield from _texts_of(table, column, str(file.absolute()))
-    except UserError:
-        raise
-    except Exception as error:
-        cause = error.__cause__ or error
-        raise UserError(f"{file.absolute()} cannot be read as {kind[1:]}: {cause}") from error
-
-
-def _texts_of(table: Any, column: str, name: str) -> Iterator[str]:
-    for batch in table.iter(batch_size=256):  # rows in memory at once
-        instead = f"it has {', '.join(batch)}: name one with data.text_column=…"
-        if column not in batch:
-            raise UserError(f"{name} has no column '{column}'; {instead}")
-        for text in batch[column]:
-            if not isinstance(text, str | None):
-                kind = type(text).__name__
-                raise UserError(f"{name}: column '{column}' holds {kind}, not text; {instead}")
-            if text:
-                yield text
+    Raises:
+        UserError: the first cell that is not empty holds no text.
+    """
+    none_yet = True
+    for cell in cells:
+        if not isinstance(cell, str | None):
+            kind = type(cell).__name__
+            if none_yet:
+                raise UserError(
+                    f"{name}: column '{column}' holds {kind}, not text; data.text_column=… names "
+                    "another column"
+                )
+            left_out.add(f"cells of '{column}' that hold {kind}, not text", name)
+        elif cell and _NO_TEXT.search(cell):
+            left_out.add(f"cells of '{column}' with NUL or half a surrogate pair", name)
+        else:
+            none_yet = none_yet and not cell
+            yield cell or ""

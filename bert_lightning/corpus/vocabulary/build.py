@@ -9,7 +9,9 @@ from tokenizers.trainers import WordLevelTrainer, WordPieceTrainer
 
 from bert_lightning.batch import SPECIAL_TOKENS, UNK
 from bert_lightning.config import CorpusConfig, CorpusSource, Format, TokenizerConfig, TokenizerKind
-from bert_lightning.corpus.readers.text_files import find_text_files, raw_documents
+from bert_lightning.corpus.readers.find_files import find_text_files
+from bert_lightning.corpus.readers.left_out import LeftOut, announce
+from bert_lightning.corpus.readers.text_files import raw_documents
 from bert_lightning.corpus.tokenizer import add_template
 from bert_lightning.corpus.vocabulary.spelling import as_spelled
 from bert_lightning.corpus.vocabulary.unspaced import LONGEST_RUN, thinned
@@ -111,9 +113,12 @@ def train_on_files(paths: Sequence[str], config: TokenizerConfig, text_format: F
     sources = [
         CorpusConfig(source=CorpusSource.text, path=path, format=text_format) for path in paths
     ]
-    files = [(file, source) for source in sources for file in find_text_files(source)]
-    documents = chain.from_iterable(raw_documents(file, source) for file, source in files)
-    return build_tokenizer(chain.from_iterable(documents), config, text_format)
+    left_out = LeftOut()
+    files = [(file, source) for source in sources for file in find_text_files(source, left_out)]
+    documents = chain.from_iterable(raw_documents(file, source, left_out) for file, source in files)
+    tokenizer = build_tokenizer(chain.from_iterable(documents), config, text_format)
+    announce(left_out)
+    return tokenizer
 
 
 def _check_size(tokenizer: Tokenizer, config: TokenizerConfig) -> None:
