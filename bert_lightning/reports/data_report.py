@@ -115,6 +115,8 @@ def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int, w
 
 def _show_baselines(console: Console, scores: Baselines, labels: LabelStatistics | None) -> None:
     rows = [("masked tokens: unigram", f"{scores.mlm_loss:.3f}", f"{scores.mlm_accuracy:.3f}")]
+    if scores.mlm_accuracy_known not in (None, scores.mlm_accuracy):
+        rows.append(("masked tokens but [UNK]", "", f"{scores.mlm_accuracy_known:.3f}"))
     if scores.nsp_loss is not None:
         majority = (f"{scores.nsp_loss:.3f}", f"{scores.nsp_accuracy:.3f}")
         rows.append(("pair labels: majority", *majority))

@@ -47,6 +47,8 @@ def _masked_tokens(found: MaskedResult) -> Table:
         "unknown": "unknown: [UNK]",
     }
     rows = {"all": found.all, **{labels[name]: scores for name, scores in found.classes.items()}}
+    if "unknown" in found.classes and found.known is not None:
+        rows["all but [UNK]"] = found.known
     shown = []
     for label, row in rows.items():
         _, fraction, loss, loss_baseline, *accuracies = astuple(row)

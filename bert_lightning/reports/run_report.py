@@ -1,13 +1,14 @@
 """The last words of a run: the files in its folder, and the lines on the terminal."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bert_lightning.batch import MASK, UNK
+from bert_lightning.evaluation.scores import in_words
 from bert_lightning.files import write_text
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.reports.summary import summarize
@@ -40,7 +41,9 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
     lines = ["", f"run         {run}", f"corpus      {corpus}"]
     for split in ("validation", "test"):
         if split in summary:
-            lines += _score_lines(split, summary, result.model.objectives)
+            baselines = summary["validation_baselines"] if split == "validation" else {}
+            scores = in_words(result.model.objectives, summary[split], baselines)
+            lines += [f"{split:<12}{score}" for score in scores]
     lines.append(
         f"speed       {summary['pairs_per_second']:,.0f} pairs/s, "
         f"{summary['real_tokens_per_second']:,.0f} real tokens/s, "
@@ -55,20 +58,6 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
     if result.config.trainer.enable_checkpointing and not result.config.trainer.fast_dev_run:
         lines.append(f'next        {shown_command("fill-mask")} {run} "the [MASK] is new"')
     return lines
-
-
-def _score_lines(split: str, summary: dict[str, Any], objectives: Iterable[str]) -> Iterator[str]:
-    scores = summary[split]
-    baselines = summary["validation_baselines"] if split == "validation" else {}
-
-    def score(name: str) -> str:
-        baseline = baselines.get(name)
-        return f"{scores[name]:.3f}" + ("" if baseline is None else f" (baseline {baseline:.3f})")
-
-    for objective in objectives:
-        if (loss := f"{objective}_loss") in scores:
-            accuracy = score(f"{objective}_accuracy")
-            yield f"{split:<12}{objective.upper()} loss {score(loss)}, accuracy {accuracy}"
 
 
 def _fill_ins(result: FitResult) -> Iterator[str]:

@@ -46,6 +46,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
     last = {name: values[-1][1] for name, values in result.curves.items()}
     objectives = result.model.objectives
     scores = ["loss", *(f"{name}_{kind}" for kind in ("loss", "accuracy") for name in objectives)]
+    scores += ["mlm_accuracy_known", "mlm_unknown_fraction"]
     for prefix, split in _SPLITS.items():
         if f"{prefix}/mlm_loss" in last:
             names = [name for name in scores if f"{prefix}/{name}" in last]

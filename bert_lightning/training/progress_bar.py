@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bert_lightning.data.evaluation_set import EvaluationSet
+from bert_lightning.evaluation.scores import in_words
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.training.module import PretrainingModule
 
@@ -118,15 +119,12 @@ class LossProgress(ProgressBar):
         self._show_step(trainer.global_step)
         curves, baselines = self.module.progress.curves, self.validation.baselines._asdict()
 
-        def score(name: str) -> str:
-            value, baseline = f"{curves[f'val/{name}'][-1][1]:.3f}", baselines.get(name)
-            return value if baseline is None else f"{value} (baseline {baseline:.3f})"
-
-        scores = [
-            f"{name.upper()} {score(f'{name}_loss')}, accuracy {score(f'{name}_accuracy')}"
-            for name in self.module.config.objective.weights
-            if f"val/{name}_loss" in curves
-        ]
+        last = {
+            name.removeprefix("val/"): curve[-1][1]
+            for name, curve in curves.items()
+            if name.startswith("val/")
+        }
+        scores = in_words(self.module.config.objective.weights, last, baselines)
         steps = f"{trainer.global_step}/{self._total or '…'}"
         self._print(f"step {steps}  validation  {'  '.join(scores)}")
 
