@@ -16,7 +16,8 @@ from bert_lightning.corpus.fingerprints import hash_text_files
 from bert_lightning.corpus.manifest import digest
 from bert_lightning.corpus.readers import text_files
 from bert_lightning.corpus.readers.builtin import builtin_documents
-from bert_lightning.corpus.readers.find_files import TextFile, find_text_files
+from bert_lightning.corpus.readers.find_files import find_text_files
+from bert_lightning.corpus.readers.kinds import TextFile
 from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown
 from bert_lightning.corpus.readers.lines import read_lines
 from bert_lightning.corpus.readers.tables import hub_rows, hub_tables

@@ -1,37 +1,21 @@
-"""Which files `data.path` names, what each of them holds, and what is left out of a folder."""
+"""Which files `data.path` names, and what is left out of a folder.
+
+`os.path` is asked for what exists: it answers where `Path` raises for lack of a permission.
+"""
 
 import errno
-import gzip
 import os
 import re
 import stat
-import zlib
 from collections.abc import Iterator
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
-from typing import NamedTuple
 
 from bert_lightning.config import CorpusConfig
+from bert_lightning.corpus.readers.kinds import ENDINGS, TextFile, content_of, is_text
 from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown
 from bert_lightning.errors import UserError
 
-ENDINGS = {
-    ".txt": "text",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".parquet": "parquet",
-}
-"""What files hold, by their endings, in capitals or not; `.gz` may follow."""
-_BEGINNINGS = {
-    "json": re.compile(rb'(?:\xef\xbb\xbf)?(?:\[\s*\{\s*|\{[ \t]*)"[^"\n]*"\s*:'),
-    "wikiextractor": re.compile(rb'(?:\xef\xbb\xbf)?<doc id="'),
-    "parquet": re.compile(rb"PAR1"),
-}
-"""What files hold that no ending of a table names, by their first bytes; others hold text. JSON of
-another form, such as an object over many lines, is no table."""
 _SPECIAL = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -45,14 +29,6 @@ _OTHERS = (
 _UNREADABLE = "files and folders that cannot be read"
 
 
-class TextFile(NamedTuple):
-    """A file of text, and how it is read."""
-
-    path: Path
-    holds: str
-    """`text`, `csv`, `tsv`, `json`, `parquet` or `wikiextractor`."""
-
-
 def find_text_files(data: CorpusConfig, left_out: LeftOut) -> list[TextFile]:
     """Returns the files that `data.path` names, sorted, and counts what of it is left out.
 
@@ -64,8 +40,8 @@ def find_text_files(data: CorpusConfig, left_out: LeftOut) -> list[TextFile]:
             "data=text needs the text: data.path='notes/*.txt' names a file, a folder or a pattern"
         )
     found: list[Path] = []
-    for path in _named(data.path):
-        if os.path.isdir(path):  # noqa: PTH112 -- Path's raises a few errors
+    for path in _named(data.path, left_out):
+        if os.path.isdir(path):
             found += _files_below(path, left_out)
         elif _is_file(path, left_out):
             found.append(path)
@@ -76,7 +52,7 @@ def find_text_files(data: CorpusConfig, left_out: LeftOut) -> list[TextFile]:
         if (state.st_dev, state.st_ino) in files:
             left_out.add("links to files that are read already", shown(path))
         else:
-            files[state.st_dev, state.st_ino] = TextFile(path, _content_of(path, guessed))
+            files[state.st_dev, state.st_ino] = TextFile(path, content_of(path, guessed))
     announce(guessed, "Not read as plain text")
     if not files:
         left = "".join(f"; left out: {omission}" for omission in left_out) or f"; {_OTHERS}"
@@ -86,26 +62,50 @@ def find_text_files(data: CorpusConfig, left_out: LeftOut) -> list[TextFile]:
     return list(files.values())
 
 
-def _named(path: str) -> list[Path]:
+def _named(path: str, left_out: LeftOut) -> list[Path]:
     """Returns the paths that exist: the one that is given, or those of a pattern."""
-    whole = os.path.expanduser(path)  # noqa: PTH111 -- Path's raises RuntimeError for ~nobody
-    names = [whole] if os.path.lexists(whole) else sorted(glob(whole, recursive=True))  # noqa: PTH207 -- Path.glob takes no absolute pattern
-    if not names:
-        address = re.match(r"(\w\w+):/", path)
+    whole = os.path.expanduser(path)
+    found = [Path(whole)] if os.path.lexists(whole) else _matching(Path(whole), left_out)
+    if not found:
+        address = re.match(r"\w\w+:/", path)
         raise UserError(
             f"data.path={shown(path)}: nothing at {shown(Path(whole).absolute())} "
             f"(the working directory is {shown(Path.cwd())}); give a file, a folder of .txt files, "
-            "or a pattern in quotes"
-            + f", and no address ({address and address[1]}:)"
-            * bool(address)
+            "or a pattern in quotes" + f", and no address ({path})" * bool(address)
         )
-    return [Path(name) for name in names]
+    return found
+
+
+def _matching(pattern: Path, left_out: LeftOut) -> list[Path]:
+    """Returns what matches a pattern; `**` stands for a folder and all below it, links included.
+
+    The standard library's `**` follows links in circles.
+    """
+    if "**" not in pattern.parts:
+        return [Path(name) for name in glob(str(pattern))]
+    place = pattern.parts.index("**")
+    rest = pattern.parts[place + 1 :] or ("*",)
+    roots = _matching(Path(*pattern.parts[:place]), left_out) if place else [Path()]
+    below = [found for root in roots if os.path.isdir(root) for found, _ in _walk(root, left_out)]
+    found = [path for root in below for path in _matching(Path(escape(str(root)), *rest), left_out)]
+    return [path for path in found if not os.path.isdir(path)]
 
 
 def _files_below(folder: Path, left_out: LeftOut) -> Iterator[Path]:
+    for _, paths in _walk(folder, left_out):
+        for path in paths:
+            if _is_file(path, left_out):
+                if is_text(path):
+                    yield path
+                else:
+                    left_out.add("files of other kinds", shown(path), _OTHERS)
+
+
+def _walk(folder: Path, left_out: LeftOut) -> Iterator[tuple[Path, list[Path]]]:
+    """Yields each folder from here on once, with what it holds beside other folders."""
     waiting, seen = [folder], {_identity(folder)}
     while waiting:
-        folder = waiting.pop()
+        folder, others = waiting.pop(), []
         try:
             entries = sorted(folder.iterdir())
         except OSError as error:
@@ -114,23 +114,14 @@ def _files_below(folder: Path, left_out: LeftOut) -> Iterator[Path]:
         for path in entries:
             if path.name.startswith("."):
                 left_out.add("hidden files and folders", shown(path), "data.path=NAME reads one")
-            elif os.path.isdir(path):  # noqa: PTH112
-                if _identity(path) in seen:
-                    left_out.add("links to folders that are read already", shown(path))
-                else:
-                    seen.add(_identity(path))
-                    waiting.append(path)
-            elif _is_file(path, left_out):
-                if _is_text(path):
-                    yield path
-                else:
-                    left_out.add("files of other kinds", shown(path), _OTHERS)
-
-
-def _is_text(path: Path) -> bool:
-    """Whether a file in a folder is meant: by its ending, a file of JSON also by its beginning."""
-    ending = _ending(path)
-    return ending in ENDINGS and (ending != ".json" or _begins_as(path) == "json")
+            elif not os.path.isdir(path):
+                others.append(path)
+            elif _identity(path) in seen:
+                left_out.add("links to folders that are read already", shown(path))
+            else:
+                seen.add(_identity(path))
+                waiting.append(path)
+        yield folder, others
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -143,7 +134,7 @@ def _is_file(path: Path, left_out: LeftOut) -> bool:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        what = "links that lead nowhere" if path.is_symlink() else _UNREADABLE
+        what = "links that lead nowhere" if os.path.islink(path) else _UNREADABLE
         left_out.add(what, f"{shown(path)}: {error.strerror}")
         return False
     if not stat.S_ISREG(mode):
@@ -155,35 +146,3 @@ def _is_file(path: Path, left_out: LeftOut) -> bool:
         left_out.add(_UNREADABLE, f"{shown(path)}: {os.strerror(errno.EACCES)}")
         return False
     return True
-
-
-def _ending(path: Path) -> str:
-    """Returns a file's ending before compression, in small letters: `.txt` for `A.TXT.gz`."""
-    name = path.name.lower()
-    return Path(name.removesuffix(".gz")).suffix
-
-
-def is_compressed(path: Path) -> bool:
-    """Whether a file's ending says that gzip compressed it."""
-    return path.suffix.lower() == ".gz"
-
-
-def _content_of(path: Path, guessed: LeftOut) -> str:
-    by_ending = ENDINGS.get(_ending(path), "text")
-    if by_ending != "text":
-        return by_ending
-    content = _begins_as(path)
-    if content != "text":
-        way_out = "an empty first line makes one plain text"
-        guessed.add(f"files that begin as {content} does", shown(path), way_out)
-    return content
-
-
-def _begins_as(path: Path) -> str:
-    try:
-        with gzip.open(path) if is_compressed(path) else path.open("rb") as stream:
-            beginning = stream.read(4096)
-    except (OSError, EOFError, zlib.error):  # its reader says what is wrong with it
-        return "text"
-    found = (name for name, pattern in _BEGINNINGS.items() if pattern.match(beginning))
-    return next(found, "text")

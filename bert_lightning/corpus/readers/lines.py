@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TextIO, cast
 
-from bert_lightning.corpus.readers.find_files import is_compressed
+from bert_lightning.corpus.readers.kinds import is_compressed
 from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.errors import UserError
 

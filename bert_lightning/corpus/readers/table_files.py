@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from bert_lightning.corpus.readers.find_files import TextFile, is_compressed
+from bert_lightning.corpus.readers.kinds import TextFile, is_compressed
 from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.readers.lines import open_text, refuse
 from bert_lightning.errors import UserError

@@ -11,7 +11,7 @@ from io import StringIO
 from itertools import chain
 
 from bert_lightning.config import CorpusConfig, Format
-from bert_lightning.corpus.readers.find_files import TextFile
+from bert_lightning.corpus.readers.kinds import TextFile
 from bert_lightning.corpus.readers.left_out import LeftOut, shown
 from bert_lightning.corpus.readers.lines import read_lines
 from bert_lightning.corpus.readers.table_files import file_cells
