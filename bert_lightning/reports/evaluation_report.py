@@ -9,7 +9,7 @@ from rich.text import Text
 
 from bert_lightning.evaluation.evaluation import Evaluation, MaskedResult
 from bert_lightning.evaluation.minimal_pairs import Accuracy, MinimalPairsResult
-from bert_lightning.runs.diagnosis import Check
+from bert_lightning.runs.checks.check import Check
 from bert_lightning.runs.record import RunRecord
 from bert_lightning.terminal import figures
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from bert_lightning.errors import UserError
+from bert_lightning.runs.checks.check import Check
 from bert_lightning.runs.curves import MetricsFile
-from bert_lightning.runs.diagnosis import Check, diagnose
+from bert_lightning.runs.diagnosis import diagnose
 from bert_lightning.runs.record import RunRecord, read_run
 from bert_lightning.training.fit import FitResult
 
