@@ -7,8 +7,10 @@ an interrupted build is never mistaken for a prepared corpus.
 
 import logging
 import shutil
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from bert_lightning.corpus.store import PreparedCorpus, Split, SplitWriter
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
 from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.corpus.vocabulary.extend import extend
+from bert_lightning.corpus.vocabulary.text import Rereadable
 from bert_lightning.errors import UserError, writing
 from bert_lightning.hub import UnavailableError
 
@@ -184,8 +187,12 @@ def _write_splits(folder: Path, source: TextSource, tokenizer: Tokenizer) -> dic
 def _make_tokenizer(
     source: TextSource, config: TokenizerConfig, base: Tokenizer | None
 ) -> Tokenizer:
-    train = (document for split, document in source.read(LeftOut()) if split == "train")
-    text = (sentence for document in train for paragraph in document for sentence in paragraph)
+    def sentences() -> Iterator[str]:
+        for split, document in source.read(LeftOut()):
+            if split == "train":
+                yield from chain.from_iterable(document)
+
+    text = Rereadable(sentences)
     if base is not None:
         return extend(base, text, config, source.text_format)
     return build_tokenizer(text, config, source.text_format)

@@ -153,6 +153,21 @@ def test_a_number_of_words_keeps_the_most_frequent() -> None:
     assert set(vocabulary) == {*SPECIAL_TOKENS, "the", "and"}
 
 
+def test_a_script_of_many_characters_fills_the_vocabulary() -> None:
+    """A quarter of the vocabulary is too little for a text of single characters."""
+    characters = [chr(0x4E00 + number) for number in range(600)]
+    text = ["".join(characters[number::7]) for number in range(7)] * 3
+    tokenizer = build(text, vocab_size=None)
+    assert tokenizer.get_vocab_size() == 5 + 600
+    for size in (605, 500, 300):
+        found = build(text, vocab_size=size)
+        assert found.get_vocab_size() == size
+    with pytest.raises(UserError, match=r"use tokenizer\.vocab_size=605 or less"):
+        build(text, vocab_size=700)
+    with pytest.raises(UserError, match=r"use tokenizer\.vocab_size=605 or less"):
+        build(text, Format.wikitext, vocab_size=700)
+
+
 def test_fewer_pieces_than_characters_are_refused() -> None:
     with pytest.raises(UserError, match=r"vocab_size=10 is too small .*vocab_size=\d+ or more"):
         build(vocab_size=10)

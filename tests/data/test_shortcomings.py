@@ -70,7 +70,7 @@ def test_a_vocabulary_of_words_that_does_not_fit(
 def test_wordpieces_without_room_for_the_characters(
     tmp_path: Path, small_batch: BatchConfig
 ) -> None:
-    few = TokenizerConfig(TokenizerKind.wordpiece, vocab_size=120, min_frequency=1)
+    few = TokenizerConfig(TokenizerKind.wordpiece, vocab_size=150, min_frequency=1)
     (said,) = found(corpus_of(tmp_path, CHINESE, few), small_batch)
     assert "a higher tokenizer.vocab_size has room for more single characters" in said
 

@@ -1,7 +1,8 @@
 """Text → vocabulary → tokenizer: of words, or of words and wordpieces."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -13,14 +14,15 @@ from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.left_out import LeftOut, announce
 from bert_lightning.corpus.readers.text_files import raw_documents
 from bert_lightning.corpus.tokenizer import add_template
+from bert_lightning.corpus.vocabulary.extend import extend
 from bert_lightning.corpus.vocabulary.spelling import as_spelled
+from bert_lightning.corpus.vocabulary.text import WIKITEXT_UNK, Rereadable, without_unk
 from bert_lightning.corpus.vocabulary.unspaced import LONGEST_RUN, thinned
 from bert_lightning.errors import UserError
 
 MOST_PIECES = 8_000
 """Tokens at which the training of wordpieces stops if no number is requested."""
 _SPECIAL_TOKENS = [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
-_WIKITEXT_UNK = "<unk>"
 _PIECE = "##"
 _log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ def build_tokenizer(
     """Makes the vocabulary of a corpus: of words, or of words and wordpieces (`##ing`).
 
     In WikiText, spaces separate all words and `<unk>` is `[UNK]`; in prose, punctuation is split
-    off. The special tokens come first.
+    off. The special tokens come first. The sentences may be read twice.
 
     Raises:
         UserError: the corpus has fewer words or wordpieces than `config.vocab_size`.
@@ -41,10 +43,13 @@ def build_tokenizer(
         sentences = without_unk(sentences)
     train = _train_words if config.kind is TokenizerKind.word else _train_wordpieces
     tokenizer = train(sentences, config, wikitext)
+    left = (config.vocab_size or MOST_PIECES) - tokenizer.get_vocab_size()
+    if config.kind is TokenizerKind.wordpiece and left > 0:  # for characters beyond the limit
+        tokenizer = extend(tokenizer, sentences, replace(config, extend=left), Format.prose)
     _check_size(tokenizer, config)
     if wikitext:
-        replace = normalizers.Replace(_WIKITEXT_UNK, UNK)
-        tokenizer.normalizer = normalizers.Sequence([*as_spelled(config), replace])
+        unk = normalizers.Replace(WIKITEXT_UNK, UNK)
+        tokenizer.normalizer = normalizers.Sequence([*as_spelled(config), unk])
     add_template(tokenizer)
     return tokenizer
 
@@ -75,8 +80,8 @@ def _train_wordpieces(
 ) -> Tokenizer:
     """Returns BERT's kind of tokenizer.
 
-    At most a quarter of the tokens (but 100 in any case) are single characters; in scripts that
-    have thousands, rarer characters are unknown. Training on the same text again may give other
+    At most a quarter of the tokens (but 100 in any case) are single characters, so that the rare
+    ones of other scripts leave room for words. Training on the same text again may give other
     wordpieces, so train once and keep the result.
     """
     size = config.vocab_size or MOST_PIECES
@@ -115,8 +120,12 @@ def train_on_files(paths: Sequence[str], config: TokenizerConfig, text_format: F
     ]
     left_out = LeftOut()
     files = [(file, source) for source in sources for file in find_text_files(source, left_out)]
-    documents = chain.from_iterable(raw_documents(file, source, left_out) for file, source in files)
-    tokenizer = build_tokenizer(chain.from_iterable(documents), config, text_format)
+
+    def paragraphs() -> Iterator[str]:
+        for file, source in files:
+            yield from chain.from_iterable(raw_documents(file, source, left_out))
+
+    tokenizer = build_tokenizer(Rereadable(paragraphs), config, text_format)
     announce(left_out)
     return tokenizer
 
@@ -137,11 +146,6 @@ def _check_size(tokenizer: Tokenizer, config: TokenizerConfig) -> None:
             f"with the {special} special tokens they are {found}; use "
             f"tokenizer.vocab_size={2 * found} or more"
         )
-
-
-def without_unk(sentences: Iterable[str]) -> Iterable[str]:
-    """Returns WikiText's sentences without its mark for omitted words."""
-    return (sentence.replace(_WIKITEXT_UNK, "") for sentence in sentences)
 
 
 def _without_special_words(sentence: str) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 from bert_lightning.batch import UNK
 from bert_lightning.config import Format, TokenizerConfig
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text, rows_needed
-from bert_lightning.corpus.vocabulary.build import without_unk
+from bert_lightning.corpus.vocabulary.text import without_unk
 from bert_lightning.errors import UserError
 
+_COUNTED_TOGETHER = 1_000_000
+"""Words between spaces that are held in memory at a time."""
 _EXTENSIBLE = ("WordPiece", "WordLevel")
 
 
@@ -84,11 +86,12 @@ def _characters(words: Mapping[str, int], model: Mapping[str, Any]) -> Counter[s
 
 def _count(tokenizer: Tokenizer, sentences: Iterable[str]) -> Counter[str]:
     """Counts words as the tokenizer sees them before it splits them into tokens."""
-    between_spaces = Counter(text for sentence in sentences for text in sentence.split())
     normalizer, splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
     words: Counter[str] = Counter()
-    for text, frequency in between_spaces.items():
-        normal = normalizer.normalize_str(text) if normalizer else text
-        for word, _ in splitter.pre_tokenize_str(normal) if splitter else [(normal, None)]:
-            words[word] += frequency
+    between_spaces = (text for sentence in sentences for text in sentence.split())
+    while counted := Counter(islice(between_spaces, _COUNTED_TOGETHER)):
+        for text, frequency in counted.items():
+            normal = normalizer.normalize_str(text) if normalizer else text
+            for word, _ in splitter.pre_tokenize_str(normal) if splitter else [(normal, None)]:
+                words[word] += frequency
     return words
