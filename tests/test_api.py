@@ -207,6 +207,7 @@ class Interrupts(Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_an_interrupt_saves_and_the_run_resumes(small_run: SmallRun) -> None:
     options = small_run("run_dir=run")
     before = state()

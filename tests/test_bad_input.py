@@ -37,6 +37,10 @@ FILES = {
     "single.txt": b"It rained.\n\nWe stayed in.\n\nThey left.\n",
     "latin.txt": "Ein Satz. Noch einer, größer.".encode("latin1"),
     "table.csv": b"title,body\nRain,It rained. We stayed in.\n",
+    "wide.csv": b"id,text\n0,It rained. We stayed, all of us.\n",
+    "utf16.txt": PROSE.encode("utf-16-le"),
+    "zip.txt": b"PK\x03\x04\x14\x00\x00\x00",
+    "nul.txt": PROSE.encode() + b"\0",
     "notes.txt": "\n\n".join([PROSE] * 40).encode(),
 }
 GPUS = "trainer.accelerator=gpu"
@@ -161,6 +165,16 @@ ROWS = [
     ),
     (37, "tokenizer.vocab_size=5", "tokenizer.vocab_size=5 must be at least 6"),
     (38, f"{TEXT}single.txt", "3 paragraphs, none of them with 2 sentences or more; pairs=none"),
+    (39, f"{TEXT}wide.csv", "{here}/wide.csv: row 2; 3 cells; the header has 2; double quotes"),
+    (
+        41,
+        f"{TEXT}utf16.txt",
+        "{here}/utf16.txt; UTF-16 without a byte order mark; iconv -f utf-16le",
+    ),
+    (41, f"{TEXT}zip.txt", "{here}/zip.txt; a zip archive; unzip zip.txt"),
+    (41, f"{TEXT}nul.txt", "{here}/nul.txt; byte 36 is NUL; tr -d"),
+    (42, TEXT, "data.path= is empty; a variable that is not set; a file, a folder or a pattern"),
+    (43, f"{TEXT}/dev/null", "/dev/null is a device; save it to a file"),
 ]
 """The row of the table, the overrides, and what the message has to say, between semicolons."""
 

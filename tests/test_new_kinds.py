@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 POSITION_EMBEDDING = {
@@ -72,6 +74,7 @@ LABELERS: dict[str, Labeler] = {"nsp": _pair_labels, "length": _length_labels}
 }
 
 
+@pytest.mark.slow
 def test_both_train_with_these_files_alone(
     tmp_path: Path, small_run: Callable[..., list[str]]
 ) -> None:

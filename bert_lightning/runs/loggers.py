@@ -97,9 +97,15 @@ class MetricsLogger(Logger):
 
 
 def _tensorboard(folder: Path, done: int) -> TensorBoardLogger:
-    """Builds a TensorBoard logger, which discards what a killed run logged after step `done`."""
+    """Builds a TensorBoard logger, which discards what a killed run logged after step `done`.
+
+    A new run discards nothing: TensorBoard reads the files of one second in the order of their
+    names, in which the tenth comes before the ninth.
+    """
+    killed = any(folder.glob("events.out.tfevents.*"))
+    purge_step = done + 1 if killed else None
     logger = TensorBoardLogger(
-        folder, name="", version="", default_hp_metric=False, purge_step=done + 1
+        folder, name="", version="", default_hp_metric=False, purge_step=purge_step
     )
     if is_first_process():
         logger.experiment.purge_step = None  # else files that are opened later discard it as well

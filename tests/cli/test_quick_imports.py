@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import gc, sys
 from bert_lightning.cli.commands import train
@@ -18,6 +20,7 @@ print(bool(RequirementCache("matplotlib>=3.6.0")))
 """
 
 
+@pytest.mark.slow
 def test_a_run_imports_no_plots_and_no_transformers() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=120, check=False

@@ -65,7 +65,7 @@ def test_a_resumed_run_has_the_config_of_the_run(tmp_path: Path, options: list[s
     assert composed(completed(arguments)) == composed(arguments)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=8)
 @given(
     st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n$"), max_size=20),
     st.sampled_from(["", "\\", "\\\\", "'", "\\'", "\\\\'"]),

@@ -1,48 +1,41 @@
 """Whatever the text: a store whose decoded text is the text, or an error that says why."""
 
 import random
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from plain import PlainFolder, read_folder_plain
+from random_folders import fill, random_text
+from reading import config_of
 
-from bert_lightning.config import CorpusConfig, CorpusSource, Format, PairsConfig, TokenizerConfig
+from bert_lightning.config import (
+    CorpusConfig,
+    CorpusSource,
+    Format,
+    PairKind,
+    PairsConfig,
+    TokenizerConfig,
+)
 from bert_lightning.corpus import encoding
 from bert_lightning.corpus.prepare import prepare
+from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.store import Split
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
 
 CASED = TokenizerConfig(min_frequency=1, lowercase=False)
-ALPHABETS = [
-    "ab",
-    "aàßÆŁş",
-    "абвΣσς",
-    "今天下雨。！",
-    "אבגدر",
-    "नमस्ते",
-    "👩‍👩‍👧🏽🇩🇪☃️",
-    "\u0301\u200b\u00ad\ufeff\x00\x1c",
-]
-MARKS = [". ", "! ", "? ", "… ", "。", ' "', " (", "\t", "\x0b", "\x85", "\u2028", " <unk> ", "\r"]
 
 
-def random_text(rng: random.Random) -> str:
-    def word() -> str:
-        alphabet = rng.choice(ALPHABETS)
-        return "".join(rng.choice(alphabet) for _ in range(rng.randint(1, 6)))
-
-    def paragraph() -> str:
-        number = rng.choice([0, 1, 1, 3, 20])
-        return "".join(word() + rng.choice([" ", " ", rng.choice(MARKS)]) for _ in range(number))
-
-    ends = ["\n", "\n", "\n\n", "\r\n", "\n \n\n"]
-    return "".join(paragraph() + rng.choice(ends) for _ in range(rng.randint(1, 40)))
-
-
-def decoded(split: Split, tokenizer: Tokenizer) -> str:
-    text = "".join(str(tokenizer.id_to_token(int(i))) for i in split.token_ids)
-    return "".join(text.split())  # what Python takes for white space may stand in a word
+def decoded(split: Split, tokenizer: Tokenizer) -> list[str]:
+    """Returns the documents, without what Python takes for white space: it may stand in a word."""
+    starts = split.sentence_starts[split.paragraph_starts[split.document_starts]]
+    return [
+        "".join("".join(str(tokenizer.id_to_token(int(i))) for i in split.token_ids[a:b]).split())
+        for a, b in pairwise(starts)
+    ]
 
 
 def check_shape(split: Split) -> None:
@@ -77,7 +70,7 @@ def store_or_error(folder: Path, content: bytes, sentences: str = "prose") -> st
     except UserError as error:
         return error
     check_shape(prepared.splits["train"])
-    return decoded(prepared.splits["train"], prepared.tokenizer)
+    return "".join(decoded(prepared.splits["train"], prepared.tokenizer))
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -103,7 +96,9 @@ def test_random_bytes_come_back_or_are_refused(tmp_path: Path, seed: int) -> Non
     except UnicodeDecodeError:
         assert f"{tmp_path}/a/text.txt is not UTF-8" in str(found)
         return
-    if isinstance(found, str):
+    if "\0" in text:
+        assert f"byte {content.index(0)} is NUL" in str(found)
+    elif isinstance(found, str):
         assert found == "".join(text.split())
 
 
@@ -122,3 +117,53 @@ def test_a_line_of_a_hundred_thousand_words(tmp_path: Path) -> None:
     lines = [" ".join(f"w{n % 999}" for n in range(100_000)), "A b. C d.", "", "E f. G h."]
     found = store_or_error(tmp_path / "a", "\n".join(lines).encode())
     assert found == "".join("".join(lines).split())
+
+
+def check_folder(folder: Path, seed: int) -> tuple[PlainFolder, bool]:
+    """Prepares a random folder; says what it holds, and whether it was prepared."""
+    rng = random.Random(seed)
+    top = folder / f"{seed}"
+    top.mkdir()
+    fill(top, rng)
+    plain = read_folder_plain(top)
+    data = config_of(
+        top,
+        hard_wrapped=rng.random() < 0.3,
+        sentences=rng.choice(["prose", "line"]),
+        cache_dir=str(folder / "cache"),
+    )
+    try:
+        corpus = prepare(data, CASED, PairsConfig(PairKind.none))
+    except UserError as error:
+        message = str(error)
+        named = any(shown(name) in message for name in plain.refused)
+        empty = any(text in message for text in ("(0 words)", "no text in"))
+        assert named or (empty and not plain.documents), message
+        assert "\n" not in message
+        return plain, False
+    assert not plain.refused
+    check_shape(corpus.splits["train"])
+    assert Counter(decoded(corpus.splits["train"], corpus.tokenizer)) == plain.documents
+    assert {o.what: o.count for o in corpus.left_out} == +plain.left_out
+    return plain, True
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("seed", range(8))
+def test_a_random_folder_comes_back_or_is_refused_by_name(tmp_path: Path, seed: int) -> None:
+    check_folder(tmp_path, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_random_folders_come_back_or_are_refused_by_name(tmp_path: Path) -> None:
+    left_out: Counter[str] = Counter()
+    prepared, refused = 0, 0
+    for seed in range(1000, 1400):
+        plain, read = check_folder(tmp_path, seed)
+        prepared += read
+        refused += bool(plain.refused)
+        left_out += plain.left_out if read else Counter()
+    assert prepared > 100
+    assert refused > 50
+    assert len(left_out) == 11, f"a kind did not occur: {left_out}"

@@ -152,6 +152,16 @@ def test_an_error_of_the_disk_is_no_traceback(
     assert f"{tmp_path}/a.txt cannot be read: Input/output error" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("size", [100, 20_000, 400_000])
+def test_a_damaged_file_in_another_encoding_is_refused_for_either(
+    tmp_path: Path, size: int
+) -> None:
+    content = b"\xc3" + b" ".join(b"%d" % (n * n) for n in range(size // 5))[:size]
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(content)[:-9])
+    says = "is not UTF-8: byte 0" if size > 100_000 else "cannot be decompressed: "
+    assert f"a.txt.gz {says}" in refusal(tmp_path)
+
+
 def test_a_mark_before_utf8_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf" + ENGLISH.encode())
     assert read(tmp_path)[0][0][0][0] == "It rained, and we left."

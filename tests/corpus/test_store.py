@@ -374,6 +374,7 @@ def test_a_cache_that_cannot_be_made_is_named(data: CorpusConfig, tmp_path: Path
         prepare(replace(data, cache_dir=str(tmp_path / "file" / "cache")), WORDS, PAIRS)
 
 
+@pytest.mark.slow
 def test_two_processes_that_build_at_once_make_one_store(data: CorpusConfig) -> None:
     script = """
 build = preparing._build

@@ -248,6 +248,19 @@ class TestDocuments:
         path = CASES / "wikitext-rows.parquet"
         assert len(documents_of(path, format=Format.wikitext, min_sentences=2)) == 12
 
+    @pytest.mark.parametrize("name", ["wiki.train.tokens", "a.jsonl"])
+    def test_wikitext_that_is_read_as_prose_is_said(
+        self, file: Writer, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        text = " \n = One = \n \n a b . c d . \n"
+        path = file(name, json.dumps({"text": text}) if name == "a.jsonl" else text)
+        documents_of(path)
+        assert f"{path} is WikiText, it seems: data.format=wikitext keeps" in caplog.text
+        caplog.clear()
+        documents_of(path, format=Format.wikitext)
+        documents_of(file("b.txt", "1 = 1 holds.\n\n = One = \n"))
+        assert not caplog.text
+
     def test_the_articles_of_wikiextractor_are_documents(self, file: Writer) -> None:
         path = file(
             "wiki_00",

@@ -108,6 +108,7 @@ def test_the_traceback_is_there_for_those_who_want_it(
         script("fill_mask").main([run_folder, TEXT])
 
 
+@pytest.mark.slow
 def test_a_script_runs_as_a_program(run_folder: str, tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -89,6 +89,7 @@ def test_it_says_whether_it_fits_and_why(config: TrainConfig, memory: float, exp
     assert expected in said(config, memory)
 
 
+@pytest.mark.slow
 def test_what_it_advises_needs_less_memory() -> None:
     config = large()
     precision, checkpointing, fsdp = (

@@ -255,6 +255,7 @@ def test_a_run_by_epochs_ends_after_as_many_pairs(small_config: Config, tmp_path
     assert result.curves["val/loss"][-1][0] == result.steps
 
 
+@pytest.mark.slow
 def test_validation_is_no_part_of_the_time_of_training(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,9 +61,10 @@ def open_text(file: Path, newline: str | None = None) -> Iterator[TextIO]:
     try:
         opened = gzip.open if is_compressed(file) else open
         with opened(file, "rt", encoding="utf-8-sig", newline=newline) as stream:
-            yield stream
-    except UnicodeDecodeError:
-        refuse(file)
+            try:
+                yield stream
+            except UnicodeDecodeError:
+                refuse(file)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(
             f"{shown(file.absolute())} cannot be decompressed: {error}; compress or download it "
@@ -88,12 +89,16 @@ def refuse(file: Path) -> NoReturn:
         offset, byte = _first_fault(stream)
     known = next((_CONVERTED[mark] for mark in _CONVERTED if beginning.startswith(mark)), None)
     what, command = known or _guess(beginning, byte)
-    quoted = shlex.quote(str(file))
-    new = shlex.quote(str(file.with_name(f"{file.stem}.utf8{file.suffix}")))
+    plain = file.with_suffix("") if is_compressed(file) else file
+    quoted, new = (
+        shlex.quote(str(path))
+        for path in (plain, plain.with_name(f"{plain.stem}.utf8{plain.suffix}"))
+    )
+    first = f"gunzip {shlex.quote(str(file))} && " * is_compressed(file)
     fault = "is NUL, which is no text" if byte == 0 else f"is 0x{byte:02x}"
     raise UserError(
         f"{shown(file.absolute())} is not UTF-8: byte {offset} {fault}; it is {what}: "
-        f"convert it, for example: {shown(command.format(file=quoted, new=new))}"
+        f"convert it, for example: {shown(first + command.format(file=quoted, new=new))}"
     ) from None
 
 

@@ -44,7 +44,11 @@ def hub_rows(table: Any, data: CorpusConfig, left_out: LeftOut) -> Iterator[str]
     name = _hub_name(data)
 
     def cells() -> Iterator[Any]:
-        for batch in table.iter(batch_size=256):  # rows in memory at once
+        alone = table
+        if table.column_names:  # which some streams learn from their rows
+            require_column(data.text_column, table.column_names, name)
+            alone = table.select_columns([data.text_column])
+        for batch in alone.iter(batch_size=256):  # rows in memory at once
             require_column(data.text_column, list(batch), name)
             yield from batch[data.text_column]
 

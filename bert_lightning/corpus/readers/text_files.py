@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_DOCUMENT = 4_000_000
 """Characters after which a document ends and the next begins: more than "War and Peace" has."""
+_HEADING = re.compile(r"\s*= [^=].* =\s*")
 _DOC_TAG = re.compile(r"<doc id=.*>|</doc>")
 
 
@@ -28,6 +29,8 @@ def raw_documents(file: TextFile, data: CorpusConfig, left_out: LeftOut) -> Iter
     """Yields the documents of a file as lists of paragraphs."""
     name, documents = shown(file.path), 0
     for document in _documents_of(file, name, data, left_out):
+        if not documents and data.format is Format.prose and _HEADING.fullmatch(document[0]):
+            log.warning("%s is WikiText, it seems: data.format=wikitext keeps its articles.", name)
         documents += 1
         yield document
     if not documents:
