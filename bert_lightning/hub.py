@@ -10,13 +10,18 @@ from pathlib import Path
 HUB_SECONDS = 6
 """Seconds after which a hub that has not answered counts as out of reach."""
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+WEIGHTS = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
 """Files that hold a model's weights, or list the files that do, in order of preference."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _FILES = [
     *("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"),
+    *("added_tokens.json", "special_tokens_map.json"),
     *("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
 ]
+_PICKLED = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"]
 
 
 class UnavailableError(Exception):
@@ -79,7 +84,7 @@ def model_folder(name: str) -> Path:
     try:
         folder = Path(snapshot_download(name, allow_patterns=_FILES))
         if not _is_complete(folder):
-            folder = Path(snapshot_download(name, allow_patterns=[*_FILES, "pytorch_model.bin"]))
+            folder = Path(snapshot_download(name, allow_patterns=[*_FILES, *_PICKLED]))
     except Exception as error:  # the hub's library raises a dozen types
         raise UnavailableError(_first_line(error)) from error
     return folder

@@ -38,7 +38,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "hydra": "cli.",
     "omegaconf": "cli.",
     "datasets": "corpus.readers.tables",
-    "tokenizers": ("corpus.tokenizer", "corpus.vocabulary"),
+    "tokenizers": ("corpus.tokenizer", "corpus.vocabulary.", "pretrained.hf_tokenizer"),
     "transformers": "inference.export",
 }
 MOST_LINES = 270

@@ -25,7 +25,8 @@ class TokenizerConfig:
     `bert-base-uncased`; null builds one from the corpus, with the other options."""
     extend: int = option(0, TOKENS, at_least=0)
     """How many of the corpus's words to add to an existing tokenizer, that of `path` or of
-    `init_from`: the most frequent that it splits into pieces, or does not know at all."""
+    `init_from`: the most frequent that it splits into pieces, or does not know at all; characters
+    that it lacks, such as emoji, count as words."""
     vocab_size: int | None = option(
         None, TOKENS, ": the five special tokens count in it", at_least=6
     )
@@ -35,9 +36,10 @@ class TokenizerConfig:
     """How often a word, or two pieces side by side, must occur in the training split to be in the
     vocabulary."""
     lowercase: bool = option(True, TOKENS)
-    """Whether "Crane" and "crane" are one word."""
+    """Whether "Crane" and "crane" are one word. Turkish "I" becomes "i" too: there, use false."""
     strip_accents: bool = option(False, TOKENS)
-    """Whether "café" and "cafe" are one word."""
+    """Whether "café" and "cafe" are one word, in Latin, Greek and Cyrillic letters. The marks of
+    other scripts carry meaning, and stay."""
 
     def __post_init__(self) -> None:
         check_limits(self, "tokenizer.")

@@ -11,6 +11,7 @@ import numpy as np
 from bert_lightning.batch import SPECIAL_TOKENS, UNK
 from bert_lightning.corpus.splits import Document
 from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed, special_id
+from bert_lightning.corpus.vocabulary.spelling import ACCENTS, INVISIBLE
 
 _CHARACTERS = 1_000_000
 """Text that is encoded at a time: enough to keep all cores busy, and little memory."""
@@ -20,11 +21,12 @@ _MOST_KNOWN = 500_000
 """Distinct words whose ids are remembered."""
 
 _SPLIT_AT_SPACES = {"WhitespaceSplit", "Whitespace", "BertPreTokenizer"}
-_PRE_TOKENIZERS = _SPLIT_AT_SPACES | {"Punctuation", "Digits"}
+_PRE_TOKENIZERS = _SPLIT_AT_SPACES | {"Punctuation", "Digits", "Split"}
 _NORMALIZERS = {
     *("Lowercase", "StripAccents", "BertNormalizer", "Replace"),
     *("NFC", "NFD", "NFKC", "NFKD"),
 }
+_PATTERNS = {None, ACCENTS, INVISIBLE}
 """Parts of a tokenizer that treat a word alike, whatever stands beyond the spaces around it."""
 
 
@@ -117,9 +119,9 @@ def _never_looks_across_a_space(tokenizer: Tokenizer) -> bool:
     return (
         all(part["type"] in _NORMALIZERS for part in normalizers)
         and all(" " not in part.get("pattern", {}).get("String", "") for part in normalizers)
-        and all("Regex" not in part.get("pattern", {}) for part in normalizers)
+        and all(part.get("pattern", {}).get("Regex") in _PATTERNS for part in normalizers)
         and all(part["type"] in _PRE_TOKENIZERS for part in pre_tokenizers)
-        and any(part["type"] in _SPLIT_AT_SPACES for part in pre_tokenizers)
+        and any(part["type"] in _SPLIT_AT_SPACES for part in pre_tokenizers[:1])
         and all(token["special"] for token in parts["added_tokens"])
     )
 

@@ -7,8 +7,10 @@ an interrupted build is never mistaken for a prepared corpus.
 
 import logging
 import shutil
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,15 @@ from bert_lightning.config import (
 )
 from bert_lightning.corpus import catalog, store
 from bert_lightning.corpus.encoding import TextEncoder, in_chunks
-from bert_lightning.corpus.extension import extend
 from bert_lightning.corpus.fingerprints import hash_file
 from bert_lightning.corpus.manifest import digest, identity_of, read_manifest, write_manifest
 from bert_lightning.corpus.readers.left_out import LeftOut, announce
 from bert_lightning.corpus.sources import SPLITS, TextSource, find_source
 from bert_lightning.corpus.store import PreparedCorpus, Split, SplitWriter
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
-from bert_lightning.corpus.vocabulary import build_tokenizer
+from bert_lightning.corpus.vocabulary.build import build_tokenizer
+from bert_lightning.corpus.vocabulary.extend import extend
+from bert_lightning.corpus.vocabulary.text import Rereadable
 from bert_lightning.errors import UserError, writing
 from bert_lightning.hub import UnavailableError
 
@@ -184,8 +187,12 @@ def _write_splits(folder: Path, source: TextSource, tokenizer: Tokenizer) -> dic
 def _make_tokenizer(
     source: TextSource, config: TokenizerConfig, base: Tokenizer | None
 ) -> Tokenizer:
-    train = (document for split, document in source.read(LeftOut()) if split == "train")
-    text = (sentence for document in train for paragraph in document for sentence in paragraph)
+    def sentences() -> Iterator[str]:
+        for split, document in source.read(LeftOut()):
+            if split == "train":
+                yield from chain.from_iterable(document)
+
+    text = Rereadable(sentences)
     if base is not None:
         return extend(base, text, config, source.text_format)
     return build_tokenizer(text, config, source.text_format)

@@ -75,8 +75,8 @@ def _builtin_source(data: CorpusConfig, min_documents: int) -> TextSource:
     """Returns the text that comes with every CPython: its documentation."""
     version = f"Python {'.'.join(map(str, sys.version_info[:3]))}"
 
-    def read(_: LeftOut) -> Iterator[tuple[str, Document]]:
-        documents = _documents(builtin_documents(), data)
+    def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
+        documents = _documents(builtin_documents(), data, left_out)
         return assign_splits(documents, data, min_documents, "the built-in text")
 
     origin = f"pydoc_data.topics of {version}"
@@ -96,9 +96,9 @@ def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
                 "for text of your own: data=text data.path='notes/*.txt'"
             )
 
-    def read(_: LeftOut) -> Iterator[tuple[str, Document]]:
+    def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
         for split, file in zip(SPLITS, files, strict=True):
-            documents = _documents(text_files.split_at_headings(read_lines(file)), data)
+            documents = _documents(text_files.split_at_headings(read_lines(file)), data, left_out)
             yield from require_documents(split, documents, data, str(file.absolute()))
 
     unread = _FIXED_FORMAT | {"validation_fraction", "test_fraction"}
@@ -114,7 +114,7 @@ def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
 
     def documents(split: str, left_out: LeftOut) -> Iterator[Document]:
         texts = hub_rows(tables()[split], data, left_out)
-        return _documents(text_files.table_documents(texts, commit, data, left_out), data)
+        return _documents(text_files.table_documents(texts, commit, data, left_out), data, left_out)
 
     def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
         given = [split for split in SPLITS if split in tables()]
@@ -139,18 +139,17 @@ def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
         return chain.from_iterable(text_files.raw_documents(file, data, left_out) for file in files)
 
     def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
-        documents = _documents(raw(left_out), data)
+        documents = _documents(raw(left_out), data, left_out)
         first = next(documents, None)
         if first is None:
             sizes = [len(paragraphs) for paragraphs in raw(left_out)]
             path = f"data.path={shown(str(data.path))}: "
             if not sizes:
                 raise UserError(f"{path}{shown(files[0].path.absolute())} is empty (0 words)")
-            wrapped = "; for text with hard line breaks: data.hard_wrapped=true"
             raise UserError(
                 f"{path}{len(files)} files, {len(sizes)} documents and "
                 f"{sum(sizes)} paragraphs, none of them {usable(data)}{ways_out(data)}"
-                + ("" if data.hard_wrapped or data.format is Format.wikitext else wrapped)
+                f"{_if_wrapped(data)}"
             )
         yield from assign_splits(
             chain([first], documents), data, min_documents, f"data.path={data.path}"
@@ -171,7 +170,9 @@ def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
     )
 
 
-def _documents(raw: Iterable[list[str]], data: CorpusConfig) -> Iterator[Document]:
+def _documents(
+    raw: Iterable[list[str]], data: CorpusConfig, left_out: LeftOut
+) -> Iterator[Document]:
     """Splits paragraphs into sentences and keeps the paragraphs that have enough of them.
 
     With WikiText's splitter, as in the textbook, the number of delimiters ` . ` in the paragraph
@@ -181,11 +182,31 @@ def _documents(raw: Iterable[list[str]], data: CorpusConfig) -> Iterator[Documen
     split = find_splitter(str(data.sentences))
     delimiters = data.min_sentences - 1 if data.sentences == Format.wikitext.value else 0
     fewest = data.min_sentences - delimiters
-    for paragraphs in raw:
-        enough = (text for text in paragraphs if text.count(" . ") >= delimiters)
-        document = [found for text in enough if len(found := split(text)) >= fewest]
+    paragraphs = characters = kept = kept_characters = 0
+    for texts in raw:
+        document = []
+        for text in texts:
+            found = split(text) if text.count(" . ") >= delimiters else []
+            size = len(text.strip())
+            paragraphs, characters = paragraphs + bool(size), characters + size
+            if len(found) >= fewest:
+                document.append(found)
+                kept, kept_characters = kept + 1, kept_characters + size
         if document:
             yield document
+    left_out.add_text(
+        f"paragraphs of fewer than {data.min_sentences} sentences",
+        f"pairs=segment and pairs=none keep them (data.min_sentences=1){_if_wrapped(data)}",
+        *(paragraphs - kept, paragraphs),
+        *(characters - kept_characters, characters),
+    )
+
+
+def _if_wrapped(data: CorpusConfig) -> str:
+    prose = data.source is CorpusSource.text and data.format is Format.prose
+    if data.hard_wrapped or not prose:
+        return ""
+    return "; for text with hard line breaks: data.hard_wrapped=true"
 
 
 def _hashes(files: Sequence[Path], data: CorpusConfig) -> list[str]:

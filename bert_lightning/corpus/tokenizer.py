@@ -1,17 +1,12 @@
-"""Tokenizers: read from a file or the hub, and checked.
+"""Tokenizers: read from a file or the hub, and checked."""
 
-This module and `vocabulary` are the only importers of `tokenizers`.
-"""
-
-import json
 from pathlib import Path
 
 from tokenizers import Encoding as Encoding
 from tokenizers import Tokenizer as Tokenizer
-from tokenizers import decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
-from bert_lightning.batch import CLS, SEP, SPECIAL_TOKENS, UNK
+from bert_lightning.batch import CLS, SEP, SPECIAL_TOKENS
 from bert_lightning.errors import UserError
 from bert_lightning.hub import is_hub_name, model_out_of_reach
 
@@ -35,31 +30,23 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     )
 
 
-def load_folder_tokenizer(folder: Path) -> Tokenizer:
-    """Reads the tokenizer.json, or the vocab.txt, of a folder in Hugging Face's format.
-
-    Raises:
-        UserError: it has neither, they cannot be read, or a special token is missing.
-    """
-    if (file := folder / "tokenizer.json").is_file():
-        return made_ready(_from_file(str(file), file), str(folder))
-    if (file := folder / "vocab.txt").is_file():
-        return made_ready(_from_vocab(file), str(folder))
-    raise UserError(f"{folder} has no tokenizer: neither a tokenizer.json nor a vocab.txt")
-
-
 def made_ready(tokenizer: Tokenizer, name: str) -> Tokenizer:
     """Makes sure of the special tokens and BERT's layout; turns padding and truncation off."""
+    require_special_tokens(tokenizer, name)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    add_template(tokenizer)
+    return tokenizer
+
+
+def require_special_tokens(tokenizer: Tokenizer, name: str) -> None:
+    """Raises a UserError that calls the tokenizer by `name` if it lacks a special token."""
     missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
     if missing:
         raise UserError(
             f"{name} has no token {', '.join(missing)}; "
             f"pretraining needs {', '.join(SPECIAL_TOKENS)}"
         )
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    add_template(tokenizer)
-    return tokenizer
 
 
 def load_tokenizer_text(text: str) -> Tokenizer:
@@ -96,27 +83,6 @@ def _from_file(name: str, file: Path) -> Tokenizer:
         return load_tokenizer_text(file.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{name} is not a tokenizer.json: {error}") from error
-
-
-def _from_vocab(file: Path) -> Tokenizer:
-    """Makes BERT's WordPiece from a vocab.txt, one token a line, and the options beside it."""
-    options = file.with_name("tokenizer_config.json")
-    try:
-        given = json.loads(options.read_text(encoding="utf-8")) if options.is_file() else {}
-        with file.open(encoding="utf-8") as lines:
-            vocabulary = {line.rstrip("\n"): number for number, line in enumerate(lines)}
-    except ValueError as error:
-        raise UserError(f"{file} and its tokenizer_config.json cannot be read: {error}") from error
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNK))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        lowercase=given.get("do_lower_case", True),
-        strip_accents=given.get("strip_accents"),  # None: if lowercased
-        handle_chinese_chars=given.get("tokenize_chinese_chars", True),
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.add_special_tokens([token for token in SPECIAL_TOKENS if token in vocabulary])
-    return tokenizer
 
 
 def _from_hub(name: str) -> Tokenizer:

@@ -16,6 +16,9 @@ class Baselines(NamedTuple):
     """Of predicting each pair by the frequencies of the labels."""
     nsp_accuracy: float | None
     """Of the majority baseline: the more frequent label predicted everywhere."""
+    mlm_accuracy_known: float | None
+    """Over the masked tokens other than `[UNK]`, of predicting the most frequent of these; None if
+    all are unknown."""
 
 
 def unigram_nll(token_counts: np.ndarray) -> np.ndarray:

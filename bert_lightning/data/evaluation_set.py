@@ -12,9 +12,10 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
+from bert_lightning.batch import IGNORE_INDEX, UNK, PretrainBatch
 from bert_lightning.config import BatchConfig, MaskingConfig
 from bert_lightning.corpus.store import PreparedCorpus
+from bert_lightning.corpus.tokenizer import special_id
 from bert_lightning.data.baselines import Baselines, unigram_nll
 from bert_lightning.data.batches import LABELERS, ExampleBuilder, Labeler
 from bert_lightning.data.length_baseline import LabelStatistics, label_statistics
@@ -140,7 +141,11 @@ class EvaluationSet:
             nsp_accuracy = float(frequencies.max())
         mlm_accuracy = float((masked == counts.argmax()).mean())
         mlm_loss = float(unigram_nll(counts)[masked].mean())
-        return Baselines(mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy)
+        unknown = special_id(self.corpus.tokenizer, UNK)
+        known = masked[masked != unknown]
+        frequent = np.where(np.arange(len(counts)) == unknown, -1, counts).argmax()
+        of_known = float((known == frequent).mean()) if len(known) else None
+        return Baselines(mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy, of_known)
 
     @cached_property
     def label_statistics(self) -> LabelStatistics | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bert_lightning.batch import UNK, PretrainBatch
-from bert_lightning.config import BatchConfig
+from bert_lightning.config import BatchConfig, Overlong
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.batches import TrainingBatches
@@ -71,6 +71,8 @@ class ExampleStatistics:
     """Fraction that would be padding if each global batch were padded to its longest example."""
     predicted_fraction: float
     """Fraction of the tokens that are predicted."""
+    overlong_fraction: float = 0.0
+    """Fraction of all sentence pairs that are too long for an example."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,11 @@ def statistics(
     known = sentence_hashes(*read_sentences(train))
 
     def examples(options: BatchConfig) -> ExampleStatistics:
-        return describe_examples(training_sample(corpus, options, seed), options.max_length)
+        found = describe_examples(training_sample(corpus, options, seed), options.max_length)
+        sampler = pair_sampler(train, options.pairs, options.max_length)
+        dropped = sampler.overlong if options.pairs.overlong is Overlong.drop else 0
+        overlong = sampler.overlong / (len(sampler) + dropped)
+        return replace(found, overlong_fraction=overlong)
 
     return DataStatistics(
         splits={

@@ -13,7 +13,7 @@ from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.scores import HeldOutSums, score_batches
-from bert_lightning.evaluation.token_stats import CLASSES, TokenStats, token_stats
+from bert_lightning.evaluation.token_stats import CLASSES, UNKNOWN, TokenStats, token_stats
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.pretrained.sources import PretrainedSource, build
 from bert_lightning.terminal import tracked
@@ -43,6 +43,9 @@ class MaskedResult:
     """Masked language modeling."""
 
     all: MaskedScores
+    known: MaskedScores | None
+    """Those that are not `[UNK]`, beside the most frequent tokens other than `[UNK]`; None if all
+    are."""
     classes: dict[str, MaskedScores]
     """By frequency in the training split; a class without masked tokens is absent."""
     common_from: int
@@ -155,12 +158,15 @@ def masked_result(sums: HeldOutSums, labels: np.ndarray, stats: TokenStats) -> M
     ]
     table = np.stack(columns)  # (6, classes)
 
-    def scores(classes: list[int]) -> MaskedScores:
+    def scores(classes: list[int], table: np.ndarray = table) -> MaskedScores:
         count = masked[classes].sum()
         means = table[:, classes].sum(1) / count
         return MaskedScores(int(count), float(count / masked.sum()), *means.tolist())
 
     everything = scores([*range(len(CLASSES))])
+    # [UNK] may be the most frequent token: among the others, those behind it move up.
+    moved = rank - (rank > stats.rank[stats.group == UNKNOWN])
+    of_known = np.stack([*columns[:3], by_class(moved < 1), columns[4], by_class(moved < 5)])
     if not everything.loss < 500:  # true for NaN too
         raise UserError(
             f"the model's loss is {everything.loss:g} nats a masked token: it has diverged, or its "
@@ -170,6 +176,7 @@ def masked_result(sums: HeldOutSums, labels: np.ndarray, stats: TokenStats) -> M
     bits = everything.masked / math.log(2) / characters if characters else None
     return MaskedResult(
         all=everything,
+        known=scores([*range(UNKNOWN)], of_known) if masked[:UNKNOWN].any() else None,
         classes={name: scores([place]) for place, name in enumerate(CLASSES) if masked[place]},
         common_from=stats.limits[0],
         middle_from=stats.limits[1],

@@ -5,15 +5,15 @@ so no number depends on the batch size or the world size.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bert_lightning.batch import PretrainBatch
-from bert_lightning.evaluation.token_stats import CLASSES, TokenStats
+from bert_lightning.evaluation.token_stats import CLASSES, UNKNOWN, TokenStats
 from bert_lightning.model.bert import BertForPreTraining, inference_mode
 from bert_lightning.model.heads import label_scores
 from bert_lightning.model.objective import Sums
@@ -49,13 +49,20 @@ class HeldOutSums(NamedTuple):
         return Sums(*self.others[0])
 
     def means(self, others: Iterable[str]) -> dict[str, Tensor]:
-        """Returns the curves of a held-out split, in nats; a score without labels is absent."""
-        masked = self.masked.sum()
+        """Returns the curves of a held-out split, in nats; a score without labels is absent.
+
+        `mlm_accuracy_known` is over the masked tokens that are not `[UNK]`, whose fraction is
+        `mlm_unknown_fraction`; all other scores are over all of them.
+        """
+        masked, known = self.masked.sum(), self.masked[:UNKNOWN].sum()
         found = {
             "mlm_loss": self.mlm_nll.sum() / masked,
             "mlm_accuracy": self.mlm_correct.sum() / masked,
             "mlm_accuracy_at_5": self.mlm_in_five.sum() / masked,
+            "mlm_unknown_fraction": self.masked[UNKNOWN] / masked,
         }
+        if known:
+            found["mlm_accuracy_known"] = self.mlm_correct[:UNKNOWN].sum() / known
         for name, nll, count in zip(CLASSES, self.mlm_nll, self.masked, strict=True):
             if count:
                 found[f"mlm_loss_{name}"] = nll / count
@@ -65,6 +72,30 @@ class HeldOutSums(NamedTuple):
             if count:
                 found[f"{name}_loss"], found[f"{name}_accuracy"] = nll / count, correct / count
         return found
+
+
+def in_words(
+    objectives: Iterable[str], scores: Mapping[str, float], baselines: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yields a line of loss and accuracy for each objective that was scored, beside its baselines.
+
+    Of masked tokens it is the accuracy without `[UNK]`: predicting that for a word is no success.
+    """
+
+    def score(name: str) -> str:
+        baseline = baselines.get(name)
+        return f"{scores[name]:.3f}" + ("" if baseline is None else f" (baseline {baseline:.3f})")
+
+    for objective in objectives:
+        if (loss := f"{objective}_loss") not in scores:
+            continue
+        known = f"{objective}_accuracy_known"
+        accuracy = f"accuracy {score(known if known in scores else f'{objective}_accuracy')}"
+        if unknown := scores.get(f"{objective}_unknown_fraction"):
+            accuracy += f" without the {unknown:.1%} [UNK]"
+            if known not in scores:
+                accuracy = "no accuracy, as all masked tokens are [UNK]"
+        yield f"{objective.upper()} loss {score(loss)}, {accuracy}"
 
 
 def held_out_sums(

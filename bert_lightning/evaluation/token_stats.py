@@ -14,6 +14,7 @@ COMMON, RARE = 1e-3, 1e-4
 On WikiText-2 a little less than half of the masked tokens are common, a quarter rare."""
 CLASSES = ("common", "middle", "rare", "unknown")
 """By frequency; `[UNK]` stands for many words and is a class of its own."""
+UNKNOWN = CLASSES.index("unknown")
 
 
 class TokenStats(NamedTuple):
@@ -41,7 +42,7 @@ def token_stats(tokenizer: Tokenizer, counts: np.ndarray) -> TokenStats:
     total = counts.sum()
     limits = int(np.ceil(COMMON * total)), int(np.ceil(RARE * total))
     group = np.select([counts >= limits[0], counts >= limits[1]], [0, 1], 2)
-    group[special_id(tokenizer, UNK)] = 3
+    group[special_id(tokenizer, UNK)] = UNKNOWN
     rank = np.empty(len(counts), dtype=np.int64)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
     prefix = json.loads(tokenizer.to_str())["model"].get("continuing_subword_prefix") or ""

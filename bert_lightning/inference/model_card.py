@@ -16,6 +16,8 @@ from bert_lightning.pretrained.sources import PretrainedSource
 _SCORES = {
     "mlm_loss": "masked language modeling, loss (nats)",
     "mlm_accuracy": "masked language modeling, accuracy",
+    "mlm_accuracy_known": "masked language modeling, accuracy without [UNK]",
+    "mlm_unknown_fraction": "masked tokens that are [UNK], fraction",
     "nsp_loss": "sentence pairs, loss (nats)",
     "nsp_accuracy": "sentence pairs, accuracy",
 }

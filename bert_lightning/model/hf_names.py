@@ -79,6 +79,7 @@ _ONLY = {
     "is_decoder": False,
     "add_cross_attention": False,
     "quantization_config": None,
+    "pruned_heads": {},
 }
 """Settings of which this model supports one value."""
 

@@ -15,7 +15,7 @@ from bert_lightning.errors import UserError
 from bert_lightning.hub import WEIGHTS
 
 CONFIG = "config.json"
-SAFETENSORS, INDEX, PICKLED = WEIGHTS
+SAFETENSORS = WEIGHTS[0]
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
@@ -35,22 +35,26 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     found = next((name for name in WEIGHTS if (folder / name).is_file()), None)
     if found is None:
         raise UserError(f"{folder} has no weights: it needs one of {', '.join(WEIGHTS)}")
-    if found == PICKLED:
-        return _read_pickled(folder / found)
-    weights: dict[str, Tensor] = {}
     files = [found]
-    if found == INDEX:
+    if found.endswith(".index.json"):
         try:
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            index = json.loads((folder / found).read_text(encoding="utf-8"))
             files = sorted({Path(name).name for name in index["weight_map"].values()})
         except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise UserError(f"{folder / INDEX} is not an index of weights ({error!r})") from error
+            raise UserError(f"{folder / found} is not an index of weights ({error!r})") from error
+    weights: dict[str, Tensor] = {}
     for name in files:
-        try:
-            weights |= load_file(folder / name)
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{folder / name} is missing or corrupt ({error})") from error
+        weights |= _read_file(folder / name)
     return weights
+
+
+def _read_file(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".bin":
+        return _read_pickled(file)
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file} is missing or corrupt ({error})") from error
 
 
 def _read_pickled(file: Path) -> dict[str, Tensor]:
@@ -62,7 +66,7 @@ def _read_pickled(file: Path) -> dict[str, Tensor]:
             "ask its author for model.safetensors"
         ) from None
     except (RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"{file} is corrupt ({error})") from error
+        raise UserError(f"{file} is missing or corrupt ({error})") from error
     if not isinstance(weights, dict) or not all(torch.is_tensor(v) for v in weights.values()):
         raise UserError(f"{file} does not contain a dict of weights")
     return weights

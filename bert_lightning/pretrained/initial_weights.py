@@ -9,8 +9,8 @@ from bert_lightning.config import ModelConfig, PositionEmbedding, TrainConfig
 from bert_lightning.config.affects import ARCHITECTURE
 from bert_lightning.config.affects import named as named_options
 from bert_lightning.config.plain import to_plain
-from bert_lightning.corpus.extension import pieces_of_new
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
+from bert_lightning.corpus.vocabulary.extend import pieces_of_new
 from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.hf_names import DECODER, DECODER_BIAS, WORDS, named

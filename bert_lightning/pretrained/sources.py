@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bert_lightning.config import ModelConfig
 from bert_lightning.config.plain import from_plain
-from bert_lightning.corpus.tokenizer import Tokenizer, load_folder_tokenizer, load_tokenizer_text
+from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text
 from bert_lightning.errors import UserError
 from bert_lightning.hub import UnavailableError, is_hub_name, model_folder
 from bert_lightning.model.bert import OWN_OBJECTIVES, BertForPreTraining
@@ -24,6 +24,7 @@ from bert_lightning.pretrained.checkpoints import (
     read_checkpoint,
 )
 from bert_lightning.pretrained.hf_folder import CONFIG, read_config, read_weights
+from bert_lightning.pretrained.hf_tokenizer import load_folder_tokenizer
 
 _KINDS = (
     "a run folder, a .ckpt file, a folder of runs, a folder in Hugging Face's format, or a name "
@@ -150,7 +151,7 @@ def _read_folder(folder: Path, name: str) -> PretrainedSource:
         raise UserError(f"{name} cannot be loaded: {error}") from error
     if left_out:
         _log.warning("%s: left out %s", name, ", ".join(left_out))
-    tokenizer = load_folder_tokenizer(folder)
+    tokenizer = load_folder_tokenizer(folder, values)
     return PretrainedSource(name, config, vocab_size, state, tokenizer, missing)
 
 

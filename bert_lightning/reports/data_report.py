@@ -22,6 +22,7 @@ from bert_lightning.data.baselines import Baselines
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.length_baseline import LabelStatistics
 from bert_lightning.data.phases import phase_options
+from bert_lightning.data.shortcomings import shortcomings
 from bert_lightning.data.statistics import (
     ExampleStatistics,
     SplitStatistics,
@@ -69,6 +70,10 @@ def show_data(config: TrainConfig, examples: int) -> None:
     console.print(f"{corpus.tokenizer.get_vocab_size():,} tokens in the vocabulary\n")
     order = [name for name in ("train", "validation", "test") if name in found.splits]
     _show_splits(console, {name: found.splits[name] for name in order})
+    for omission in corpus.left_out:
+        console.print(f"left out: {omission}", soft_wrap=True)
+    for shortcoming in shortcomings(corpus, found, batch):
+        console.print(f"{shortcoming}.", style=_MASKED, soft_wrap=True)
     phases = phase_options(batch)
     described = found.phases or [found.examples]
     for number, (lengths, options) in enumerate(zip(described, phases, strict=True), 1):
@@ -115,6 +120,8 @@ def _show_lengths(console: Console, found: ExampleStatistics, batch_size: int, w
 
 def _show_baselines(console: Console, scores: Baselines, labels: LabelStatistics | None) -> None:
     rows = [("masked tokens: unigram", f"{scores.mlm_loss:.3f}", f"{scores.mlm_accuracy:.3f}")]
+    if scores.mlm_accuracy_known not in (None, scores.mlm_accuracy):
+        rows.append(("masked tokens but [UNK]", "", f"{scores.mlm_accuracy_known:.3f}"))
     if scores.nsp_loss is not None:
         majority = (f"{scores.nsp_loss:.3f}", f"{scores.nsp_accuracy:.3f}")
         rows.append(("pair labels: majority", *majority))

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from bert_lightning.evaluation.evaluation import Evaluation, MaskedResult
 from bert_lightning.evaluation.minimal_pairs import Accuracy, MinimalPairsResult
-from bert_lightning.runs.diagnosis import Check
+from bert_lightning.runs.checks.check import Check
 from bert_lightning.runs.record import RunRecord
 from bert_lightning.terminal import figures
 
@@ -47,6 +47,8 @@ def _masked_tokens(found: MaskedResult) -> Table:
         "unknown": "unknown: [UNK]",
     }
     rows = {"all": found.all, **{labels[name]: scores for name, scores in found.classes.items()}}
+    if "unknown" in found.classes and found.known is not None:
+        rows["all but [UNK]"] = found.known
     shown = []
     for label, row in rows.items():
         _, fraction, loss, loss_baseline, *accuracies = astuple(row)

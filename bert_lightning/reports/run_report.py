@@ -1,13 +1,14 @@
 """The last words of a run: the files in its folder, and the lines on the terminal."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bert_lightning.batch import MASK, UNK
+from bert_lightning.evaluation.scores import in_words
 from bert_lightning.files import write_text
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.pretrained.sources import build
@@ -83,14 +84,8 @@ def _score_lines(
     scores = scored[split]
     baselines = summary.get("validation_baselines", {}) if split == "validation" else {}
 
-    def score(name: str) -> str:
-        baseline = baselines.get(name)
-        return f"{scores[name]:.3f}" + ("" if baseline is None else f" (baseline {baseline:.3f})")
-
-    for objective in objectives:
-        if (loss := f"{objective}_loss") in scores:
-            accuracy = score(f"{objective}_accuracy")
-            yield f"{split:<12}{objective.upper()} loss {score(loss)}, accuracy {accuracy}{at}"
+    for words in in_words(objectives, scores, baselines):
+        yield f"{split:<12}{words}{at}"
 
 
 def _fill_ins(result: FitResult) -> Iterator[str]:

@@ -81,6 +81,7 @@ def _scores(result: FitResult, prefix: str, values: Mapping[str, float]) -> dict
     """Returns the losses and accuracies of a split among values of the curves; {} without any."""
     objectives = result.model.objectives
     names = ["loss", *(f"{name}_{kind}" for kind in ("loss", "accuracy") for name in objectives)]
+    names += ["mlm_accuracy_known", "mlm_unknown_fraction"]
     if f"{prefix}/mlm_loss" not in values:
         return {}
     return {name: values[f"{prefix}/{name}"] for name in names if f"{prefix}/{name}" in values}

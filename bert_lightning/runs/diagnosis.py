@@ -1,10 +1,11 @@
 """Checks of a run: the measurement, the limit, the finding and the remedies."""
 
 import math
-from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean, median
 
+from bert_lightning.runs.checks import text
+from bert_lightning.runs.checks.check import Check
 from bert_lightning.runs.record import RunRecord
 
 RISE = 0.5
@@ -24,21 +25,6 @@ TOKENS_PER_PARAMETER = 20
 https://arxiv.org/abs/2203.15556); nothing as firm is known of masked ones."""
 _WINDOW = 5
 """Points of a curve that the median smooths over, at most; a third of them where there are few."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check of a run."""
-
-    name: str
-    measured: str
-    """The measurement in words, with its numbers."""
-    limit: str
-    finding: str | None = None
-    """What is wrong; None where nothing is."""
-    tries: tuple[str, ...] = ()
-    """What to try, the most promising first."""
-    numbers: dict[str, float] = field(default_factory=dict)
 
 
 def diagnose(record: RunRecord) -> list[Check]:
@@ -61,19 +47,6 @@ def _unfinished(record: RunRecord) -> Check | None:
             "optim.warmup_steps, or trainer.gradient_clip_val=1",
         ),
         {"last_step": step},
-    )
-
-
-def _corpus(record: RunRecord) -> Check | None:
-    if record.summary is None or "corpus" not in record.summary:
-        return None
-    reason = record.summary.get("fallback_reason")
-    return Check(
-        "corpus",
-        f"{record.summary['corpus']} ({record.summary.get('corpus_origin')})",
-        "the requested one",
-        f"it is not the requested corpus: {reason}" if reason else None,
-        ("data.path=FOLDER reads the text from this machine", "data.fallback=null fails instead"),
     )
 
 
@@ -229,7 +202,9 @@ def _tokens_per_parameter(record: RunRecord) -> Check | None:
 
 _CHECKS = (
     _unfinished,
-    _corpus,
+    text.corpus,
+    text.left_out,
+    text.unknown,
     _diverged,
     _plateau,
     partial(_overfitting, name="mlm", title="words"),

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from bert_lightning.config import Overlong, RunConfig, TrainConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.evaluation_set import EvaluationSet
+from bert_lightning.data.shortcomings import shortcomings
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
@@ -212,6 +213,8 @@ def _announce(run: Assembly, counted: DataStatistics) -> None:
     log.info("corpus %s: %s%s (%s)", corpus.name, epoch, words, corpus.origin)
     for line in lines(counted):
         log.info("%s", line)
+    for shortcoming in shortcomings(corpus, counted, run.config.batch):
+        log.warning("WARNING: %s.", shortcoming)
     parameters = sum(parameter.numel() for parameter in run.module.model.parameters())
     how = f"in {len(run.phases)} phases" if several else f"of {sizes[0]}"
     budget = run.config.optim.time_budget and f"steps for {run.config.optim.time_budget}"

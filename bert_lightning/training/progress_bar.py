@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.evaluation_set import EvaluationSet
+from bert_lightning.evaluation.scores import in_words
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.runs.curves import Curves
 from bert_lightning.training.module import TrainingModule
@@ -172,17 +173,12 @@ def scores_beside_baselines(
         return None
 
     def line(curves: Curves) -> str:
-        baselines = validation.baselines._asdict()
-
-        def score(name: str) -> str:
-            value = f"{curves[f'val/{name}'][-1][1]:.3f}"
-            baseline = None if config.validates_in_part else baselines.get(name)
-            return value if baseline is None else f"{value} (baseline {baseline:.3f})"
-
-        return "  ".join(
-            f"{name.upper()} {score(f'{name}_loss')}, accuracy {score(f'{name}_accuracy')}"
-            for name in config.weights
-            if f"val/{name}_loss" in curves
-        )
+        baselines = {} if config.validates_in_part else validation.baselines._asdict()
+        last = {
+            name.removeprefix("val/"): curve[-1][1]
+            for name, curve in curves.items()
+            if name.startswith("val/")
+        }
+        return "  ".join(in_words(config.weights, last, baselines))
 
     return line

@@ -16,7 +16,7 @@ from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import Format, TokenizerConfig
 from bert_lightning.corpus import encoding
 from bert_lightning.corpus.encoding import TextEncoder
-from bert_lightning.corpus.vocabulary import build_tokenizer
+from bert_lightning.corpus.vocabulary.build import build_tokenizer
 
 PIECES = [*SPECIAL_TOKENS, *"abcdefgh.,'", "un", "##able", "##a", "##b", "##like", "i", "##ly"]
 TEXT = ["the crane sees it , unable .", "it's a b-c . <unk> the", "Ab ab [SEP] é"]

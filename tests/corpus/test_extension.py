@@ -9,7 +9,6 @@ from tokenizers import models, normalizers, pre_tokenizers
 
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import CorpusConfig, Format, PairsConfig, TokenizerConfig, TokenizerKind
-from bert_lightning.corpus.extension import extend, pieces_of_new
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.tokenizer import (
     Tokenizer,
@@ -18,7 +17,8 @@ from bert_lightning.corpus.tokenizer import (
     made_ready,
     rows_needed,
 )
-from bert_lightning.corpus.vocabulary import build_tokenizer
+from bert_lightning.corpus.vocabulary.build import build_tokenizer
+from bert_lightning.corpus.vocabulary.extend import extend, pieces_of_new
 from bert_lightning.errors import UserError
 
 PAIRS = PairsConfig()
@@ -121,8 +121,49 @@ def test_every_new_word_is_one_token_and_old_ids_stay(texts: list[str], count: i
     assert len(words) - old.get_vocab_size() <= count
     assert all(words[word] == number for word, number in old.get_vocab().items())
     for word in added(old, new):
-        assert new.encode(word, add_special_tokens=False).ids == [words[word]]
-        assert any(word in old.normalizer.normalize_str(text) for text in texts)
+        assert any(word.lstrip("#") in old.normalizer.normalize_str(text) for text in texts)
+        if not word.startswith("##"):
+            assert new.encode(word, add_special_tokens=False).ids == [words[word]]
+
+
+EMOJI = ["so good 😀 🎉 !", "bad 😀😀 good😀", "👍🏽 🇯🇵 ☃️ 2048 𝄞", "क्या é½"]
+
+
+@given(st.lists(st.text("ab é😀🏽🇯🇵☃️½क्", max_size=20), max_size=8))
+def test_with_room_for_all_nothing_stays_unknown(texts: list[str]) -> None:
+    new = extend(pieces(), [*texts, *EMOJI], options(500), Format.prose)
+    for text in (*texts, *EMOJI):
+        assert "[UNK]" not in new.encode(text).tokens
+
+
+def test_emoji_are_added_as_they_stand() -> None:
+    old = pieces()
+    new = extend(old, EMOJI[:2] * 2, options(3), Format.prose)
+    assert added(old, new) == ["##😀", "😀", "bad"]  # as often, and then by the alphabet
+    assert new.encode("oh😀 😀😀").tokens[1:-1] == ["o", "##h", "##😀", "😀", "##😀"]
+    unknown = old.token_to_id("[UNK]")
+    assert [pieces_of_new(old, new)[new.token_to_id(word)] for word in ("😀", "##😀")] == [
+        [unknown],
+        [unknown],
+    ]
+
+
+def test_a_character_that_is_known_elsewhere_in_a_word_starts_from_there() -> None:
+    old = load_tokenizer_text(pieces().to_str().replace('"##!":', '"é":200,"##!":'))
+    old.normalizer = normalizers.Lowercase()
+    new = extend(old, ["aé"], options(1), Format.prose)
+    assert added(old, new) == ["##é"]
+    assert pieces_of_new(old, new) == {new.token_to_id("##é"): [200]}
+
+
+def test_numbers_and_marks_that_are_split_are_not_added() -> None:
+    old = pieces()
+    assert added(old, extend(old, ["2048 20:48 !!"] * 9, options(9), Format.prose)) == []
+
+
+def test_a_word_too_long_to_be_looked_up_is_not_added() -> None:
+    old = pieces()
+    assert added(old, extend(old, ["x" * 101, "y" * 100], options(9), Format.prose)) == ["y" * 100]
 
 
 def test_the_store_is_of_the_tokenizer_that_is_really_used(

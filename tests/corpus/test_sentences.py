@@ -114,6 +114,40 @@ def test_full_width_marks_need_no_space(sentences: list[str]) -> None:
     assert split_prose("\u3000".join(sentences)) == sentences
 
 
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["नदी के पास घर था।", "किसी ने नहीं देखा॥", "कल बारिश हुई।"],  # Hindi
+        ["كيف حالك؟", "أنا بخير.", "شكرا."],  # Arabic
+        ["یہ گھر ہے۔", "وہ بڑا ہے؟", "ہاں۔"],  # Urdu
+        ["Սա տուն է։", "Նա մեծ է։"],  # Armenian
+        ["ቤት ነው።", "ትልቅ ነው፧", "አዎ።"],  # Amharic
+        ["នេះជាផ្ទះ។", "វាធំ។"],  # Khmer
+        ["ဒါက အိမ်ပါ။", "ကြီးတယ်။"],  # Burmese
+        ["ეს სახლია.", "ის დიდია!"],  # Georgian, whose letters Python takes for lowercase
+        ["Really⸮", "Yes‽", "Good."],
+    ],
+)
+def test_sentences_of_other_scripts_end(sentences: list[str]) -> None:
+    assert split_prose(" ".join(sentences)) == sentences
+
+
+@pytest.mark.parametrize("text", ["円周率は３．１４です．", "３．１４"])
+def test_a_full_width_point_within_a_number_ends_nothing(text: str) -> None:
+    assert split_prose(text) == [text]
+
+
+def test_every_terminal_mark_of_unicode_may_end_a_sentence() -> None:
+    regex = pytest.importorskip("regex")
+    marks = [mark for mark in map(chr, range(sys.maxunicode)) if regex.match(r"\p{STerm}", mark)]
+    assert len(marks) > 150
+    for mark in marks:
+        assert split_prose(f"One word{mark} Two words{mark}") == [
+            f"One word{mark}",
+            f"Two words{mark}",
+        ], f"U+{ord(mark):04X}"
+
+
 def test_white_space_becomes_one_space() -> None:
     assert split_prose("  It\trained.\n\nWe  stayed\u00a0in. ") == ["It rained.", "We stayed in."]
     assert split_prose(" \n") == []
@@ -121,7 +155,16 @@ def test_white_space_becomes_one_space() -> None:
 
 _PIECES = st.lists(
     st.sampled_from(
-        [*"AbI1 \n.!?…。！？｡\"'”“」』)(と、-*", "Mr", "e.g", "U.S", "No", "The", "3.14", "\u3000"]
+        [
+            *"AbI1 \n.!?…।؟۔。！？｡．３\"'”“」』)(と、-*",
+            "Mr",
+            "e.g",
+            "U.S",
+            "No",
+            "The",
+            "3.14",
+            "\u3000",
+        ]
     )
 )
 _SENTENCE_LIKE = st.one_of(_PIECES.map("".join), _PIECES.map(" ".join))
@@ -139,7 +182,8 @@ def test_no_character_is_lost_or_added(text: str) -> None:
 @given(st.one_of(st.text(), _SENTENCE_LIKE))
 def test_breaks_lie_after_a_mark(text: str) -> None:
     for sentence in split_prose(text)[:-1]:
-        assert sentence.rstrip("\"'”’“»›)]}」』】〉》〕）］｝")[-1] in ".!?…。！？｡"
+        mark = sentence.rstrip("\"'”’“»›)]}」』】〉》〕）］｝")[-1]
+        assert sentences._END.fullmatch(mark)
 
 
 @given(st.one_of(st.text(), _SENTENCE_LIKE))

@@ -505,8 +505,9 @@ class TestHub:
             prepared = prepare(hub, TokenizerConfig(), PAIRS)
         assert prepared.name == "builtin"
         assert "ConnectError: no route" in str(prepared.fallback_reason)
-        (record,) = (r for r in caplog.records if r.name.startswith("bert_lightning"))
+        record, left_out = (r for r in caplog.records if r.name.startswith("bert_lightning"))
         assert record.levelno >= logging.WARNING
+        assert left_out.getMessage().startswith("Left out: ")  # paragraphs of one sentence
         for part in ("not the corpus you asked for", "BUILT-IN", "no route", "data.path=FOLDER"):
             assert part in record.getMessage()
         assert [f for f in cache_folder(hub).glob("builtin-*") if f.is_dir()]

@@ -15,7 +15,7 @@ from bert_lightning.corpus.tokenizer import (
     load_tokenizer,
     load_tokenizer_text,
 )
-from bert_lightning.corpus.vocabulary import build_tokenizer
+from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.errors import UserError
 
 SENTENCES = ["The crane lifts <unk> , and the driver", "the Crane sees <unk>", "the driver of"]

@@ -14,14 +14,14 @@ from tokenizers import Tokenizer
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.cli import app as cli
 from bert_lightning.config import CorpusConfig, Format, PairsConfig, TokenizerConfig, TokenizerKind
-from bert_lightning.corpus import vocabulary as vocab
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.readers import tables
 from bert_lightning.corpus.tokenizer import (
     load_tokenizer,
     load_tokenizer_text,
 )
-from bert_lightning.corpus.vocabulary import build_tokenizer
+from bert_lightning.corpus.vocabulary import build as vocab
+from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -151,6 +151,21 @@ def test_a_number_of_words_keeps_the_most_frequent() -> None:
     config = TokenizerConfig(vocab_size=7, min_frequency=1)
     vocabulary = build_tokenizer(SENTENCES, config, Format.prose).get_vocab()
     assert set(vocabulary) == {*SPECIAL_TOKENS, "the", "and"}
+
+
+def test_a_script_of_many_characters_fills_the_vocabulary() -> None:
+    """A quarter of the vocabulary is too little for a text of single characters."""
+    characters = [chr(0x4E00 + number) for number in range(600)]
+    text = ["".join(characters[number::7]) for number in range(7)] * 3
+    tokenizer = build(text, vocab_size=None)
+    assert tokenizer.get_vocab_size() == 5 + 600
+    for size in (605, 500, 300):
+        found = build(text, vocab_size=size)
+        assert found.get_vocab_size() == size
+    with pytest.raises(UserError, match=r"use tokenizer\.vocab_size=605 or less"):
+        build(text, vocab_size=700)
+    with pytest.raises(UserError, match=r"use tokenizer\.vocab_size=605 or less"):
+        build(text, Format.wikitext, vocab_size=700)
 
 
 def test_fewer_pieces_than_characters_are_refused() -> None:

@@ -6,7 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from bert_lightning.config import BatchConfig
+from bert_lightning.config import BatchConfig, CorpusConfig, PairsConfig, TokenizerConfig
+from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.baselines import unigram_nll
 from bert_lightning.data.evaluation_set import EvaluationBatches, EvaluationSet
@@ -31,10 +32,29 @@ def test_baselines_are_those_of_slow_counting(
     result = EvaluationSet(small_corpus, "validation", small_batch, size).baselines
     assert result.mlm_loss == pytest.approx(mlm_loss, rel=1e-12)
     assert result.mlm_accuracy == pytest.approx(labels.count(most_frequent) / len(labels))
+    unknown = small_corpus.tokenizer.token_to_id("[UNK]")
+    known = [label for label in labels if label != unknown]
+    assert result.mlm_accuracy_known == pytest.approx(known.count(most_frequent) / len(known))
     assert result.nsp_loss == pytest.approx(
         -fraction * math.log(fraction) - (1 - fraction) * math.log(1 - fraction)
     )
     assert result.nsp_accuracy == pytest.approx(max(fraction, 1 - fraction))
+
+
+def test_without_unknown_words_the_most_frequent_other_token_is_the_baseline(
+    small_data: CorpusConfig, small_batch: BatchConfig
+) -> None:
+    """With few words in the vocabulary, [UNK] is the most frequent token."""
+    corpus = prepare(small_data, TokenizerConfig(vocab_size=8), PairsConfig())
+    train = Counter(corpus.splits["train"].token_ids.tolist())
+    (first, _), (second, _), *_ = train.most_common(2)
+    assert first == corpus.tokenizer.token_to_id("[UNK]")
+    held_out = EvaluationSet(corpus, "validation", small_batch, 8)
+    labels = held_out.contents.masked_labels.tolist()
+    result = held_out.baselines
+    assert result.mlm_accuracy == pytest.approx(labels.count(first) / len(labels))
+    known = [label for label in labels if label != first]
+    assert result.mlm_accuracy_known == pytest.approx(known.count(second) / len(known))
 
 
 def test_the_unigram_baseline_is_a_distribution() -> None:

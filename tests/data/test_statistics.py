@@ -16,7 +16,7 @@ from bert_lightning.batch import IS_NEXT, IS_RANDOM, PretrainBatch, pack_sequenc
 from bert_lightning.config import BatchConfig, Format, PhaseConfig, TokenizerConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer
-from bert_lightning.corpus.vocabulary import build_tokenizer
+from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.data import statistics as module
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.length_baseline import label_statistics, logistic_accuracy

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from bert_lightning.errors import UserError
+from bert_lightning.runs.checks.check import Check
 from bert_lightning.runs.curves import MetricsFile
-from bert_lightning.runs.diagnosis import Check, diagnose
+from bert_lightning.runs.diagnosis import diagnose
 from bert_lightning.runs.record import RunRecord, read_run
 from bert_lightning.training.fit import FitResult
 
@@ -24,8 +25,20 @@ HEALTHY: dict[str, Any] = {
     "steps": 500,
     "epochs": 4.0,
     "real_tokens": 25_000_000,
+    "left_out": [
+        {"what": "hidden files", "way_out": "", "count": 1, "examples": [".a"]},
+        {
+            "what": "paragraphs of fewer than 2 sentences",
+            "way_out": "pairs=segment keeps them",
+            "count": 30,
+            "examples": [],
+            "of": 100,
+            "characters": 200,
+            "of_characters": 1000,
+        },
+    ],
     "data": {
-        "splits": {"train": {"tokens": 6_000_000}},
+        "splits": {"train": {"tokens": 6_000_000, "unknown_fraction": 0.05}},
         "labels": {"pairs_read": 10_000, "majority": 0.5, "length_only_accuracy": 0.52},
     },
     "validation_baselines": {"mlm_loss": 6.7, "nsp_loss": 0.693},
@@ -63,7 +76,15 @@ def found(record: RunRecord) -> dict[str, Check]:
 def test_a_healthy_run_has_no_finding_and_all_is_looked_at() -> None:
     checks = diagnose(record())
     assert [check.name for check in checks] == [
-        *("corpus", "diverged", "plateau", "overfitting, words", "overfitting, pairs"),
+        *(
+            "corpus",
+            "text left out",
+            "unknown tokens",
+            "diverged",
+            "plateau",
+            "overfitting, words",
+            "overfitting, pairs",
+        ),
         *("NSP head", "epochs", "tokens per parameter"),
     ]
     assert not found(record())
@@ -74,6 +95,28 @@ def test_every_finding_says_what_it_rests_on_the_limit_and_what_to_try() -> None
         assert check.measured
         assert check.limit
         assert check.tries
+
+
+def test_much_of_the_text_is_left_out() -> None:
+    hidden, paragraphs = HEALTHY["left_out"]
+    more = [hidden, {**paragraphs, "characters": 201}]
+    ((name, check),) = found(record({"left_out": more})).items()
+    assert (name, check.finding) == ("text left out", "much of the text is left out")
+    assert check.measured == "30 paragraphs of fewer than 2 sentences, 20.1% of the text"
+    assert check.tries == ("pairs=segment keeps them",)
+    assert "text left out" not in [one.name for one in diagnose(record({"left_out": []}))]
+
+
+@pytest.mark.parametrize("masked", [[], [(500, 0.9)]])
+def test_most_tokens_are_unknown(masked: list[tuple[int, float]]) -> None:
+    data = {**HEALTHY["data"], "splits": {"train": {"tokens": 1e9, "unknown_fraction": 0.8}}}
+    ((name, check),) = found(record({"data": data}, val_mlm_unknown_fraction=masked)).items()
+    assert name == "unknown tokens"
+    assert check.finding is not None
+    assert "the tokenizer does not fit the text" in check.finding
+    assert check.measured.startswith("80.0% of the training tokens")
+    assert ("90.0% of the masked tokens of validation" in check.measured) == bool(masked)
+    assert check.tries[0].startswith("tokenizer=wordpiece")
 
 
 def test_stuck_at_the_plateau() -> None:

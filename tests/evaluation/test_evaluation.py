@@ -93,6 +93,19 @@ def test_classes_bits_and_baselines_are_those_of_counting(
     in_five = [labels[i] in five for i in common]
     assert row.accuracy_at_5_baseline == pytest.approx(sum(in_five) / len(common))
     assert found.mlm.classes["unknown"].masked == labels.count(unknown) > 0
+    known = [x for x in labels if x != unknown]
+    assert found.mlm.known is not None
+    assert found.mlm.known.masked == len(known)
+    ranked = [x for x in np.argsort(-counts, kind="stable").tolist() if x != unknown]
+    assert found.mlm.known.accuracy_baseline == pytest.approx(known.count(ranked[0]) / len(known))
+    in_five = [x in ranked[:5] for x in known]
+    assert found.mlm.known.accuracy_at_5_baseline == pytest.approx(sum(in_five) / len(known))
+    right = sum(row.accuracy * row.masked for row in found.mlm.classes.values())
+    right -= found.mlm.classes["unknown"].accuracy * labels.count(unknown)
+    assert found.mlm.known.accuracy * len(known) == pytest.approx(right)
+    last = {name: curve[-1][1] for name, curve in run.curves.items()}
+    assert found.mlm.known.accuracy == pytest.approx(last["val/mlm_accuracy_known"], rel=1e-5)
+    assert last["val/mlm_unknown_fraction"] == pytest.approx(1 - len(known) / len(labels))
 
     characters = sum(len(corpus.tokenizer.id_to_token(x)) for x in labels if x != unknown)
     assert found.mlm.characters == characters

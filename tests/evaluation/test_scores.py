@@ -12,7 +12,7 @@ from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import BatchConfig, ModelConfig, PairKind, PairsConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.evaluation_set import EvaluationBatches
-from bert_lightning.evaluation.scores import HeldOutSums, held_out_sums, score_batches
+from bert_lightning.evaluation.scores import HeldOutSums, held_out_sums, in_words, score_batches
 from bert_lightning.evaluation.token_stats import CLASSES, TokenStats, token_stats
 from bert_lightning.model.bert import BertForPreTraining
 
@@ -148,6 +148,7 @@ def test_means_omit_what_has_no_labels() -> None:
     } == pytest.approx(
         {
             **{"mlm_loss": 14 / 5, "mlm_accuracy": 1 / 5, "mlm_accuracy_at_5": 3 / 5},
+            **{"mlm_accuracy_known": 1 / 5, "mlm_unknown_fraction": 0},
             **{"mlm_loss_common": 2, "mlm_loss_rare": 4},
         }
     )
@@ -158,6 +159,38 @@ def test_means_omit_what_has_no_labels() -> None:
     assert all_of_it["bits_per_character"].item() == pytest.approx(2 / math.log(2))
     assert (all_of_it["nsp_loss"], all_of_it["nsp_accuracy"]) == (0.5, pytest.approx(4 / 6))
     assert "sop_loss" not in all_of_it
+
+
+def test_unknown_words_count_as_no_success() -> None:
+    zeros = HeldOutSums.zeros(others=0)
+    most = zeros._replace(
+        mlm_correct=torch.tensor([1.0, 0, 0, 79]), masked=torch.tensor([4.0, 12, 4, 80])
+    )
+    found = most.means([])
+    assert found["mlm_accuracy"] == pytest.approx(0.8)
+    assert found["mlm_accuracy_known"] == pytest.approx(1 / 20)
+    assert found["mlm_unknown_fraction"] == pytest.approx(0.8)
+    nothing_else = zeros._replace(masked=torch.tensor([0.0, 0, 0, 9])).means([])
+    assert "mlm_accuracy_known" not in nothing_else
+
+
+def test_scores_in_words() -> None:
+    baselines = {
+        "mlm_loss": 4.0,
+        "mlm_accuracy": 0.8,
+        "mlm_accuracy_known": 0.125,
+        "nsp_loss": None,
+    }
+    scores = {"mlm_loss": 2.0, "mlm_accuracy": 0.8, "mlm_accuracy_known": 0.0625}
+    scores |= {"nsp_loss": 0.5, "nsp_accuracy": 0.75}
+    known, pairs = in_words(["mlm", "nsp", "sop"], scores, baselines)
+    assert known == "MLM loss 2.000 (baseline 4.000), accuracy 0.062 (baseline 0.125)"
+    assert pairs == "NSP loss 0.500, accuracy 0.750"
+    (some,) = in_words(["mlm"], {**scores, "mlm_unknown_fraction": 0.8}, baselines)
+    assert some == f"{known} without the 80.0% [UNK]"
+    del scores["mlm_accuracy_known"]
+    (nothing,) = in_words(["mlm"], {**scores, "mlm_unknown_fraction": 1.0}, {})
+    assert nothing == "MLM loss 2.000, no accuracy, as all masked tokens are [UNK]"
 
 
 def test_blocks_have_no_pairs_to_score(

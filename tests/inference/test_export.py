@@ -16,7 +16,7 @@ import bert_lightning
 from bert_lightning.batch import IS_NEXT
 from bert_lightning.config import Format, ModelConfig, TokenizerConfig
 from bert_lightning.config.plain import from_plain
-from bert_lightning.corpus.vocabulary import build_tokenizer
+from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.inference import export as exporting
 from bert_lightning.inference.export import FILES, Outputs, export, outputs

@@ -140,6 +140,43 @@ def test_weights_in_several_files(save_hf: Save, tmp_path: Path) -> None:
         bert_lightning.load(folder)
 
 
+def test_pickled_weights_in_several_files(save_hf: Save, tmp_path: Path) -> None:
+    folder = save_hf(tmp_path / "model")
+    expected = bert_lightning.load(folder).encode("he left").vectors
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = {name: f"pytorch_model-0000{1 + len(name) % 2}-of-00002.bin" for name in weights}
+    for file in set(files.values()):
+        torch.save({n: w for n, w in weights.items() if files[n] == file}, folder / file)
+    index = {"metadata": {"total_size": 1}, "weight_map": files}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    assert torch.equal(bert_lightning.load(folder).encode("he left").vectors, expected)
+    (folder / "pytorch_model-00002-of-00002.bin").unlink()
+    with pytest.raises(UserError, match=r"00002-of-00002\.bin is missing or corrupt"):
+        bert_lightning.load(folder)
+
+
+def test_the_names_of_the_first_versions(save_hf: Save, tmp_path: Path) -> None:
+    folder = save_hf(tmp_path / "model")
+    expected = bert_lightning.load(folder).encode("he left").vectors
+    weights = load_file(folder / "model.safetensors")
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    renamed = {}
+    for name, value in weights.items():
+        for new, first in old.items():
+            name = name.replace(new, first)
+        renamed[name] = value
+    renamed["bert.embeddings.position_ids"] = torch.arange(32)[None]  # in files until 4.31
+    assert renamed.keys() != weights.keys()
+    pickled(folder, renamed)
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("model_type", "architectures", "transformers_version"):
+        config.pop(name, None)
+    config |= {"pruned_heads": {}, "torchscript": False, "output_past": True, "num_labels": 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert torch.equal(bert_lightning.load(folder).encode("he left").vectors, expected)
+
+
 def test_half_precision_weights_are_read_as_fp32(save_hf: Save, tmp_path: Path) -> None:
     folder = save_hf(tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
@@ -185,6 +222,7 @@ def edit_config(folder: Path, **values: Any) -> None:
         ({"hidden_act": "silu"}, "hidden_act=silu"),
         ({"position_embedding_type": "relative_key"}, "relative_key"),
         ({"is_decoder": True}, "is_decoder=True"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads={'0': "),
         ({"model_type": "distilbert"}, "model_type=distilbert is not supported, only bert is"),
         ({"num_hidden_layers": 4}, r"the weights lack bert\.encoder\.layer\.3"),
         ({"intermediate_size": 41}, "size mismatch"),

@@ -20,7 +20,7 @@ def summary(baselines: Baselines | None) -> dict[str, Any]:
 
 
 def test_each_objective_has_a_panel_with_its_curves_and_baseline() -> None:
-    mlm, nsp = loss_figure(CURVES, summary(Baselines(6.69, 0.07, 0.69, 0.5))).axes
+    mlm, nsp = loss_figure(CURVES, summary(Baselines(6.69, 0.07, 0.69, 0.5, 0.05))).axes
     lines = {str(line.get_label()): line for line in mlm.lines}
     assert list(lines) == ["training", "validation", "baseline: 6.69"]
     assert lines["training"].get_xydata().tolist() == [[1, 7.0], [2, 6.0]]
@@ -28,7 +28,7 @@ def test_each_objective_has_a_panel_with_its_curves_and_baseline() -> None:
     assert [line.get_label() for line in nsp.lines] == ["training", "baseline: 0.69"]
 
 
-@pytest.mark.parametrize("baselines", [None, Baselines(6.69, 0.07, None, None)])
+@pytest.mark.parametrize("baselines", [None, Baselines(6.69, 0.07, None, None, 0.05)])
 def test_without_pairs_there_is_one_panel(baselines: Baselines | None) -> None:
     curves = {name: values for name, values in CURVES.items() if "nsp" not in name}
     figure = loss_figure(curves, summary(baselines))

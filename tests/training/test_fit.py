@@ -140,6 +140,7 @@ def test_the_summary_says_what_was_done(run: FitResult) -> None:
         "mlm_accuracy",
         "nsp_loss",
         "nsp_accuracy",
+        "mlm_accuracy_known",
     }
     train = run.corpus.splits["train"]
     assert summary["data"]["splits"]["train"]["pairs"] == train.pairs

@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from bert_lightning.config import Format, TokenizerConfig, TokenizerKind
-from bert_lightning.corpus.vocabulary import train_on_files
+from bert_lightning.corpus.vocabulary.build import train_on_files
 from bert_lightning.errors import UserError
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+MOST_LEFT_OUT = 0.2
+"""The fraction of a text, in characters, that may be left out without a warning."""
 _MOST_EXAMPLES = 3
 
 
@@ -22,10 +24,22 @@ class Omission:
     count: int = 0
     examples: list[str] = field(default_factory=list)
     """The names of the first ones."""
+    of: int = 0
+    """Such things in all, those that are kept too; 0 if they are not counted."""
+    characters: int = 0
+    """Of the text that is left out with them, where it is counted."""
+    of_characters: int = 0
+
+    @property
+    def fraction(self) -> float | None:
+        """The fraction of the text that is left out with them; None if it is not counted."""
+        return self.characters / self.of_characters if self.of_characters else None
 
     def __str__(self) -> str:
         more = ", …" if self.count > len(self.examples) == _MOST_EXAMPLES else ""
         names = f" ({', '.join(self.examples)}{more})" if self.examples else ""
+        if self.fraction is not None:
+            names += f" (of {self.of:,}; {self.fraction:.1%} of the text)"
         return f"{self.count:,} {self.what}{names}" + f"; {self.way_out}" * bool(self.way_out)
 
 
@@ -42,8 +56,18 @@ class LeftOut:
         if example and example not in omission.examples[:_MOST_EXAMPLES]:
             omission.examples = [*omission.examples, example][:_MOST_EXAMPLES]
 
+    def add_text(
+        self, what: str, way_out: str, count: int, of: int, characters: int, of_characters: int
+    ) -> None:
+        """Counts things that are left out of so many, and the text that goes with them."""
+        omission = self._omissions.setdefault(what, Omission(what, way_out))
+        omission.count += count
+        omission.of += of
+        omission.characters += characters
+        omission.of_characters += of_characters
+
     def __iter__(self) -> Iterator[Omission]:
-        return iter(self._omissions.values())
+        return (omission for omission in self._omissions.values() if omission.count)
 
     def to_plain(self) -> list[dict[str, Any]]:
         """Returns plain values, of which `Omission(**values)` makes each omission again."""
@@ -51,9 +75,10 @@ class LeftOut:
 
 
 def announce(omissions: Iterable[Omission], fate: str = "Left out") -> None:
-    """Says what is left out, a line each."""
+    """Says what is left out, a line each; it is a warning unless it is little of the text."""
     for omission in omissions:
-        log.warning("%s: %s.", fate, omission)
+        little = omission.fraction is not None and omission.fraction <= MOST_LEFT_OUT
+        log.log(logging.INFO if little else logging.WARNING, "%s: %s.", fate, omission)
 
 
 def shown(path: str | PathLike[str]) -> str:

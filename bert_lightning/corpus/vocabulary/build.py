@@ -1,6 +1,8 @@
 """Text → vocabulary → tokenizer: of words, or of words and wordpieces."""
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -12,13 +14,17 @@ from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.left_out import LeftOut, announce
 from bert_lightning.corpus.readers.text_files import raw_documents
 from bert_lightning.corpus.tokenizer import add_template
+from bert_lightning.corpus.vocabulary.extend import extend
+from bert_lightning.corpus.vocabulary.spelling import as_spelled
+from bert_lightning.corpus.vocabulary.text import WIKITEXT_UNK, Rereadable, without_unk
+from bert_lightning.corpus.vocabulary.unspaced import LONGEST_RUN, thinned
 from bert_lightning.errors import UserError
 
 MOST_PIECES = 8_000
 """Tokens at which the training of wordpieces stops if no number is requested."""
 _SPECIAL_TOKENS = [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
-_WIKITEXT_UNK = "<unk>"
 _PIECE = "##"
+_log = logging.getLogger(__name__)
 
 
 def build_tokenizer(
@@ -27,7 +33,7 @@ def build_tokenizer(
     """Makes the vocabulary of a corpus: of words, or of words and wordpieces (`##ing`).
 
     In WikiText, spaces separate all words and `<unk>` is `[UNK]`; in prose, punctuation is split
-    off. The special tokens come first.
+    off. The special tokens come first. The sentences may be read twice.
 
     Raises:
         UserError: the corpus has fewer words or wordpieces than `config.vocab_size`.
@@ -36,24 +42,22 @@ def build_tokenizer(
     if wikitext:
         sentences = without_unk(sentences)
     train = _train_words if config.kind is TokenizerKind.word else _train_wordpieces
-    tokenizer, normalizing = train(sentences, config, wikitext)
+    tokenizer = train(sentences, config, wikitext)
+    left = (config.vocab_size or MOST_PIECES) - tokenizer.get_vocab_size()
+    if config.kind is TokenizerKind.wordpiece and left > 0:  # for characters beyond the limit
+        tokenizer = extend(tokenizer, sentences, replace(config, extend=left), Format.prose)
     _check_size(tokenizer, config)
     if wikitext:
-        replace = normalizers.Replace(_WIKITEXT_UNK, UNK)
-        tokenizer.normalizer = normalizers.Sequence([*normalizing, replace])
+        unk = normalizers.Replace(WIKITEXT_UNK, UNK)
+        tokenizer.normalizer = normalizers.Sequence([*as_spelled(config), unk])
     add_template(tokenizer)
     return tokenizer
 
 
-def _train_words(
-    sentences: Iterable[str], config: TokenizerConfig, wikitext: bool
-) -> tuple[Tokenizer, list[normalizers.Normalizer]]:
-    """Returns the tokenizer of the frequent words, the most frequent first, and its normalizers."""
+def _train_words(sentences: Iterable[str], config: TokenizerConfig, wikitext: bool) -> Tokenizer:
+    """Returns the tokenizer of the frequent words, the most frequent first."""
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
-    steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if config.lowercase else []
-    if config.strip_accents:
-        steps += [normalizers.NFD(), normalizers.StripAccents()]
-    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.normalizer = normalizers.Sequence(as_spelled(config))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     if not wikitext:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -68,24 +72,28 @@ def _train_words(
         show_progress=False,
     )
     tokenizer.train_from_iterator(sentences, trainer)
-    return tokenizer, steps
+    return tokenizer
 
 
 def _train_wordpieces(
     sentences: Iterable[str], config: TokenizerConfig, wikitext: bool
-) -> tuple[Tokenizer, list[normalizers.Normalizer]]:
-    """Returns BERT's kind of tokenizer, and its normalizer.
+) -> Tokenizer:
+    """Returns BERT's kind of tokenizer.
 
-    At most a quarter of the tokens (but 100 in any case) are single characters; in scripts that
-    have thousands, rarer characters are unknown. Training on the same text again may give other
+    At most a quarter of the tokens (but 100 in any case) are single characters, so that the rare
+    ones of other scripts leave room for words. Training on the same text again may give other
     wordpieces, so train once and keep the result.
     """
     size = config.vocab_size or MOST_PIECES
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK, continuing_subword_prefix=_PIECE))
-    tokenizer.normalizer = normalizer = normalizers.BertNormalizer(
-        lowercase=config.lowercase, strip_accents=config.strip_accents
+    model = models.WordPiece(
+        unk_token=UNK, continuing_subword_prefix=_PIECE, max_input_chars_per_word=4 * LONGEST_RUN
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence(as_spelled(config))
+    # A base letter with its marks is one character of a run.
+    run = Regex(rf"(?:.[\p{{M}}\x{{200C}}\x{{200D}}]*){{1,{LONGEST_RUN}}}")
+    divided = pre_tokenizers.Split(run, "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), divided])
     tokenizer.decoder = decoders.WordPiece(prefix=_PIECE)
     trainer = WordPieceTrainer(
         vocab_size=size,
@@ -95,13 +103,14 @@ def _train_wordpieces(
         continuing_subword_prefix=_PIECE,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(sentences, trainer)
+    _log.info("training up to %s wordpieces", f"{size:,}")
+    tokenizer.train_from_iterator(thinned(sentences), trainer)
     if wikitext:  # BERT's own pre-tokenizer would split the brackets off [UNK]
-        parts = Regex(r"\[UNK\]|[!-/:-@\[-`{-~]|\p{P}")
+        parts = pre_tokenizers.Split(Regex(r"\[UNK\]|[!-/:-@\[-`{-~]|\p{P}"), "isolated")
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(parts, "isolated")]
+            [pre_tokenizers.WhitespaceSplit(), parts, divided]
         )
-    return tokenizer, [normalizer]
+    return tokenizer
 
 
 def train_on_files(paths: Sequence[str], config: TokenizerConfig, text_format: Format) -> Tokenizer:
@@ -111,8 +120,12 @@ def train_on_files(paths: Sequence[str], config: TokenizerConfig, text_format: F
     ]
     left_out = LeftOut()
     files = [(file, source) for source in sources for file in find_text_files(source, left_out)]
-    documents = chain.from_iterable(raw_documents(file, source, left_out) for file, source in files)
-    tokenizer = build_tokenizer(chain.from_iterable(documents), config, text_format)
+
+    def paragraphs() -> Iterator[str]:
+        for file, source in files:
+            yield from chain.from_iterable(raw_documents(file, source, left_out))
+
+    tokenizer = build_tokenizer(Rereadable(paragraphs), config, text_format)
     announce(left_out)
     return tokenizer
 
@@ -133,11 +146,6 @@ def _check_size(tokenizer: Tokenizer, config: TokenizerConfig) -> None:
             f"with the {special} special tokens they are {found}; use "
             f"tokenizer.vocab_size={2 * found} or more"
         )
-
-
-def without_unk(sentences: Iterable[str]) -> Iterable[str]:
-    """Returns WikiText's sentences without its mark for omitted words."""
-    return (sentence.replace(_WIKITEXT_UNK, "") for sentence in sentences)
 
 
 def _without_special_words(sentence: str) -> str:

@@ -1,0 +1,1 @@
+"""Vocabularies: built from a corpus, or extended by the words of one."""

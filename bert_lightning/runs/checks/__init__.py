@@ -1,0 +1,1 @@
+"""Checks of a run, by what they look at."""
