@@ -173,7 +173,7 @@ ROWS = [
     ),
     (41, f"{TEXT}zip.txt", "{here}/zip.txt; a zip archive; unzip zip.txt"),
     (41, f"{TEXT}nul.txt", "{here}/nul.txt; byte 36 is NUL; tr -d"),
-    (42, TEXT, "data.path= is empty; a variable that is not set; a file, a folder or a pattern"),
+    (42, TEXT, "data.path= is empty: give a value, or omit the option"),
     (43, f"{TEXT}/dev/null", "/dev/null is a device; save it to a file"),
 ]
 """The row of the table, the overrides, and what the message has to say, between semicolons."""
