@@ -1,29 +1,28 @@
 """Measures contestants in turn, round by round, so that what disturbs one disturbs all."""
 
-import resource
 import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch._C._autograd import DeviceType
 from torch.profiler import profile
 
 from benchmarks.contestants import Contestant, contestants
+from benchmarks.machine import peak_memory
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.data.batches import TrainingBatches
 from bert_lightning.data.steps import StepPartition
+from bert_lightning.errors import UserError
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.sizing.flops import forward_flops
-
-_SQUARE = {"cpu": 2048, "cuda": 8192}
-"""Rows of the square matrices whose product gives the machine's matrix rate."""
+from bert_lightning.sizing.machine import matrix_tflops
 
 _PAUSE = {"cpu": 5.0, "cuda": 0.2}
 """Seconds before each turn, in which the kernel finishes the last one's work, such as taking back
@@ -48,7 +47,10 @@ class Measured:
     parts: dict[str, float]
     """The fraction of the step time that each part takes."""
     operations: dict[str, float]
-    """The fraction that each of torch's operations takes of one extra step, if at least 1 %."""
+    """The fraction that each of torch's operations takes of one extra step, if at least 1 %.
+
+    It is empty where torch's profiler has no times.
+    """
     peak_memory_mib: int
     """The peak of its process, less the memory it held before the first step."""
 
@@ -90,18 +92,19 @@ def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.de
         ours, theirs = context.Pipe()
         args = (theirs, config, name, rounds, device)
         context.Process(target=_work, args=args, daemon=True).start()
+        theirs.close()  # so that the end of its process is the end of the pipe
         pipes.append(ours)
-    for pipe in pipes:
-        assert pipe.recv() == "ready"
+    for pipe, name in zip(pipes, names, strict=True):
+        assert answer(pipe, name) == "ready"
     timed: list[list[tuple[float, float]]] = [[] for _ in names]
     rates: dict[str, list[float]] = {"bf16": [], "fp32": []}
     for number in range(rounds):
         for precision, rate in _matrix_rates(device):
             rates[precision].append(rate)
-        for pipe, steps in zip(pipes, timed, strict=True):
+        for pipe, steps, name in zip(pipes, timed, names, strict=True):
             time.sleep(_PAUSE[device.type])
             pipe.send(number)
-            steps.append(pipe.recv())
+            steps.append(answer(pipe, name))
     model = config.model, vocab_size
     flops = [
         forward_flops(*model, batch.sequences.lengths, len(batch.masked_labels)).times(3).total
@@ -110,9 +113,9 @@ def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.de
     tokens = [len(batch.sequences.token_ids) for batch in batches]
     pairs = config.batch.global_batch_size
     measured = []
-    for pipe, steps in zip(pipes, timed, strict=True):
+    for pipe, steps, name in zip(pipes, timed, names, strict=True):
         pipe.send(None)
-        about: _About = pipe.recv()
+        about: _About = answer(pipe, name)
         beside = rates["bf16" if about.bf16 else "fp32"]
         measured.append(_summary(about, steps, pairs, tokens, flops, beside))
     return Result(
@@ -123,6 +126,22 @@ def measure(config: TrainConfig, names: list[str], rounds: int, device: torch.de
         matrix_gflops={name: round(statistics.median(all_)) for name, all_ in rates.items()},
         measured=measured,
     )
+
+
+def answer(pipe: Connection, name: str) -> Any:
+    """Returns the next message of a contestant.
+
+    Raises:
+        UserError: its process ended, for example because the memory was too small.
+    """
+    try:
+        return pipe.recv()
+    except (EOFError, ConnectionError):
+        raise UserError(
+            f"the process of {name} ended before it answered: what it wrote is above, and without "
+            "a word it was killed, as for too little memory; --only takes the other contestants, "
+            "and a smaller batch.global_batch_size needs less"
+        ) from None
 
 
 class _About(NamedTuple):
@@ -143,7 +162,7 @@ def _work(
     contestant = contestants(config, vocab_size, device)[name]()
     if contestant.keeps_freed_memory and device.type == "cpu":
         keep_freed_memory()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     taken: dict[str, float] = {}
     pipe.send("ready")
     while (number := pipe.recv()) is not None:
@@ -161,7 +180,7 @@ def _work(
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 2**20
     else:
-        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+        peak = (peak_memory() - before) / 2**20
     operations = _operations(contestant, batches[0])
     pipe.send(_About(contestant.name, contestant.bf16, taken, operations, peak))
 
@@ -177,7 +196,9 @@ def _operations(contestant: Contestant, batch: PretrainBatch) -> dict[str, float
         if event.device_type == DeviceType.CPU  # a GPU's kernels are part of what started them
     }
     total = sum(times.values())
-    found = {name: round(time / total, 3) for name, time in times.items() if time >= total / 100}
+    found = {
+        name: round(time / total, 3) for name, time in times.items() if time >= total / 100 > 0
+    }
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
@@ -205,14 +226,5 @@ def _summary(
 
 def _matrix_rates(device: torch.device) -> Iterator[tuple[str, float]]:
     """Yields the GFLOP/s of a large matrix product in each precision, the best of a few."""
-    rows = _SQUARE[device.type]
     for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        a, b = (torch.randn(rows, rows, device=device).to(dtype) for _ in range(2))
-        best = float("inf")
-        for _ in range(4):
-            since = time.perf_counter()
-            a @ b
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            best = min(best, time.perf_counter() - since)
-        yield precision, 2 * rows**3 / best / 1e9
+        yield precision, 1000 * matrix_tflops(device, dtype)

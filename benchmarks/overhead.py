@@ -92,7 +92,7 @@ def measure_resume(options: list[str], place: str) -> float:
     subprocess.run([*train, *options, "trainer.max_steps=5"], check=True, capture_output=True)
     began = time.perf_counter()
     resume = [*train, f"resume={run}", "trainer.max_steps=99", "allow_changes=true"]
-    with subprocess.Popen(resume, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(resume, stdout=subprocess.PIPE, encoding="utf-8") as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("step 6/"):

@@ -9,7 +9,6 @@ Python.
 
 import argparse
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.machine import machine
+from benchmarks.machine import machine, peak_memory
 from bert_lightning.config import CorpusConfig, CorpusSource, PairsConfig, TokenizerConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.errors import exit_on_user_error
@@ -88,10 +87,7 @@ def measure_preparing(path: Path, cache: str) -> dict[str, float]:
         PairsConfig(),
     )
     seconds = time.perf_counter() - start
-    # resource's ru_maxrss would begin with the peak of the parent process
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert peak is not None
-    return {"seconds": seconds, "peak_mib": int(peak[1]) / 1024}
+    return {"seconds": seconds, "peak_mib": peak_memory() / 2**20}
 
 
 if __name__ == "__main__":

@@ -100,14 +100,14 @@ def python(folder: Path, *arguments: str | Path) -> str:
     command = [sys.executable, "-u", *map(str, arguments)]
     printed = []
     with subprocess.Popen(
-        command, cwd=folder, env={**os.environ, **OFFLINE}, stdout=subprocess.PIPE, text=True
+        command, cwd=folder, env={**os.environ, **OFFLINE}, stdout=subprocess.PIPE, encoding="utf-8"
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
             printed.append(line)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+        raise SystemExit(process.returncode)  # it has said why
     return "".join(printed)
 
 

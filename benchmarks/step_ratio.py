@@ -102,7 +102,7 @@ def _start(checkout: Path, arguments: list[str], cache: str) -> "subprocess.Pope
         },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert worker.stdout is not None
     if worker.stdout.readline() != "ready\n":

@@ -8,6 +8,8 @@ from rich.console import Console
 from benchmarks.measure import Measured, Result
 from bert_lightning.terminal import figures
 
+_NOT_MEASURED = "not measured, as torch's profiler gives no times on this machine"
+
 
 def show(result: Result) -> None:
     """Prints a row for each contestant; the others are compared with the first."""
@@ -25,7 +27,7 @@ def show(result: Result) -> None:
     first = result.measured[0]
     for title, fractions in ((first.name, first.parts), ("by operation", first.operations)):
         listed = ", ".join(f"{name} {fraction:.0%}" for name, fraction in fractions.items())
-        console.print(f"{title}: {listed}", highlight=False)
+        console.print(f"{title}: {listed or _NOT_MEASURED}", highlight=False)
 
 
 def _row(one: Measured, first: Measured) -> list[str]:

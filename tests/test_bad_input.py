@@ -27,6 +27,7 @@ from bert_lightning.corpus.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
 from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT, manifest_path
 from bert_lightning.runs import folder as run_folder
+from bert_lightning.sizing.launcher import RANK_0
 from bert_lightning.training.module import PretrainingModule
 
 ROOT = Path(__file__).parents[1]
@@ -131,7 +132,7 @@ ROWS = [
         "hydra.run.dir=notes.txt",
         "cannot create the run folder {here}/notes.txt: ; hydra.run.dir=FOLDER chooses another",
     ),
-    (25, "run_dir=notes.txt/run", "{here}/notes.txt/run; hydra.run.dir=FOLDER"),
+    (25, "run_dir=a", "run_dir=a and hydra.run.dir=run name two folders for one run: omit one"),
     (27, f"{GPUS} trainer.devices=3", "trainer.devices=3; finds none; trainer.accelerator=cpu"),
     (28, "strategy=fsdp", "strategy=fsdp; CUDA GPUs; cpu, and torch finds 0 GPUs; strategy=ddp"),
     (29, "trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be at least 1"),
@@ -151,6 +152,31 @@ ROWS = [
         "global_batch_size=10 is not 2 devices × batch.micro_batch_size=2 × "
         "trainer.accumulate_grad_batches=2 (8 pairs); nearest: batch.global_batch_size=8",
     ),
+    (46, "trainer.gradient_clip_val=-1", "clip_val=-1 must be above 0; null clips nothing"),
+    (46, "trainer.limit_val_batches=1.5", "limit_val_batches=1.5 must be above 0 and at most 1"),
+    (46, "trainer.val_check_interval=0", "val_check_interval=0 must be at least 1"),
+    (46, "trainer.max_time=5", "trainer.max_time=5 is not a time; DD:HH:MM:SS"),
+    (46, "trainer.profiler=simpel", "is not one of simple, advanced, pytorch; mean 'simple'?"),
+    (46, "trainer.precision=fp8", "precision=fp8 is not one of auto, 32-true, bf16-mixed"),
+    (46, "trainer.limit_val_batches=all", "expects an integer or a fraction or null"),
+    (46, "trainer.devices=[1]", "devices=[1] names devices by their index; devices=1 starts"),
+    (46, "trainer.fast_dev_run=true", "fast_dev_run: no such option; trainer.max_steps=2"),
+    (46, "optim.lr=nan", "optim.lr=nan must be a finite number, above 0"),
+    (46, "objective.own_weights=[1,inf]", "own_weights=[1.0, inf] must be a finite number"),
+    (46, "objective.own_weights=[1,x]", "objective.own_weights[1]=x: expects a number"),
+    (46, "run_dir=", "run_dir= is empty: give a value, or omit the option"),
+    (47, "optim.time_budget=8min", "optim.time_budget=8min with trainer.max_steps=1; either"),
+    (
+        47,
+        "callbacks.early_stopping_patience=3 trainer.limit_val_batches=0",
+        "callbacks.early_stopping_patience=3; trainer.limit_val_batches=0; omit one",
+    ),
+    (
+        47,
+        "callbacks.early_stopping_patience=3 data=builtin data.validation_fraction=0",
+        "early_stopping_patience=3; no validation split; data.validation_fraction=0.1",
+    ),
+    (52, "trainer.limit_train_batches=3", "limit_train_batches: no such option; trainer.max_steps"),
     (33, "seed=-1", "seed=-1 must be at least 0 and at most 4294967295"),
     (33, "seed=4294967296", "seed=4294967296 must be at least 0 and at most 4294967295"),
     (
@@ -175,6 +201,7 @@ ROWS = [
     (41, f"{TEXT}nul.txt", "{here}/nul.txt; byte 36 is NUL; tr -d"),
     (42, TEXT, "data.path= is empty: give a value, or omit the option"),
     (43, f"{TEXT}/dev/null", "/dev/null is a device; save it to a file"),
+    (48, "trainer.num_nodes=2", "num_nodes=2; nothing started the processes; torchrun --nnodes=2"),
 ]
 """The row of the table, the overrides, and what the message has to say, between semicolons."""
 
@@ -314,6 +341,16 @@ def test_row_27_more_gpus_than_there_are(
             "batch_size=1",
             "did you mean 'batch.global_batch_size' or 'batch.micro_batch_size'?",
         ),
+        ("hidden=9", "did you mean 'model.hidden_size' or 'model.num_hidden_layers'?"),
+        ("layers=9", "layers: no such option; did you mean 'model.num_hidden_layers'?"),
+        (
+            "dropout=0",
+            "'model.hidden_dropout_prob' or 'model.attention_probs_dropout_prob'?",
+        ),
+        ("workers=2", "workers: no such option; did you mean 'batch.num_workers'?"),
+        ("gpus=2", "gpus: no such option; did you mean 'trainer.devices'?"),
+        ("data_path=x", "data_path: no such option; did you mean 'data.path'?"),
+        ("hiden=9", "did you mean 'model.hidden_size' or 'model.num_hidden_layers'?"),
         ("modell=tiny", "modell: no such option; did you mean 'model'?"),
         ("sed=1", "sed: no such option; did you mean 'seed'?"),
         ("batch.max_len=9", "batch.max_len: no such option; did you mean 'batch.max_length'?"),
@@ -325,7 +362,7 @@ def test_row_27_more_gpus_than_there_are(
         ),
         (
             "objective.mlm=1",
-            "objective has mlm_weight, nsp_weight, unigram_bias_init, own, own_weights",
+            "did you mean 'objective.mlm_weight' or 'batch.masking.mlm_probability'?",
         ),
         ("optim.lrr=1", "optim.lrr: no such option; did you mean 'optim.lr'?"),
         (
@@ -358,7 +395,7 @@ def test_a_wrong_key(refusal: Callable[[str], str], overrides: str, says: str) -
     ("overrides", "says"),
     [
         ("foo", "foo: this is not an override of the form option=value"),
-        ("optim.lr=[1,2", "optim.lr=[1,2: this is not an override of the form option=value"),
+        ("optim.lr=[1,2", "optim.lr=[1,2: expects a number"),
         ("trainer.max_steps=", "trainer.max_steps=: expects an integer"),
         ("optim.lr=null", "optim.lr=null: expects a number"),
         ("batch.micro_batch_size=x", "batch.micro_batch_size=x: expects an integer or null"),
@@ -442,6 +479,7 @@ def test_the_environment_is_as_it_was(monkeypatch: pytest.MonkeyPatch, given: st
 def test_only_the_first_rank_speaks(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv(RANK_0, str(os.getpid()))
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(SystemExit) as ended:
         start(monkeypatch, "seed=-1")

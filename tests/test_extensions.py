@@ -1,5 +1,6 @@
 """An option of your own names only what its author has marked, and that trains like the rest."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bert_lightning import extensions
 from bert_lightning.config import ObjectiveConfig, OptimConfig, TrainConfig
 from bert_lightning.errors import UserError
 from bert_lightning.extensions import KINDS, extension, find
@@ -155,3 +157,26 @@ def test_its_loss_is_the_same_however_the_global_batch_is_divided(
         return [value for _, value in run.curves["train/ManyMasks_loss"]]
 
     assert losses(4) == pytest.approx(losses(1), rel=1e-4)
+
+
+def test_a_module_is_found_in_the_working_directory_and_beside_train_py(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `python train.py` finds it, so do scripts and an installed program, from any folder."""
+    checkout, here = tmp_path / "checkout", tmp_path / "here"
+    for folder, name in ((checkout, "beside_train"), (here, "in_the_folder")):
+        folder.mkdir()
+        (folder / f"{name}.py").write_text(
+            "from bert_lightning.extensions import extension\n\n\n"
+            '@extension("splitter")\ndef split(paragraph):\n    return [paragraph]\n'
+        )
+    monkeypatch.setattr(extensions, "_CHECKOUT", checkout)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    monkeypatch.chdir(here)
+    assert find("splitter", "in_the_folder:split", "data.sentences")("a b") == ["a b"]
+    with pytest.raises(UserError, match=rf"must be installed, or lie in {here} or in a folder"):
+        find("splitter", "beside_train:split", "data.sentences")
+    (checkout / "train.py").touch()  # now it is one
+    assert find("splitter", "beside_train:split", "data.sentences")("a b") == ["a b"]
+    with pytest.raises(UserError, match=rf"or lie in {here} or {checkout} or in a folder of PYTH"):
+        find("splitter", "nowhere:split", "data.sentences")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bert_lightning.cli.command_line import written
 from bert_lightning.errors import RunEnded, UserError
 
 _OF_NOTEBOOKS = ("FORCE_COLOR", "CLICOLOR_FORCE", "MPLBACKEND")
@@ -28,13 +29,13 @@ def train_beside(options: Sequence[str], run_dir: Path) -> None:
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     inherited = {name: value for name, value in os.environ.items() if name not in _OF_NOTEBOOKS}
     more = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    more["PYTHONIOENCODING"] = "utf-8"  # as it is read here
     process = subprocess.Popen(
-        [*command, f"hydra.run.dir='{run_dir}'"],
+        [*command, f"hydra.run.dir={written(str(run_dir))}"],
         env=inherited | more,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         encoding="utf-8",
         errors="replace",
     )

@@ -34,7 +34,8 @@ class RunResult:
         return loss_figure(self.curves, self.summary)
 
     def __repr__(self) -> str:
-        scores = self.summary.get("validation") or self.summary.get("train", {})
+        loaded = self.summary.get("loaded", self.summary)
+        scores = loaded.get("validation") or self.summary.get("train", {})
         losses = [
             f"{name.removesuffix('_loss').upper()} loss {value:.3f}"
             for name, value in scores.items()

@@ -2,10 +2,11 @@
 
 import atexit
 import gc
+import logging
 import os
 import signal
-import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
-from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -23,18 +24,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bert_lightning.cli.allowlist import refuse_foreign_code
+from bert_lightning.cli.command_line import readable, readable_overrides
 from bert_lightning.cli.completion import answer
 from bert_lightning.cli.explain import explain, unknown_option
-from bert_lightning.cli.resume_options import completed
+from bert_lightning.cli.implied_options import completed, follow_run_dir, follow_source
+from bert_lightning.cli.sweep import Trials, sweep
 from bert_lightning.config import LoggerConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
-from bert_lightning.runs.launched import SIGNALS, is_first_process, reader_is_gone, this_program
+from bert_lightning.runs.launched import is_first_process, reader_is_gone, this_program
 
+_log = logging.getLogger(__name__)
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
 
 def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
-    """Composes the config of the command line and runs the task on it, or on each job of a sweep.
+    """Composes the config of the command line and runs the task on it, or on each trial of a sweep.
 
     A mistake of the user ends the process with one message on standard error and exit code 2;
     `debug=traceback` or HYDRA_FULL_ERROR=1 in the environment shows the traceback as well.
@@ -48,7 +52,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
     if (told := answer(arguments)) is not None:
         print(told)
         return
-
+    notes: list[str] = []
     exit_codes: list[int] = []
     crashes: list[Exception] = []
 
@@ -56,10 +60,9 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
         started = HydraConfig.get()
         sys.argv[1:] = [*words, *arguments]  # Hydra has read its part; other processes need all
         with _environment(given):  # processes that the task starts inherit it
-            if started.mode is RunMode.MULTIRUN:
-                exit_codes.append(_run_alone(started, words, arguments))
-                return
             try:
+                for note in notes:
+                    _log.info("%s", note)
                 task(to_typed(config, started.runtime.output_dir))
             except RunEnded as ended:
                 _tell(str(ended) if ended.exit_code != 1 else f"error: {ended}")
@@ -77,12 +80,31 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
                 if not reader_is_gone(error):  # Hydra would report it
                     raise
 
-    main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")(job)
     try:
-        sys.argv[1:] = arguments = completed(arguments)
+        sys.argv[1:] = arguments = completed(readable(arguments))
         with _environment("1"):  # otherwise Hydra prints a message of its own and exits with 1
-            if not _run_plainly(config_dir, job):
-                main()
+            asked = get_args_parser().parse_args(arguments)
+            if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:
+                folder = str(config_dir)
+                hydra.main(version_base="1.3", config_path=folder, config_name="train")(job)()
+                return
+            asked.config_name = asked.config_name or "train"
+            with _composer(config_dir, asked) as composer:
+                mode = RunMode.MULTIRUN if asked.multirun else RunMode.RUN
+                config = _checked(composer, asked, mode)
+                if config.hydra.mode is RunMode.MULTIRUN:
+                    flags = [flag for flag in arguments if flag.startswith("--config-")]
+                    trials = Trials([*this_program(), *words, *flags])
+                    with _environment(given):
+                        code, failed = sweep(composer, asked, config, trials)
+                    exit_codes.append(code)
+                    if failed:
+                        _tell(failed)
+                else:  # Hydra would compose it twice more; it gets the very config that was checked
+                    follow_run_dir(config, asked.overrides)
+                    notes += follow_source(config, asked.overrides)
+                    composer.config_loader.load_configuration = lambda **_: config  # type: ignore[method-assign]
+                    composer.run(asked.config_name, job, asked.overrides)
         if crashes:
             raise crashes[0]
     except Exception as error:
@@ -95,69 +117,28 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
         raise SystemExit(max(exit_codes, key=abs))
 
 
-def _run_plainly(config_dir: Path, job: Callable[[DictConfig], None]) -> bool:
-    """Composes and checks the config, and runs the job if the command line is that of a plain run.
-
-    The check comes before Hydra builds what a config names. Hydra itself composes a plain run twice
-    more; here it gets the very config that was checked. Returns whether the job has run: not where
-    help or a sweep was requested, for example.
-    """
-    asked = get_args_parser().parse_args()
-    if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:
-        return False
-    overrides = asked.overrides
-    if asked.config_dir:
-        overrides = [*overrides, f"hydra.searchpath=['file://{Path(asked.config_dir).absolute()}']"]
+@contextmanager
+def _composer(config_dir: Path, asked: Namespace) -> Iterator[Hydra]:
+    """A Hydra that finds the configs that the flags name, else those of the project."""
     folder = Path(asked.config_path or config_dir).absolute()
-    name = asked.config_name or "train"
-    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+    with hydra.initialize_config_dir(str(folder), job_name="train", version_base="1.3"):
         composer = GlobalHydra.instance().hydra
         assert composer is not None
-        config = composer.compose_config(
-            name,
-            overrides,
-            run_mode=RunMode.MULTIRUN if asked.multirun else RunMode.RUN,
-            from_shell=True,
-            with_log_configuration=False,
-        )
-        refuse_foreign_code(config)
-        is_plain = config.hydra.mode is None and not (
-            asked.multirun or asked.config_dir or asked.experimental_rerun
-        )
-        if is_plain:
-            composer.config_loader.load_configuration = lambda **_: config  # type: ignore[method-assign]
-            composer.run(name, job, overrides)
-    return is_plain
+        if asked.config_dir:
+            places = composer.config_loader.get_search_path()
+            places.prepend("command-line", f"file://{asked.config_dir}")
+            composer.config_loader.repository.initialize_sources(places)  # type: ignore[attr-defined]
+        yield composer
 
 
-def _run_alone(job: HydraConf, words: Sequence[str], arguments: Sequence[str]) -> int:
-    """Runs one job of a sweep as a process of its own; returns its exit code.
-
-    The processes of several devices are started with the command line of their parent: that of a
-    sweep would run the whole sweep in each. So every job is a plain run. A job that fails stops no
-    other; a job that a signal stops ends the sweep.
-    """
-    asked = vars(get_args_parser().parse_args(list(arguments)))
-    names = ("config_path", "config_name", "config_dir")
-    flags = [f"--{name.replace('_', '-')}={asked[name]}" for name in names if asked[name]]
-    directory = f"hydra.run.dir='{job.runtime.output_dir}'"
-    process = subprocess.Popen([*this_program(), *words, *flags, *job.overrides.task, directory])
-    stops: list[int] = []
-
-    def pass_on(number: int, _: Any) -> None:
-        stops.append(number)
-        if number != signal.SIGINT:  # the terminal sends that one to the job itself
-            process.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
-    try:
-        code = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if stops:
-        raise SystemExit(code if code > 0 else 128 + stops[0])
-    return code
+def _checked(composer: Hydra, asked: Namespace, mode: RunMode) -> DictConfig:
+    """Composes a config and checks it, before Hydra builds what it names."""
+    config = composer.compose_config(
+        asked.config_name, asked.overrides, mode, with_log_configuration=False
+    )
+    refuse_foreign_code(config)
+    config.hydra.mode = config.hydra.mode or mode
+    return config
 
 
 @contextmanager
@@ -183,15 +164,21 @@ def register_schema() -> None:
 
 def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
     """Returns the typed config of these overrides, without starting a run."""
+    return to_typed(_composed(config_dir, overrides))
+
+
+def _composed(config_dir: Path, overrides: Sequence[str]) -> DictConfig:
     register_schema()
     with hydra.initialize_config_dir(str(config_dir.absolute()), version_base="1.3"):
-        return to_typed(hydra.compose("train", list(overrides)))
+        return hydra.compose("train", list(overrides))
 
 
 def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
     """As :func:`compose`, of a command that starts no run; a mistake becomes a `UserError`."""
     try:
-        return compose(config_dir, ["run_dir=.", *overrides])
+        config = _composed(config_dir, ["run_dir=.", *readable_overrides(overrides)])
+        follow_source(config, overrides)
+        return to_typed(config)
     except Exception as error:
         if (message := explain(error, overrides)) is None:
             raise

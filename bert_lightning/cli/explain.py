@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import (
@@ -23,6 +25,29 @@ from bert_lightning.config.limits import expected, kinds
 from bert_lightning.config.trainer import NO_OPTIONS
 from bert_lightning.errors import UserError, did_you_mean
 from bert_lightning.runs.launched import shown_command
+
+_ELSEWHERE = {
+    "bs": "batch.global_batch_size",
+    "learning_rate": "optim.lr",
+    "wd": "optim.weight_decay",
+    "steps": "trainer.max_steps",
+    "gpus": "trainer.devices",
+    "nodes": "trainer.num_nodes",
+    "fp16": "trainer.precision",
+    "bf16": "trainer.precision",
+    "num_train_epochs": "trainer.max_epochs",
+    "per_device_train_batch_size": "batch.micro_batch_size",
+    "gradient_accumulation_steps": "trainer.accumulate_grad_batches",
+    "max_grad_norm": "trainer.gradient_clip_val",
+    "mask_prob": "batch.masking.mlm_probability",
+    "max_seq_length": "batch.max_length",
+    "output_dir": "run_dir",
+    "model_name_or_path": "init_from",
+    "resume_from_checkpoint": "resume",
+    "dataset": "data",
+    "train_file": "data.path",
+}
+"""What other programs, most of them Hugging Face's scripts, call an option."""
 
 
 def explain(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
@@ -45,7 +70,7 @@ def explain(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
     for cause in chain:
         message = str(cause).split("\n", 1)[0]
         if isinstance(cause, OverrideParseException):
-            return f"{cause.override}: this is not an override of the form option=value"
+            return _explain_unreadable(str(cause.override))
         if isinstance(cause, HydraException):
             return _explain_composition(message)
         if isinstance(cause, UnsupportedInterpolationType):
@@ -69,6 +94,14 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _explain_unreadable(override: str) -> str:
+    name, equals, value = override.partition("=")
+    if not equals:
+        return f"{override}: this is not an override of the form option=value"
+    quoted = QuotedString(value, Quote.single).with_quotes()
+    return f"{override}: this value cannot be read as it stands; quote it: {name}={quoted}"
 
 
 def _explain_missing(error: MissingConfigException) -> str:
@@ -103,36 +136,65 @@ def _groups() -> list[str]:
 
 
 def unknown_option(full_name: str) -> str:
-    """Returns the message for an option that does not exist; it names the most similar one.
+    """Returns the message for an option that does not exist; it names the most similar ones.
 
-    That is `optim.lr` for `lr`, `trainer.max_epochs` for `epochs`, or a similar name in the same
-    section.
+    That is `optim.lr` for `lr` and for `learning_rate`, `trainer.max_epochs` for `epochs`, or a
+    similar name: in the same section first, then in all of them.
     """
     section, dot, name = full_name.rpartition(".")
     if section == "trainer" and name in NO_OPTIONS:
         return f"{full_name}: no such option: {NO_OPTIONS[name]}"
     owner = _section(declared(section)) if section else TrainConfig
     siblings = [field.name for field in fields(owner)] if owner else []
-    names = [option.name for option in options(TrainConfig)]
-    same = [known for known in names if known.endswith(f".{name}")]
-    more = ""
-    if found := same or [known for known in names if known.endswith(f"_{name}")]:
+    if found := _meant(name) or _with_the_word(name, section):
         more = f"; did you mean {' or '.join(map(repr, found[:2]))}?"
     elif nearest := did_you_mean(name, siblings):
         more = nearest.replace("'", f"'{section}{dot}", 1)
-    elif siblings:
-        more = f"; {section or 'the config'} has {', '.join(siblings)}"
+    elif found := _alike(full_name):
+        more = f"; did you mean {' or '.join(map(repr, found[:2]))}?"
+    else:
+        more = f"; {section or 'the config'} has {', '.join(siblings)}" if siblings else ""
     return f"{full_name}: no such option{more}"
 
 
-def declared(full_name: str) -> Any:
-    """Returns the type that the schema gives an option; None where it knows none."""
-    hint: Any = TrainConfig
+def _meant(name: str) -> list[str]:
+    """Returns the options that end in this name, or that are called by it elsewhere."""
+    if name in _ELSEWHERE:
+        return [_ELSEWHERE[name]]
+    names = [option.name for option in options(TrainConfig)]
+    if (dotted := name.replace("_", ".", 1)) in names:
+        return [dotted]
+    same = [known for known in names if known.endswith(f".{name}")]
+    return same or [known for known in names if known.endswith(f"_{name}")]
+
+
+def _with_the_word(word: str, section: str) -> list[str]:
+    """Returns the options that have this word in their names, those of the section first."""
+    names = [option.name for option in options(TrainConfig)]
+    found = [known for known in names if word in _leaf(known).split("_")]
+    return sorted(found, key=lambda known: known.rpartition(".")[0] != section)
+
+
+def _alike(name: str) -> list[str]:
+    """Returns the options whose names, or a word of whose names, are spelled alike."""
+    names = [option.name for option in options(TrainConfig)]
+    spelled = {known: {known, leaf, *leaf.split("_")} for known in names for leaf in [_leaf(known)]}
+    nearest = get_close_matches(name, set().union(*spelled.values()), n=1, cutoff=0.7)
+    return [known for known, words in spelled.items() if words & set(nearest)]
+
+
+def _leaf(full_name: str) -> str:
+    return full_name.rpartition(".")[2]
+
+
+def declared(full_name: str, section: type[Any] = TrainConfig) -> Any:
+    """Returns the type that a schema gives an option; None where it knows none."""
+    hint: Any = section
     for part in full_name.split("."):
         owner = _section(hint)
         name, entry, _ = part.partition("[")
         hint = get_type_hints(owner).get(name) if owner else None
-        hint = _section(hint) if entry else hint
+        hint = _item(hint) if entry else hint
     return hint
 
 
@@ -141,6 +203,12 @@ def _section(hint: Any) -> type[Any] | None:
     if isinstance(hint, type) and is_dataclass(hint):
         return hint
     return next((found for part in get_args(hint) if (found := _section(part))), None)
+
+
+def _item(hint: Any) -> Any:
+    """Returns the type of a list's items, behind `list[X]` or `list[X] | None`."""
+    lists = [kind for kind in kinds(hint) if get_origin(kind) is list]
+    return get_args(lists[0])[0] if lists else None
 
 
 def _full_name(error: Any) -> str:

@@ -12,9 +12,10 @@ from hydra.core.singleton import Singleton
 from omegaconf import open_dict
 
 from bert_lightning.cli.app import register_schema, to_typed
+from bert_lightning.cli.command_line import readable_overrides, written
 from bert_lightning.cli.explain import explain
+from bert_lightning.cli.implied_options import completed, follow_source
 from bert_lightning.cli.places import conf_dir
-from bert_lightning.cli.resume_options import completed, written
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.affects import leaves
 from bert_lightning.config.plain import to_plain
@@ -35,7 +36,10 @@ def compose_run(given: TrainConfig | Sequence[str]) -> tuple[TrainConfig, list[s
         with _own_hydra():
             register_schema()
             with hydra.initialize_config_dir(str(conf_dir()), job_name="train", version_base="1.3"):
-                composed = hydra.compose("train", completed(options), return_hydra_config=True)
+                implied = completed(readable_overrides(options))
+                composed = hydra.compose("train", implied, return_hydra_config=True)
+            for note in follow_source(composed, implied):
+                print(note)
             HydraConfig.instance().set_config(composed)
             folder = composed.hydra.run.dir
             with open_dict(composed):

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 
 from bert_lightning.cli.parsers import COMMANDS, parse
 from bert_lightning.cli.places import conf_dir
 from bert_lightning.errors import did_you_mean, exit_on_user_error
-from bert_lightning.runs.launched import reader_is_gone
+from bert_lightning.runs.launched import reader_is_gone, show_any_character
 
 _EXIT_BY_SIGPIPE = 128 + 13
 
@@ -19,6 +20,7 @@ _EXIT_BY_SIGPIPE = 128 + 13
 @contextmanager
 def _ending_with_the_reader() -> Iterator[None]:
     """Ends the program quietly where nobody reads its output any more, as after `| head`."""
+    show_any_character()
     told, logging.raiseExceptions = logging.raiseExceptions, False  # of lines that nobody reads
     try:
         try:
@@ -27,7 +29,7 @@ def _ending_with_the_reader() -> Iterator[None]:
             sys.stdout.flush()
             raise
         sys.stdout.flush()
-    except BrokenPipeError as error:
+    except OSError as error:
         if not reader_is_gone(error):
             raise
         # Python flushes once more at its end, and would complain then.
@@ -40,6 +42,10 @@ def _ending_with_the_reader() -> Iterator[None]:
 @_ending_with_the_reader()
 def main() -> None:
     """Runs the command line of `bert-lightning COMMAND …`."""
+    spec = sys.modules["__main__"].__spec__
+    if spec is not None and spec.name == "__main__":
+        # On Windows the program is an archive, which Python cannot start by its name.
+        sys.modules["__main__"].__spec__ = find_spec("bert_lightning.__main__")
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-sc", "--shell-completion"):
         _complete(arguments)

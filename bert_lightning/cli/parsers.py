@@ -97,12 +97,22 @@ _MINIMAL_PAIRS = [
     _TRUNCATE,
     _JSON,
 ]
+_LAYER = _argument("--layer", "0 is the embeddings (default: the last)", int, default=-1)
+_SENTENCES = "in each line sense<TAB>sentence, or a sentence; or CoarseWSD-20's *.data.txt"
+_SENSES = [
+    _MODEL,
+    _argument("word", "the word, or a phrase"),
+    _argument("--sentences", _SENTENCES, Path, metavar="FILE", required=True),
+    _argument("--test", "held-out sentences (default: leave-one-out)", Path, metavar="FILE"),
+    _JSON,
+]
 _WORD = "show its vector wherever this word occurs, and their cosines; may be repeated"
 _ENCODE = [
     _RUN,
     _argument("text", "a text"),
     _argument("pair", "a second text, read together with the first", nargs="?"),
     _argument("--word", _WORD, action="append", default=[]),
+    _LAYER,
     _argument("--output", "save tokens and vectors", Path, metavar="FILE.npz"),
     _TRUNCATE,
 ]
@@ -126,6 +136,7 @@ COMMANDS = {
     "minimal-pairs": Command(
         "evaluation:minimal_pairs", "measure the accuracy on minimal pairs", _MINIMAL_PAIRS
     ),
+    "senses": Command("evaluation:senses", "measure how well layers tell word senses", _SENSES),
     "encode": Command("inference:encode", "print the vectors of a text, or of a pair", _ENCODE),
     "fill-mask": Command(
         "inference:fill_mask", "print the most probable words for a [MASK]", _FILL_MASK

@@ -82,6 +82,12 @@ class RunConfig:
         return self.trainer.limit_val_batches == 0
 
     @property
+    def validates_in_part(self) -> bool:
+        """Whether the validation scores are those of a part of the split, which baselines lack."""
+        limit = self.trainer.limit_val_batches
+        return limit not in (None, 0) and not (type(limit) is float and limit == 1)
+
+    @property
     def weights(self) -> dict[str, float]:
         """The weight of each objective in the joint loss, by its name."""
         raise NotImplementedError

@@ -1,9 +1,8 @@
 """The values that an option takes: its type, its bounds and its words, as its field states them."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
-from functools import cache
 from math import isfinite
 from operator import ge, gt, le, lt
 from types import NoneType
@@ -41,17 +40,12 @@ def check_limits(section: Any, prefix: str) -> None:
     That is a value of another type than the option's, one beyond its limits, NaN, an infinite
     number or an empty text. The full names of the options begin with `prefix`.
     """
-    hints = _hints(type(section))
+    hints = get_type_hints(type(section))
     for entry in fields(section):
         if LIMITS in entry.metadata:
             value = getattr(section, entry.name)
             if wrong := problem(value, hints[entry.name], entry.metadata[LIMITS]):
                 raise UserError(f"{prefix}{entry.name}={_shown(value)}{wrong}")
-
-
-@cache
-def _hints(section: Hashable) -> Mapping[str, Any]:
-    return get_type_hints(section)
 
 
 def kinds(hint: Any) -> tuple[Any, ...]:

@@ -86,6 +86,7 @@ NO_OPTIONS = {
     "trainer.max_steps=2 trainer.limit_val_batches=1 trainer.enable_checkpointing=false",
     "overfit_batches": "a run never reads a batch twice; train on a small text: data.path=FILE",
     "limit_train_batches": "trainer.max_steps or trainer.max_epochs says how long a run is",
+    "limit_test_batches": "the test is the whole test split, once; test=false omits it",
     "limit_predict_batches": "a run predicts nothing; scripts/encode.py does",
     "check_val_every_n_epoch": "a run is one epoch of Lightning's; trainer.val_check_interval says "
     "how often it validates",
@@ -152,9 +153,8 @@ class TrainerConfig:
     """Batches of a validation before the first step, which shows that it works; none is scored."""
     log_every_n_steps: int = option(10, EXECUTION, at_least=1)
     limit_val_batches: int | float | None = option(None, EXECUTION, at_least=0)
-    """Micro-batches of a validation, or their fraction (a float up to 1.0); 0 never validates."""
-    limit_test_batches: int | float | None = option(None, EXECUTION, at_least=1)
-    """Micro-batches of the test, or their fraction (a float up to 1.0)."""
+    """Micro-batches of a validation, or their fraction (a float up to 1.0); 0 never validates. The
+    scores of a part have no baselines, and compare with those of no other run."""
     enable_checkpointing: bool = option(True, EXECUTION)
     enable_progress_bar: bool = option(True, EXECUTION)
     enable_model_summary: bool = option(False, EXECUTION)

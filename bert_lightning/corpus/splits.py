@@ -72,8 +72,16 @@ def assign_splits(
             + " ".join(f"data.{name}_fraction=0" for name in fractions)
         )
     offered: Counter[str] = Counter()
+    assigned: Counter[str] = Counter()
     for document in chain(ahead, documents):
-        yield _split_of_next(offered, fractions, min_documents / len(ahead)), document
+        split = _split_of_next(offered, fractions, min_documents / len(ahead))
+        assigned[split] += 1
+        yield split, document
+    if not assigned["train"]:
+        held = " and ".join(f"data.{name}_fraction={part:g}" for name, part in fractions.items())
+        raise UserError(
+            f"{held} hold out all {assigned.total():,} documents of {origin}: lower one"
+        )
 
 
 def _split_of_next(offered: Counter[str], fractions: dict[str, float], at_least: float) -> str:

@@ -108,6 +108,17 @@ class PreparedCorpus:
     """`train`, and `validation` and `test` if the corpus has them."""
 
 
+class _StoredSplit(Split):
+    """A split whose arrays another process maps as well, instead of getting a copy of them."""
+
+    def __init__(self, folder: Path, name: str, files: dict[str, dict[str, Any]]) -> None:
+        super().__init__(*(_open_array(folder, f"{name}/{part}.bin", files) for part in _ARRAYS))
+        object.__setattr__(self, "_arguments", (folder, name, files))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _StoredSplit, self._arguments  # type: ignore[attr-defined]
+
+
 class SplitWriter:
     """Appends encoded documents to the files of one split, and counts their tokens."""
 
@@ -215,10 +226,7 @@ def open_corpus(folder: Path, key: str, fallback_reason: str | None) -> Prepared
         identity={name: manifest[name] for name in DESCRIBED},
         left_out=[Omission(**omission) for omission in manifest["left_out"]],
         tokenizer=open_tokenizer(folder),
-        splits={
-            split: Split(*(_open_array(folder, f"{split}/{name}.bin", files) for name in _ARRAYS))
-            for split in manifest["splits"]
-        },
+        splits={split: _StoredSplit(folder, split, files) for split in manifest["splits"]},
     )
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from bert_lightning.batch import UNK
 from bert_lightning.errors import UserError
+from bert_lightning.evaluation.lines import numbered_lines
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.pseudo_likelihood import PseudoLikelihood
 from bert_lightning.terminal import tracked
@@ -71,16 +72,7 @@ class MinimalPairsResult:
 
 def read_pairs(path: Path) -> list[MinimalPair]:
     """Reads a .jsonl file of `SENTENCES`; a UserError names a line that is malformed."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        byte = f"byte {error.start} is 0x{error.object[error.start]:02x}"
-        raise UserError(f"{path.absolute()} is not UTF-8: {byte}") from error
-    except OSError as error:
-        why = f"{error.strerror} (the working directory is {Path.cwd()})"
-        raise UserError(f"{path.absolute()} cannot be read: {why}") from error
-    numbered = enumerate(lines, start=1)
-    pairs = [_parse(line, f"{path}, line {number}") for number, line in numbered if line.strip()]
+    pairs = [_parse(line, f"{path}, line {number}") for number, line in numbered_lines(path)]
     if not pairs:
         raise UserError(f"{path.absolute()} is empty: it needs a JSON object in each line")
     return pairs

@@ -96,7 +96,7 @@ def score_batches(
 
     def score(batch: PretrainBatch) -> HeldOutSums:
         sums = held_out_sums(model, batch.on(device), stats)
-        return HeldOutSums(*(value.double().cpu() for value in sums))
+        return HeldOutSums(*(value.cpu().double() for value in sums))
 
     with inference_mode(model):
         return reduce(HeldOutSums.plus, map(score, batches))

@@ -16,6 +16,7 @@ from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExample
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.model import BertForTask, HeadShape
+from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.inference.represent import Text, segments, tokenize
 from bert_lightning.model.bert import inference_mode
 from bert_lightning.pretrained.sources import PretrainedSource
@@ -142,13 +143,14 @@ def outputs_of(model: BertForTask, split: EncodedSplit) -> Tensor:
     outputs = torch.empty(len(split.labels), model.shape.outputs)
     device = model.head.classifier.weight.device
     with inference_mode(model):
-        for batch in _batches(split, model.shape.kind.value):
+        for batch in batches_of(split, model.shape.kind.value):
             found = model(batch.sequences.on(device), batch.positions.to(device))
             outputs[batch.label_index] = found.float().cpu()
     return outputs
 
 
-def _batches(split: EncodedSplit, task: str) -> Iterator[Any]:
+def batches_of(split: EncodedSplit, task: str) -> Iterator[TaskBatch]:
+    """Yields the batches of a split, every label once."""
     if not len(split):
         return
     longest = int(np.diff(split.starts).max())

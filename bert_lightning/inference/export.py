@@ -131,6 +131,8 @@ def _write(bert: PretrainedBert, folder: Path) -> None:
         del state[DECODER]
     save_file(state, folder / SAFETENSORS, metadata={"format": "pt"})
     tokenizer.save(str(folder / TOKENIZER))
+    # safetensors lets only the owner read; the other file has what the umask allows.
+    (folder / SAFETENSORS).chmod((folder / TOKENIZER).stat().st_mode)
     options = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # it reads tokenizer.json unchanged
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
@@ -180,6 +182,7 @@ def _transformers_outputs(
         return None
     try:
         from transformers import AutoTokenizer, BertForPreTraining
+        from transformers.utils import logging as progress
     except ImportError:
         return None
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -193,7 +196,13 @@ def _transformers_outputs(
                 f"{other['input_ids']}, and the model's own tokenizer into {own.ids}; nothing was "
                 "written"
             )
-    model: Any = BertForPreTraining.from_pretrained(folder)
+    shown = progress.is_progress_bar_enabled()
+    progress.disable_progress_bar()
+    try:
+        model: Any = BertForPreTraining.from_pretrained(folder)
+    finally:
+        if shown:
+            progress.enable_progress_bar()
     batch = tokenizer.pad([tokenizer(*segments(text)) for text in texts], return_tensors="pt")
     real = batch["attention_mask"].bool()
     with torch.inference_mode():

@@ -7,12 +7,20 @@ from os import PathLike
 from typing import NamedTuple
 
 import torch
+from torch.nn.functional import cosine_similarity
 
 from bert_lightning.batch import IS_NEXT, MASK, SPECIAL_TOKENS
 from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed
 from bert_lightning.errors import UserError
 from bert_lightning.inference.pseudo_likelihood import PseudoLikelihood, pseudo_likelihoods
-from bert_lightning.inference.represent import Representation, Text, run, tokenize, words_of
+from bert_lightning.inference.represent import (
+    Representation,
+    Text,
+    run,
+    run_to_layer,
+    tokenize,
+    words_of,
+)
 from bert_lightning.model.bert import BertForPreTraining, inference_mode
 from bert_lightning.model.hf_names import named
 from bert_lightning.pretrained.sources import build, open_source
@@ -67,13 +75,15 @@ class PretrainedBert:
         return self.model.config.max_position_embeddings
 
     def encode(
-        self, first: str, second: str | None = None, *, truncate: bool = False
+        self, first: str, second: str | None = None, *, layer: int = -1, truncate: bool = False
     ) -> Representation:
-        """Encodes a text, or a pair of texts."""
+        """Encodes a text, or a pair of texts; `layer` 0 is the embeddings, -1 the last layer."""
         text = first if second is None else (first, second)
-        return self.encode_many([text], truncate=truncate)[0]
+        return self.encode_many([text], layer=layer, truncate=truncate)[0]
 
-    def encode_many(self, texts: Sequence[Text], *, truncate: bool = False) -> list[Representation]:
+    def encode_many(
+        self, texts: Sequence[Text], *, layer: int = -1, truncate: bool = False
+    ) -> list[Representation]:
         """Encodes many texts or pairs in one padding-free batch."""
         if isinstance(texts, str):
             raise UserError(
@@ -82,7 +92,7 @@ class PretrainedBert:
         encodings = tokenize(self.tokenizer, texts, self.max_length, truncate=truncate)
         if not encodings:
             return []
-        hidden = run(self.model, encodings).hidden.float().cpu()
+        hidden = run_to_layer(self.model, encodings, layer).float().cpu()
         by_text = torch.split(hidden, [len(encoding) for encoding in encodings])
         return [
             Representation(
@@ -93,6 +103,13 @@ class PretrainedBert:
             )
             for text, encoding, vectors in zip(texts, encodings, by_text, strict=True)
         ]
+
+    def similarity(
+        self, word: str, first: str, second: str, *, layer: int = -1, truncate: bool = False
+    ) -> float:
+        """Returns the cosine of a word's vectors in two texts, of its first occurrence in each."""
+        a, b = self.encode_many([first, second], layer=layer, truncate=truncate)
+        return float(cosine_similarity(a.word(word), b.word(word), dim=0))
 
     def fill_mask(self, text: str, top: int = 5, *, truncate: bool = False) -> list[Fill]:
         """Returns the `top` likeliest tokens for a text's one `[MASK]`, never a special token."""

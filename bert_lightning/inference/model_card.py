@@ -47,6 +47,7 @@ bert.is_next("the crane is new", "it was built last year")
 def model_card(name: str, source: PretrainedSource, model: BertForPreTraining) -> str:
     """Returns the README.md of an exported model, built from its source, in Markdown."""
     counterpart, config, summary = has_counterpart(model.config), model.config, _summary(source)
+    scores = _validation(source, summary)
     corpus = str(source.about.get("corpus"))
     results = [
         EvalResult(
@@ -58,7 +59,7 @@ def model_card(name: str, source: PretrainedSource, model: BertForPreTraining) -
             metric_name=_SCORES[metric],
             metric_value=round(value, 4),
         )
-        for metric, value in summary.get("validation", {}).items()
+        for metric, value in scores.items()
         if metric in _SCORES
     ]
     metadata = ModelCardData(
@@ -91,8 +92,8 @@ def model_card(name: str, source: PretrainedSource, model: BertForPreTraining) -
     parts = [head + use.format(name=name)]
     if source.about:
         parts.append(_training(source))
-    if "validation" in summary:
-        parts.append(_scores(summary))
+    if scores:
+        parts.append(_scores(source, scores, summary.get("validation_baselines", {})))
     return "\n".join(parts)
 
 
@@ -118,8 +119,17 @@ The weights are those of optimizer step {about.get("step")}. All options that we
 """
 
 
-def _scores(summary: Mapping[str, Any]) -> str:
-    scores, baselines = summary["validation"], summary.get("validation_baselines", {})
+def _validation(source: PretrainedSource, summary: Mapping[str, Any]) -> Mapping[str, float]:
+    """Returns the validation scores of these very weights; empty where the summary has none."""
+    step, loaded = source.about.get("step"), summary.get("loaded", {})
+    if loaded.get("step") == step:
+        return loaded.get("validation", {})
+    return summary.get("validation", {}) if summary.get("steps") == step else {}
+
+
+def _scores(
+    source: PretrainedSource, scores: Mapping[str, float], baselines: Mapping[str, float]
+) -> str:
     rows = [
         f"| {title} | {scores[name]:.3f} | "
         + (f"{baselines[name]:.3f} |" if baselines.get(name) is not None else "|")
@@ -128,8 +138,8 @@ def _scores(summary: Mapping[str, Any]) -> str:
     ]
     return f"""## Scores
 
-On the validation split at the end of the run (step {summary.get("steps")}), beside the unigram
-baseline of masked tokens and the majority baseline of pairs:
+On the validation split, after step {source.about.get("step")}, beside the unigram baseline of
+masked tokens and the majority baseline of pairs:
 
 | | score | baseline |
 | --- | --- | --- |

@@ -100,4 +100,4 @@ def _log_probs(
     with inference_mode(model):
         hidden = model(copies.on(device)).hidden[positions.to(device)]
         scores = label_scores(model.mlm_head, hidden, labels.to(device))
-    return -scores.nll.double().cpu().numpy()
+    return -scores.nll.cpu().double().numpy()

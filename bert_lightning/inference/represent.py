@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from textwrap import shorten
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from bert_lightning.batch import CLS, SEP, pack_sequences
+from bert_lightning.batch import CLS, SEP, Sequences, pack_sequences
 from bert_lightning.corpus.tokenizer import Encoding, Tokenizer
 from bert_lightning.data.pairs import cut_to_fit
 from bert_lightning.errors import UserError, did_you_mean
@@ -29,7 +29,7 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Representation:
-    """The encoder's output for a text, or for a pair."""
+    """The vectors of a text, or of a pair, in one layer."""
 
     tokens: list[str]
     """The model's input, with `[CLS]` and `[SEP]`."""
@@ -51,14 +51,7 @@ class Representation:
 
     def occurrences(self, word: str) -> list[slice]:
         """Returns the tokens of each occurrence of a word, or of a phrase of several words."""
-        encoding = self.tokenizer.encode(word, add_special_tokens=False)
-        wanted = [part.text for part in words_of(self.tokenizer, encoding, word)]
-        texts = [known.text for known in self.words]
-        return [
-            slice(self.words[first].tokens.start, self.words[first + len(wanted) - 1].tokens.stop)
-            for first in range(len(texts) - len(wanted) + 1)
-            if wanted and texts[first : first + len(wanted)] == wanted
-        ]
+        return occurrences(self.tokenizer, self.words, word)
 
     def word(self, word: str, *, occurrence: int = 0) -> Tensor:
         """Returns the vector `(hidden,)` of an occurrence, from 0: the mean over its tokens.
@@ -68,10 +61,7 @@ class Representation:
         """
         places = self.occurrences(word)
         if not places:
-            raise UserError(
-                f"'{word}' is not in the text, whose tokens are {' '.join(self.tokens)}"
-                + did_you_mean(word, (known.text for known in self.words))
-            )
+            raise UserError(not_in_text(word, self.tokens, self.words))
         if not 0 <= occurrence < len(places):
             raise UserError(
                 f"occurrence={occurrence} of '{word}', which occurs {len(places)} time(s) in the "
@@ -115,15 +105,57 @@ def segments(text: Text) -> list[str]:
     return [text] if isinstance(text, str) else list(text)
 
 
+def packed(model: BertForPreTraining, encodings: Sequence[Encoding]) -> Sequences:
+    """Returns tokenized texts as one padding-free batch on the model's device."""
+    batch = pack_sequences(
+        np.concatenate([encoding.ids for encoding in encodings]),
+        np.concatenate([encoding.type_ids for encoding in encodings]),
+        np.array([len(encoding) for encoding in encodings]),
+    )
+    return batch.on(model.nsp_head.weight.device)
+
+
 def run(model: BertForPreTraining, encodings: Sequence[Encoding]) -> Encoded:
     """Runs the encoder, without dropout, on a padding-free batch."""
     with inference_mode(model):
-        batch = pack_sequences(
-            np.concatenate([encoding.ids for encoding in encodings]),
-            np.concatenate([encoding.type_ids for encoding in encodings]),
-            np.array([len(encoding) for encoding in encodings]),
+        return model(packed(model, encodings))
+
+
+def run_to_layer(model: BertForPreTraining, encodings: Sequence[Encoding], layer: int) -> Tensor:
+    """Returns the vectors `(total, hidden)` of one layer, without dropout.
+
+    Layer 0 is the embeddings; negative numbers count from the last layer, -1.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    layers = range(len(model.encoder.blocks) + 1)
+    if not -len(layers) <= layer < len(layers):
+        raise UserError(
+            f"layer={layer}: this model has layers 0, its embeddings, to {layers[-1]}, its last "
+            "(or -1)"
         )
-        return model(batch.on(model.nsp_head.weight.device))
+    with inference_mode(model):
+        hidden = model.encoder.layers(packed(model, encodings))
+        return next(islice(hidden, layers[layer], None))
+
+
+def occurrences(tokenizer: Tokenizer, words: Sequence[Word], word: str) -> list[slice]:
+    """Returns the tokens of each occurrence of a word, or of a phrase, in a text of these words."""
+    encoding = tokenizer.encode(word, add_special_tokens=False)
+    wanted = [part.text for part in words_of(tokenizer, encoding, word)]
+    texts = [known.text for known in words]
+    return [
+        slice(words[first].tokens.start, words[first + len(wanted) - 1].tokens.stop)
+        for first in range(len(texts) - len(wanted) + 1)
+        if wanted and texts[first : first + len(wanted)] == wanted
+    ]
+
+
+def not_in_text(word: str, tokens: Sequence[str], words: Sequence[Word]) -> str:
+    """Words the error of a word that does not occur."""
+    known = did_you_mean(word, (known.text for known in words))
+    return f"'{word}' is not in the text, whose tokens are {' '.join(tokens)}{known}"
 
 
 def words_of(tokenizer: Tokenizer, encoding: Encoding, text: Text) -> list[Word]:

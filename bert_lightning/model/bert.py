@@ -4,6 +4,7 @@ A batch is padding-free, `(total, hidden)`; only attention knows where its seque
 """
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar, cast
@@ -116,14 +117,19 @@ class Encoder(nn.Module):
 
     def forward(self, sequences: Sequences) -> Tensor:
         """Computes one vector a token, `(total, hidden)`."""
+        return deque(self.layers(sequences), maxlen=1).pop()  # keeps no layer but the last
+
+    def layers(self, sequences: Sequences) -> Iterator[Tensor]:
+        """Yields the embeddings, then the output of each block, each `(total, hidden)`."""
         x = self.embeddings(sequences)
         layout = self._layout(sequences, x)
         for block in self.blocks:
+            yield x
             if self.config.activation_checkpointing and self.training:
                 x = checkpoint(block, x, layout, use_reentrant=False)
             else:
                 x = block(x, layout)
-        return self.norm(x)
+        yield self.norm(x)
 
     def compile_blocks(self) -> None:
         """Compiles each block in place, which keeps the names of the parameters."""

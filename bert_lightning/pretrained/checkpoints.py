@@ -16,7 +16,13 @@ from bert_lightning.errors import UserError
 CHECKPOINT_FORMAT = 2
 """The version of a checkpoint's entry `bert_lightning`, which makes a model usable by itself."""
 BEST, LAST = "best.ckpt", "last.ckpt"
-"""Links in a run's `checkpoints` to the file with the lowest validation loss and to the newest."""
+"""Links in a run's `checkpoints` to the file with the lowest validation loss and to the newest.
+
+Where a file system has no links, they are files with the name of the checkpoint.
+"""
+
+_LONGEST_NAME = 64
+"""Bytes of a link that is a file; no checkpoint is that small."""
 
 
 def find_checkpoints(path: Path) -> list[Path]:
@@ -25,7 +31,7 @@ def find_checkpoints(path: Path) -> list[Path]:
     The best comes first, then the others from the newest to the oldest; a UserError without any.
     """
     if path.is_file():
-        return [path]
+        return [_linked(path)]
     own = [path / "checkpoints", path]
     places = [*own, *path.glob("*/checkpoints"), *path.glob("*/*/checkpoints")]
     runs = [found for place in places if (found := _in_folder(place))]
@@ -43,7 +49,16 @@ def find_checkpoints(path: Path) -> list[Path]:
 def _in_folder(folder: Path) -> list[Path]:
     """Returns the files of a folder, each once, because `best.ckpt` and `last.ckpt` are links."""
     named = sorted(folder.glob("*.ckpt"), key=lambda file: (file.name != BEST, -step_of(file)))
-    return list(dict.fromkeys(file.resolve() for file in named if file.exists()))
+    return list(dict.fromkeys(file for file in map(_linked, named) if file.exists()))
+
+
+def _linked(file: Path) -> Path:
+    """Returns the checkpoint that a link names, whichever kind it is; any other file itself."""
+    small = file.is_file() and file.stat().st_size <= _LONGEST_NAME
+    if file.name in (BEST, LAST) and small and not file.is_symlink():
+        name = re.fullmatch(rb"(step=\d+\.ckpt)\s*", file.read_bytes())
+        return file.with_name(name[1].decode()) if name else file
+    return file.resolve()
 
 
 def step_of(checkpoint: Path) -> int:

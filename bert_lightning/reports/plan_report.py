@@ -8,6 +8,12 @@ from rich.table import Table
 
 from bert_lightning.config import StrategyName, TrainConfig
 from bert_lightning.config.plain import to_plain
+from bert_lightning.sizing.machine import (
+    FRACTION_REACHED,
+    LocalRun,
+    filled_in,
+    on_this_machine,
+)
 from bert_lightning.sizing.memory import USABLE, byte_widths
 from bert_lightning.sizing.plan import ASSUMED_UTILIZATION, GIB, Plan, PlanOptions, plan
 from bert_lightning.terminal import figures
@@ -15,18 +21,29 @@ from bert_lightning.terminal import figures
 
 def show_plan(config: TrainConfig, options: PlanOptions, as_json: bool) -> None:
     """Prints the plan of a run, for people or as JSON; see :func:`plan`."""
-    planned = plan(config, options)
+    filled = filled_in(config, options)
+    planned, local = plan(config, filled), None
+    sentences = verdict(planned)
+    if filled != options:
+        sentences.append(
+            "Of this machine are the memory and the rate that no option states; the rate is "
+            f"{FRACTION_REACHED:.0%} of that of its matrix products, as just measured."
+        )
+    elif options.memory is options.tflops is None and planned.devices.world_size == 1:
+        local = on_this_machine(config, planned)
+        sentences.append(_here(local))
     if as_json:
         values = to_plain(asdict(planned))
         for name in ("parameters", "training_flops"):
             parts = getattr(planned, name)
             values[name] = {**parts._asdict(), "total": parts.total}
         values["memory"]["fixed"] = planned.memory.fixed
-        print(json.dumps({**values, "verdict": verdict(planned)}, indent=2))
+        values["here"] = None if local is None else asdict(local)
+        print(json.dumps({**values, "verdict": sentences}, indent=2))
         return
     console = Console(highlight=False, markup=False)
     console.print(_title(planned), style="bold")
-    console.print(*verdict(planned), "", _components(planned), "", _memory(planned), sep="\n")
+    console.print(*sentences, "", _components(planned), "", _memory(planned), sep="\n")
 
 
 def verdict(planned: Plan) -> list[str]:
@@ -78,9 +95,24 @@ def _time(planned: Plan) -> str:
         f"{phase.max_length} tokens"
         for phase in planned.phases
     )
-    hours = planned.hours
-    time = f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-    return f"{steps}, {planned.tokens:.3g} real tokens in all: {time} at {rate}."
+    return (
+        f"{steps}, {planned.tokens:.3g} real tokens in all: {_duration(planned.hours)} at {rate}."
+    )
+
+
+def _here(local: LocalRun) -> str:
+    return (
+        f"On this machine ({local.device}): {_duration(local.hours)}, if training reaches "
+        f"{FRACTION_REACHED:.0%} of the {local.matrix_tflops:.2g} TFLOP/s that its matrix products "
+        f"reach in {local.precision}, as just measured; --tflops RATE states the rate of another."
+    )
+
+
+def _duration(hours: float) -> str:
+    for unit, count in (("hours", hours), ("minutes", 60 * hours)):
+        if count >= 1:
+            return f"{count:,.1f} {unit}"
+    return f"{3600 * hours:.1f} seconds"
 
 
 def _title(planned: Plan) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from bert_lightning.batch import MASK, UNK
 from bert_lightning.files import write_text
 from bert_lightning.inference.loaded import PretrainedBert
+from bert_lightning.pretrained.sources import build
 from bert_lightning.reports.summary import summarize
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import shown_command
@@ -32,23 +33,42 @@ def report(result: FitResult) -> str:
     return "\n".join(_lines(result, summary, plotted))
 
 
+def loaded(result: FitResult) -> PretrainedBert:
+    """Returns the model that :func:`bert_lightning.load` takes from the run's folder."""
+    model = result.model if result.best is None else build(result.best.source)
+    return PretrainedBert(model, result.corpus.tokenizer, origin=str(result.config.folder))
+
+
 def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[str]:
     run = shown(result.config.folder)
     corpus = f"{summary['corpus']} ({summary['corpus_origin']})"
     if summary["fallback_reason"]:
         corpus += " INSTEAD of the requested corpus: see the warning above"
     lines = ["", f"run         {run}", f"corpus      {corpus}"]
+    if summary["early_end"] is not None:
+        lines.append(f"ended       at step {result.steps}: {summary['early_end']}")
+    best = summary["loaded"] if result.best is not None else None
     for split in ("validation", "test"):
         if split in summary:
-            lines += _score_lines(split, summary, result.model.objectives)
+            at = "" if best is None else f" (step {result.steps}, the last)"
+            lines += _score_lines(split, summary, summary, result.model.objectives, at)
+        if best is not None and split in best:
+            at = f" (step {best['step']}, the best)"
+            lines += _score_lines(split, best, summary, result.model.objectives, at)
+    if best is not None:
+        lines.append(
+            f"model       that of step {best['step']}, whose validation loss is the lowest: "
+            "fill-mask, export and load read it"
+        )
     lines.append(
         f"speed       {summary['pairs_per_second']:,.0f} pairs/s, "
         f"{summary['real_tokens_per_second']:,.0f} real tokens/s, "
         f"{summary['training_seconds']:,.0f} s of training on "
         f"{summary['devices']} {summary['accelerator']}"
     )
-    if summary["repeat"] is not None:
-        lines.append(f"repeat      {summary['repeat']}")
+    if result.progress.budget is not None:
+        slower = "not by its steps: they became slower, and its decay was shortened for its budget"
+        lines.append(f"repeat      {summary['repeat'] or slower}")
     lines += [f"fill-in     {line}" for line in _fill_ins(result)]
     if plotted:
         lines.append(f"curves      {run}/loss.png, or: tensorboard --logdir {Path(run).parent}")
@@ -57,9 +77,11 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
     return lines
 
 
-def _score_lines(split: str, summary: dict[str, Any], objectives: Iterable[str]) -> Iterator[str]:
-    scores = summary[split]
-    baselines = summary["validation_baselines"] if split == "validation" else {}
+def _score_lines(
+    split: str, scored: dict[str, Any], summary: dict[str, Any], objectives: Iterable[str], at: str
+) -> Iterator[str]:
+    scores = scored[split]
+    baselines = summary.get("validation_baselines", {}) if split == "validation" else {}
 
     def score(name: str) -> str:
         baseline = baselines.get(name)
@@ -68,13 +90,12 @@ def _score_lines(split: str, summary: dict[str, Any], objectives: Iterable[str])
     for objective in objectives:
         if (loss := f"{objective}_loss") in scores:
             accuracy = score(f"{objective}_accuracy")
-            yield f"{split:<12}{objective.upper()} loss {score(loss)}, accuracy {accuracy}"
+            yield f"{split:<12}{objective.upper()} loss {score(loss)}, accuracy {accuracy}{at}"
 
 
 def _fill_ins(result: FitResult) -> Iterator[str]:
     """Masks a word in short sentences, spread over the validation split; yields the top three."""
-    splits, tokenizer = result.corpus.splits, result.corpus.tokenizer
-    bert = PretrainedBert(result.model, tokenizer)
+    splits, tokenizer, bert = result.corpus.splits, result.corpus.tokenizer, loaded(result)
     split = splits.get("validation", splits["train"])
     longest = min(_EXAMPLE_LENGTHS.stop, result.config.model.max_position_embeddings - 2)
     lengths, unknown = np.diff(split.sentence_starts), tokenizer.token_to_id(UNK)

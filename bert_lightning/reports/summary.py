@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,7 @@ from bert_lightning.config.affects import COMMAND, leaves, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.data.phases import heaviest
 from bert_lightning.training.fit import FitResult
+from bert_lightning.training.metrics import with_joint
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """The names of the splits here, by the prefixes of their curves."""
@@ -31,6 +33,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "vocab_size": result.corpus.tokenizer.get_vocab_size(),
         "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
         "steps": result.steps,
+        "early_end": progress.early_end or None,
         "repeat": progress.budget.by_steps() if progress.budget is not None else None,
         "epochs": result.epochs,
         "pairs": progress.pairs,
@@ -44,15 +47,40 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
     }
     last = {name: values[-1][1] for name, values in result.curves.items()}
-    objectives = result.model.objectives
-    scores = ["loss", *(f"{name}_{kind}" for kind in ("loss", "accuracy") for name in objectives)]
-    for prefix, split in _SPLITS.items():
-        if f"{prefix}/mlm_loss" in last:
-            names = [name for name in scores if f"{prefix}/{name}" in last]
-            summary[split] = {name: last[f"{prefix}/{name}"] for name in names}
-    if result.validation is not None:
+    summary |= {
+        split: found
+        for prefix, split in _SPLITS.items()
+        if (found := _scores(result, prefix, last))
+    }
+    if result.config.trainer.enable_checkpointing:
+        summary["loaded"] = _loaded(result, summary)
+    if result.validation is not None and not result.config.validates_in_part:
         summary["evaluation_set_sha256"] = result.validation.contents.sha256
         summary["validation_baselines"] = result.validation.baselines._asdict()
     if result.statistics is not None:
         summary["data"] = asdict(result.statistics)
     return summary
+
+
+def _loaded(result: FitResult, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the step and the scores of the model that `load` takes from the run's folder."""
+    if result.best is None:
+        splits = [split for split in ("validation", "test") if split in summary]
+        return {"step": result.steps, **{split: summary[split] for split in splits}}
+    step = result.best.step
+    points = ((name, *point) for name, curve in result.curves.items() for point in curve)
+    then = {name: value for name, at, value in points if at == step}
+    weights = result.config.weights
+    joint = with_joint(result.best.test_scores, weights) if result.best.test_scores else {}
+    tested = {f"test/{name}": score for name, score in joint.items()}
+    found = {"validation": _scores(result, "val", then), "test": _scores(result, "test", tested)}
+    return {"step": step, **{split: scores for split, scores in found.items() if scores}}
+
+
+def _scores(result: FitResult, prefix: str, values: Mapping[str, float]) -> dict[str, float]:
+    """Returns the losses and accuracies of a split among values of the curves; {} without any."""
+    objectives = result.model.objectives
+    names = ["loss", *(f"{name}_{kind}" for kind in ("loss", "accuracy") for name in objectives)]
+    if f"{prefix}/mlm_loss" not in values:
+        return {}
+    return {name: values[f"{prefix}/{name}"] for name in names if f"{prefix}/{name}" in values}

@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _NEVER = 2**31 - 1
@@ -13,7 +14,7 @@ def keep_freed_memory() -> None:
     glibc maps every large block afresh, and each page of it faults when it is first touched: in a
     training step on CPU a third of the time.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ Curves = dict[str, Curve]
 """Logged values by name, such as `train/mlm_loss`."""
 METRICS = "metrics.csv"
 """In every run's folder; a column for each curve, a row for each time that one was logged."""
+_log = logging.getLogger(__name__)
 _ROWS = {"val": 1, "test": 2}
 """Training, validation and test values of the same step have rows of their own, in this order."""
 
@@ -50,17 +52,32 @@ class MetricsFile:
     def __init__(self, folder: Path, curves: Curves) -> None:
         self.path = folder / METRICS
         self._curves = {name: list(curve) for name, curve in curves.items()}
-        self._write()
+        self._refused = False
+        self._save(None)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds a row; the file is written anew where a value has no column yet."""
+        """Adds a row; the file is written anew where a value has no column yet.
+
+        A row that cannot be written, as on Windows while a spreadsheet shows the file, comes with
+        the next one.
+        """
         known = values.keys() <= self._curves.keys()
         record(self._curves, step, values)
-        if known:
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write(self._lines({"step": step, **values}))
-        else:
-            self._write()
+        self._save(self._lines({"step": step, **values}) if known and not self._refused else None)
+
+    def _save(self, line: str | None) -> None:
+        try:
+            if line is None:
+                self._write()
+            else:
+                with self.path.open("a", encoding="utf-8", newline="") as file:
+                    file.write(line)
+            self._refused = False
+        except PermissionError as error:
+            if not self._refused:
+                told = "%s cannot be written: %s; its rows are kept until it can"
+                _log.warning(told, self.path, error.strerror)
+            self._refused = True
 
     def _write(self) -> None:
         rows: dict[tuple[int, int], dict[str, float]] = {}

@@ -23,7 +23,7 @@ TOKENS_PER_PARAMETER = 20
 """The optimum of causal language models for their compute (Hoffmann et al., 2022,
 https://arxiv.org/abs/2203.15556); nothing as firm is known of masked ones."""
 _WINDOW = 5
-"""Points of a curve that the median smooths over."""
+"""Points of a curve that the median smooths over, at most; a third of them where there are few."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,18 @@ def _corpus(record: RunRecord) -> Check | None:
 def _diverged(record: RunRecord) -> Check | None:
     curve = record.curves.get("train/mlm_loss", [])
     values = [value for _, value in curve]
-    if not values:
+    if len(values) < 2 and record.not_finite is None:  # from which nothing rises
         return None
-    window = min(_WINDOW, len(values))
-    ends = range(window, len(values) + 1)
-    smooth = [(median(values[end - window : end]), curve[end - 1][0]) for end in ends]
-    (lowest, step), (last, _) = min(smooth), smooth[-1]
-    rose = last - lowest > RISE or record.not_finite is not None
-    measured = f"training MLM loss {last:.3f} at the end, {lowest:.3f} around step {step:,}"
+    last, lowest, measured = math.nan, math.nan, "no finite training MLM loss"
+    if values:
+        window = max(1, min(_WINDOW, len(values) // 3))
+        ends = range(window, len(values) + 1)
+        smooth = [(median(values[end - window : end]), curve[end - 1][0]) for end in ends]
+        (lowest, step), (last, _) = min(smooth), smooth[-1]
+        measured = f"training MLM loss {last:.3f} at the end, {lowest:.3f} around step {step:,}"
     if record.not_finite is not None:
-        measured += f"; NaN or infinite values from step {record.not_finite:,} on"
+        measured += f"; a loss is NaN or infinite from step {record.not_finite:,} on"
+    rose = last - lowest > RISE or record.not_finite is not None
     return Check(
         "diverged",
         measured,
@@ -100,7 +102,7 @@ def _diverged(record: RunRecord) -> Check | None:
             "a longer optim.warmup_steps, or trainer.gradient_clip_val=1",
             "arch=modern, which normalizes before the layers",
         ),
-        {"last": last, "lowest": lowest},
+        {"last": last, "lowest": lowest} if values else {},
     )
 
 
@@ -121,9 +123,11 @@ def _plateau(record: RunRecord) -> Check | None:
         "more steps for the same text: a smaller batch.global_batch_size",
     ]
     epochs = record.number("epochs")
-    if fall is None or fall > STILL_FALLING or (epochs is not None and epochs < 1):
+    if fall is None or fall > STILL_FALLING or (fall >= 0 and epochs is not None and epochs < 1):
         falls = "" if fall is None else f": it fell by {fall:.2f} nats over the last quarter"
         tries.insert(0, f"train longer, with a higher trainer.max_steps{falls}")
+    elif fall < -STILL_FALLING:
+        tries.insert(0, f"a lower optim.lr: it rose by {-fall:.2f} nats over the last quarter")
     how = "worse" if best > baseline + MARGIN else "no better"
     finding = f"words are predicted {how} than by the unigram baseline"
     return Check(

@@ -1,9 +1,13 @@
 """Facts about a process that are known before any library is loaded."""
 
+import errno
+import io
 import os
 import signal
 import sys
 from pathlib import Path
+
+from bert_lightning.sizing.launcher import RANK_0, launcher
 
 AUTO = "auto"
 """The value of `resume=` that resumes a command's own run."""
@@ -26,6 +30,8 @@ _SCRIPTS = {
 
 def is_first_process() -> bool:
     """Returns whether this process is the one of the run that prints and writes."""
+    if launcher() is None and RANK_0 not in os.environ:
+        return True  # ranks that somebody left in the environment count for nothing
     names = ["RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"]
     if "LOCAL_RANK" not in os.environ:
         names.append("SLURM_PROCID")
@@ -33,19 +39,24 @@ def is_first_process() -> bool:
 
 
 def launched_externally() -> bool:
-    """Returns whether torchrun or SLURM started this process as one of several."""
-    by_slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
-    return by_slurm or "TORCHELASTIC_RUN_ID" in os.environ
+    """Returns whether a launcher, such as torchrun, started this process as one of several."""
+    one_task = os.environ.get("SLURM_NTASKS") == "1"
+    return launcher() is not None and not (launcher() == "SLURM" and one_task)
 
 
 def reader_is_gone(error: BaseException) -> bool:
     """Returns whether an error says that nobody reads the output any more, as after `| head`."""
-    if isinstance(error, BrokenPipeError):
+    if _broken_pipe(error):
         try:
             print(flush=True)  # works where the pipe to another process broke
-        except BrokenPipeError:
-            return True
+        except OSError as again:
+            return _broken_pipe(again)
     return False
+
+
+def _broken_pipe(error: BaseException) -> bool:
+    on_windows = os.name == "nt" and isinstance(error, OSError) and error.errno == errno.EINVAL
+    return isinstance(error, BrokenPipeError) or on_windows
 
 
 def this_program() -> list[str]:
@@ -68,3 +79,13 @@ def shown_command(name: str) -> str:
     script = checkout / _SCRIPTS.get(name, f"scripts/{name.replace('-', '_')}.py")
     here = script.is_absolute() and script.is_relative_to(Path.cwd())
     return f"python {script.relative_to(Path.cwd()) if here else script}"
+
+
+def show_any_character() -> None:
+    """Has characters printed as `\\u2192` that the output's encoding lacks, which raise by default.
+
+    So they do on Windows where the output goes to a file or a pipe.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is another
+            stream.reconfigure(errors="backslashreplace")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,18 +12,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning as L  # noqa: N812
+import psutil
 import torch.distributed as dist
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from bert_lightning.errors import RunEnded
 from bert_lightning.runs.launched import is_first_process
+from bert_lightning.sizing.launcher import RANK_0
 
-_RANK_0 = "BERT_LIGHTNING_RANK_0"
-"""The environment variable that tells the other processes the number of rank 0's process."""
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 10.0
 """In which a process may end by itself, as it does after a stop signal or the loss of a peer."""
+_PATIENCE_SECONDS = 30.0
+"""After which a run says that it waits for the processes of other launchers."""
+MEETING_SECONDS = 30 * 60.0
+"""After which it waits no longer; all prepare the corpus before they meet."""
 
 
 def _watch(
@@ -68,7 +73,7 @@ class Launcher(_SubprocessScriptLauncher):
             num_devices=self.num_processes, num_nodes=self.num_nodes
         )
         if not self.cluster_environment.creates_processes_externally:
-            os.environ[_RANK_0] = str(os.getpid())
+            os.environ[RANK_0] = str(os.getpid())
             self._call_children_scripts()
             self._over = _watch(self.dead, _GRACE_SECONDS, self.procs)
         _set_num_threads_if_needed(num_processes=self.num_processes)
@@ -81,7 +86,7 @@ class Launcher(_SubprocessScriptLauncher):
         if not failed:
             return None
         code, rank = failed[0]
-        killed = f"was killed by {signal.Signals(-code).name}" if code < 0 else ""
+        killed = f"was killed by {_signal_name(-code)}" if code < 0 else ""
         how = killed or f"ended with code {code}"
         return f"rank {rank} (process {self.procs[rank - 1].pid}) {how}"
 
@@ -131,7 +136,7 @@ def all_processes(trainer: L.Trainer) -> Iterator[None]:
 
 def _who_died(launcher: Launcher | None) -> str:
     """Names the process that died, once that is known; if rank 0 did, the others end here."""
-    if _RANK_0 in os.environ:  # not torchrun's or SLURM's processes, which name it themselves
+    if RANK_0 in os.environ:  # not torchrun's or SLURM's processes, which name it themselves
         for _ in range(round(_GRACE_SECONDS / 2 / _POLL_SECONDS) if is_first_process() else 5):
             if launcher is not None and (message := launcher.dead()):
                 return message
@@ -140,13 +145,77 @@ def _who_died(launcher: Launcher | None) -> str:
 
 
 @contextmanager
-def ending_with_rank_0() -> Iterator[None]:
-    """A context in which this process ends when rank 0, which started it, is gone."""
-    if is_first_process() or _RANK_0 not in os.environ:
+def meeting(place: str, rank: int, size: int) -> Iterator[None]:
+    """A context in which the processes of a launcher meet at an address and a port.
+
+    torch waits for the others where no signal handler of Python's runs, and says nothing: here a
+    stop signal ends this process, and after a while it says what it waits for.
+
+    Raises:
+        RunEnded: the others did not come.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    parent = int(os.environ[_RANK_0])
-    over = _watch(lambda: None if os.getppid() == parent else f"rank 0 (process {parent}) is gone")
+    waits = f"rank {rank} of {size} waits for the other processes at {place}"
+    signals, wakes = socket.socketpair()
+    signals.settimeout(_PATIENCE_SECONDS)
+    wakes.setblocking(False)
+
+    def watch() -> None:
+        try:
+            received = signals.recv(1)
+        except TimeoutError:
+            sys.stderr.write(f"{waits}, for {MEETING_SECONDS / 60:.0f} minutes at most\n")
+            sys.stderr.flush()
+            signals.settimeout(None)
+            received = signals.recv(1)
+        if received:  # else they have met
+            sys.stderr.write(f"stopped by {_signal_name(received[0])} while {waits}\n")
+            sys.stderr.flush()
+            os._exit(128 + received[0])
+
+    before = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    except dist.DistError as error:
+        reason = str(error).partition("\n")[0]
+        raise RunEnded(
+            f"rank {rank} of {size} did not meet the other processes at {place} ({reason}): "
+            "were all of them started, with the same address and port, which a firewall lets "
+            "through? (docs/distributed.md)",
+            1,
+        ) from error
+    finally:
+        signal.set_wakeup_fd(before)
+        wakes.close()
+        watching.join()
+        signals.close()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals
+        return f"signal {number}"
+
+
+@contextmanager
+def ending_with_rank_0() -> Iterator[None]:
+    """A context in which this process ends when rank 0, which started it, is gone."""
+    if is_first_process() or RANK_0 not in os.environ:
+        yield
+        return
+    parent = int(os.environ[RANK_0])
+
+    def gone() -> str | None:
+        # On Windows a process keeps the number of its parent.
+        there = os.getppid() == parent and psutil.pid_exists(parent)
+        return None if there else f"rank 0 (process {parent}) is gone"
+
+    over = _watch(gone)
     try:
         yield
     finally:

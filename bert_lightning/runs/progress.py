@@ -4,6 +4,7 @@ The state of Lightning's loops depends on the hook that saves it and on the accu
 checkpoint lies between two optimizer steps, and the loops are set from the step's number alone.
 """
 
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from bert_lightning.optim.time_budget import Budget
 from bert_lightning.runs.curves import Curves, pack_curves, unpack_curves
+
+_log = logging.getLogger(__name__)
 
 
 class Clock:
@@ -80,7 +83,13 @@ class Progress:
     def settle_budget(self, trainer: L.Trainer, elapsed: float) -> None:
         """Turns the rest of a time budget into steps, once its decay is due on the common clock."""
         if self.budget is not None:
+            before = self.budget.end
             self.budget.settle(trainer.global_step, elapsed)
+            if before is not None and self.budget.end != before:
+                _log.info(
+                    "steps became slower: the run ends at step %s, not %s, for its time budget",
+                    *(self.budget.end, before),
+                )
             self._end_by_budget(trainer, self.budget)
 
     def _end_by_budget(self, trainer: L.Trainer, budget: Budget) -> None:
@@ -96,7 +105,7 @@ class Progress:
             "world_size": trainer.world_size,
             "accumulation": trainer.accumulate_grad_batches,
             "steps": self.steps,
-            "budget": None if self.budget is None else [self.budget.end, self.budget.decay],
+            "budget": None if self.budget is None else self.budget.to_plain(),
             "validation_due": self.validation_due,
             "finished": self.finished,
             "early_end": self.early_end,
@@ -120,7 +129,7 @@ class Progress:
         elif trainer.is_global_zero:
             self.train_sums = saved["train_sums"].sum(0)
         if self.budget is not None and saved["budget"] is not None:
-            self.budget.end, self.budget.decay = saved["budget"]
+            self.budget.restore(saved["budget"])
             self._end_by_budget(trainer, self.budget)
 
 

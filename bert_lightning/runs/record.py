@@ -22,7 +22,7 @@ class RunRecord:
     curves: Curves
     """By name, such as `val/mlm_loss`; finite values only."""
     not_finite: int | None
-    """The first step at which a value was NaN or infinite, if any."""
+    """The first step at which a loss was NaN or infinite, if any."""
 
     def number(self, *names: str) -> float | None:
         """Returns a number of the summary: `number("validation_baselines", "mlm_loss")`."""
@@ -57,7 +57,8 @@ def read_run(path: Path) -> RunRecord:
         )
     folder = path if path in runs else max(runs, key=lambda found: runs[found])
     curves = read_curves(folder)
-    lost = [step for curve in curves.values() for step, value in curve if not isfinite(value)]
+    losses = [curve for name, curve in curves.items() if name.endswith("loss")]
+    lost = [step for curve in losses for step, value in curve if not isfinite(value)]
     finite = {name: [p for p in curve if isfinite(p[1])] for name, curve in curves.items()}
     curves = {name: curve for name, curve in finite.items() if curve}
     return RunRecord(folder, _read_summary(folder / SUMMARY), curves, min(lost, default=None))

@@ -168,6 +168,11 @@ def require_more(resumed: ResumePoint, config: RunConfig, steps: int) -> None:
     if resumed.step < steps and not finished:
         return
     message = f"{shown(config.folder)} is already complete at step {resumed.step}"
+    if (early_end := resumed.progress["early_end"]) and config.resume != AUTO:
+        raise UserError(
+            f"{message}, where it ended early: {early_end}; train longer with another "
+            "trainer.max_steps and allow_changes=true, or start another run"
+        )
     if config.resume != AUTO:
         raise UserError(
             f"{message}, and trainer.max_steps gives it {steps}: raise it with "

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import replace
 
 from bert_lightning.config import AnyConfig
-from bert_lightning.runs.launched import launched_externally
+from bert_lightning.runs.launched import is_first_process, launched_externally
 from bert_lightning.runs.resume import ResumePoint
 
 _DRAWN = "BERT_LIGHTNING_SEED"
@@ -27,7 +27,7 @@ def with_seed(config: AnyConfig, resumed: ResumePoint | None) -> AnyConfig:
     if launched_externally():
         shared = "\n".join(os.environ.get(name, "") for name in _SHARED)
         return replace(config, seed=int(hashlib.sha256(shared.encode()).hexdigest()[:8], 16))
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+    if not is_first_process():
         return replace(config, seed=int(os.environ[_DRAWN]))
     drawn = secrets.randbits(32)
     os.environ[_DRAWN] = str(drawn)

@@ -1,5 +1,7 @@
 """The devices that a run uses, and the precision in which they compute."""
 
+import logging
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +10,8 @@ import torch
 from bert_lightning.config import AnyConfig, RunConfig, StrategyName
 from bert_lightning.config.trainer import SHARDED_PRECISIONS
 from bert_lightning.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,13 @@ def find_devices(config: RunConfig) -> Devices:
             f"trainer.accelerator={wanted} with trainer.devices={devices} asks for GPUs, but torch "
             f"{torch.__version__} finds none; trainer.accelerator=cpu trains without them"
         )
-    if wanted == "mps" and not torch.backends.mps.is_available():
-        raise UserError(
-            f"trainer.accelerator=mps asks for Apple's GPU, and torch {torch.__version__} finds "
-            "none; trainer.accelerator=cpu trains without it"
-        )
     if wanted == "auto":
-        mps = torch.backends.mps.is_available() and devices in ("auto", 1, -1, "1")
-        wanted = "gpu" if gpus else "mps" if mps else "cpu"
+        wanted = "gpu" if gpus else "cpu"
+        if not gpus and torch.backends.mps.is_available():
+            _log.info(
+                "this machine has an Apple GPU, on which this project was never tried: training on "
+                "the CPU; trainer.accelerator=mps tries the GPU, so compare the first losses"
+            )
     count, highest = count_devices(devices, gpus if wanted in ("gpu", "cuda") else 1)
     if wanted in ("gpu", "cuda") and max(count, highest + 1) > gpus:
         raise UserError(
@@ -57,6 +60,8 @@ def find_devices(config: RunConfig) -> Devices:
             f"trainer.devices={devices} names devices by their index, and CPU processes have none: "
             f"trainer.devices={count} starts as many"
         )
+    if wanted == "mps":
+        _check_mps(devices, count)
     if wanted == "cpu" and devices in ("auto", -1, "-1"):
         devices = 1
     check_supported(config, wanted)
@@ -73,6 +78,21 @@ def count_devices(devices: Any, available: int) -> tuple[int, int]:
     return len(indices), max(map(int, indices))
 
 
+def _check_mps(devices: Any, count: int) -> None:
+    if not torch.backends.mps.is_available():
+        raise UserError(
+            f"trainer.accelerator=mps asks for an Apple GPU, but torch {torch.__version__} finds "
+            "none; trainer.accelerator=cpu trains without it"
+        )
+    if count > 1:
+        raise UserError(
+            f"trainer.devices={devices} asks for {count} Apple GPUs, but a machine has one: use "
+            "trainer.devices=1, or trainer.accelerator=cpu for several processes"
+        )
+    if os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1":
+        _log.warning("PYTORCH_ENABLE_MPS_FALLBACK=1: what the Apple GPU lacks runs on the CPU")
+
+
 def check_supported(config: RunConfig, accelerator: str) -> None:
     """Raises a UserError unless accelerator, precision and strategy work together."""
     precision = config.trainer.precision
@@ -80,6 +100,11 @@ def check_supported(config: RunConfig, accelerator: str) -> None:
         raise UserError(
             f"trainer.precision={precision} needs a GPU, but this run uses the CPU; "
             "use trainer.precision=bf16-mixed"
+        )
+    if accelerator == "mps" and precision in ("64-true", "64"):
+        raise UserError(
+            f"trainer.precision={precision} does not exist on Apple GPUs, which have no 64-bit "
+            "numbers: use trainer.precision=32-true, or trainer.accelerator=cpu"
         )
     if config.strategy.name is not StrategyName.fsdp:
         return

@@ -29,6 +29,7 @@ from bert_lightning.runs.checkpoint_io import describe_run
 from bert_lightning.runs.curves import Curves
 from bert_lightning.runs.resume import ResumePoint, require_same_run, same_partition
 from bert_lightning.sizing.devices import Devices, find_devices, with_precision
+from bert_lightning.sizing.launcher import check_launch
 from bert_lightning.sizing.micro_batches import divide_global_batch
 from bert_lightning.training.datamodule import PretrainingData, StepData
 from bert_lightning.training.module import PretrainingModule, TrainingModule
@@ -75,6 +76,7 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
     """
     callbacks = [find("callback", name, "callbacks.own")() for name in config.callbacks.own]
     devices = find_devices(config)
+    check_launch(devices)
     config = with_precision(config, devices.accelerator)
     if devices.accelerator == "cpu":
         keep_freed_memory()

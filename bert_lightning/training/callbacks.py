@@ -6,6 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
+from bert_lightning.config import OptimizerName
 from bert_lightning.optim.ema import average_of, follow, put_average_first
 from bert_lightning.runs.curves import record
 from bert_lightning.training.metrics import training_scores, with_joint
@@ -73,10 +74,13 @@ class RecordCurves(Callback):
         seconds = progress.count(pairs, tokens)
         scores = training_scores(total, module.model.objectives)
         joint = with_joint(scores, module.config.weights)
+        groups, optim = trainer.optimizers[0].param_groups, module.config.optim
+        by_muon = optim.optimizer is OptimizerName.muon and optim.own is None
         return {
             **{f"train/{name}": value for name, value in joint.items()},
             "train/gradient_norm": module.gradient_norm().item(),
-            "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/lr": groups[-1]["lr"],
+            **({"train/matrix_lr": groups[0]["lr"]} if by_muon else {}),
             "train/epoch": module.epochs,
             f"speed/{module.unit}_per_second": pairs / seconds,
             "speed/tokens_per_second": tokens / seconds,
@@ -109,8 +113,8 @@ class EndEarly(EarlyStopping):
         super().on_validation_end(trainer, pl_module)
         if trainer.should_stop and not ends:
             self.progress.early_end = (
-                f"callbacks.early_stopping_patience={self.patience}: {self.wait_count} validations "
-                "did not lower the loss"
+                f"no lower loss in {self.wait_count} validations in a row "
+                f"(callbacks.early_stopping_patience={self.patience})"
                 if self.wait_count
                 else "the validation loss is not finite"
             )

@@ -97,10 +97,14 @@ class PretrainingData(StepData[PretrainBatch]):
     def held_out(self, split: str, rank: int, world_size: int) -> Dataset[PretrainBatch] | None:
         if split not in self.evaluation_sets:
             return None
-        phase = heaviest(self.config)  # no more tokens at a time than training has in this phase
+        return self.evaluation_sets[split].batches(self.held_out_size, rank, world_size)
+
+    @property
+    def held_out_size(self) -> int:
+        """Held-out examples at a time: no more tokens than training has in any phase."""
+        phase = heaviest(self.config)
         tokens = self.partition.micro_batch_size(phase.global_batch_size) * phase.max_length
-        size = max(1, tokens // self.config.max_length)
-        return self.evaluation_sets[split].batches(size, rank, world_size)
+        return max(1, tokens // self.config.max_length)
 
 
 class ResumableSampler(Sampler[int]):

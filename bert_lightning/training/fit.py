@@ -19,6 +19,7 @@ from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
+from bert_lightning.evaluation.best import BestModel, best_model
 from bert_lightning.files import write_text
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.runs.checkpoint_io import expected_size
@@ -46,6 +47,10 @@ class FitResult:
     config: TrainConfig
     corpus: PreparedCorpus
     model: BertForPreTraining
+    """The model after the last step: the EMA of the weights, where there is one."""
+    best: BestModel | None
+    """The model of an earlier step that has the lowest validation loss, which :func:`load` takes
+    from the run's folder; None if that is the last one's, or this is not the first process."""
     validation: EvaluationSet | None
     """None if there is no validation split, or this is not the first process."""
     statistics: DataStatistics | None
@@ -149,10 +154,12 @@ def _fit(
             log_config(own_loggers, config, corpus)
         _announce(run, counted)
     trainer, model = train(run, stops, callbacks, [*own_loggers, *loggers], config.test)
+    best = _best(run, trainer) if trainer.is_global_zero else None
     return FitResult(
         config=config,
         corpus=corpus,
         model=model,
+        best=best,
         validation=validation,
         statistics=counted,
         progress=progress,
@@ -162,6 +169,18 @@ def _fit(
         accelerator=run.devices.accelerator,
         is_main=trainer.is_global_zero,
     )
+
+
+def _best(run: Assembly, trainer: L.Trainer) -> BestModel | None:
+    if not run.config.trainer.enable_checkpointing:
+        return None
+    test = None
+    if run.config.test:
+        batches = run.data.evaluation_sets["test"].batches(run.data.held_out_size)
+        test = (batches[place] for place in range(len(batches)))
+    folder, device = run.config.folder, trainer.strategy.root_device
+    with trainer.strategy.precision_plugin.forward_context():
+        return best_model(folder, trainer.global_step, test, run.data.token_stats, device)
 
 
 def _require_validation(run: Assembly) -> None:
@@ -195,12 +214,20 @@ def _announce(run: Assembly, counted: DataStatistics) -> None:
         log.info("%s", line)
     parameters = sum(parameter.numel() for parameter in run.module.model.parameters())
     how = f"in {len(run.phases)} phases" if several else f"of {sizes[0]}"
-    shape = f"{parameters:,} parameters; {steps:,} steps {how}"
+    budget = run.config.optim.time_budget and f"steps for {run.config.optim.time_budget}"
+    shape = f"{parameters:,} parameters; {budget or f'{steps:,} steps'} {how}"
     log.info("model: %s; seed %s", shape, run.config.seed)
     for phase, pairs, epoch in zip(run.phases, sizes, epochs_of_phases, strict=True):
         if several:
             part = f"{phase.start + 1:,} to {phase.end:,} ({phase.steps / steps:.1%})"
             log.info("steps %s: %s; %s", part, pairs, epoch)
     log.info("run: %s", shown(run.config.folder))
+    if run.config.validates_in_part:
+        limit = run.config.trainer.limit_val_batches
+        log.warning(
+            "trainer.limit_val_batches=%s: the scores of a part of the validation split have no "
+            "baselines, and compare with no other run",
+            limit,
+        )
     if run.resumed is not None:
         log.info("resumes from step %s: %s", run.resumed.step, shown(run.resumed.path))

@@ -175,7 +175,8 @@ def scores_beside_baselines(
         baselines = validation.baselines._asdict()
 
         def score(name: str) -> str:
-            value, baseline = f"{curves[f'val/{name}'][-1][1]:.3f}", baselines.get(name)
+            value = f"{curves[f'val/{name}'][-1][1]:.3f}"
+            baseline = None if config.validates_in_part else baselines.get(name)
             return value if baseline is None else f"{value} (baseline {baseline:.3f})"
 
         return "  ".join(

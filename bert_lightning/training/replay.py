@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import StrategyConfig, TrainConfig
@@ -24,7 +25,9 @@ class Example:
 
     text: str
     """As the model reads it, masks included."""
-    masked: int
+    originals: dict[int, str]
+    """The tokens to predict, by their places in the text: what a mask hides, a random token
+    replaces, or stands there unchanged."""
     losses: dict[str, float]
     """Nats a label, by objective; an objective without a label here is absent."""
 
@@ -32,6 +35,18 @@ class Example:
     def loss(self) -> float:
         """The sum of the losses; NaN if one is."""
         return sum(self.losses.values())
+
+    @property
+    def masked(self) -> int:
+        return len(self.originals)
+
+    @property
+    def shown(self) -> str:
+        """The text with the original in parentheses behind each token to predict."""
+        tokens = self.text.split(" ")
+        for place, original in self.originals.items():
+            tokens[place] += f"({original})"
+        return " ".join(tokens)
 
 
 @dataclass(frozen=True)
@@ -85,10 +100,17 @@ def _on_one_device(config: TrainConfig) -> TrainConfig:
 
 
 def _example(model: BertForPreTraining, batch: PretrainBatch, tokenizer: Tokenizer) -> Example:
-    tokens = (tokenizer.id_to_token(token) or "" for token in batch.sequences.token_ids.tolist())
+    def words(ids: Tensor) -> list[str]:
+        return [tokenizer.id_to_token(token) or "" for token in ids.tolist()]
+
+    places = batch.masked_positions.tolist()
     losses = {
         name: of.nll.item() / of.labels.item()
         for name, of in model.sums(batch).items()
         if of.labels
     }
-    return Example(" ".join(tokens), len(batch.masked_labels), losses)
+    return Example(
+        " ".join(words(batch.sequences.token_ids)),
+        dict(zip(places, words(batch.masked_labels), strict=True)),
+        losses,
+    )

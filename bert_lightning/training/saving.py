@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from bert_lightning.errors import UserError, writing
-from bert_lightning.files import TEMPORARY, atomic
+from bert_lightning.files import TEMPORARY, atomic, write_text
 from bert_lightning.pretrained.checkpoints import (
     BEST,
     LAST,
@@ -92,14 +92,28 @@ def tidy(folder: Path, top_k: int, corrupted: Collection[Path] = ()) -> None:
     best = sorted(losses, key=lambda file: losses[file])[:top_k]
     for name, targets in ((LAST, files), (BEST, best)):
         for target in targets[:1]:
-            with suppress(OSError), atomic(folder / name) as link:  # some file systems have none
-                link.symlink_to(target.name)
+            _link(folder / name, target.name)
     for file in {*files} - {*files[:_NEWEST], *best}:
-        file.unlink()
+        _remove(file)
     manifests = folder.glob("step=*.ckpt.json")
     without_file = [manifest for manifest in manifests if not manifest.with_suffix("").exists()]
     for stray in (*folder.glob(TEMPORARY), *without_file):
-        stray.unlink(missing_ok=True)
+        _remove(stray)
+
+
+def _remove(file: Path) -> None:
+    with suppress(PermissionError):  # on Windows, while another program reads it: the next time
+        file.unlink(missing_ok=True)
+
+
+def _link(path: Path, name: str) -> None:
+    """Makes a link to a file of the same folder, or a file that names it; see `BEST`."""
+    try:
+        with atomic(path) as link:
+            link.symlink_to(name)
+    except (OSError, NotImplementedError):
+        with suppress(OSError):  # on a full disk the checkpoint itself is there
+            write_text(path, name + "\n")
 
 
 def require_room(run_dir: Path, size: int) -> None:

@@ -167,7 +167,7 @@ def _requeue() -> str:
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     try:
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, encoding="utf-8")
     except OSError as error:
         return f"; scontrol requeue {job} failed: {error}"
     if done.returncode:

@@ -4,15 +4,21 @@ Whatever the strategy, a checkpoint is one file with whole tensors, written and 
 Trainer's CheckpointIO. `ddp` and `fsdp` resume from each other's, and from those of one device.
 """
 
+import logging
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, cast
 
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+import torch.distributed as dist
 from lightning.fabric.utilities.types import _PATH
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    ModelParallelStrategy,
+    ParallelStrategy,
+    Strategy,
+)
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
@@ -22,57 +28,61 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
 
 from bert_lightning.config import RunConfig, StrategyName
-from bert_lightning.errors import UserError
 from bert_lightning.model.bert import Bert, Model
 from bert_lightning.optim.optimizers import CombinedOptimizer
+from bert_lightning.runs.processes import MEETING_SECONDS, meeting
 from bert_lightning.sizing.devices import Devices
+from bert_lightning.sizing.launcher import RANK_0
+
+_log = logging.getLogger(__name__)
+_TIMEOUT = timedelta(seconds=MEETING_SECONDS)
 
 
 def build_strategy(config: RunConfig, devices: Devices) -> Strategy | str:
-    """Returns the strategy of Lightning's Trainer.
-
-    Raises:
-        UserError: torchrun or SLURM started another number of processes than the options say.
-    """
-    _check_launched(devices)
-    backend = "gloo" if devices.accelerator == "cpu" else None
+    """Returns the strategy of Lightning's Trainer."""
+    nccl = devices.on_gpu and dist.is_nccl_available()
+    if devices.on_gpu and not nccl and devices.world_size > 1:
+        _log.warning("torch has no NCCL here, as on Windows: the GPUs exchange gradients over gloo")
+    backend = None if nccl else "gloo"
     if config.strategy.name is StrategyName.fsdp:
         return ShardedStrategy(
             data_parallel_size=devices.world_size,
             tensor_parallel_size=1,
             save_distributed_checkpoint=False,
             process_group_backend=backend,
+            timeout=_TIMEOUT,
         )
     if config.strategy.name is StrategyName.auto and devices.world_size == 1:
         return "auto"
-    return DDPStrategy(process_group_backend=backend)
+    return DataParallelStrategy(process_group_backend=backend, timeout=_TIMEOUT)
 
 
-def _check_launched(devices: Devices) -> None:
-    # Lightning asks only the launcher: with fewer processes, part of each batch would go unseen.
-    if TorchElasticEnvironment.detect():
-        launcher, total, per_node = "torchrun", "WORLD_SIZE", "LOCAL_WORLD_SIZE"
-    elif SLURMEnvironment.detect():
-        launcher, total, per_node = "SLURM", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"
-    else:
-        return
-    started = int(os.environ[total])
-    if started > 1 and per_node not in os.environ:
-        raise UserError(
-            f"{launcher} started {started} processes, and does not say how many on a node: "
-            "give --ntasks-per-node instead of --ntasks"
-        )
-    local = int(os.environ.get(per_node, 1))
-    if (started, local) != (devices.world_size, devices.count):
-        raise UserError(
-            f"{launcher} started {started} processes, {local} on a node; trainer.num_nodes="
-            f"{devices.num_nodes} and trainer.devices={devices.devices} are {devices.world_size}, "
-            f"{devices.count} on a node: use trainer.num_nodes={started // local} "
-            f"trainer.devices={local}"
-        )
+class _Meeting(ParallelStrategy):
+    """Says what it waits for, and stops at a signal, until all processes of a launcher are there.
+
+    Those that the first process started itself are watched by it.
+    """
+
+    num_processes: int
+    num_nodes: int
+
+    def setup_environment(self) -> None:
+        environment = self.cluster_environment
+        assert environment is not None
+        if self.num_nodes == 1 and RANK_0 in os.environ:
+            super().setup_environment()
+            return
+        place = f"{environment.main_address}:{environment.main_port}"
+        rank = environment.node_rank() * self.num_processes + environment.local_rank()
+        with meeting(place, rank, self.num_nodes * self.num_processes):
+            super().setup_environment()
 
 
-class ShardedStrategy(ModelParallelStrategy):
+class DataParallelStrategy(_Meeting, DDPStrategy):
+    """DDP: each rank keeps the whole model."""
+
+
+class ShardedStrategy(_Meeting, ModelParallelStrategy):
     """FSDP2: each rank keeps a shard of weights, gradients and optimizer state; see :func:`shard`.
 
     Lightning would read a checkpoint past the CheckpointIO, and would take the numbers of an

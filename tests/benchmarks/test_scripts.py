@@ -5,12 +5,14 @@ import subprocess
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
-from benchmarks import run_recipe, steps
+from benchmarks import measure, run_recipe, steps
 from benchmarks.startup import summary
+from bert_lightning.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 MODULES = [
@@ -23,6 +25,7 @@ MODULES = [
     "step_ratio",
     "run_recipe",
     "update_readme",
+    "mutation",
 ]
 
 
@@ -68,6 +71,16 @@ def test_steps_without_transformers_says_what_to_install(
         steps.main(["data=builtin"])
     assert ended.value.code == 2
     assert "pip install 'bert-lightning[hf]'" in capsys.readouterr().err
+
+
+def test_a_contestant_whose_process_ended_is_named() -> None:
+    """As a killed one does, or one that lacks a package; its end of the pipe closes then."""
+    ours, theirs = Pipe()
+    theirs.send("ready")
+    theirs.close()
+    assert measure.answer(ours, "hf-best") == "ready"
+    with pytest.raises(UserError, match=r"the process of hf-best ended .* --only"):
+        measure.answer(ours, "hf-best")
 
 
 def test_a_recipe_overwrites_its_results_only_when_asked(

@@ -1,7 +1,6 @@
 """Tab completion in bash, asked for by its variables and by a real key."""
 
 import os
-import pty
 import re
 import select
 import shutil
@@ -22,6 +21,7 @@ tab() {
   echo "${COMPREPLY[*]}"
 }
 """
+pty = pytest.importorskip("pty")
 pytestmark = pytest.mark.skipif(BASH is None, reason="no bash")
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from bert_lightning.cli.command_line import written
 from members import refused, taken
 
 from bert_lightning.cli import app as cli
-from bert_lightning.cli.resume_options import written
 from bert_lightning.config import BatchConfig, PhaseConfig, TrainConfig
 from bert_lightning.config.affects import Option, options
 from bert_lightning.config.limits import kinds, problem

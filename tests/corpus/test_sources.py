@@ -215,6 +215,15 @@ def test_no_share_held_out_gives_no_split(text: Maker) -> None:
     assert set(read(text({"a.txt": prose(1)}))) == {"train"}
 
 
+@pytest.mark.parametrize("held", [{"validation_fraction": 0.99999}, {"test_fraction": 0.9999}])
+def test_nothing_left_to_train_on_is_refused(text: Maker, held: dict[str, float]) -> None:
+    data = text({"a.txt": "\n\n".join(prose(n) for n in range(20))}, **held)
+    message = failure(data)
+    ((name, part),) = held.items()
+    assert f"data.{name}={part:g}" in message
+    assert f"hold out all 20 documents of data.path={data.path}" in message
+
+
 def test_an_empty_file_is_named(text: Maker, tmp_path: Path) -> None:  # BAD_INPUT 11
     data = text({"a.txt": " \n\n", "c.csv": "text,n\n"})
     assert f"{data.path}/a.txt is empty (0 words)" in failure(data)

@@ -263,3 +263,54 @@ def test_beyond_the_run_the_share_stays_at_its_ends() -> None:
 def test_a_share_at_the_end_outside_0_to_1_is_refused(end: float) -> None:
     with pytest.raises(UserError, match=r"mlm_probability_end=.*above 0 and below 1.*0\.15"):
         MaskingConfig(mlm_probability_end=end)
+
+
+def test_the_first_token_of_an_example_begins_a_word_whatever_precedes_it() -> None:
+    text = Text(
+        np.arange(FIRST_WORD, FIRST_WORD + 6),
+        np.ones(6, dtype=bool),
+        np.zeros(6, dtype=bool),
+        np.array([3, 3]),
+        random_bits(0, np.arange(6)),
+    )
+    predictions = np.array([1, 2])
+    config = MaskingConfig(unit=MaskingUnit.word)
+    found = mask_tokens(
+        *text[:2],
+        text.lengths,
+        predictions,
+        text.keys,
+        config,
+        reference.MASK,
+        ORDINARY,
+        text.starts,
+    )
+    assert found.positions.tolist() == [0, 3, 4]
+
+
+@pytest.mark.parametrize("special", [False, True], ids=["words alone", "after one [CLS]"])
+def test_a_span_ends_with_its_example(special: bool) -> None:
+    """An example is masked as if it were alone, also where no `[SEP]` ends the one before it."""
+    maskable = np.ones(14, dtype=bool)
+    maskable[[0, 7]] = not special
+    config = MaskingConfig(0.5, unit=MaskingUnit.span)
+
+    def positions(tokens: slice, lengths: list[int], keys: np.ndarray) -> list[int]:
+        found = mask_tokens(
+            np.arange(FIRST_WORD, FIRST_WORD + 14)[tokens],
+            maskable[tokens],
+            np.array(lengths),
+            np.full(len(lengths), 3),
+            keys[tokens],
+            config,
+            reference.MASK,
+            ORDINARY,
+            np.ones(14, dtype=bool)[tokens],
+        )
+        return found.positions.tolist()
+
+    for key in range(50):
+        keys = random_bits(key, np.arange(14))
+        first, second = positions(slice(0, 7), [7], keys), positions(slice(7, 14), [7], keys)
+        together = positions(slice(0, 14), [7, 7], keys)
+        assert together == first + [place + 7 for place in second]

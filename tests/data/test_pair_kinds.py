@@ -167,6 +167,49 @@ def test_overlong_pairs_are_counted_and_cut_or_left_out(
             assert uncut.mean() > 0.95  # a random one that never fits is cut in the end
 
 
+def test_a_random_sentence_that_does_not_fit_is_drawn_again_up_to_eight_times(
+    small_corpus: PreparedCorpus, documents: reference.Documents
+) -> None:
+    split, room = small_corpus.splits["train"], 24 - 3
+    flat = [(d, s) for d, document in enumerate(documents) for p in document for s in p]
+    places = [
+        (d, documents[d][p][s])
+        for d, p, s in reference.consecutive(documents)
+        if len(documents[d][p][s]) + len(documents[d][p][s + 1]) <= room
+    ]
+    pairs = SentencePairs(split, PairsConfig(overlong=Overlong.drop), 24).sample(
+        np.arange(len(places)), 5, 1
+    )
+    starts, redrawn, found, drawn = split.sentence_starts, 0, [], []
+    for index in np.flatnonzero(pairs.nsp_labels).tolist():
+        document, first = places[index]
+        others = [place for place, (d, _) in enumerate(flat) if d != document]
+        bits = reference.bits(5, 1, reference.SECOND_SENTENCE, index)
+        second = others[reference.below(bits, len(others))]
+        for attempt in range(8):
+            if len(flat[second][1]) > room - len(first):
+                redrawn += 1
+                again = reference.bits(bits, attempt)
+                second = others[reference.below(again, len(others))]
+        drawn.append(second)
+        found.append(int(np.searchsorted(starts, pairs.second_start[index])))
+    assert found == drawn
+    assert redrawn > 10
+
+
+def test_a_large_split_is_read_in_chunks_with_the_same_result(
+    small_corpus: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, config = small_corpus.splits["train"], PairsConfig(overlong=Overlong.drop)
+    whole = SentencePairs(split, config, 24)
+    monkeypatch.setattr("bert_lightning.data.pairs._CHUNK", 7)
+    chunks = SentencePairs(split, config, 24)
+    assert whole.kept is not None
+    assert chunks.kept is not None
+    assert chunks.kept.tolist() == whole.kept.tolist()
+    assert chunks.overlong == whole.overlong > 0
+
+
 @pytest.mark.parametrize("task", list(PairTask))
 def test_one_document_makes_swapped_pairs_but_no_random_ones(
     small_corpus: PreparedCorpus, task: PairTask

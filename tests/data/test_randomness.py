@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import reference
 
-from bert_lightning.data.randomness import Stream, integers_below, permuted, random_bits, uniform
+from bert_lightning.data.randomness import (
+    Stream,
+    integers_below,
+    permuted,
+    random_bits,
+    torch_seed,
+    uniform,
+)
 
 MANY = np.arange(200_000)
 
@@ -46,6 +53,20 @@ def test_scalar_and_array_keys_agree_and_broadcast() -> None:
 def test_the_order_and_number_of_keys_matter() -> None:
     variants = [(1, 2), (2, 1), (1,), (2,), (1, 2, 0), (0, 1, 2), (1, 2, 1)]
     assert len({int(random_bits(*keys)[0]) for keys in variants}) == len(variants)
+
+
+def test_each_purpose_has_a_stream_of_its_own_whose_number_never_changes() -> None:
+    streams = ["order", "is_next", "second_sentence", "masked", "replacement", "random_word"]
+    streams += ["weights", "dropout", "cut", "short", "short_length", "span_length"]
+    assert {stream.name: stream.value for stream in Stream} == {
+        name: number for number, name in enumerate(streams)
+    }
+
+
+def test_seeds_of_torch_are_the_63_lowest_bits() -> None:
+    keys = [(seed, stream, step) for seed in (0, 7) for stream in Stream for step in range(20)]
+    assert [torch_seed(*key) for key in keys] == [reference.bits(*key) % 2**63 for key in keys]
+    assert any(reference.bits(*key) >= 2**63 for key in keys)
 
 
 def test_uniform_has_the_mean_and_variance_of_the_unit_interval() -> None:

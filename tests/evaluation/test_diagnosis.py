@@ -113,7 +113,58 @@ def test_diverged() -> None:
     one_bad_point[-1] = (500, 9.0)
     assert not found(record(train_mlm_loss=one_bad_point))
     lost = found(record(not_finite=90))["diverged"]
-    assert "NaN or infinite values from step 90 on" in lost.measured
+    assert "a loss is NaN or infinite from step 90 on" in lost.measured
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [13.7, 45.0],
+        [10.4, 13.7, 45.0],
+        [9.9, 9.1, 13.7, 45.0, 44.0],
+        [9.9, 9.0, 8.5, 8.1, 9.0, 14.0, 45.0, 44.0],
+    ],
+)
+def test_a_curve_of_few_points_diverges_as_well(losses: list[float]) -> None:
+    curve = [(10 * place, loss) for place, loss in enumerate(losses, start=1)]
+    findings = found(record(train_mlm_loss=curve, val_mlm_loss=[(curve[-1][0], losses[-1])]))
+    check = findings["diverged"]
+    assert check.numbers["last"] == losses[-1] or check.numbers["last"] == 44.5
+    assert check.numbers["lowest"] < 13.8
+    assert "by -" not in " ".join(findings["plateau"].tries)
+    if len(losses) >= 8:
+        assert findings["plateau"].tries[0].startswith("a lower optim.lr: it rose by")
+
+
+def test_one_point_tells_nothing_and_no_finite_one_tells_enough() -> None:
+    assert "diverged" not in [check.name for check in diagnose(record(train_mlm_loss=[(10, 9.0)]))]
+    lost = RunRecord(Path("run"), {}, {}, not_finite=10)
+    (check,) = diagnose(lost)
+    assert check.measured == (
+        "no finite training MLM loss; a loss is NaN or infinite from step 10 on"
+    )
+    assert check.finding is not None
+    json.dumps(check.numbers, allow_nan=False)
+
+
+def test_a_gradient_that_overflows_once_is_no_divergence(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path, {"train/mlm_loss": [(1, 9.5)]})
+    metrics.add(2, {"train/mlm_loss": 9.4, "train/gradient_norm": float("inf")})
+    assert "diverged" not in found(read_run(tmp_path))
+
+
+def test_a_curve_that_was_resumed_twice_is_one_curve(tmp_path: Path) -> None:
+    first = MetricsFile(tmp_path, {})
+    for step in range(1, 9):
+        first.add(step, {"train/mlm_loss": 10.0 - step / 2})
+    for resumed_at, rise in ((6, 9.0), (3, 0.0)):
+        kept = {name: curve[:resumed_at] for name, curve in read_run(tmp_path).curves.items()}
+        again = MetricsFile(tmp_path, kept)
+        for step in range(resumed_at + 1, 9):
+            again.add(step, {"train/mlm_loss": 10.0 - step / 2 + rise})
+        read = read_run(tmp_path)
+        assert [step for step, _ in read.curves["train/mlm_loss"]] == [*range(1, 9)]
+        assert ("diverged" in found(read)) == (rise > 0)
 
 
 def test_the_pair_head_is_at_chance() -> None:

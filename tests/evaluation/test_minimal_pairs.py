@@ -12,6 +12,7 @@ import pytest
 
 import bert_lightning
 from bert_lightning.errors import UserError
+from bert_lightning.evaluation import minimal_pairs
 from bert_lightning.evaluation.minimal_pairs import (
     GROUPS,
     Judgment,
@@ -165,6 +166,38 @@ def test_a_sentence_that_cannot_be_scored_is_named(
     pairs = read_pairs(write(pair(GOOD, BAD), pair(GOOD, BAD), pair(GOOD, bad)))
     with pytest.raises(UserError, match=message):
         judge(bert, pairs)
+
+
+def test_the_good_sentence_is_named_as_well_and_in_any_batch(
+    bert: PretrainedBert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(minimal_pairs, "_PAIRS_PER_BATCH", 2)
+    fine = [MinimalPair(GOOD, BAD, {}, f"line {number}") for number in range(1, 6)]
+    for place in range(5):
+        pairs = [*fine[:place], fine[place]._replace(good=""), *fine[place + 1 :]]
+        with pytest.raises(UserError, match=f"^line {place + 1}, sentence_good: the text is empty"):
+            judge(bert, pairs)
+
+
+def test_pairs_are_judged_alike_in_any_batch(
+    bert: PretrainedBert, run: FitResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = sentences(run)[:11]
+    pairs = [MinimalPair(a, b, {}, "here") for a, b in pairwise([*known, "The xylophone ."])]
+    together = judge(bert, pairs)
+    monkeypatch.setattr(minimal_pairs, "_PAIRS_PER_BATCH", 3)
+    assert judge(bert, pairs) == together
+    assert [one.unknown for one in together] == [False] * 10 + [True]
+    backwards = judge(bert, [one._replace(good=one.bad, bad=one.good) for one in pairs])
+    assert [one.unknown for one in backwards] == [False] * 10 + [True]
+
+
+def test_an_overlong_sentence_is_cut_only_if_it_may_be(bert: PretrainedBert) -> None:
+    long = [MinimalPair("crane " * 40, BAD, {}, "here")]
+    with pytest.raises(UserError, match=r"here, sentence_good: the text has 42 tokens"):
+        judge(bert, long)
+    short = [MinimalPair("crane " * 30, BAD, {}, "here")]
+    assert judge(bert, long, truncate=True) == judge(bert, short)
 
 
 def test_the_script_prints_and_writes_accuracies(

@@ -318,3 +318,42 @@ def test_a_word_tokenizer_is_exported_too(
 def wikitext_words() -> Tokenizer:
     config = TokenizerConfig(min_frequency=1)
     return build_tokenizer(["the crane @-@ <unk> don't fly , he left"], config, Format.wikitext)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_padded_batch_in_onnx_is_the_source_if_it_has_its_mask(
+    run_folder: Path, tmp_path: Path, implementation: str
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    export(run_folder, tmp_path / "hf")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    model = transformers.AutoModel.from_pretrained(
+        tmp_path / "hf", attn_implementation=implementation
+    )
+    texts = ["a crane", "un [MASK] unloading . the crane is flying", "the fox came ."]
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    torch.onnx.export(
+        model.eval(),
+        kwargs={name: batch[name] for name in names},
+        f=tmp_path / "bert.onnx",
+        input_names=names,
+        dynamic_shapes={name: dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC) for name in names},
+        dynamo=True,
+        verbose=False,
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "bert.onnx")
+    real = batch["attention_mask"].bool()
+    expected = outputs(bert_lightning.load(run_folder), texts).hidden
+
+    def difference(mask: torch.Tensor) -> float:
+        inputs = {**{name: batch[name].numpy() for name in names}, "attention_mask": mask.numpy()}
+        (hidden, *_) = session.run(None, inputs)
+        return (torch.from_numpy(hidden)[real] - expected).abs().max().item()
+
+    assert not real.all()
+    assert difference(batch["attention_mask"]) < 1e-5
+    assert difference(torch.ones_like(batch["attention_mask"])) > 0.01

@@ -45,6 +45,14 @@ def test_encode_compares_a_word_in_both_texts(
     assert float(last.split()[-1]) == pytest.approx(float(a @ b / a.norm() / b.norm()), abs=1e-4)
 
 
+def test_encode_shows_a_layer(script: Script, run_folder: str, capsys: CapSys) -> None:
+    script("encode").main([run_folder, TEXT, "--layer", "1"])
+    shown = [float(value) for value in capsys.readouterr().out.splitlines()[3].split()[2:]]
+    bert = bert_lightning.load(run_folder)
+    assert shown == pytest.approx(bert.encode(TEXT, layer=1).vectors[2, :4].tolist(), abs=1e-3)
+    assert shown != pytest.approx(bert.encode(TEXT).vectors[2, :4].tolist(), abs=1e-3)
+
+
 def test_encode_saves_tokens_and_vectors(
     script: Script, run_folder: str, tmp_path: Path, capsys: CapSys
 ) -> None:
@@ -74,6 +82,7 @@ def test_is_next_prints_a_probability(script: Script, run_folder: str, capsys: C
     ("name", "arguments", "message"),
     [
         ("encode", ["crane " * 20], "has 22 tokens"),
+        ("encode", [TEXT, "--layer", "3"], "layer=3: this model has layers 0"),
         ("encode", [TEXT, "--word", "fox"], "'fox' is not in the text"),
         ("fill_mask", [TEXT], "has no [MASK]"),
         ("is_next", [TEXT, ""], "the second text is empty"),

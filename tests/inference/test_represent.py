@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from itertools import pairwise
 
 import pytest
 import torch
@@ -36,14 +37,16 @@ def test_a_batch_of_unequal_lengths_equals_one_at_a_time(bert: PretrainedBert) -
 
 def test_many_texts_are_one_run_of_the_encoder_without_padding(bert: PretrainedBert) -> None:
     totals = []
-    bert.model.register_forward_pre_hook(lambda _, args: totals.append(len(args[0].token_ids)))
+    bert.model.encoder.embeddings.register_forward_pre_hook(
+        lambda _, args: totals.append(len(args[0].token_ids))
+    )
     bert.encode_many([FLYING, PAIR, "crane"])
     assert totals == [6 + 10 + 3]
 
 
 def test_the_second_text_is_of_the_second_type(bert: PretrainedBert) -> None:
     seen = []
-    bert.model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    bert.model.encoder.embeddings.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     bert.encode(*PAIR)
     assert seen[0].token_type_ids.tolist() == [0] * 6 + [1] * 4
     assert seen[0].position_ids.tolist() == list(range(10))
@@ -182,3 +185,46 @@ def test_a_tokenizer_larger_than_the_model_is_refused(
         UserError, match=rf"has {size} tokens, but the model has embeddings for only 32"
     ):
         PretrainedBert(bert.model, tokenizer)
+
+
+def test_each_layer_can_be_had(bert: PretrainedBert) -> None:
+    blocks = len(bert.model.encoder.blocks)
+    layers = [bert.encode(*PAIR, layer=layer).vectors for layer in range(blocks + 1)]
+    assert torch.equal(layers[-1], bert.encode(*PAIR).vectors)
+    assert torch.equal(layers[-2], bert.encode(*PAIR, layer=-2).vectors)
+    assert torch.equal(layers[0], bert.encode(*PAIR, layer=-blocks - 1).vectors)
+    assert not any(torch.equal(a, b) for a, b in pairwise(layers))
+    before = bert.encode("the crane left", layer=0).word("crane")
+    assert torch.equal(before, bert.encode("he crane came", layer=0).word("crane"))
+
+
+def test_no_block_behind_the_layer_runs(bert: PretrainedBert) -> None:
+    ran = []
+    for index, block in enumerate(bert.model.encoder.blocks, start=1):
+        block.register_forward_hook(lambda *_, index=index: ran.append(index))
+    bert.encode(FLYING, layer=0)
+    assert ran == []
+    bert.encode(FLYING, layer=1)
+    assert ran == [1]
+
+
+@pytest.mark.parametrize("layer", [3, -4, 12])
+def test_a_layer_that_is_not_there_is_refused(bert: PretrainedBert, layer: int) -> None:
+    with pytest.raises(UserError, match=rf"layer={layer}: this model has layers 0, .* to 2, its"):
+        bert.encode(FLYING, layer=layer)
+
+
+def test_the_similarity_of_a_word_in_two_contexts(bert: PretrainedBert) -> None:
+    bird, machine = "a crane is flying", "the Crane driver came"
+    assert bert.similarity("crane", bird, bird) == pytest.approx(1)
+    assert bert.similarity("crane", bird, machine, layer=0) == pytest.approx(1)  # same position
+    a, b = bert.encode(bird).word("crane"), bert.encode(machine).word("crane")
+    found = bert.similarity("crane", bird, machine)
+    assert found == pytest.approx(float(a @ b / a.norm() / b.norm()))
+    assert found < 0.99
+    with pytest.raises(UserError, match=r"'crane' is not in the text, .* he just left"):
+        bert.similarity("crane", bird, "he just left")
+    long = "the driver left . " * 4
+    with pytest.raises(UserError, match="truncate=True"):
+        bert.similarity("driver", bird + " driver", long)
+    assert bert.similarity("driver", "a driver", long, truncate=True) < 1

@@ -1,5 +1,8 @@
 """Padding-free attention against the paper's formula, one sequence and head at a time."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bert_lightning.config import ModelConfig
-from bert_lightning.model.attention import Layout, SelfAttention, bucket_by_length
+from bert_lightning.model.attention import (
+    Layout,
+    SelfAttention,
+    attend_in_buckets,
+    bucket_by_length,
+    flash_reads,
+)
 
 CPU = torch.device("cpu")
 DRAWS = 400
@@ -78,3 +87,51 @@ def test_the_path_with_dropout_is_the_path_without_on_average() -> None:
     assert (draws[0] != draws[1]).any()
     error = (draws.mean(0) - plain).abs() / (draws.std(0) / DRAWS**0.5 + 1e-6)
     assert error.max() < 6  # standard errors
+
+
+@pytest.mark.parametrize("dropout_p", [0.0, 0.4])
+def test_the_gradient_of_a_fixed_dropout_mask_is_that_of_finite_differences(
+    dropout_p: float,
+) -> None:
+    torch.manual_seed(0)
+    lengths, heads = np.array([3, 1, 5]), 2
+    buckets = bucket_by_length(lengths, heads, CPU, step=4)
+    qkv = torch.randn(9, 3, heads, 2, dtype=torch.float64, requires_grad=True)
+
+    def attend(qkv: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)  # the same mask each time
+        return attend_in_buckets(qkv, buckets, dropout_p)
+
+    assert torch.equal(attend(qkv), attend_in_buckets(qkv, buckets, 0.0)) is (dropout_p == 0)
+    assert torch.autograd.gradcheck(attend, qkv)
+
+
+def test_without_dropout_no_random_number_is_drawn() -> None:
+    layer = SelfAttention(ModelConfig(hidden_size=8, num_attention_heads=2)).eval()
+    before = torch.get_rng_state()
+    layer(torch.randn(5, 8, generator=torch.Generator()), layout([2, 3], 2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "autocast", "reads"),
+    [
+        ("cuda", torch.bfloat16, False, True),
+        ("cuda", torch.float16, False, True),
+        ("cuda", torch.float32, True, True),
+        ("cuda", torch.float32, False, False),
+        ("cuda", torch.float64, False, False),
+        ("cpu", torch.bfloat16, False, False),
+        ("cpu", torch.float32, True, False),
+    ],
+)
+def test_flash_attention_reads_half_precision_on_cuda_alone(
+    device: str, dtype: torch.dtype, autocast: bool, reads: bool
+) -> None:
+    x: Any = SimpleNamespace(device=torch.device(device), is_cuda=device == "cuda", dtype=dtype)
+    before = torch.is_autocast_enabled(device)
+    torch.set_autocast_enabled(device, autocast)  # works without a GPU
+    try:
+        assert flash_reads(x) is reads
+    finally:
+        torch.set_autocast_enabled(device, before)

@@ -86,6 +86,7 @@ def test_every_kind_equals_the_padded_reference_with_its_gradients(kind: dict[st
     model, sequences = small_model(**kind), some_sequences(LENGTHS)
     encoded = model(sequences)
     weights = dict(model.encoder.named_parameters())
+    assert any(name.endswith("bias") for name in weights) is model.config.bias
     expected = padded_encoder(weights, model.config, sequences)
     torch.testing.assert_close(encoded.hidden, expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(encoded.pooled, model.pooler(expected[sequences.cu_seqlens[:-1]]))
@@ -155,7 +156,17 @@ def test_under_bf16_activations_are_bf16_and_parameters_are_not(kind: dict[str, 
     assert {parameter.grad.dtype for parameter in model.encoder.parameters()} == {torch.float32}
 
 
-def test_activation_checkpointing_changes_memory_and_nothing_else() -> None:
+def test_under_fp16_vectors_between_layers_stay_fp32() -> None:
+    model, sequences = small_model().float(), some_sequences(LENGTHS)
+    with torch.autocast("cpu", torch.float16):
+        assert model.encoder.embeddings(sequences).dtype is torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.encoder.embeddings(sequences).dtype is torch.bfloat16
+
+
+def test_activation_checkpointing_changes_memory_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     options = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
     sequences = some_sequences(LENGTHS)
 
@@ -174,9 +185,13 @@ def test_activation_checkpointing_changes_memory_and_nothing_else() -> None:
         return [hidden, *gradients(model, hidden)], before_backward
 
     plain, kept = results(small_model(**options))
-    checkpointed, kept_less = results(small_model(**options, activation_checkpointing=True))
+    checkpointing = small_model(**options, activation_checkpointing=True)
+    checkpointed, kept_less = results(checkpointing)
     assert all(map(torch.equal, checkpointed, plain))
     assert kept_less < kept / 3
+    with monkeypatch.context() as patch:
+        patch.setattr("bert_lightning.model.bert.checkpoint", None)  # evaluation has no use for it
+        checkpointing.eval()(sequences)
 
 
 def test_the_decoder_is_tied_to_the_embedding_and_the_start_is_normal() -> None:
@@ -185,6 +200,17 @@ def test_the_decoder_is_tied_to_the_embedding_and_the_start_is_normal() -> None:
     assert model.mlm_head.decoder.weight is word
     assert word.std().item() == pytest.approx(0.02, rel=0.02)
     assert model.mlm_head.decoder.bias.abs().max() == 0
+
+
+def test_positions_start_normal_where_no_sines_are_asked_for_and_nothing_else_changes() -> None:
+    sines = dict(small_model(sinusoidal_init=True).named_parameters())
+    table = sines.pop("encoder.embeddings.position.weight")
+    normal = dict(small_model(sinusoidal_init=False).named_parameters())
+    drawn = normal.pop("encoder.embeddings.position.weight")
+    assert drawn.std().item() == pytest.approx(0.2, rel=0.05)
+    assert not torch.allclose(drawn, table)
+    assert sines.keys() == normal.keys()
+    assert all(torch.equal(sines[name], normal[name]) for name in sines)
 
 
 def test_positions_start_as_sines_of_the_size_asked_for() -> None:
@@ -196,3 +222,14 @@ def test_positions_start_as_sines_of_the_size_asked_for() -> None:
         value = math.cos(angle) if index % 2 else math.sin(angle)
         assert table[position, index].item() == pytest.approx(0.1 * 2**0.5 * value, abs=1e-6)
     assert table.square().mean().sqrt().item() == pytest.approx(0.1, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", [{}, MODERN], ids=["bert", "modern"])
+def test_the_last_layer_is_what_the_encoder_computes(kind: dict[str, Any]) -> None:
+    encoder = small_model(**kind).encoder.eval()
+    sequences = some_sequences(LENGTHS)
+    layers = list(encoder.layers(sequences))
+    assert len(layers) == 1 + 3
+    assert torch.equal(layers[0], encoder.embeddings(sequences))
+    assert torch.equal(layers[-1], encoder(sequences))
+    assert {tuple(layer.shape) for layer in layers} == {(sum(LENGTHS), 32)}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bert_lightning.model.layers import Dropout
+from bert_lightning.model.layers import Dropout, keep_mask
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
@@ -39,8 +39,12 @@ def test_is_a_function_of_the_seed_and_is_off_in_evaluation() -> None:
     assert torch.equal(first, layer(x))
     assert not torch.equal(first, layer(x))
     assert layer.eval()(x) is x
+    before = torch.get_rng_state()
+    assert Dropout(0.0)(x) is x
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_keeps_the_type(dtype: torch.dtype) -> None:
     assert Dropout(0.2)(torch.ones(10, dtype=dtype)).dtype is dtype
+    assert keep_mask(torch.ones(10, dtype=dtype), 0.2).dtype is dtype

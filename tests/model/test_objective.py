@@ -9,11 +9,16 @@ import torch.nn.functional as F  # noqa: N812
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from bert_lightning.batch import PretrainBatch, pack_sequences
+from bert_lightning.batch import IGNORE_INDEX, PretrainBatch, pack_sequences
 from bert_lightning.config import ModelConfig, ObjectiveConfig
 from bert_lightning.model import objective
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.objective import joint_loss, linear_cross_entropy_sum
+from bert_lightning.model.objective import (
+    Sums,
+    classification_sums,
+    joint_loss,
+    linear_cross_entropy_sum,
+)
 
 VOCAB = 60
 
@@ -102,12 +107,14 @@ def test_chunked_cross_entropy_equals_the_whole(rows: int, monkeypatch: pytest.M
     x = torch.randn(rows, 16, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(VOCAB, 16, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(VOCAB, dtype=torch.float64, requires_grad=True)
-    labels = torch.randint(0, VOCAB, (rows,))
-    nll, correct = linear_cross_entropy_sum(x, weight, bias, labels)
     logits = F.linear(x, weight, bias)
+    labels = torch.randint(0, VOCAB, (rows,))
+    labels[::2] = logits.argmax(-1)[::2]  # half of them are right
+    nll, correct = linear_cross_entropy_sum(x, weight, bias, labels)
     expected = F.cross_entropy(logits, labels, reduction="sum")
     torch.testing.assert_close(nll, expected)
     assert correct == (logits.argmax(-1) == labels).sum()
+    assert not correct.requires_grad
     ours = torch.autograd.grad(3 * nll, [x, weight, bias])
     theirs = torch.autograd.grad(3 * expected, [x, weight, bias])
     for a, b in zip(ours, theirs, strict=True):
@@ -131,6 +138,66 @@ def test_under_bf16_the_loss_is_near_and_the_gradients_have_the_parameters_types
     assert ((weight.grad - expected).norm() / expected.norm()).item() < 0.02
 
 
+def test_autocast_is_the_same_as_16_bit_vectors_by_hand() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(20, 8), torch.randn(VOCAB, 8)
+    labels = torch.randint(0, VOCAB, (20,))
+
+    def results(x: torch.Tensor, weight: torch.Tensor, bf16: bool) -> list[torch.Tensor]:
+        x, weight = x.requires_grad_(), weight.requires_grad_()
+        bias = torch.zeros(VOCAB, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            nll, correct = linear_cross_entropy_sum(x, weight, bias, labels)
+        gradients = torch.autograd.grad(nll, [x, weight, bias])
+        return [nll, correct, *(gradient.float() for gradient in gradients)]
+
+    by_hand = results(x.bfloat16(), weight.bfloat16(), bf16=False)
+    for ours, theirs in zip(results(x, weight, bf16=True), by_hand, strict=True):
+        assert torch.equal(ours, theirs.to(ours.dtype))
+
+
+def test_the_vocabularys_gradient_is_summed_over_chunks_in_32_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    x, labels = torch.randn(600, 8).bfloat16(), torch.randint(0, VOCAB, (600,))
+    weight, bias = torch.randn(VOCAB, 8, requires_grad=True), torch.zeros(VOCAB)
+
+    def gradient(chunk: int) -> torch.Tensor:
+        monkeypatch.setattr(objective, "CHUNK", chunk)
+        with torch.autocast("cpu", torch.bfloat16):
+            nll, _ = linear_cross_entropy_sum(x, weight, bias, labels)
+        return torch.autograd.grad(nll, weight)[0]
+
+    whole = gradient(600)
+    assert ((gradient(2) - whole).norm() / whole.norm()).item() < 0.005
+
+
+def test_the_count_of_equally_likely_words_is_exact_in_16_bits_too() -> None:
+    x, labels = torch.ones(1, 1).bfloat16(), torch.tensor([0])
+    weight, bias = torch.ones(301, 1).bfloat16(), torch.zeros(301)
+    _, correct = linear_cross_entropy_sum(x, weight, bias, labels)
+    assert correct.item() == pytest.approx(1 / 301, rel=1e-6)
+
+
+def test_sequences_without_a_label_count_nothing() -> None:
+    logits = torch.tensor([[1.0, 3.0], [2.0, 0.0], [5.0, 1.0]])
+    labels = torch.tensor([1, IGNORE_INDEX, 1])
+    some = classification_sums(logits, labels)
+    labelled = classification_sums(logits[[0, 2]], labels[[0, 2]])
+    assert [value.item() for value in some] == [value.item() for value in labelled]
+    assert (some.correct.item(), some.labels.item()) == (1, 2)
+    assert torch.isfinite(classification_sums(logits, torch.full((3,), IGNORE_INDEX)).nll)
+
+
+@pytest.mark.parametrize(("count", "loss"), [(0, 0.0), (1, 3.0), (2, 1.5)])
+def test_a_global_batch_of_few_labels_or_none_has_their_mean(count: int, loss: float) -> None:
+    nll = torch.tensor(3.0 if count else 0.0)
+    sums = {"mlm": Sums(nll, torch.tensor(0), torch.tensor(count))}
+    batch = batches([1])[0]._replace(global_counts={"mlm": count})
+    assert joint_loss(sums, batch, ObjectiveConfig()).item() == loss
+
+
 def test_a_label_among_equally_high_logits_is_a_part_of_one_right() -> None:
     logits = torch.tensor([[2.0, 2, 1, 2], [0, 3, 3, 0], [1, 0, 0, 0]], dtype=torch.float64)
     labels = torch.tensor([0, 2, 1])  # among three highest, among two, not among them
@@ -151,12 +218,15 @@ def test_a_label_that_is_all_but_impossible_costs_much_and_not_infinitely_much(b
 
 
 def test_the_heads_memory_does_not_grow_with_masked_tokens_times_vocabulary() -> None:
-    def peak(masked: int) -> int:
-        """The largest tensor that is made on the way to the gradients, in values."""
-        x = torch.randn(masked, 8, requires_grad=True)
-        weight = torch.randn(2000, 8, requires_grad=True)
-        bias, labels = torch.zeros(2000, requires_grad=True), torch.randint(0, 2000, (masked,))
-        largest = 0
+    def peak(masked: int, dtype: torch.dtype = torch.float32, learns: bool = True) -> int:
+        """The largest tensor that is made on the way to the gradients, in bytes."""
+        x = torch.randn(masked, 8, requires_grad=learns, dtype=dtype)
+        weight = torch.randn(2000, 8, requires_grad=learns, dtype=dtype)
+        bias = torch.zeros(2000, requires_grad=learns)
+        labels, largest = torch.randint(0, 2000, (masked,)), 0
+
+        def place(tensor: torch.Tensor) -> int:
+            return tensor.untyped_storage().data_ptr()
 
         class Watch(TorchDispatchMode):
             def __torch_dispatch__(
@@ -165,15 +235,21 @@ def test_the_heads_memory_does_not_grow_with_masked_tokens_times_vocabulary() ->
                 nonlocal largest
                 result = func(*args, **(kwargs or {}))
                 made = result if isinstance(result, tuple | list) else [result]
-                sizes = [tensor.numel() for tensor in made if isinstance(tensor, torch.Tensor)]
-                largest = max(largest, *sizes, 0)
+                for tensor in made:
+                    if isinstance(tensor, torch.Tensor) and place(tensor) != place(weight):
+                        largest = max(largest, tensor.nbytes)
                 return result
 
         with Watch():
-            linear_cross_entropy_sum(x, weight, bias, labels)[0].backward()
+            nll, _ = linear_cross_entropy_sum(x, weight, bias, labels)
+            if learns:
+                nll.backward()
         return largest
 
-    assert peak(4 * objective.CHUNK) == peak(16 * objective.CHUNK) == objective.CHUNK * 2000
+    chunk = objective.CHUNK * 2000
+    assert peak(4 * objective.CHUNK) == peak(16 * objective.CHUNK) == 4 * chunk
+    assert peak(4 * objective.CHUNK, torch.bfloat16) == 2 * chunk
+    assert peak(1, learns=False) == 4 * 2000  # the logits, and no gradients
 
 
 def test_without_gradients_none_are_made() -> None:
@@ -191,3 +267,5 @@ def test_without_gradients_none_are_made() -> None:
         assert flops() == forward
     head = 2 * len(batch.masked_labels) * 16 * VOCAB
     assert flops() == forward + 2 * head  # its two gradients are made on the way
+    bert.requires_grad_(False)
+    assert flops() == forward

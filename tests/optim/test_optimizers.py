@@ -1,6 +1,7 @@
 import io
 import math
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from bert_lightning.config import ModelConfig, OptimConfig, OptimizerName, Sched
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.optim.lamb import Lamb
 from bert_lightning.optim.optimizers import build_optimizer, states_per_weight
-from bert_lightning.optim.schedules import schedule
+from bert_lightning.optim.schedules import follow_config, schedule
 
 
 def test_matrices_decay_and_biases_norms_and_small_embeddings_do_not() -> None:
@@ -213,6 +214,120 @@ def test_as_many_moments_are_kept_as_are_counted(optimizer: OptimizerName) -> No
     for name, parameter in model.named_parameters():
         kept = [value for value in states[parameter].values() if value.shape == parameter.shape]
         assert len(kept) == states_per_weight(config, name, parameter), name
+
+
+@pytest.mark.parametrize("name", OptimizerName)
+@pytest.mark.parametrize("fused", [True, False])
+def test_every_optimizer_has_the_options_of_its_config(name: OptimizerName, fused: bool) -> None:
+    model = BertForPreTraining(ModelConfig(), vocab_size=100)
+    adam = name is OptimizerName.adam
+    config = OptimConfig(
+        name,
+        lr=0.5,
+        matrix_lr=0.25,
+        beta1=0.7,
+        beta2=0.8,
+        eps=0.125,
+        weight_decay=0.0 if adam else 0.01,
+        momentum=0.6,
+    )
+    groups = build_optimizer(model, config, fused).param_groups
+    by_adam = [group for group in groups if "betas" in group]
+    assert [(group["lr"], group["betas"], group["eps"]) for group in by_adam] == [
+        (0.5, (0.7, 0.8), 0.125) for _ in by_adam
+    ]
+    assert len(by_adam) == (1 if adam else 2)
+    assert {group.get("fused", fused) for group in by_adam} == {fused}
+    assert [group["weight_decay"] for group in by_adam] == [config.weight_decay, 0.0][
+        : len(by_adam)
+    ]
+    for group in groups[: -len(by_adam)]:  # of Muon
+        assert (group["lr"], group["weight_decay"], group["momentum"]) == (0.25, 0.01, 0.6)
+
+
+@pytest.mark.parametrize("name", OptimizerName)
+def test_a_closure_computes_the_gradient_once_a_step(name: OptimizerName) -> None:
+    torch.manual_seed(0)
+    ours = BertForPreTraining(ModelConfig(), vocab_size=50)
+    theirs = deepcopy(ours)
+    config = OptimConfig(name, weight_decay=0.0)
+    calls = 0
+
+    def loss(model: torch.nn.Module) -> Tensor:
+        total = sum((parameter**2).sum() for parameter in model.parameters())
+        assert isinstance(total, Tensor)
+        total.backward()
+        return total
+
+    def closure() -> Tensor:
+        nonlocal calls
+        calls += 1
+        return loss(ours)
+
+    returned = build_optimizer(ours, config).step(closure)
+    expected = loss(theirs)
+    build_optimizer(theirs, config).step()
+    assert calls == 1
+    assert returned is not None
+    assert torch.equal(torch.as_tensor(returned), expected)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_schedule_stays_at_its_end_and_needs_neither_warmup_nor_a_step_after_it() -> None:
+    for name in ScheduleName:
+        config = OptimConfig(schedule=name, warmup_steps=10, decay_fraction=0.3)
+        constant = name is ScheduleName.constant
+        fraction = schedule(config, steps=110)
+        assert [fraction(step) for step in (110, 111, 500)] == pytest.approx([float(constant)] * 3)
+        falls = [fraction(step) for step in range(9, 111)]
+        assert falls == sorted(falls, reverse=True)
+        assert schedule(replace(config, warmup_steps=0), steps=110)(0) == 1.0
+        assert 0 <= schedule(config, steps=10)(10) <= 1
+    wsd = schedule(OptimConfig(schedule=ScheduleName.wsd, warmup_steps=0, decay_fraction=0.001), 9)
+    assert [wsd(step) for step in (7, 8, 9)] == [1.0, 1.0, 0.0]  # one step of decay at least
+    assert wsd(20) == 0.0
+
+
+def test_a_restored_schedule_follows_a_config_that_has_changed() -> None:
+    weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+
+    def built(lrs: tuple[float, float], steps: int) -> tuple[torch.optim.SGD, LambdaLR]:
+        groups = [{"params": [w], "lr": lr} for w, lr in zip(weights, lrs, strict=True)]
+        optimizer = torch.optim.SGD(groups)
+        config = OptimConfig(schedule=ScheduleName.linear, warmup_steps=2)
+        return optimizer, LambdaLR(optimizer, schedule(config, steps))
+
+    before, rates = built((0.1, 0.2), 8)
+    for _ in range(5):
+        before.step()
+        rates.step()
+    after, followed = built((1.0, 3.0), 10)
+    options = [{k: v for k, v in group.items() if k != "params"} for group in after.param_groups]
+    after.load_state_dict(before.state_dict())
+    followed.load_state_dict(rates.state_dict())
+    follow_config(followed, options, 5)
+    whole, expected = built((1.0, 3.0), 10)
+    for _ in range(5):
+        whole.step()
+        expected.step()
+    for step in range(5):
+        assert [group["lr"] for group in after.param_groups] == pytest.approx(
+            [group["lr"] for group in whole.param_groups]
+        ), step
+        for optimizer, scheduler in ((after, followed), (whole, expected)):
+            optimizer.step()
+            scheduler.step()
+
+
+def test_lamb_without_any_gradient_does_nothing() -> None:
+    weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizer = Lamb([{"params": weights[:1]}, {"params": weights[1:]}], lr=0.1)
+    weights[1].grad = torch.ones(2)
+    optimizer.step()  # the first group has none, the second has
+    assert torch.equal(weights[0], torch.ones(2))
+    assert weights[1].max() < 1
+    assert weights[0] not in optimizer.state
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import OptimConfig, ScheduleName, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.optim.schedules import schedule
-from bert_lightning.optim.time_budget import Budget
-from bert_lightning.reports.run_report import summarize
+from bert_lightning.optim.time_budget import TOLERANCE, Budget
+from bert_lightning.reports.run_report import report, summarize
 from bert_lightning.runs.progress import Progress
 from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.module import PretrainingModule
@@ -30,7 +31,7 @@ def test_the_steps_of_the_decay_follow_from_the_pace() -> None:
     assert (budget.end, budget.fraction_of_peak(10)) == (None, 1.0)
     budget.settle(20, 60)  # 3 s a step, and 40 s are left
     assert (budget.decay, budget.end) == (13, 33)
-    budget.settle(25, 99)  # the clock is not asked again
+    budget.settle(25, 75.9)  # late, but within the tolerance
     assert budget.end == 33
     by_steps = OptimConfig(schedule=ScheduleName.wsd, decay_fraction=13 / 33)
     assert [budget.fraction_of_peak(step) for step in range(34)] == [
@@ -115,3 +116,80 @@ def test_a_real_clock_ends_a_run(small_config: Config, tmp_path: Path) -> None:
     result = fit(small_config(tmp_path, *OPTIONS, "optim.time_budget=1s", "trainer.max_steps=-1"))
     assert result.steps > 2
     assert 0.3 < result.progress.seconds < 10  # a loaded machine may stall in the decay
+
+
+def trained(budget: Budget, step_time: Callable[[int], float]) -> tuple[float, list[float]]:
+    """Runs a budget by a simulated clock; returns the seconds and each step's fraction of the peak.
+
+    As in a run, the clock of a step is read before its update, and its rate was set before.
+    """
+    elapsed, step, fractions = 0.0, 0, list[float]()
+    while budget.end is None or step < budget.end:
+        fractions.append(budget.fraction_of_peak(step))
+        elapsed += step_time(step)
+        budget.settle(step, elapsed)
+        step += 1
+    return elapsed, fractions
+
+
+@pytest.mark.parametrize("decay_fraction", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("slower", [0.7, 1.0, 1.01, 1.5, 4.0])
+@pytest.mark.parametrize("fast", [0.08, 1.0], ids=["many steps", "few steps"])
+def test_a_run_whose_steps_become_slower_ends_within_its_tolerance(
+    decay_fraction: float, slower: float, fast: float
+) -> None:
+    """The clock slows down as the decay begins, or in the middle of it."""
+    for at in (1 - decay_fraction, 1 - decay_fraction / 2):
+        change = round(at * 450 / fast)
+        times = [fast] * change + [fast * slower] * 10_000
+        budget = Budget(450, decay_fraction)
+        seconds, fractions = trained(budget, times.__getitem__)
+        assert seconds <= 450 * (1 + TOLERANCE) + 2 * fast * max(1, slower)
+        assert all(after <= before for before, after in pairwise(fractions))
+        assert fractions[-1] < 0.1
+        if slower <= 1.01:
+            assert budget.by_steps() is not None
+        if slower == 1.5:
+            assert seconds > 435
+            assert budget.by_steps() is None
+
+
+def test_a_slow_step_now_and_then_changes_no_plan() -> None:
+    budget = Budget(100, 0.5)
+    seconds, _ = trained(budget, lambda step: 1.0 if step == 520 else 0.1)
+    assert budget.by_steps() is not None
+    assert seconds == pytest.approx(100.8, abs=0.3)
+
+
+def test_a_shortened_decay_resumes_as_it_was() -> None:
+    budget, other = Budget(100, 0.5), Budget(100, 0.5)
+    budget.settle(50, 50)
+    budget.settle(60, 75)
+    assert budget.end is not None
+    assert budget.end < 100
+    assert budget.height == pytest.approx(0.8)
+    other.restore(budget.to_plain())
+    assert other == budget
+
+
+@pytest.mark.slow
+def test_a_real_run_that_becomes_slower_says_so(
+    small_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settle = Progress.settle_budget
+    monkeypatch.setattr(
+        Progress,
+        "settle_budget",
+        lambda run, trainer, _: settle(
+            run, trainer, float(trainer.global_step + max(0, trainer.global_step - 10))
+        ),
+    )
+    with caplog.at_level("INFO"):
+        result = fit(small_config(tmp_path, *BY_CLOCK, "optim.time_budget=20s"))
+    assert result.steps < 18
+    assert f"the run ends at step {result.steps}, not " in caplog.text
+    assert result.curves["train/lr"][-1] == (result.steps, 0)
+    assert "repeat      not by its steps" in report(result)

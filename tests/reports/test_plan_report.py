@@ -8,7 +8,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 
 from bert_lightning.config import (
     BatchConfig,
@@ -22,6 +24,7 @@ from bert_lightning.config import (
     TrainerConfig,
 )
 from bert_lightning.reports.plan_report import show_plan, verdict
+from bert_lightning.sizing import machine
 from bert_lightning.sizing.plan import PlanOptions, plan
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +71,62 @@ def test_json_holds_the_same_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert written["memory"]["fixed"] == made.memory.fixed
     assert written["largest_micro_batch"] == made.largest_micro_batch == 5
     assert written["verdict"] == verdict(made)
+
+
+def test_a_plan_that_describes_no_device_says_how_long_this_machine_takes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine, "matrix_tflops", lambda *_: 0.2)
+    small = replace(large(), model=ModelConfig(), batch=BatchConfig(global_batch_size=8))
+    show_plan(small, PlanOptions(), as_json=True)
+    written = json.loads(capsys.readouterr().out)
+    assumed = plan(small, PlanOptions())
+    assert written["here"]["hours"] == pytest.approx(assumed.hours * assumed.tflops / 0.1)
+    assert written["here"]["precision"] == "32-true"
+    assert (
+        "50% of the 0.2 TFLOP/s that its matrix products reach in 32-true"
+        in (written["verdict"][-1])
+    )
+    assert " 0.0 " not in " ".join(written["verdict"])
+    for described in (PlanOptions(memory=16), PlanOptions(tflops=100)):
+        show_plan(small, described, as_json=True)
+        assert json.loads(capsys.readouterr().out)["here"] is None
+    eight = replace(small, trainer=replace(small.trainer, devices=8))
+    show_plan(eight, PlanOptions(), as_json=True)
+    assert json.loads(capsys.readouterr().out)["here"] is None
+
+
+def test_a_cpu_is_planned_with_the_memory_and_the_rate_of_this_machine(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "matrix_tflops", lambda *_: 0.2)
+    on_cpu = replace(large(), trainer=replace(large().trainer, accelerator="cpu"))
+    show_plan(on_cpu, PlanOptions(), as_json=True)
+    written = json.loads(capsys.readouterr().out)
+    assert written["tflops"] == 0.1
+    assert written["device_memory"] == psutil.virtual_memory().total
+    assert written["verdict"][-1].startswith("Of this machine are the memory and the rate")
+    show_plan(on_cpu, PlanOptions(memory=9, tflops=3), as_json=True)
+    written = json.loads(capsys.readouterr().out)
+    assert (written["tflops"], "this machine" in str(written["verdict"])) == (3, False)
+
+
+@pytest.mark.parametrize(
+    ("hours", "shown"), [(26.04, "26.0 hours"), (0.5, "30.0 minutes"), (1e-3, "3.6 seconds")]
+)
+def test_a_duration_is_told_in_a_unit_in_which_it_is_not_0(hours: float, shown: str) -> None:
+    assert shown in verdict(replace(plan(large(), PlanOptions()), hours=hours))[-1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_rate_of_matrix_products_is_that_of_a_product(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(machine._ROWS, "cpu", 256)
+    clock = iter([0.0, 2.0, 2.0, 2.5])  # a product of 2 s, over the limit, is not repeated
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(clock))
+    assert machine.matrix_tflops(torch.device("cpu"), dtype) == 2 * 256**3 / 2.0 / 1e12
 
 
 def said(config: TrainConfig, memory: float) -> str:

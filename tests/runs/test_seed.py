@@ -9,6 +9,7 @@ import pytest
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.runs.seed import with_seed
+from bert_lightning.sizing.launcher import RANK_0
 from bert_lightning.training.fit import fit
 
 Config = Callable[..., TrainConfig]
@@ -34,6 +35,7 @@ def test_all_processes_of_a_run_have_one_seed(monkeypatch: pytest.MonkeyPatch) -
     assert len(drawn) == 3
     assert all(seed is not None and 0 <= seed < 2**32 for seed in drawn)
     first = with_seed(unseeded, None).seed
+    monkeypatch.setenv(RANK_0, "17")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert with_seed(unseeded, None).seed == first
 

@@ -94,6 +94,54 @@ def test_the_precision_follows_what_the_processor_multiplies(
     assert with_precision(config(precision="64-true"), accelerator).trainer.precision == "64-true"
 
 
+@pytest.fixture
+def apple(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+
+
+@pytest.mark.usefixtures("apple")
+@pytest.mark.parametrize("asked", ["auto", 1, -1, 2])
+def test_an_apple_gpu_is_used_only_when_it_is_asked_for(
+    asked: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        assert find_devices(config(asked)).accelerator == "cpu"
+    assert "trainer.accelerator=mps tries the GPU" in caplog.text
+    caplog.clear()
+    chosen = find_devices(config("auto", accelerator="mps"))
+    assert (chosen.accelerator, chosen.count, chosen.on_gpu) == ("mps", 1, False)
+    assert not caplog.messages
+
+
+@pytest.mark.usefixtures("apple")
+@pytest.mark.parametrize(
+    ("asked", "options", "expected"),
+    [
+        (2, {}, "asks for 2 Apple GPUs, but a machine has one"),
+        ("auto", {"precision": "64-true"}, "no 64-bit numbers: use trainer.precision=32-true"),
+    ],
+)
+def test_what_an_apple_gpu_lacks(asked: Any, options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        find_devices(config(asked, accelerator="mps", **options))
+
+
+def test_an_apple_gpu_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 0)
+    with pytest.raises(UserError, match=r"mps asks for an Apple GPU, but torch .* finds none"):
+        find_devices(config(accelerator="mps"))
+
+
+@pytest.mark.usefixtures("apple")
+def test_what_runs_elsewhere_than_asked_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    find_devices(config(accelerator="mps"))
+    assert "what the Apple GPU lacks runs on the CPU" in caplog.text
+
+
 def test_nodes_multiply() -> None:
     devices = find_devices(config(2, accelerator="cpu", num_nodes=3))
     assert devices.world_size == 6

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from real_runs import TRACED, Run, trace
 from bert_lightning.config import TrainConfig
 from bert_lightning.runs.seed import with_seed
 from bert_lightning.training.fit import fit
+from bert_lightning.training.module import PretrainingModule
 
 Start = Callable[..., Run]
 Overrides = Callable[..., list[str]]
@@ -120,6 +123,26 @@ def test_a_seed_that_is_drawn_is_one_for_all_devices_and_stays(
 def test_each_run_draws_a_seed_of_its_own(small_config: Config, tmp_path: Path) -> None:
     config = small_config(tmp_path, "seed=null")
     assert with_seed(config, None).seed != with_seed(config, None).seed
+
+
+def first_draw(seed: int, step: int, micro_batch: int, rank: int) -> float:
+    """The first random number of dropout in a micro-batch of a run with three of them a step."""
+    module: Any = SimpleNamespace(
+        config=SimpleNamespace(drawn_seed=seed),
+        trainer=SimpleNamespace(accumulate_grad_batches=3),
+        global_step=step,
+        global_rank=rank,
+    )
+    batch: Any = None
+    PretrainingModule.on_train_batch_start(module, batch, 3 * step + micro_batch)
+    return torch.rand((), dtype=torch.float64).item()
+
+
+def test_every_micro_batch_of_every_step_and_rank_has_dropout_masks_of_its_own() -> None:
+    places = list(product((0, 1), range(3), range(3), range(2)))
+    drawn = [first_draw(*place) for place in places]
+    assert len(set(drawn)) == len(places)
+    assert [first_draw(*place) for place in places] == drawn
 
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"

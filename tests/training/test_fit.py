@@ -1,10 +1,12 @@
 """Whole small runs in this process: what they compute and what they leave behind."""
 
 import json
+import logging
 import math
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 
 import bert_lightning
 from bert_lightning.batch import PretrainBatch
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import LoggerConfig, TrainConfig
 from bert_lightning.corpus.tokenizer import load_tokenizer_text
 from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.data.statistics import lines
@@ -78,6 +80,43 @@ def test_the_learning_rate_falls_to_nothing_over_the_run(run: FitResult) -> None
     rates = [value for _, value in run.curves["train/lr"]]
     peak = run.config.optim.lr
     assert rates == pytest.approx([peak * (1 - step / 6) for step in range(1, 7)])
+
+
+@pytest.mark.parametrize("optim", ["adam", "lamb", "muon"])
+def test_each_rate_has_a_curve_of_its_own_in_tensorboard(
+    small_config: Config, tmp_path: Path, optim: str
+) -> None:
+    rates = ["optim.lr=0.004", "optim.matrix_lr=0.02", "optim.warmup_steps=0"]
+    config = small_config(tmp_path, f"optim={optim}", *rates, "optim.schedule=linear")
+    config = replace(config, trainer=replace(config.trainer, max_steps=2))
+    fit(replace(config, logger=LoggerConfig(tensorboard=True)))
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    shown = {
+        name: [event.value for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+        if name.endswith("lr")
+    }
+    expected = {"train/lr": pytest.approx([0.002, 0])}
+    if optim == "muon":
+        expected["train/matrix_lr"] = pytest.approx([0.01, 0])
+    assert shown == expected
+
+
+def test_a_short_run_warns_of_nothing_and_a_budget_is_announced_as_one(
+    small_config: Config,
+    tmp_path: Path,
+    recwarn: pytest.WarningsRecorder,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        fit(small_config(tmp_path / "a", "trainer.max_steps=2", "trainer.log_every_n_steps=50"))
+        options = ("optim.time_budget=0.1s", "optim.schedule=wsd", "trainer.limit_val_batches=1")
+        fit(small_config(tmp_path / "b", *options))
+    assert not [str(warning.message) for warning in recwarn]
+    model = [line for line in caplog.messages if line.startswith("model: ")]
+    assert "; 2 steps of 32 pairs = " in model[0]
+    assert "; steps for 0.1s of 32 pairs = " in model[1]
 
 
 def test_training_learns(small_config: Config, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from bert_lightning.errors import UserError
 from bert_lightning.training.fit import fit
 from bert_lightning.training.module import PretrainingModule
 from bert_lightning.training.replay import replay
+from bert_lightning.training.stops import StopConsensus, StopSignals
 
 ROOT = Path(__file__).parents[2]
 Config = Callable[..., TrainConfig]
@@ -73,6 +76,49 @@ def test_a_step_that_is_not_finite_is_not_made(
         torch.testing.assert_close(ours, other, rtol=1e-3, atol=1e-4)
 
 
+def before_an_update(
+    config: TrainConfig, losses: list[float], norm: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asks a run at its third step, with the losses of its micro-batches, whether it may go on."""
+    monkeypatch.setattr(PretrainingModule, "gradient_norm", lambda _: torch.tensor(norm))
+    module = PretrainingModule(config, 50, 6, [100], {})
+    module.losses += [torch.tensor(loss) for loss in losses]
+    trainer: Any = SimpleNamespace(global_step=2)
+    StopConsensus(module, StopSignals(), None).on_before_optimizer_step(trainer)
+    assert module.between_steps
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    ("losses", "norm", "batch"),
+    [("xo", "o", 4), ("ox", "o", 5), ("xx", "o", 4), ("oo", "x", 4)],
+)
+def test_whatever_is_not_finite_ends_the_run(
+    small_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    value: float,
+    losses: str,
+    norm: str,
+    batch: int,
+) -> None:
+    numbers = {"x": value, "o": 1.5}
+    config = small_config(tmp_path)
+    with pytest.raises(UserError, match=rf"at step 3 \(.* batch {batch} of rank 0\)"):
+        before_an_update(config, [numbers[x] for x in losses], numbers[norm], monkeypatch)
+    before_an_update(config, [1.5, 1.5], 1.5, monkeypatch)
+
+
+def test_fp16_leaves_gradients_that_overflow_to_its_scaler_and_losses_that_do_not(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(tmp_path)
+    config.trainer.precision = "16-mixed"
+    before_an_update(config, [1.5], math.inf, monkeypatch)
+    with pytest.raises(UserError, match="at step 3"):
+        before_an_update(config, [math.inf], 1.5, monkeypatch)
+
+
 def test_a_replay_is_the_step_as_it_was(small_config: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
     config = small_config(run, "callbacks.every_n_train_steps=4", "model.hidden_dropout_prob=0.2")
@@ -96,6 +142,28 @@ def test_a_replay_is_the_step_as_it_was(small_config: Config, tmp_path: Path) ->
     assert nsp == pytest.approx(sums["nsp"].nll.item(), rel=1e-5)
     assert all(example.text.count("[MASK]") <= example.masked for example in examples)
     assert any("[MASK]" in example.text for example in examples)
+
+
+def test_a_replay_shows_what_is_to_be_predicted(small_config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    random = ("batch.masking.mask_replace_prob=0.4", "batch.masking.random_replace_prob=0.3")
+    config = small_config(run, "trainer.max_steps=2", *random)
+    fit(config)
+    corpus = prepare(config.data, config.tokenizer, config.batch.pairs)
+    batch = TrainingBatches(corpus, config.batch, 0, StepPartition(0, 1, 1), 2)[0]
+    originals = batch.sequences.token_ids.clone()
+    originals[batch.masked_positions] = batch.masked_labels
+    words = [corpus.tokenizer.id_to_token(token) for token in originals.tolist()]
+    kinds = set()
+    for example, start in zip(replay(run, 1).examples, batch.sequences.cu_seqlens, strict=False):
+        shown, read = example.shown.split(" "), example.text.split(" ")
+        for place, (token, whole) in enumerate(zip(read, shown, strict=True)):
+            original = words[int(start) + place]
+            assert whole == (f"{token}({original})" if place in example.originals else token)
+            assert place in example.originals or token == original
+            if place in example.originals:
+                kinds.add("hidden" if token == "[MASK]" else "kept" if token == original else "new")
+    assert kinds == {"hidden", "kept", "new"}
 
 
 def test_a_replay_makes_the_steps_between_again(small_config: Config, tmp_path: Path) -> None:

@@ -3,20 +3,25 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import bert_lightning
-from bert_lightning.config import TrainConfig
+from bert_lightning.cli.app import compose_for_script
+from bert_lightning.config import ModelConfig, TrainConfig
+from bert_lightning.config.affects import ARCHITECTURE, named
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.errors import UserError
 from bert_lightning.inference.export import export
 from bert_lightning.model.hf_names import DECODER, DECODER_BIAS, WORDS
 from bert_lightning.pretrained.initial_weights import open_initial, start_from
+from bert_lightning.pretrained.sources import open_source
 from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.module import PretrainingModule
 
+CONF = Path(__file__).parents[2] / "conf"
 Config = Callable[..., TrainConfig]
 SAME = [
     "model.hidden_size=24",
@@ -188,6 +193,57 @@ def test_row_22_another_architecture_lists_what_differs(
     # What the message advises works; dropout and the like are free.
     free = ["model.hidden_dropout_prob=0.3", "model.initializer_range=0.1"]
     fit(small_config(tmp_path / "run", source, *different, *same, *free, *STILL))
+
+
+def test_the_sizes_and_the_kind_of_the_source_are_taken_where_none_are_given(
+    first: FitResult, save_hf: Callable[..., Path], tmp_path: Path
+) -> None:
+    run, bert = Path(first.config.run_dir), save_hf(tmp_path / "bert")
+    for source, wanted in ((run, first.config.model), (bert, open_source(bert).config)):
+        config = compose_for_script(CONF, [f"init_from={source}", "batch.max_length=32"])
+        for name in named(ModelConfig, ARCHITECTURE):
+            assert getattr(config.model, name) == getattr(wanted, name), name
+        assert open_initial(config) is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("model=tiny", "model.hidden_size=128, model.intermediate_size=256: "),
+        ("model=base", "model.hidden_size=768, model.num_hidden_layers=12, "),
+        ("model.num_hidden_layers=5", "model.num_hidden_layers=5: "),
+        ("arch=modern", "model.norm=pre, model.position_embedding=rotary, "),
+        ("arch=bert", None),
+    ],
+)
+def test_sizes_that_are_given_must_be_those_of_the_source(
+    first: FitResult, given: str, kept: str | None
+) -> None:
+    source = f"init_from={first.config.run_dir}"
+    config = compose_for_script(CONF, [source, given])
+    if kept is None:
+        assert open_initial(config) is not None
+        return
+    with pytest.raises(UserError) as raised:
+        open_initial(config)
+    assert str(raised.value).startswith(kept)
+    assert "these options make it the same: model." in str(raised.value)
+
+
+def test_a_checkpoint_by_its_own_name_is_taken_with_its_sizes(
+    first: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (checkpoint,) = (Path(first.config.run_dir) / "checkpoints").glob("step=000012.ckpt")
+    options = ["trainer.max_steps=1", "logger=none", f"run_dir={tmp_path / 'a=b (c)'}"]
+    data = [f"data.path={first.config.data.path}", f"data.cache_dir={first.config.data.cache_dir}"]
+    monkeypatch.chdir(tmp_path)
+    result = bert_lightning.fit(
+        f"init_from={checkpoint}", "data=text", *data, "batch.global_batch_size=8", *options
+    )
+    assert f"as init_from={checkpoint} has them: model.hidden_size=32" in capsys.readouterr().out
+    assert result.run_dir == tmp_path / "a=b (c)"
+    assert not (tmp_path / "runs").exists()
+    assert result.bert.model.encoder.embeddings.word.embedding_dim == 32
 
 
 def test_row_10_another_tokenizer_names_both_hashes(

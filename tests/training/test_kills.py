@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import socket
@@ -32,6 +31,8 @@ pytestmark = pytest.mark.slow
 EVERY = 20
 """Steps between two checkpoints."""
 STEPS = 120
+
+resource = pytest.importorskip("resource")
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,27 @@
 """Runs that are asked to stop, and runs that break: real processes, real signals, real files."""
 
+import multiprocessing
 import os
 import re
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from signal import SIGINT, SIGTERM, SIGUSR1
+from signal import SIGINT, SIGTERM, SIGUSR1, Signals
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from left_behind import assert_same, checkpoint, state
 from real_runs import TRACED, Run, trace
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded
+from bert_lightning.runs.folder import shown
+from bert_lightning.runs.launched import SIGNALS
 from bert_lightning.training import stops
 from bert_lightning.training.fit import fit
 from bert_lightning.training.module import PretrainingModule
@@ -24,6 +30,8 @@ Start = Callable[..., Run]
 Overrides = Callable[..., list[str]]
 Config = Callable[..., TrainConfig]
 LONG = ("trainer.max_steps=200", "trainer.val_check_interval=50", "model.hidden_dropout_prob=0.1")
+
+SIGUSR1 = Signals.__members__.get("SIGUSR1", SIGTERM)  # Windows has none
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +164,157 @@ def test_a_signal_in_the_validation_before_training_lets_the_first_step_be_made(
     with pytest.raises(RunEnded, match="stopped at step 1 by SIGTERM; saved ") as ended:
         fit(small_config(tmp_path, "trainer.num_sanity_val_steps=1"))
     assert Path(str(ended.value).partition("saved ")[2]).is_file()
+
+
+def test_the_first_signal_counts_until_the_context_ends(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    with stops.StopSignals() as signals:
+        assert signals.agree() == (0, None, 0.0)
+        for number in (SIGUSR1, SIGTERM, SIGUSR1, SIGTERM):
+            os.kill(os.getpid(), number)
+        assert signals.agree() == (SIGUSR1, None, 0.0)
+        assert signals.agree(broken=True, elapsed=2.5) == (SIGUSR1, 0, 2.5)
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before
+    assert not capfd.readouterr().err
+
+
+def test_a_run_in_another_thread_leaves_signals_to_the_main_one() -> None:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(lambda: stops.StopSignals().__enter__().received).result() == 0
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+def agree_as(rank: int, folder: Path, known: list[tuple[int, bool, float]]) -> stops.Consensus:
+    """What a process of two learns twice from the other."""
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    groups: list[str] = []
+    make, signals = dist.new_group, stops.StopSignals()
+    stops.dist.new_group = lambda backend: groups.append(backend) or make(backend=backend)
+    signals.received, broken, elapsed = known[rank]
+    first = signals.agree(broken, elapsed)
+    assert signals.agree(broken, elapsed) == first
+    assert groups == ["gloo"]
+    return first
+
+
+@pytest.mark.parametrize(
+    ("known", "agreed"),
+    [
+        ([(0, False, 1.5), (0, False, 123456.789)], (0, None, 123456.789)),
+        ([(SIGTERM, False, 2.5), (0, True, 1.5)], (SIGTERM, 1, 2.5)),
+        ([(0, True, 0.0), (SIGUSR1, False, 0.0)], (SIGUSR1, 0, 0.0)),
+    ],
+)
+def test_all_ranks_know_what_any_of_them_knows(
+    tmp_path: Path, known: list[tuple[int, bool, float]], agreed: tuple[int, int | None, float]
+) -> None:
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(2, context) as processes:
+        found = [processes.submit(agree_as, rank, tmp_path, known) for rank in (0, 1)]
+        assert [each.result(60) for each in found] == [agreed, agreed]
+
+
+def test_a_second_ctrl_c_waits_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    says = "\nstopping after this step; Ctrl-C again ends the run at once\n"
+    with stops.StopSignals() as signals:
+        os.kill(os.getpid(), SIGINT)
+        assert (codes, signals.received) == ([], SIGINT)
+        assert capfd.readouterr().err == says
+        os.kill(os.getpid(), SIGTERM)
+        assert codes == []
+        os.kill(os.getpid(), SIGINT)
+        assert codes == [130]
+        assert not capfd.readouterr().err
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with stops.StopSignals():
+        os.kill(os.getpid(), SIGINT)
+        os.kill(os.getpid(), SIGINT)
+        assert codes == [130, 130]
+    assert not capfd.readouterr().err  # the first process says it for all
+
+
+class Saved:
+    """Checkpoints that are only counted."""
+
+    def __init__(self) -> None:
+        self.due: list[bool] = []
+
+    def save(self, trainer: Any, validation_due: bool) -> Path:
+        self.due.append(validation_due)
+        return Path("run/step.ckpt")
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT, SIGUSR1])
+@pytest.mark.parametrize("validation_due", [False, True])
+@pytest.mark.parametrize("saves", [False, True])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_what_is_stopped_between_its_first_step_and_its_last_is_saved(
+    small_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    validation_due: bool,
+    saves: bool,
+    is_first: bool,
+) -> None:
+    monkeypatch.setattr(stops, "_requeue", lambda: "; requeued")
+    module, barriers = PretrainingModule(small_config(tmp_path), 50, 6, [100], {}), list[str]()
+    strategy = SimpleNamespace(barrier=barriers.append)
+    checkpoints: Any = Saved() if saves else None
+    signals = stops.StopSignals()
+    signals.received = number
+    callback = stops.StopConsensus(module, signals, checkpoints)
+    trainer: Any = SimpleNamespace(max_steps=6, is_global_zero=is_first, strategy=strategy)
+
+    def stop(step: int) -> None:
+        trainer.global_step = step
+        if validation_due:
+            callback.on_validation_batch_end(trainer)
+        else:
+            module.losses.append(torch.tensor(1.0))
+            monkeypatch.setattr(PretrainingModule, "gradient_norm", lambda _: torch.tensor(1.0))
+            callback.on_before_optimizer_step(trainer)
+            module.losses.append(torch.tensor(1.0))
+            callback.on_train_batch_start(trainer)  # within a step nothing stops
+            module.losses.clear()
+            callback.on_train_batch_start(trainer)
+
+    for step in (0, 6):
+        stop(step)
+    with pytest.raises(RunEnded) as ended:
+        stop(5)
+    requeued = is_first and saves and number == SIGUSR1
+    assert str(ended.value) == (
+        f"stopped at step 5 by {number.name}; "
+        + (
+            f"saved {shown(Path('run/step.ckpt'))}"
+            if saves
+            else "saved nothing: checkpoints are off"
+        )
+        + ("; requeued" if requeued else "")
+    )
+    assert ended.value.exit_code == (130 if number == SIGINT else 143)
+    assert barriers == ([] if number == SIGINT else ["stop"])
+    if saves:
+        assert checkpoints.due == [validation_due]
+    with pytest.raises(RunEnded, match="stopped at step 1 by"):
+        stop(1)
+
+
+def test_a_run_that_no_signal_stops_goes_on(small_config: Config, tmp_path: Path) -> None:
+    module = PretrainingModule(small_config(tmp_path), 50, 6, [100], {})
+    callback = stops.StopConsensus(module, stops.StopSignals(), None)
+    trainer: Any = SimpleNamespace(global_step=3, max_steps=6)
+    callback.on_train_batch_start(trainer)
+    callback.on_validation_start(trainer, module)
+    callback.on_validation_batch_end(trainer)
 
 
 @pytest.mark.parametrize(

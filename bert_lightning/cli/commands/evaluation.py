@@ -2,15 +2,20 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from glob import glob
 from pathlib import Path
 
 from bert_lightning.evaluation.evaluation import evaluate
 from bert_lightning.evaluation.minimal_pairs import judge, read_pairs, summarize
+from bert_lightning.evaluation.sense_files import read_occurrences
+from bert_lightning.evaluation.senses import SensesResult, Similarities, compare, score_senses
 from bert_lightning.evaluation.subject import corpus_of, evaluation_options
 from bert_lightning.inference.loaded import load
 from bert_lightning.pretrained.sources import open_source
 from bert_lightning.reports import evaluation_report as reports
+from bert_lightning.reports import sense_report
 from bert_lightning.runs.diagnosis import diagnose
 from bert_lightning.runs.record import read_run
 
@@ -28,12 +33,31 @@ def score(args: Namespace) -> None:
 
 def minimal_pairs(args: Namespace) -> None:
     """Measures how often a model finds the grammatical sentence of a pair more probable."""
-    pairs = [pair for file in args.files for pair in read_pairs(file)]
+    pairs = [pair for file in _matching(args.files) for pair in read_pairs(file)]
     found = summarize(args.run, pairs, judge(load(args.run), pairs, truncate=args.truncate))
     if args.json:
         print(json.dumps(asdict(found), indent=2))
     else:
         reports.show_minimal_pairs(found)
+
+
+def senses(args: Namespace) -> None:
+    """Scores the senses of a word layer by layer; of sentences alone, shows the similarities."""
+    training = read_occurrences(args.sentences)
+    held_out = None if args.test is None else read_occurrences(args.test)
+    bert = load(args.run)
+    plain = held_out is None and training[0].sense is None
+    found: SensesResult | Similarities = (
+        compare(bert, args.word, training)
+        if plain
+        else score_senses(bert, args.word, training, held_out, str(args.test))
+    )
+    if args.json:
+        print(json.dumps(asdict(found), indent=2))
+    elif isinstance(found, Similarities):
+        sense_report.show_similarities(found)
+    else:
+        sense_report.show_senses(found)
 
 
 def doctor(args: Namespace) -> None:
@@ -45,3 +69,10 @@ def doctor(args: Namespace) -> None:
         print(json.dumps(found, indent=2))
     else:
         reports.show_diagnosis(record, checks)
+
+
+def _matching(files: Iterable[Path]) -> Iterator[Path]:
+    """Yields the files that patterns name, as Windows' shells pass `*.jsonl` on unchanged."""
+    for file in files:
+        found = [] if file.exists() else sorted(map(Path, glob(str(file))))  # noqa: PTH207
+        yield from found or [file]

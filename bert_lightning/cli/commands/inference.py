@@ -18,7 +18,7 @@ _SHOWN = 4
 
 def encode(args: Namespace) -> None:
     """Prints, and saves if asked, the vectors of a text or of a pair."""
-    encoded = load(args.run).encode(args.text, args.pair, truncate=args.truncate)
+    encoded = load(args.run).encode(args.text, args.pair, layer=args.layer, truncate=args.truncate)
     width = max(map(len, encoded.tokens))
     print(f"{'token':{width}}  {'norm':>7}  first {_SHOWN} of {encoded.vectors.shape[1]} values")
     for token, vector in zip(encoded.tokens, encoded.vectors, strict=True):

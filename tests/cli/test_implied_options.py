@@ -5,12 +5,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bert_lightning.cli import app as cli
-from bert_lightning.cli.resume_options import completed
-from bert_lightning.config import CorpusConfig, TrainConfig
+from bert_lightning.cli.implied_options import completed
+from bert_lightning.config import TrainConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.errors import UserError
 from bert_lightning.runs.folder import write_config
@@ -63,20 +61,6 @@ def test_a_resumed_run_has_the_config_of_the_run(tmp_path: Path, options: list[s
     assert composed(arguments) == replace(config, resume=str(run))
     # The processes of other devices are started with these arguments, and come to the same.
     assert composed(completed(arguments)) == composed(arguments)
-
-
-@settings(deadline=None, max_examples=8)
-@given(
-    st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n$"), max_size=20),
-    st.sampled_from(["", "\\", "\\\\", "'", "\\'", "\\\\'"]),
-)
-def test_any_text_survives_the_grammar(text: str, end: str) -> None:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        config = TrainConfig(data=CorpusConfig(path=f"p{text}{end}"), run_dir=folder)
-        write_config(config)
-        assert composed(completed([f"resume={folder}"])).data.path == f"p{text}{end}"
 
 
 def test_what_is_given_anew_counts_more(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""The workflow names the systems and versions that the project promises, and real commands."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bert_lightning.cli.app import compose
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+VERSIONS = ["3.11", "3.12", "3.13", "3.14"]
+
+
+@pytest.fixture
+def jobs() -> dict[str, Any]:
+    return yaml.safe_load(TEXT)["jobs"]
+
+
+def commands(job: dict[str, Any]) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+def test_three_systems_and_four_versions(jobs: dict[str, Any]) -> None:
+    matrix = jobs["tests"]["strategy"]["matrix"]
+    assert [name.partition("-")[0] for name in matrix["system"]] == ["ubuntu", "macos", "windows"]
+    assert matrix["python"] == VERSIONS
+    assert jobs["tests"]["strategy"]["fail-fast"] is False
+
+
+def test_the_project_promises_the_same() -> None:
+    project = PROJECT["project"]
+    assert project["requires-python"] == f">={VERSIONS[0]}"
+    kept = [
+        text.rpartition(" ")[2] for text in project["classifiers"] if re.search(r":: 3\.", text)
+    ]
+    assert kept == VERSIONS
+    systems = {text.rpartition(":: ")[2] for text in project["classifiers"] if "System" in text}
+    assert systems == {"Linux", "MacOS", "Windows"}
+    assert "Python 3.11 or newer, on Linux, macOS or Windows" in README
+
+
+def test_every_command_exists(jobs: dict[str, Any]) -> None:
+    assert commands(jobs["lint"]) == ["make lint"]
+    assert re.search(r"^lint:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    install, test, train = commands(jobs["tests"])
+    assert install == 'python -m pip install --editable ".[dev]"'
+    assert "dev" in PROJECT["project"]["optional-dependencies"]
+    assert test == 'python -m pytest -m "not slow"'
+    assert any(
+        name.startswith("slow:") for name in PROJECT["tool"]["pytest"]["ini_options"]["markers"]
+    )
+    program, command, *options = shlex.split(train)
+    assert (program, command) == ("bert-lightning", "train")
+    assert f"\n{program} {command}\n" in README
+    compose(ROOT / "conf", ["run_dir=.", *options])
+
+
+def test_it_has_no_rights_and_no_secrets() -> None:
+    assert yaml.safe_load(TEXT)["permissions"] == {"contents": "read"}
+    assert "secrets." not in TEXT
