@@ -199,7 +199,7 @@ ROWS = [
     ),
     (41, f"{TEXT}zip.txt", "{here}/zip.txt; a zip archive; unzip zip.txt"),
     (41, f"{TEXT}nul.txt", "{here}/nul.txt; byte 36 is NUL; tr -d"),
-    (42, TEXT, "data.path= is empty; a variable that is not set; a file, a folder or a pattern"),
+    (42, TEXT, "data.path= is empty: give a value, or omit the option"),
     (43, f"{TEXT}/dev/null", "/dev/null is a device; save it to a file"),
     (48, "trainer.num_nodes=2", "num_nodes=2; nothing started the processes; torchrun --nnodes=2"),
 ]

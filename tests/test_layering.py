@@ -34,7 +34,7 @@ ORDER = (
 """Top to bottom; `__main__` is part of the last."""
 
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
-    "lightning": ("training.", "runs."),
+    "lightning": ("training.", "runs.", "finetuning."),
     "hydra": "cli.",
     "omegaconf": "cli.",
     "datasets": "corpus.readers.tables",
