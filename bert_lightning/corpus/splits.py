@@ -78,8 +78,8 @@ def assign_splits(
         assigned[split] += 1
         yield split, document
     if not assigned["train"]:
-        held = " and ".join(f"data.{name}_fraction={part:g}" for name, part in fractions.items())
-        raise UserError(f"{held} hold out all {assigned.total():,} documents of {origin}: lower one")
+        held = ", ".join(f"data.{name}_fraction={part:g}" for name, part in fractions.items())
+        raise UserError(f"{held}: all {assigned.total():,} documents of {origin} are held out")
 
 
 def _split_of_next(offered: Counter[str], fractions: dict[str, float], at_least: float) -> str:
