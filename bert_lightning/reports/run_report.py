@@ -1,7 +1,7 @@
 """The last words of a run: the files in its folder, and the lines on the terminal."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
