@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,8 @@ def main() -> None:
         print(f"{module}: {found['mutants']} faults, {len(found['survivors'])} unnoticed,", end=" ")
         print(f"{len(found['equivalent'])} equivalent, in {seconds} s", flush=True)
         result["modules"][module] = found
+        result["not_run"] = [name for name in TESTS if name not in result["modules"]]
+        result["mutmut"] = version("mutmut")
         RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -320,10 +320,15 @@ def test_a_restored_schedule_follows_a_config_that_has_changed() -> None:
             scheduler.step()
 
 
-def test_lamb_without_any_gradient_does_nothing() -> None:
+def test_lamb_has_the_papers_defaults_and_leaves_what_has_no_gradient() -> None:
     weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
     optimizer = Lamb([{"params": weights[:1]}, {"params": weights[1:]}], lr=0.1)
     weights[1].grad = torch.ones(2)
+    assert {name: optimizer.defaults[name] for name in ("betas", "eps", "weight_decay")} == {
+        "betas": (0.9, 0.999),
+        "eps": 1e-6,
+        "weight_decay": 0.0,
+    }
     optimizer.step()  # the first group has none, the second has
     assert torch.equal(weights[0], torch.ones(2))
     assert weights[1].max() < 1
