@@ -28,8 +28,9 @@ from bert_lightning.cli.command_line import readable, readable_overrides
 from bert_lightning.cli.completion import answer
 from bert_lightning.cli.explain import explain, unknown_option
 from bert_lightning.cli.implied_options import completed, follow_run_dir, follow_source
+from bert_lightning.cli.schema import SCHEMAS, in_use, use
 from bert_lightning.cli.sweep import Trials, sweep
-from bert_lightning.config import LoggerConfig, TrainConfig
+from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.launched import is_first_process, reader_is_gone, this_program
 
@@ -37,8 +38,10 @@ _log = logging.getLogger(__name__)
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
 
-def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
+def run(config_dir: Path, command: str, task: Callable[[Any], None]) -> None:
     """Composes the config of the command line and runs the task on it, or on each trial of a sweep.
+
+    `command` names the options that there are, and the config of `conf` that all begin with.
 
     A mistake of the user ends the process with one message on standard error and exit code 2;
     `debug=traceback` or HYDRA_FULL_ERROR=1 in the environment shows the traceback as well.
@@ -47,7 +50,8 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
     given = os.environ.get(_TRACEBACK_WANTED)
     traceback_wanted = given == "1" or "debug=traceback" in sys.argv
     register_schema()
-    words = [word for word in sys.argv[1:2] if word == "train"]  # not for Hydra
+    use(command)
+    words = [word for word in sys.argv[1:2] if word == command]  # not for Hydra
     arguments = sys.argv[1 + len(words) :]
     if (told := answer(arguments)) is not None:
         print(told)
@@ -86,9 +90,9 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
             asked = get_args_parser().parse_args(arguments)
             if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:
                 folder = str(config_dir)
-                hydra.main(version_base="1.3", config_path=folder, config_name="train")(job)()
+                hydra.main(version_base="1.3", config_path=folder, config_name=command)(job)()
                 return
-            asked.config_name = asked.config_name or "train"
+            asked.config_name = asked.config_name or command
             with _composer(config_dir, asked) as composer:
                 mode = RunMode.MULTIRUN if asked.multirun else RunMode.RUN
                 config = _checked(composer, asked, mode)
@@ -121,7 +125,7 @@ def run(config_dir: Path, task: Callable[[TrainConfig], None]) -> None:
 def _composer(config_dir: Path, asked: Namespace) -> Iterator[Hydra]:
     """A Hydra that finds the configs that the flags name, else those of the project."""
     folder = Path(asked.config_path or config_dir).absolute()
-    with hydra.initialize_config_dir(str(folder), job_name="train", version_base="1.3"):
+    with hydra.initialize_config_dir(str(folder), job_name=in_use().command, version_base="1.3"):
         composer = GlobalHydra.instance().hydra
         assert composer is not None
         if asked.config_dir:
@@ -155,9 +159,9 @@ def _environment(traceback_wanted: str | None) -> Iterator[None]:
 
 
 def register_schema() -> None:
-    """Lets `conf/train.yaml` begin with the schema that types every key."""
-    schema = TrainConfig(logger=LoggerConfig(tensorboard=False))  # each of `conf/logger` adds one
-    ConfigStore.instance().store("schema", schema)
+    """Lets each command's file in `conf` begin with the schema that types every key."""
+    for schema in SCHEMAS.values():
+        ConfigStore.instance().store(f"{schema.command}_schema", schema.defaults())
     # Else configs could bring secrets into logs, checkpoints and TensorBoard.
     OmegaConf.clear_resolver("oc.env")
 
@@ -169,6 +173,7 @@ def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
 
 def _composed(config_dir: Path, overrides: Sequence[str]) -> DictConfig:
     register_schema()
+    use("train")
     with hydra.initialize_config_dir(str(config_dir.absolute()), version_base="1.3"):
         return hydra.compose("train", list(overrides))
 
@@ -185,7 +190,7 @@ def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfi
         raise UserError(message) from error
 
 
-def to_typed(config: DictConfig, folder: str | None = None) -> TrainConfig:
+def to_typed(config: DictConfig, folder: str | None = None) -> Any:
     """Turns a composed config into dataclasses, which check themselves.
 
     `folder` is the one that Hydra made for the run; the config may name another.
@@ -197,7 +202,7 @@ def to_typed(config: DictConfig, folder: str | None = None) -> TrainConfig:
         typed = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise UserError(explain(error)) from error
-    assert isinstance(typed, TrainConfig)
+    assert isinstance(typed, in_use().config)
     _refuse_added_keys(typed)
     return typed if typed.run_dir is not None else replace(typed, run_dir=folder)
 

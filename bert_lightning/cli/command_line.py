@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
 from bert_lightning.cli.explain import declared
-from bert_lightning.config import TrainConfig
+from bert_lightning.cli.schema import in_use
 from bert_lightning.config.limits import kinds
 from bert_lightning.errors import UserError
 
@@ -104,7 +104,7 @@ def _readable(override: str, sweeps: bool) -> str:
     name = key.lstrip("+")
     if not equals or not re.match(r"\w", name):
         return override
-    section = HydraConf if name.startswith(_HYDRA) else TrainConfig
+    section = HydraConf if name.startswith(_HYDRA) else in_use().config
     is_text = kinds(declared(name.removeprefix(_HYDRA), section))[0] is str
     parts = list(_at_commas(value)) if sweeps or not is_text else [value]
     return f"{key}={','.join(_part(part, is_text, sweeps) for part in parts)}"

@@ -19,7 +19,7 @@ from omegaconf.errors import (
 )
 
 from bert_lightning.cli.places import conf_dir
-from bert_lightning.config import TrainConfig
+from bert_lightning.cli.schema import in_use
 from bert_lightning.config.affects import options
 from bert_lightning.config.limits import expected, kinds
 from bert_lightning.config.trainer import NO_OPTIONS
@@ -144,7 +144,7 @@ def unknown_option(full_name: str) -> str:
     section, dot, name = full_name.rpartition(".")
     if section == "trainer" and name in NO_OPTIONS:
         return f"{full_name}: no such option: {NO_OPTIONS[name]}"
-    owner = _section(declared(section)) if section else TrainConfig
+    owner = _section(declared(section)) if section else in_use().config
     siblings = [field.name for field in fields(owner)] if owner else []
     if found := _meant(name) or _with_the_word(name, section):
         more = f"; did you mean {' or '.join(map(repr, found[:2]))}?"
@@ -161,7 +161,7 @@ def _meant(name: str) -> list[str]:
     """Returns the options that end in this name, or that are called by it elsewhere."""
     if name in _ELSEWHERE:
         return [_ELSEWHERE[name]]
-    names = [option.name for option in options(TrainConfig)]
+    names = [option.name for option in options(in_use().config)]
     if (dotted := name.replace("_", ".", 1)) in names:
         return [dotted]
     same = [known for known in names if known.endswith(f".{name}")]
@@ -170,14 +170,14 @@ def _meant(name: str) -> list[str]:
 
 def _with_the_word(word: str, section: str) -> list[str]:
     """Returns the options that have this word in their names, those of the section first."""
-    names = [option.name for option in options(TrainConfig)]
+    names = [option.name for option in options(in_use().config)]
     found = [known for known in names if word in _leaf(known).split("_")]
     return sorted(found, key=lambda known: known.rpartition(".")[0] != section)
 
 
 def _alike(name: str) -> list[str]:
     """Returns the options whose names, or a word of whose names, are spelled alike."""
-    names = [option.name for option in options(TrainConfig)]
+    names = [option.name for option in options(in_use().config)]
     spelled = {known: {known, leaf, *leaf.split("_")} for known in names for leaf in [_leaf(known)]}
     nearest = get_close_matches(name, set().union(*spelled.values()), n=1, cutoff=0.7)
     return [known for known, words in spelled.items() if words & set(nearest)]
@@ -187,9 +187,12 @@ def _leaf(full_name: str) -> str:
     return full_name.rpartition(".")[2]
 
 
-def declared(full_name: str, section: type[Any] = TrainConfig) -> Any:
-    """Returns the type that a schema gives an option; None where it knows none."""
-    hint: Any = section
+def declared(full_name: str, section: type[Any] | None = None) -> Any:
+    """Returns the type that a schema gives an option, by default that of the command in use.
+
+    None where it knows none.
+    """
+    hint: Any = section or in_use().config
     for part in full_name.split("."):
         owner = _section(hint)
         name, entry, _ = part.partition("[")
@@ -214,7 +217,7 @@ def _item(hint: Any) -> Any:
 def _full_name(error: Any) -> str:
     """Returns the full name of an option; OmegaConf forgets the list of a list's entry."""
     kind = getattr(error, "object_type", None)
-    for option in options(TrainConfig):
+    for option in options(in_use().config):
         if is_dataclass(kind) and _section(option.hint) is kind:
             return f"{option.name}[…].{error.full_key}"
     return str(error.full_key)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.cli.command_line import given, written
 from bert_lightning.cli.places import conf_dir
+from bert_lightning.cli.schema import in_use
 from bert_lightning.config import ModelConfig, TrainConfig
 from bert_lightning.config.affects import ARCHITECTURE, COMMAND, leaves, named
 from bert_lightning.config.plain import to_plain
@@ -62,7 +63,7 @@ def completed(arguments: Sequence[str]) -> list[str]:
         added.append("hydra.output_subdir=null")
     if launched_externally() and not is_first_process():
         rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID"))
-        added += ["hydra.output_subdir=null", f"hydra.job.name=train_rank_{rank}"]
+        added += ["hydra.output_subdir=null", f"hydra.job.name={in_use().command}_rank_{rank}"]
     return [*arguments, *added]
 
 
@@ -86,8 +87,8 @@ def follow_source(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     Raises:
         UserError: there is no such model.
     """
-    if config.init_from is None:
-        return []
+    if config.init_from is None or in_use().config is not TrainConfig:
+        return []  # what is fine-tuned has the sizes of its model anyway
     from bert_lightning.pretrained.sources import open_source  # with torch, slow to import
 
     names = set(given(overrides))
@@ -147,7 +148,7 @@ def _of_run(resume: str, options: Mapping[str, str]) -> list[str]:
             f"resume={resume}: {(folder / CONFIG_FILE).absolute()} cannot be read ({error}); give "
             "the folder of a run"
         ) from error
-    left_out = {*named(TrainConfig, COMMAND), *options}
+    left_out = {*named(in_use().config, COMMAND), *options}
     of_run = [
         f"{name}={written(value)}"
         for name, value in leaves(config)

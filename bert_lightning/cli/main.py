@@ -69,7 +69,7 @@ def command(name: str) -> Callable[..., None]:
 
     @_ending_with_the_reader()
     def run(argv: Sequence[str] | None = None) -> None:
-        if name == "train":  # whose arguments are Hydra's
+        if name in ("train", "finetune"):  # whose arguments are Hydra's
             _function(name)(argv)
             return
         with exit_on_user_error():
