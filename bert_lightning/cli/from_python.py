@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -16,28 +17,31 @@ from bert_lightning.cli.command_line import readable_overrides, written
 from bert_lightning.cli.explain import explain
 from bert_lightning.cli.implied_options import completed, follow_source
 from bert_lightning.cli.places import conf_dir
-from bert_lightning.config import TrainConfig
+from bert_lightning.cli.schema import use
+from bert_lightning.config import RunConfig
 from bert_lightning.config.affects import leaves
 from bert_lightning.config.plain import to_plain
 from bert_lightning.errors import UserError
 
 
-def compose_run(given: TrainConfig | Sequence[str]) -> tuple[TrainConfig, list[str]]:
+def compose_run(given: RunConfig | Sequence[str], command: str = "train") -> tuple[Any, list[str]]:
     """Returns the config of a run, its folder included, and the options that stand for it.
 
     Args:
         given: the options of the command line, or a config, with the same checks.
+        command: `train` or `finetune`.
 
     Raises:
         UserError: with the message that the command line would end with.
     """
-    options = _options(given) if isinstance(given, TrainConfig) else list(given)
+    options = as_options(given) if isinstance(given, RunConfig) else list(given)
     try:
         with _own_hydra():
             register_schema()
-            with hydra.initialize_config_dir(str(conf_dir()), job_name="train", version_base="1.3"):
+            use(command)
+            with hydra.initialize_config_dir(str(conf_dir()), job_name=command, version_base="1.3"):
                 implied = completed(readable_overrides(options))
-                composed = hydra.compose("train", implied, return_hydra_config=True)
+                composed = hydra.compose(command, implied, return_hydra_config=True)
             for note in follow_source(composed, implied):
                 print(note)
             HydraConfig.instance().set_config(composed)
@@ -51,7 +55,8 @@ def compose_run(given: TrainConfig | Sequence[str]) -> tuple[TrainConfig, list[s
         raise UserError(message) from None
 
 
-def _options(config: TrainConfig) -> list[str]:
+def as_options(config: RunConfig) -> list[str]:
+    """Returns the options of a command line that stand for a config."""
     options = [f"{name}={written(value)}" for name, value in leaves(to_plain(asdict(config)))]
     if config.run_dir is None and config.resume is None:
         # Hydra would name the folder after config files, which a config does not come from.

@@ -122,6 +122,7 @@ _EXPORT = [_RUN, _argument("folder", "new, empty, or an earlier export", Path)]
 
 COMMANDS = {
     "train": Command("train:main", "pretrain a model", _TRAIN),
+    "finetune": Command("finetune:main", "fine-tune a model to labelled examples", _TRAIN),
     "plan": Command(
         "plan:main", "estimate the parameters, FLOPs, memory and hours of a run", _PLAN
     ),

@@ -62,6 +62,9 @@ class FinetuneConfig(RunConfig):
     Face's format or a name on its hub."""
     random_weights: bool = option(False, LEARNING)
     """Whether the model of `init_from` starts from random weights, as a baseline."""
+    baselines: bool = option(True, EXECUTION)
+    """Whether the test split is scored beside what needs no pretrained model: the commonest class
+    or the mean, the commonest label of each word, or TF-IDF with a linear model."""
     resume: str | None = option(None, COMMAND)
     """The folder of a run to resume, bit-exact; `auto` resumes this very command's own run, and
     starts it where there is none yet."""

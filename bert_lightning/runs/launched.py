@@ -21,11 +21,14 @@ SIGNALS = [
 """The signals that stop a run gracefully."""
 _SCRIPTS = {
     "train": "train.py",
+    "finetune": "finetune.py",
     "export": "scripts/export_hf.py",
     "inspect": "scripts/inspect_data.py",
     "tokenizer": "scripts/train_tokenizer.py",
 }
 """Files of a checkout that are not named after their command."""
+_TOP = ("train.py", "finetune.py")
+"""Those that lie at its top."""
 
 
 def is_first_process() -> bool:
@@ -73,9 +76,9 @@ def shown_command(name: str) -> str:
     started = Path(sys.argv[0])
     if (started.parent.name, started.name) == ("bert_lightning", "__main__.py"):
         return f"python -m bert_lightning {name}"
-    if started.name != "train.py" and started.parent.name != "scripts":
+    if started.name not in _TOP and started.parent.name != "scripts":
         return f"bert-lightning {name}"
-    checkout = started.parent if started.name == "train.py" else started.parent.parent
+    checkout = started.parent if started.name in _TOP else started.parent.parent
     script = checkout / _SCRIPTS.get(name, f"scripts/{name.replace('-', '_')}.py")
     here = script.is_absolute() and script.is_relative_to(Path.cwd())
     return f"python {script.relative_to(Path.cwd()) if here else script}"

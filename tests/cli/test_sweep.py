@@ -118,7 +118,7 @@ def test_a_sweeper_gets_the_validation_loss_of_each_trial(
 def test_a_folder_of_ones_own_reaches_the_trials(sweep: Sweep, tmp_path: Path, flag: str) -> None:
     own = tmp_path / "my conf=1"
     own.mkdir()
-    (own / "train.yaml").write_text("defaults:\n- schema\n- _self_\nseed: 77\n")
+    (own / "train.yaml").write_text("defaults:\n- train_schema\n- _self_\nseed: 77\n")
     _, trials = sweep("-m", flag, "my conf=1", "test=true,false")
     name = "--config-path" if flag in ("--config-path", "-cp") else "--config-dir"
     assert [trial[0] for trial in trials] == [f"{name}={own}"] * 2
