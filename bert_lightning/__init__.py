@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bert_lightning.api.fit import fit
+    from bert_lightning.api.load import load
     from bert_lightning.config import TrainConfig
-    from bert_lightning.inference.loaded import load
 
     __version__: str
 
@@ -31,7 +31,7 @@ def __getattr__(name: str) -> Any:
 
         return fit
     if name == "load":
-        from bert_lightning.inference.loaded import load
+        from bert_lightning.api.load import load
 
         return load
     if name == "TrainConfig":

@@ -24,7 +24,7 @@ from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.module import TaskModule
 from bert_lightning.finetuning.predict import describe_task
 from bert_lightning.finetuning.task_batch import TaskBatch
-from bert_lightning.pretrained.sources import PretrainedSource, open_source
+from bert_lightning.pretrained.sources import TASK_HEAD, PretrainedSource, open_source
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
 from bert_lightning.runs.curves import Curves
@@ -246,12 +246,9 @@ def _model(
         torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
         model = BertForTask(source.config, source.vocab_size, shape)
     if not config.random_weights:
-        weights = {
-            name: value for name, value in source.state.items() if name in model.state_dict()
-        }
-        model.load_state_dict({**model.state_dict(), **weights})
-        lacking = {name for name in model.state_dict() if not name.startswith("head.")} - {*weights}
-        assert not lacking, lacking
+        new = {n: value for n, value in model.state_dict().items() if n.startswith(TASK_HEAD)}
+        known = model.state_dict().keys() - new.keys()
+        model.load_state_dict({**new, **{name: source.state[name] for name in known}})
     if shape.kind is TaskKind.number:
         model.head.mean.fill_(float(train.labels.mean()))
         model.head.scale.fill_(float(train.labels.std()))

@@ -23,7 +23,7 @@ from bert_lightning.inference.represent import (
 )
 from bert_lightning.model.bert import BertForPreTraining, inference_mode
 from bert_lightning.model.hf_names import named
-from bert_lightning.pretrained.sources import build, open_source
+from bert_lightning.pretrained.sources import PretrainedSource, build, open_source
 
 _log = logging.getLogger(__name__)
 
@@ -168,15 +168,19 @@ class PretrainedBert:
             )
 
 
-def load(path: str | PathLike[str]) -> PretrainedBert:
-    """Loads what :func:`bert_lightning.pretrained.sources.open_source` reads.
-
-    Raises:
-        UserError: nothing is found, or it is corrupted, unsafe to load, or not supported.
-    """
-    source = open_source(path)
+def loaded(source: PretrainedSource) -> PretrainedBert:
+    """Builds the model of a source, and says which heads it lacks."""
     bert = PretrainedBert(build(source), source.tokenizer, source.missing_heads, source.name)
     _log.info("loaded %s", source.name)
     if source.missing_heads:
         _log.warning("%s has no %s", source.name, named(source.missing_heads))
     return bert
+
+
+def load(path: str | PathLike[str]) -> PretrainedBert:
+    """Loads what :func:`~bert_lightning.pretrained.sources.open_source` reads, without a task head.
+
+    Raises:
+        UserError: nothing is found, or it is corrupted, unsafe to load, or not supported.
+    """
+    return loaded(open_source(path))

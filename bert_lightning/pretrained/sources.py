@@ -16,7 +16,14 @@ from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text
 from bert_lightning.errors import UserError
 from bert_lightning.hub import UnavailableError, is_hub_name, model_folder
 from bert_lightning.model.bert import OWN_OBJECTIVES, BertForPreTraining
-from bert_lightning.model.hf_names import DECODER, OWN_TYPE, WORDS, from_config, from_hugging_face
+from bert_lightning.model.hf_names import (
+    DECODER,
+    HEADS,
+    OWN_TYPE,
+    WORDS,
+    from_config,
+    from_hugging_face,
+)
 from bert_lightning.model.objective import OBJECTIVES
 from bert_lightning.pretrained.checkpoints import (
     CorruptCheckpointError,
@@ -30,6 +37,8 @@ _KINDS = (
     "a run folder, a .ckpt file, a folder of runs, a folder in Hugging Face's format, or a name "
     "on its hub"
 )
+TASK_HEAD = "head."
+"""Begins the names of the weights of a task's head, in the model of a run that fine-tuned."""
 _log = logging.getLogger(__name__)
 
 
@@ -97,9 +106,13 @@ def build(source: PretrainedSource) -> BertForPreTraining:
 def load_into(
     model: BertForPreTraining, state: Mapping[str, Tensor], missing_heads: frozenset[str]
 ) -> None:
-    """Overwrites the weights of a model, all but those of heads that the state lacks."""
+    """Overwrites the weights of a model, all but those of heads that the state lacks.
+
+    The head of a task that the state may have belongs to no pretrained model.
+    """
     optional = {f"{name}_head" for name in OBJECTIVES} - {name.partition(".")[0] for name in state}
     optional |= {*missing_heads, OWN_OBJECTIVES}
+    state = {name: value for name, value in state.items() if not name.startswith(TASK_HEAD)}
     initial = model.state_dict().items()
     kept = {name: value for name, value in initial if name.partition(".")[0] in optional}
     model.load_state_dict({**kept, **state})
@@ -135,7 +148,9 @@ def _read_checkpoint(path: Path) -> PretrainedSource:
         and not name.startswith(f"model.{OWN_OBJECTIVES}")  # they serve training alone
     }
     about = {**description, "step": checkpoint.get("global_step")}
-    return PretrainedSource(str(path), config, vocab_size, state, tokenizer, about=about)
+    present = {name.partition(".")[0] for name in state}
+    missing = frozenset(head for head in HEADS if head not in present)  # if it was fine-tuned
+    return PretrainedSource(str(path), config, vocab_size, state, tokenizer, missing, about)
 
 
 def _read_folder(folder: Path, name: str) -> PretrainedSource:
