@@ -335,6 +335,19 @@ def test_the_script_makes_a_tokenizer_that_a_run_can_take(
     assert corpus.tokenizer.token_to_id("steel") is not None
 
 
+def test_the_script_counts_what_is_left_out_once(
+    script: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its text is read a second time where the vocabulary has room for more characters."""
+    rows = tmp_path / "rows.jsonl"
+    cells = [*(f"{s}." for s in SENTENCES), 5]
+    rows.write_text("".join(json.dumps({"text": cell}) + "\n" for cell in cells))
+    output = str(tmp_path / "tokenizer.json")
+    script.main([str(rows), "--kind", "wordpiece", "--output", output])
+    (said,) = [entry.message for entry in caplog.records if "Left out" in entry.message]
+    assert said.startswith("Left out: 1 cells")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -118,15 +118,17 @@ def train_on_files(paths: Sequence[str], config: TokenizerConfig, text_format: F
     sources = [
         CorpusConfig(source=CorpusSource.text, path=path, format=text_format) for path in paths
     ]
-    left_out = LeftOut()
-    files = [(file, source) for source in sources for file in find_text_files(source, left_out)]
+    unread_files, left_out = LeftOut(), LeftOut()
+    files = [(file, source) for source in sources for file in find_text_files(source, unread_files)]
 
     def paragraphs() -> Iterator[str]:
+        nonlocal left_out
+        left_out = LeftOut()
         for file, source in files:
             yield from chain.from_iterable(raw_documents(file, source, left_out))
 
     tokenizer = build_tokenizer(Rereadable(paragraphs), config, text_format)
-    announce(left_out)
+    announce([*unread_files, *left_out])
     return tokenizer
 
 
