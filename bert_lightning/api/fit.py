@@ -15,7 +15,7 @@ from bert_lightning.api.result import RunResult, read_result
 from bert_lightning.cli.from_python import compose_run
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded, UserError
-from bert_lightning.reports.run_report import report
+from bert_lightning.reports.run_report import loaded, report
 from bert_lightning.reports.summary import summarize
 from bert_lightning.runs.folder import crash_report
 from bert_lightning.runs.launched import is_first_process, launched_externally
@@ -67,7 +67,7 @@ def fit(
             raise
         print(ended)  # it was complete already
         return read_result(run.folder)
-    return RunResult(run.folder, result.bert, result.curves, summarize(result))
+    return RunResult(run.folder, loaded(result), result.curves, summarize(result))
 
 
 def _given(config: Sequence[TrainConfig | str | list[str]]) -> TrainConfig | list[str]:

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -194,7 +194,7 @@ def declared(full_name: str, section: type[Any] = TrainConfig) -> Any:
         owner = _section(hint)
         name, entry, _ = part.partition("[")
         hint = get_type_hints(owner).get(name) if owner else None
-        hint = _section(hint) if entry else hint
+        hint = _item(hint) if entry else hint
     return hint
 
 
@@ -203,6 +203,12 @@ def _section(hint: Any) -> type[Any] | None:
     if isinstance(hint, type) and is_dataclass(hint):
         return hint
     return next((found for part in get_args(hint) if (found := _section(part))), None)
+
+
+def _item(hint: Any) -> Any:
+    """Returns the type of a list's items, behind `list[X]` or `list[X] | None`."""
+    lists = [kind for kind in kinds(hint) if get_origin(kind) is list]
+    return get_args(lists[0])[0] if lists else None
 
 
 def _full_name(error: Any) -> str:

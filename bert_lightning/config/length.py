@@ -38,7 +38,7 @@ def check_end(config: "TrainConfig") -> None:
             raise UserError(
                 f"optim.schedule={config.optim.schedule.value} decays the learning rate until the "
                 f"last step, which {by_time} leaves open: use optim.time_budget="
-                f"{trainer.max_time_seconds:.0f}s instead, which plans the decay by the clock, or "
+                f"{trainer.max_time_seconds:.0f}s instead, whose decay follows the time, or "
                 "optim.schedule=constant"
             )
 

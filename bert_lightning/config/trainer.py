@@ -163,8 +163,9 @@ class TrainerConfig:
     """The norm that the gradient is clipped to, or the value, by `gradient_clip_algorithm`."""
     gradient_clip_algorithm: str | None = option(None, LEARNING, words=("norm", "value"))
     """What `gradient_clip_val` limits; null is the norm of the whole gradient."""
-    deterministic: bool = option(False, LEARNING)
-    """Whether torch uses deterministic algorithms alone, and fails where it has none."""
+    deterministic: bool | None = option(None, LEARNING)
+    """Whether torch uses deterministic algorithms alone, and fails where it has none; null leaves
+    torch as it is set."""
     profiler: str | None = option(None, EXECUTION, words=("simple", "advanced", "pytorch"))
     """One of Lightning's profilers; the run's folder gets what it measured."""
     detect_anomaly: bool = option(False, EXECUTION)

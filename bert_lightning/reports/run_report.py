@@ -9,6 +9,8 @@ import numpy as np
 
 from bert_lightning.batch import MASK, UNK
 from bert_lightning.files import write_text
+from bert_lightning.inference.loaded import PretrainedBert
+from bert_lightning.pretrained.sources import build
 from bert_lightning.reports.summary import summarize
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import shown_command
@@ -29,6 +31,12 @@ def report(result: FitResult) -> str:
     # Written last: a run with a summary is complete.
     write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     return "\n".join(_lines(result, summary, plotted))
+
+
+def loaded(result: FitResult) -> PretrainedBert:
+    """Returns the model that :func:`bert_lightning.load` takes from the run's folder."""
+    model = result.model if result.best is None else build(result.best.source)
+    return PretrainedBert(model, result.corpus.tokenizer, origin=str(result.config.folder))
 
 
 def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[str]:
@@ -87,7 +95,7 @@ def _score_lines(
 
 def _fill_ins(result: FitResult) -> Iterator[str]:
     """Masks a word in short sentences, spread over the validation split; yields the top three."""
-    splits, tokenizer, bert = result.corpus.splits, result.corpus.tokenizer, result.bert
+    splits, tokenizer, bert = result.corpus.splits, result.corpus.tokenizer, loaded(result)
     split = splits.get("validation", splits["train"])
     longest = min(_EXAMPLE_LENGTHS.stop, result.config.model.max_position_embeddings - 2)
     lengths, unknown = np.diff(split.sentence_starts), tokenizer.token_to_id(UNK)

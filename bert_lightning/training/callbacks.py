@@ -122,9 +122,9 @@ class EndEarly(EarlyStopping):
         ends = trainer.should_stop
         super().on_validation_end(trainer, pl_module)
         if trainer.should_stop and not ends:
+            times = f"{self.wait_count} validation{'s in a row' * (self.wait_count > 1)}"
             self.progress.early_end = (
-                f"no lower loss in {self.wait_count} validations in a row "
-                f"(callbacks.early_stopping_patience={self.patience})"
+                f"no lower loss in {times} (callbacks.early_stopping_patience={self.patience})"
                 if self.wait_count
                 else "the validation loss is not finite"
             )

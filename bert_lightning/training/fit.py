@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import lightning as L  # noqa: N812
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -20,9 +19,7 @@ from bert_lightning.data.statistics import DataStatistics, lines, statistics
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.best import BestModel, best_model
 from bert_lightning.files import write_text
-from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.pretrained.sources import build
 from bert_lightning.runs.checkpoint_io import expected_size
 from bert_lightning.runs.curves import Curves
 from bert_lightning.runs.folder import crash_report, locked, shown, write_config
@@ -64,15 +61,6 @@ class FitResult:
     accelerator: str
     is_main: bool
     """Whether this is the first process, which reports."""
-
-    @cached_property
-    def bert(self) -> PretrainedBert:
-        """The model that :func:`load` takes from the run's folder."""
-        origin = str(self.config.folder)
-        if self.best is not None:
-            source = self.best.source
-            return PretrainedBert(build(source), source.tokenizer, origin=origin)
-        return PretrainedBert(self.model, self.corpus.tokenizer, origin=origin)
 
     @property
     def curves(self) -> Curves:

@@ -15,11 +15,12 @@ from bert_lightning.api.result import read_result
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded
 from bert_lightning.evaluation.evaluation import evaluate
-from bert_lightning.inference.loaded import PretrainedBert, load
+from bert_lightning.inference.loaded import load
 from bert_lightning.inference.model_card import model_card
 from bert_lightning.pretrained.sources import build, open_source
-from bert_lightning.reports.run_report import report
+from bert_lightning.reports.run_report import loaded, report
 from bert_lightning.reports.summary import summarize
+from bert_lightning.training import fit as fit_module
 from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.module import PretrainingModule
 
@@ -70,7 +71,7 @@ def test_a_run_that_ends_early_names_its_best_model_and_scores_both(
     assert said.count("test        MLM loss") == 2
 
     assert bert.origin == str(checkpoint(tmp_path, step))
-    assert torch.equal(weights(bert.model), weights(result.bert.model))
+    assert torch.equal(weights(bert.model), weights(loaded(result).model))
     assert not torch.equal(weights(bert.model), weights(result.model))
     source = open_source(tmp_path)
     for split in ("validation", "test"):
@@ -141,17 +142,14 @@ def test_the_best_model_of_a_resumed_run_may_lie_before_its_resume(
     again = fit(small_config(tmp_path / "run", *options, "resume=auto"))
     assert again.best is not None
     assert again.best.step == step == summarize(again)["loaded"]["step"]
-    loaded = load(tmp_path / "run")
-    assert isinstance(loaded, PretrainedBert)
-    assert torch.equal(weights(loaded.model), weights(again.bert.model))
-    assert torch.equal(weights(loaded.model), weights(whole.bert.model))
+    bert = load(tmp_path / "run")
+    assert torch.equal(weights(bert.model), weights(loaded(again).model))
+    assert torch.equal(weights(bert.model), weights(loaded(whole).model))
 
 
 def test_a_corrupted_best_model_is_not_the_one_that_is_reported(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bert_lightning.training import fit as fit_module
-
     original = fit_module.best_model
 
     def corrupted(*arguments: Any) -> Any:
@@ -162,4 +160,4 @@ def test_a_corrupted_best_model_is_not_the_one_that_is_reported(
     monkeypatch.setattr(fit_module, "best_model", corrupted)
     result = fit(small_config(tmp_path, *WORSE, PATIENCE))
     assert result.best is None
-    assert torch.equal(weights(load(tmp_path).model), weights(result.bert.model))
+    assert torch.equal(weights(load(tmp_path).model), weights(loaded(result).model))
