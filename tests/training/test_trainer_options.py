@@ -9,6 +9,7 @@ import pytest
 import torch
 from left_behind import assert_same, checkpoint, state
 from members import taken
+from real_runs import Run
 
 from bert_lightning.config import TrainConfig, TrainerConfig
 from bert_lightning.config.affects import options
@@ -191,3 +192,18 @@ def test_epochs_alone_end_a_run(small_config: Config, tmp_path: Path, epochs: fl
     }
     assert len(found) == 1
     assert found.pop() > 3 * epochs
+
+
+@pytest.mark.slow
+def test_two_devices_are_out_of_time_at_the_same_step(
+    start: Callable[..., Run], small_run: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    options = ["trainer.devices=2", "trainer.max_steps=100000", "trainer.max_time=00:00:00:01"]
+    run = start(folder, *small_run(*options, f"hydra.run.dir={folder}"))
+    assert run.end() == 0
+    assert run.stdout.count("\nended at step ") == 1
+    step = json.loads((folder / "summary.json").read_text())["steps"]
+    assert step < 100_000
+    assert checkpoint(folder, step).is_file()
+    assert "Traceback" not in run.stderr
