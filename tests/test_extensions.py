@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bert_lightning.config import ObjectiveConfig, OptimConfig, TrainConfig
+from bert_lightning.config import ObjectiveConfig, OptimConfig, OptimizerName, TrainConfig
 from bert_lightning.errors import UserError
 from bert_lightning.extensions import KINDS, extension, find
 from bert_lightning.inference.loaded import load
@@ -85,12 +85,17 @@ def test_a_mark_is_one_of_the_kinds() -> None:
     assert all(extension(kind)(print) is print for kind in KINDS)
 
 
-def test_an_optimizer_of_your_own_gets_the_groups_with_and_without_decay(own: str) -> None:
+@pytest.mark.parametrize("instead_of", [OptimizerName.muon, OptimizerName.adam, OptimizerName.lamb])
+def test_an_optimizer_of_your_own_gets_the_groups_with_and_without_decay(
+    own: str, instead_of: OptimizerName
+) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
-    optimizer = build_optimizer(model, OptimConfig(own=f"{own}:sgd", lr=0.5, weight_decay=0.1))
+    decay = 0.0 if instead_of is OptimizerName.adam else 0.1
+    config = OptimConfig(instead_of, own=f"{own}:sgd", lr=0.5, weight_decay=decay)
+    optimizer = build_optimizer(model, config)
     assert type(optimizer) is torch.optim.SGD
     groups = [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups]
-    assert groups == [(1, 0.1), (3, 0.0)]
+    assert groups == [(1, decay), (3, 0.0)]
     assert optimizer.param_groups[0]["lr"] == 0.5
 
 
