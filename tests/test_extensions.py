@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from bert_lightning.config import ObjectiveConfig, OptimConfig, OptimizerName, TrainConfig
+from bert_lightning.config import (
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    OptimizerName,
+    TrainConfig,
+)
 from bert_lightning.errors import UserError
 from bert_lightning.extensions import KINDS, extension, find
 from bert_lightning.inference.loaded import load
+from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.optim.optimizers import build_optimizer
 from bert_lightning.reports.run_report import report
 from bert_lightning.training.fit import fit
@@ -97,6 +104,9 @@ def test_an_optimizer_of_your_own_gets_the_groups_with_and_without_decay(
     groups = [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups]
     assert groups == [(1, decay), (3, 0.0)]
     assert optimizer.param_groups[0]["lr"] == 0.5
+    bert = BertForPreTraining(ModelConfig(), vocab_size=9)  # whose matrices Muon would take
+    groups = build_optimizer(bert, config).param_groups
+    assert sum(len(group["params"]) for group in groups) == len(list(bert.parameters()))
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,7 @@ def test_every_optimizer_has_the_options_of_its_config(name: OptimizerName, fuse
     ]
     assert len(by_adam) == (1 if adam else 2)
     assert {group.get("fused", fused) for group in by_adam} == {fused}
+    assert build_optimizer(model, config).param_groups[-1].get("fused", True)
     assert [group["weight_decay"] for group in by_adam] == [config.weight_decay, 0.0][
         : len(by_adam)
     ]
