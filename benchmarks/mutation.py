@@ -38,12 +38,11 @@ MODEL = ("tests/model", "tests/test_worked_examples.py")
 DETERMINISM = "tests/training/test_determinism.py"
 TESTS: dict[str, tuple[str, ...]] = {
     "model/attention": MODEL,
-    "model/objective": (*MODEL, "tests/test_extensions.py"),
+    "model/objective": MODEL,
     "model/heads": (*MODEL, "tests/evaluation/test_scores.py"),
     "model/bert": (
         *MODEL,
         "tests/training/test_module.py",
-        "tests/test_extensions.py",
         "tests/inference/test_represent.py",
     ),
     "model/positions": MODEL,
@@ -75,7 +74,10 @@ TESTS: dict[str, tuple[str, ...]] = {
     "runs/checkpoint_io": ("tests/runs/test_checkpoint_io.py", "tests/runs/test_resume_point.py"),
     "runs/resume": ("tests/runs/test_resume_point.py", "tests/runs/test_damage.py"),
     "optim/ema": ("tests/optim/test_ema.py",),
-    "optim/optimizers": ("tests/optim/test_optimizers.py", "tests/test_extensions.py"),
+    "optim/optimizers": (
+        "tests/optim/test_optimizers.py",
+        "tests/test_extensions.py::test_an_optimizer_of_your_own_gets_the_groups_with_and_without_decay",
+    ),
     "optim/lamb": ("tests/optim/test_optimizers.py",),
     "optim/schedules": ("tests/optim/test_optimizers.py", "tests/optim/test_time_budget.py"),
     "evaluation/scores": ("tests/evaluation/test_scores.py",),

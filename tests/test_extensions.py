@@ -10,10 +10,17 @@ import pytest
 import torch
 
 from bert_lightning import extensions
-from bert_lightning.config import ObjectiveConfig, OptimConfig, TrainConfig
+from bert_lightning.config import (
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    OptimizerName,
+    TrainConfig,
+)
 from bert_lightning.errors import UserError
 from bert_lightning.extensions import KINDS, extension, find
 from bert_lightning.inference.loaded import load
+from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.optim.optimizers import build_optimizer
 from bert_lightning.reports.run_report import report
 from bert_lightning.training.fit import fit
@@ -87,13 +94,21 @@ def test_a_mark_is_one_of_the_kinds() -> None:
     assert all(extension(kind)(print) is print for kind in KINDS)
 
 
-def test_an_optimizer_of_your_own_gets_the_groups_with_and_without_decay(own: str) -> None:
+@pytest.mark.parametrize("instead_of", [OptimizerName.muon, OptimizerName.adam, OptimizerName.lamb])
+def test_an_optimizer_of_your_own_gets_the_groups_with_and_without_decay(
+    own: str, instead_of: OptimizerName
+) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
-    optimizer = build_optimizer(model, OptimConfig(own=f"{own}:sgd", lr=0.5, weight_decay=0.1))
+    decay = 0.0 if instead_of is OptimizerName.adam else 0.1
+    config = OptimConfig(instead_of, own=f"{own}:sgd", lr=0.5, weight_decay=decay)
+    optimizer = build_optimizer(model, config)
     assert type(optimizer) is torch.optim.SGD
     groups = [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups]
-    assert groups == [(1, 0.1), (3, 0.0)]
+    assert groups == [(1, decay), (3, 0.0)]
     assert optimizer.param_groups[0]["lr"] == 0.5
+    bert = BertForPreTraining(ModelConfig(), vocab_size=9)  # whose matrices Muon would take
+    groups = build_optimizer(bert, config).param_groups
+    assert sum(len(group["params"]) for group in groups) == len(list(bert.parameters()))
 
 
 @pytest.mark.parametrize(

@@ -65,12 +65,8 @@ class CombinedOptimizer(Optimizer):
 
     def __init__(self, optimizers: list[Optimizer]) -> None:
         self.optimizers = optimizers
+        # The very groups of the optimizers, so that a schedule sets their learning rates.
         super().__init__([group for o in optimizers for group in o.param_groups], {})
-        self._adopt_groups()
-
-    def _adopt_groups(self) -> None:
-        """Holds the very groups of the optimizers, so that a schedule sets their learning rates."""
-        self.param_groups = [group for o in self.optimizers for group in o.param_groups]
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         first, *others = self.optimizers
@@ -85,4 +81,4 @@ class CombinedOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        self._adopt_groups()
+        self.param_groups = [group for o in self.optimizers for group in o.param_groups]

@@ -6,18 +6,22 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bert_lightning.batch import IGNORE_INDEX, PretrainBatch, pack_sequences
 from bert_lightning.config import ModelConfig, ObjectiveConfig
+from bert_lightning.extensions import extension
 from bert_lightning.model import objective
 from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.model.heads import Encoded
 from bert_lightning.model.objective import (
     Sums,
     classification_sums,
     joint_loss,
     linear_cross_entropy_sum,
+    own_objectives,
 )
 
 VOCAB = 60
@@ -269,3 +273,34 @@ def test_without_gradients_none_are_made() -> None:
     assert flops() == forward + 2 * head  # its two gradients are made on the way
     bert.requires_grad_(False)
     assert flops() == forward
+
+
+@extension("objective")
+class ManySegments(nn.Linear):
+    """An objective of one's own: whether a sequence has more than 50 tokens."""
+
+    def __init__(self, config: ModelConfig, words: nn.Embedding) -> None:
+        super().__init__(config.hidden_size, 2)
+
+    def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
+        return classification_sums(
+            self(encoded.pooled), torch.from_numpy(batch.sequences.lengths > 50).long()
+        )
+
+
+def test_objectives_of_your_own_come_last_and_change_no_other_weight() -> None:
+    own = own_objectives(ObjectiveConfig(own=[f"{__name__}:ManySegments"], own_weights=[0.5]))
+    assert own == {"ManySegments": ManySegments}
+    assert own_objectives(ObjectiveConfig()) == {}
+    config = ModelConfig(hidden_size=16, num_attention_heads=2, initializer_range=0.2)
+    torch.manual_seed(0)
+    plain = BertForPreTraining(config, VOCAB)
+    torch.manual_seed(0)
+    extended = BertForPreTraining(config, VOCAB, own)
+    assert list(extended.objectives) == ["mlm", "nsp", "ManySegments"]
+    weights = dict(extended.named_parameters())
+    for name, value in plain.named_parameters():
+        assert torch.equal(weights.pop(name), value)
+    weight, bias = weights.values()
+    assert weight.std().item() == pytest.approx(0.2, rel=0.4)
+    assert not bias.any()

@@ -238,6 +238,7 @@ def test_every_optimizer_has_the_options_of_its_config(name: OptimizerName, fuse
     ]
     assert len(by_adam) == (1 if adam else 2)
     assert {group.get("fused", fused) for group in by_adam} == {fused}
+    assert build_optimizer(model, config).param_groups[-1].get("fused", True)
     assert [group["weight_decay"] for group in by_adam] == [config.weight_decay, 0.0][
         : len(by_adam)
     ]
@@ -284,6 +285,8 @@ def test_a_schedule_stays_at_its_end_and_needs_neither_warmup_nor_a_step_after_i
         assert falls == sorted(falls, reverse=True)
         assert schedule(replace(config, warmup_steps=0), steps=110)(0) == 1.0
         assert 0 <= schedule(config, steps=10)(10) <= 1
+    linear = OptimConfig(schedule=ScheduleName.linear, warmup_steps=10)
+    assert [schedule(linear, steps=11)(step) for step in (10, 11)] == [1.0, 0.0]
     wsd = schedule(OptimConfig(schedule=ScheduleName.wsd, warmup_steps=0, decay_fraction=0.001), 9)
     assert [wsd(step) for step in (7, 8, 9)] == [1.0, 1.0, 0.0]  # one step of decay at least
     assert wsd(20) == 0.0
@@ -294,7 +297,7 @@ def test_a_restored_schedule_follows_a_config_that_has_changed() -> None:
 
     def built(lrs: tuple[float, float], steps: int) -> tuple[torch.optim.SGD, LambdaLR]:
         groups = [{"params": [w], "lr": lr} for w, lr in zip(weights, lrs, strict=True)]
-        optimizer = torch.optim.SGD(groups)
+        optimizer = torch.optim.SGD(groups, momentum=0.01 * steps)
         config = OptimConfig(schedule=ScheduleName.linear, warmup_steps=2)
         return optimizer, LambdaLR(optimizer, schedule(config, steps))
 
@@ -306,7 +309,9 @@ def test_a_restored_schedule_follows_a_config_that_has_changed() -> None:
     options = [{k: v for k, v in group.items() if k != "params"} for group in after.param_groups]
     after.load_state_dict(before.state_dict())
     followed.load_state_dict(rates.state_dict())
+    assert [group["momentum"] for group in after.param_groups] == [0.08, 0.08]
     follow_config(followed, options, 5)
+    assert [group["momentum"] for group in after.param_groups] == [0.1, 0.1]
     whole, expected = built((1.0, 3.0), 10)
     for _ in range(5):
         whole.step()
