@@ -45,14 +45,16 @@ def find_text_files(data: CorpusConfig, left_out: LeftOut) -> list[TextFile]:
             found += _files_below(path, left_out)
         elif _is_file(path, left_out):
             found.append(path)
-    files: dict[tuple[int, int], TextFile] = {}
+    files: dict[object, TextFile] = {}
     guessed = LeftOut()
     for path in sorted(set(found)):
         state = path.stat()
-        if (state.st_dev, state.st_ino) in files:
+        hard_linked = state.st_nlink > 1  # only then can an inode be trusted on every file system
+        place = (state.st_dev, state.st_ino) if hard_linked else os.path.realpath(path)
+        if place in files:
             left_out.add("links to files that are read already", shown(path))
         else:
-            files[state.st_dev, state.st_ino] = TextFile(path, content_of(path, guessed))
+            files[place] = TextFile(path, content_of(path, guessed))
     announce(guessed, "Not read as plain text")
     if not files:
         left = "".join(f"; left out: {omission}" for omission in left_out) or f"; {_OTHERS}"
@@ -103,7 +105,7 @@ def _files_below(folder: Path, left_out: LeftOut) -> Iterator[Path]:
 
 def _walk(folder: Path, left_out: LeftOut) -> Iterator[tuple[Path, list[Path]]]:
     """Yields each folder from here on once, with what it holds beside other folders."""
-    waiting, seen = [folder], {_identity(folder)}
+    waiting, seen = [folder], {os.path.realpath(folder)}
     while waiting:
         folder, others = waiting.pop(), []
         try:
@@ -116,17 +118,12 @@ def _walk(folder: Path, left_out: LeftOut) -> Iterator[tuple[Path, list[Path]]]:
                 left_out.add("hidden files and folders", shown(path), "data.path=NAME reads one")
             elif not os.path.isdir(path):
                 others.append(path)
-            elif _identity(path) in seen:
+            elif os.path.realpath(path) in seen:
                 left_out.add("links to folders that are read already", shown(path))
             else:
-                seen.add(_identity(path))
+                seen.add(os.path.realpath(path))
                 waiting.append(path)
         yield folder, others
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    state = folder.stat()
-    return state.st_dev, state.st_ino
 
 
 def _is_file(path: Path, left_out: LeftOut) -> bool:
