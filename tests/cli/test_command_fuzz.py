@@ -27,7 +27,7 @@ from bert_lightning.cli import app
 from bert_lightning.cli.explain import kinds
 from bert_lightning.cli.places import conf_dir
 from bert_lightning.config import TrainConfig
-from bert_lightning.config.affects import ARCHITECTURE, Option, leaves, options
+from bert_lightning.config.affects import Option, leaves, options
 from bert_lightning.config.plain import to_plain
 from bert_lightning.optim.optimizers import build_optimizer
 from bert_lightning.runs.loggers import build_loggers
@@ -64,8 +64,8 @@ def numbers(option: Option) -> Values:
     inside = [bounds[name] + inward[name] for name in bounds]
     outside = [bounds[name] + outward[name] for name in bounds]
     outside += [] if limits.also == -1 else [-1.0]
-    if integer and "at_most" not in bounds and not option.affects & ARCHITECTURE:
-        inside.append(2**31)
+    if integer and "at_most" not in bounds and not option.name.startswith("model."):
+        inside.append(2**31)  # a model of that size is more than any machine's memory
     kind = int if integer else float
     wrong = [*WORDS, "", "[1]", "{a: 1}", "true x", *(["1.5"] if integer else [])]
     return {
