@@ -60,6 +60,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         *("tests/data/test_batches.py", "tests/data/test_phases.py"),
         "tests/data/test_evaluation_set.py",
     ),
+    "data/steps": ("tests/data/test_batches.py", "tests/data/test_phases.py"),
     "data/phases": ("tests/data/test_phases.py",),
     "training/stops": ("tests/training/test_guard.py", "tests/training/test_stops.py"),
     "training/module": (
