@@ -17,8 +17,9 @@ from mutmut.mutation import mutators
 
 Operator = Callable[[Any], Iterable[cst.CSTNode]]
 LEFT_OUT = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom, cst.Assert)
-KEYWORDS_LEFT_OUT = {"strict", "device"}
-"""zip's `strict=True` is an assertion, and only a GPU tells one device from another."""
+KEYWORDS_LEFT_OUT = {"strict", "device", "bound", "covariant"}
+"""zip's `strict=True` is an assertion, only a GPU tells one device from another, and only a type
+checker reads a TypeVar's bound."""
 ZERO, TRUE, FALSE = cst.Integer("0"), cst.Name("True"), cst.Name("False")
 OPPOSITES = {"isfinite": "isnan", "min": "max", "max": "min", "any": "all", "all": "any"}
 OF_KEYS = {"random_bits", "with_key", "permuted", "torch_seed"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from bert_lightning.config import (
 )
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import TrainingBatches
+from bert_lightning.data.batches import ExampleBuilder, TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
@@ -183,6 +184,7 @@ def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
         for rank in range(world_size)
     ]
     assert {len(rank) for rank in ranks} == {steps * accumulation}
+    assert {rank.partition.micro_batch_size(24) for rank in ranks} == {micro}
     for step in (0, seam - 1, seam, seam + 1):
         parts = [rank[step * accumulation + i] for rank in ranks for i in range(accumulation)]
         assert examples_of(parts) == examples_of([whole[step]])
@@ -274,13 +276,35 @@ def test_micro_batches_in_any_order_and_changed_in_place_stay_what_they_are(
             tensor.zero_()
 
 
+@pytest.mark.parametrize("accumulation", [1, 2, 3])
+def test_a_step_is_built_once_and_a_lone_micro_batch_is_not_copied(
+    small_corpus: PreparedCorpus,
+    small_batch: BatchConfig,
+    accumulation: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built: list[PretrainBatch] = []
+    original = ExampleBuilder.build
+
+    def build(builder: ExampleBuilder, *arguments: Any) -> PretrainBatch:
+        built.append(original(builder, *arguments))
+        return built[-1]
+
+    monkeypatch.setattr(ExampleBuilder, "build", build)
+    partition = StepPartition(rank=0, world_size=1, accumulation=accumulation)
+    run = TrainingBatches(small_corpus, small_batch, 2, partition, 3)
+    batches = [run[i] for i in range(len(run))]
+    assert len(built) == 3
+    assert any(batch is built[0] for batch in batches) is (accumulation == 1)
+
+
 def test_seeds_give_different_orders_and_indices_end(
     small_corpus: PreparedCorpus, small_batch: BatchConfig
 ) -> None:
     one, other = (TrainingBatches(small_corpus, small_batch, s, WHOLE, 2) for s in (0, 1))
     assert examples_of([one[0]]) != examples_of([other[0]])
     for index in (-1, 2):
-        with pytest.raises(IndexError):
+        with pytest.raises(IndexError, match=f"^{index}$"):
             one[index]
 
 
@@ -316,23 +340,26 @@ def test_whole_words_reach_the_batches_and_leave_evaluation_alone(
     corpus = prepare(small_data, pieces, small_batch.pairs)
     vocabulary = {number: word for word, number in corpus.tokenizer.get_vocab().items()}
     cut_words: dict[MaskingUnit, float] = {}
+    stretches: dict[MaskingUnit, float] = {}
     for unit in (MaskingUnit.token, MaskingUnit.word):
         data = replace(small_batch, max_length=64, masking=MaskingConfig(0.3, unit=unit))
         batches = TrainingBatches(corpus, data, 0, WHOLE, steps=10)
-        cut = words = 0
+        cut = words = apart = 0
         for example in examples_of(batches[i] for i in range(10)):
             tokens = list(example.token_ids)
             for place, label in zip(example.positions, example.labels, strict=True):
                 tokens[place] = label
             word_of = np.cumsum([not vocabulary[token].startswith("##") for token in tokens])
             masked = np.isin(np.arange(len(tokens)), example.positions)
+            apart += int((np.diff(example.positions, prepend=-1) > 1).sum())
             for word in np.unique(word_of):
                 fraction = masked[word_of == word].mean()
                 words += fraction > 0
                 cut += 0 < fraction < 1
-        cut_words[unit] = cut / words
+        cut_words[unit], stretches[unit] = cut / words, apart / (10 * 24)
         held_out = EvaluationBatches(corpus, "validation", data, 100)
         lengths = np.concatenate([held_out[i].sequences.lengths for i in range(len(held_out))])
         assert held_out.counts["mlm"] == sum(max(1, round(0.15 * n)) for n in lengths.tolist())
     assert cut_words[MaskingUnit.token] > 0.7
     assert cut_words[MaskingUnit.word] < 0.4  # one an example, where the count is full
+    assert 2.2 < stretches[MaskingUnit.word] < stretches[MaskingUnit.token]  # no whole sentences

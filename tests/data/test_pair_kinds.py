@@ -253,3 +253,7 @@ def test_two_documents_and_lone_sentences_are_enough_where_no_random_half_is_dra
     swapped = PairsConfig(task=PairTask.sop)
     with pytest.raises(UserError, match=r"2 paragraphs.*none of them with 2 sentences.*pairs=none"):
         prepare(everything, words, swapped)
+    with pytest.raises(
+        UserError, match=r"in 1 documents, 2 paragraphs and 2 sentences; pairs=none"
+    ):
+        pair_sampler(corpus.splits["train"], swapped, 16)
