@@ -167,6 +167,21 @@ def test_overlong_pairs_are_counted_and_cut_or_left_out(
             assert uncut.mean() > 0.95  # a random one that never fits is cut in the end
 
 
+def test_segments_longer_than_an_example_are_counted(
+    small_corpus: PreparedCorpus, documents: reference.Documents
+) -> None:
+    exact = 0
+    for max_length in range(16, 48):
+        room = max_length - 3
+        tokens = [sum(map(len, part)) for _, part in reference.parts(documents, room)]
+        sampler = SegmentPairs(
+            small_corpus.splits["train"], PairsConfig(PairKind.segment), max_length
+        )
+        assert sampler.overlong == sum(length > room for length in tokens)
+        exact += tokens.count(room)
+    assert exact > 0, "no segment of the test fits to the token"
+
+
 def test_a_random_sentence_that_does_not_fit_is_drawn_again_up_to_eight_times(
     small_corpus: PreparedCorpus, documents: reference.Documents
 ) -> None:
@@ -253,7 +268,5 @@ def test_two_documents_and_lone_sentences_are_enough_where_no_random_half_is_dra
     swapped = PairsConfig(task=PairTask.sop)
     with pytest.raises(UserError, match=r"2 paragraphs.*none of them with 2 sentences.*pairs=none"):
         prepare(everything, words, swapped)
-    with pytest.raises(
-        UserError, match=r"in 1 documents, 2 paragraphs and 2 sentences; pairs=none"
-    ):
+    with pytest.raises(UserError, match=r"2 paragraphs and 2 sentences; pairs=none"):
         pair_sampler(corpus.splits["train"], swapped, 16)
