@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
+from hypothesis import given
+from hypothesis import strategies as st
 from test_batches import HELD_OUT, examples_of
 
 from bert_lightning.batch import IGNORE_INDEX
@@ -121,6 +123,7 @@ def test_blocks_hold_every_token_once(
         read += tokens[1:-1]
     assert read == split.token_ids.tolist()
     assert batches.counts["nsp"] == 0
+    assert pair_sampler(split, data.pairs, 17).overlong == 0
 
 
 def test_segments_hold_every_sentence_of_longer_documents_and_mostly_fill(
@@ -165,6 +168,40 @@ def test_overlong_pairs_are_counted_and_cut_or_left_out(
             uncut = split.sentence_length(sentence) == length
             assert uncut[follows].all()
             assert uncut.mean() > 0.95  # a random one that never fits is cut in the end
+
+
+def split_of(documents: list[list[int]]) -> Split:
+    """A split of documents of sentences of these lengths, each document in one paragraph."""
+    lengths = [length for document in documents for length in document]
+    counts = [len(document) for document in documents]
+    return Split(
+        np.arange(sum(lengths), dtype=np.uint16),
+        np.ones(sum(lengths), dtype=bool),
+        np.cumsum([0, *lengths]),
+        np.cumsum([0, *counts]),
+        np.arange(len(documents) + 1),
+        np.zeros(1, dtype=np.int64),
+    )
+
+
+@given(
+    documents=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=2, max_size=5),
+    max_length=st.integers(5, 24),
+)
+def test_segments_are_those_of_plain_python_in_documents_of_any_size(
+    documents: list[list[int]], max_length: int
+) -> None:
+    tokens = iter(range(10**4))
+    text = [[[[next(tokens) for _ in range(size)] for size in sizes]] for sizes in documents]
+    split = split_of(documents)
+    sampler = SegmentPairs(split, PairsConfig(PairKind.segment), max_length)
+    found = [
+        split.token_ids[split.sentence_starts[start] : split.sentence_starts[end]].tolist()
+        for start, end in zip(sampler.starts, sampler.ends, strict=True)
+    ]
+    parts = [part for _, part in reference.parts(text, max_length - 3)]
+    assert found == [[token for sentence in part for token in sentence] for part in parts]
+    assert all(len(part) > 1 for part in parts)
 
 
 def test_segments_longer_than_an_example_are_counted(

@@ -1,6 +1,8 @@
 """The encoder against one written out on padded sequences, and its sizes against the paper's."""
 
 import math
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -233,3 +235,34 @@ def test_the_last_layer_is_what_the_encoder_computes(kind: dict[str, Any]) -> No
     assert torch.equal(layers[0], encoder.embeddings(sequences))
     assert torch.equal(layers[-1], encoder(sequences))
     assert {tuple(layer.shape) for layer in layers} == {(sum(LENGTHS), 32)}
+
+
+def test_the_encoder_keeps_no_layer_but_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, made, alive = small_model().encoder, [], []
+
+    def layers(_: Sequences) -> Iterator[torch.Tensor]:
+        for number in range(3):
+            layer = torch.full((1,), number)
+            made.append(weakref.ref(layer))
+            yield layer
+            del layer
+            alive.append(sum(ref() is not None for ref in made))
+
+    monkeypatch.setattr(encoder, "layers", layers)
+    assert encoder(some_sequences(LENGTHS)).item() == 2
+    assert alive == [1, 1, 1]
+
+
+def test_another_model_has_the_same_shape_and_weights_of_its_own() -> None:
+    model = BertForPreTraining(ModelConfig(), 50, {"mine": lambda *_: nn.Linear(3, 2)})
+    other = model.another()
+    assert list(other.objectives) == list(model.objectives) == ["mlm", "nsp", "mine"]
+    assert other.config == model.config
+    ours, theirs = model.state_dict(), other.state_dict()
+    assert {name: each.shape for name, each in ours.items()} == {
+        name: each.shape for name, each in theirs.items()
+    }
+    assert not torch.equal(
+        ours["encoder.embeddings.word.weight"], other.encoder.embeddings.word.weight
+    )
+    assert not {each.data_ptr() for each in ours.values()} & {e.data_ptr() for e in theirs.values()}

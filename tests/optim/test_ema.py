@@ -13,11 +13,12 @@ from torch import Tensor
 
 import bert_lightning
 from bert_lightning.batch import PretrainBatch
-from bert_lightning.config import OptimConfig, TrainConfig, TrainerConfig
+from bert_lightning.config import ModelConfig, OptimConfig, TrainConfig, TrainerConfig
 from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.errors import RunEnded, UserError
+from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss
-from bert_lightning.optim.ema import TRAINED, decay_at
+from bert_lightning.optim.ema import TRAINED, average_of, decay_at, follow
 from bert_lightning.pretrained.sources import open_source
 from bert_lightning.training import saving
 from bert_lightning.training.fit import FitResult, fit
@@ -74,6 +75,40 @@ def test_it_forgets_its_start_in_a_short_run_too() -> None:
     assert [decay_at(0.999, step) for step in (1, 8, 90)] == [2 / 11, 9 / 18, 91 / 100]
     assert decay_at(0.9, 79) == 80 / 89
     assert decay_at(0.9, 81) == decay_at(0.9, 10**6) == 0.9
+
+
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_it_is_a_copy_that_nothing_else_changes_and_compiled_where_the_model_is(
+    monkeypatch: pytest.MonkeyPatch, is_compiled: bool
+) -> None:
+    compiled: list[Any] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda block, **_: compiled.append(block))
+    model = BertForPreTraining(ModelConfig(compile=is_compiled), vocab_size=50)
+    average = average_of(model)
+    assert compiled == (list(average.encoder.blocks) if is_compiled else [])
+    assert not any(parameter.requires_grad for parameter in average.parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    before = average.encoder.embeddings.word.weight.clone()
+    with torch.no_grad():
+        model.encoder.embeddings.word.weight += 1
+    assert torch.equal(average.encoder.embeddings.word.weight, before)
+
+
+def test_a_sharded_average_is_sharded_again_before_it_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lightning gathers what is outside the blocks for a validation, and leaves it gathered."""
+    resharded: list[Any] = []
+
+    class Sharded(BertForPreTraining):
+        def reshard(self) -> None:
+            resharded.append(self)
+
+    monkeypatch.setattr("bert_lightning.optim.ema.FSDPModule", Sharded)
+    model, average = BertForPreTraining(ModelConfig(), 50), Sharded(ModelConfig(), 50)
+    follow(average, model, 0.5, 100)
+    follow(model, average, 0.5, 100)
+    assert resharded == [average]
 
 
 def test_it_is_the_average_of_the_weights_after_each_step(

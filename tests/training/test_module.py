@@ -6,11 +6,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from bert_lightning.batch import PretrainBatch, pack_sequences
 from bert_lightning.config import TrainConfig
+from bert_lightning.optim.ema import average_of
+from bert_lightning.training.metrics import training_scores
 from bert_lightning.training.module import PretrainingModule
 
 Config = Callable[..., TrainConfig]
@@ -101,3 +105,89 @@ def test_blocks_are_compiled_for_any_number_of_tokens_where_the_config_says_so(
     config.model.compile = True
     blocks = module_of(config).model.encoder.blocks
     assert compiled == [(block, {"dynamic": True}) for block in blocks]
+
+
+def test_a_strategy_that_shards_gets_the_model_and_its_average(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = module_of(small_config(tmp_path))
+    sharded: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(
+        "bert_lightning.training.module.shard", lambda *given: sharded.append(given)
+    )
+    module.configure_model()
+    assert not sharded
+    module.average = average_of(module.model)
+    monkeypatch.setattr(PretrainingModule, "device_mesh", "mesh")
+    module.configure_model()
+    assert sharded == [(model, "mesh", "32-true") for model in (module.model, module.average)]
+
+
+@pytest.mark.parametrize(
+    ("precision", "fused"), [("32-true", True), ("bf16-mixed", True), ("16-mixed", False)]
+)
+def test_an_optimizer_is_fused_unless_fp16_has_to_unscale_its_gradients_first(
+    small_config: Config, tmp_path: Path, precision: str, fused: bool
+) -> None:
+    config = small_config(tmp_path)
+    config.trainer.precision = precision
+    (group, *_) = module_of(config).configure_optimizers()["optimizer"].param_groups
+    assert group["fused"] is fused
+
+
+def test_a_step_adds_to_the_scores_and_its_loss_is_of_the_global_batch(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning divides by the accumulation and DDP by the ranks, what is the loss already."""
+    module: Any = module_of(small_config(tmp_path))
+    monkeypatch.setattr(
+        PretrainingModule, "trainer", SimpleNamespace(accumulate_grad_batches=3, world_size=2)
+    )
+    sequences = pack_sequences(np.arange(5, 15), np.zeros(10), np.array([4, 6]))
+    batch = PretrainBatch(
+        sequences, torch.tensor([1, 5]), torch.tensor([6, 7]), {"nsp": torch.tensor([0, 1])},
+        {"mlm": 8, "nsp": 12},
+    )  # fmt: skip
+    sums = module.model.sums(batch)
+    loss = (sums["mlm"].nll / 8 + sums["nsp"].nll / 12).item()
+    assert module.between_steps
+    assert module.training_step(batch, 0).item() == pytest.approx(6 * loss)
+    assert [part.item() for part in module.losses] == [pytest.approx(loss)]
+    assert not module.losses[0].requires_grad
+    assert not module.between_steps
+    scored = training_scores(module.progress.train_sums, module.model.objectives)
+    assert scored["mlm_loss"] == pytest.approx(sums["mlm"].nll.item() / 2)
+    assert module.progress.train_sums[-2:].tolist() == [2, 10]
+
+
+def test_a_resumed_run_learns_at_the_rate_of_its_config(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(tmp_path, "optim.schedule=linear", "optim.lr=0.3")
+    module: Any = module_of(config)
+    built = module.configure_optimizers()
+    scheduler = built["lr_scheduler"]["scheduler"]
+    configs = [SimpleNamespace(scheduler=scheduler)]
+    monkeypatch.setattr(PretrainingModule, "trainer", SimpleNamespace(lr_scheduler_configs=configs))
+    groups = built["optimizer"].param_groups
+    for group in groups:
+        group["lr"], group["weight_decay"] = 7.0, 7.0  # as a checkpoint of other options has them
+    module.progress.resumed_at = 2
+    module.on_train_start()
+    assert [group["lr"] for group in groups] == [pytest.approx(0.3 * 4 / 6)] * len(groups)
+    assert 7.0 not in [group["weight_decay"] for group in groups]
+
+
+def test_a_checkpoint_has_no_loops_as_they_follow_from_its_step(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = module_of(small_config(tmp_path))
+    monkeypatch.setattr(PretrainingModule, "trainer", None)
+    monkeypatch.setattr(module.progress, "to_checkpoint", lambda _: {"step": 5})
+    module.description = {"format": 3}
+    checkpoint = {"loops": {}, "global_step": 5}
+    module.on_save_checkpoint(checkpoint)
+    assert checkpoint == {
+        "global_step": 5,
+        "bert_lightning": {"format": 3, "progress": {"step": 5}},
+    }
