@@ -24,7 +24,8 @@ from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.module import TaskModule
 from bert_lightning.finetuning.predict import describe_task
 from bert_lightning.finetuning.task_batch import TaskBatch
-from bert_lightning.pretrained.sources import TASK_HEAD, PretrainedSource, open_source
+from bert_lightning.pretrained.sources import PretrainedSource, open_source
+from bert_lightning.pretrained.task_head import TASK_HEAD
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
 from bert_lightning.runs.curves import Curves
