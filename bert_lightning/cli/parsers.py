@@ -118,7 +118,14 @@ _ENCODE = [
 ]
 _FILL_MASK = [_RUN, _argument("text", "a text with one [MASK]"), _TOP, _TRUNCATE]
 _IS_NEXT = [_RUN, _argument("A", "a text"), _argument("B", "another one"), _TRUNCATE]
-_EXPORT = [_RUN, _argument("folder", "new, empty, or an earlier export", Path)]
+_SENTENCES_TOO = "for sentence-transformers: the encoder, and how it pools (default: %(const)s)"
+_EXPORT = [
+    _MODEL,
+    _argument("folder", "new, empty, or an earlier export", Path),
+    _argument(
+        "--sentence-transformers", _SENTENCES_TOO, nargs="?", choices=["mean", "cls"], const="mean"
+    ),
+]
 
 COMMANDS = {
     "train": Command("train:main", "pretrain a model", _TRAIN),
