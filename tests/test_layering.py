@@ -40,6 +40,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "datasets": "corpus.readers.tables",
     "tokenizers": ("corpus.tokenizer", "corpus.vocabulary.", "pretrained.hf_tokenizer"),
     "transformers": "inference.export_folder",
+    "onnxruntime": "inference.onnx_export",
     "sentence_transformers": "inference.sentence_export",
 }
 MOST_LINES = 270

@@ -133,6 +133,7 @@ _EXPORT = [
     _argument(
         "--sentence-transformers", _SENTENCES_TOO, nargs="?", choices=["mean", "cls"], const="mean"
     ),
+    _flag("--onnx", "add model.onnx, checked by onnxruntime"),
 ]
 
 COMMANDS = {

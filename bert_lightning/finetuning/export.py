@@ -21,6 +21,13 @@ from bert_lightning.inference.export_folder import (
     sample_texts,
     write_model,
 )
+from bert_lightning.inference.onnx_export import (
+    Graph,
+    both,
+    check_graph,
+    require_onnx,
+    write_graph,
+)
 from bert_lightning.inference.represent import Text, packed, tokenize
 from bert_lightning.model.bert import inference_mode
 from bert_lightning.model.hf_names import has_counterpart, to_config, to_hugging_face
@@ -36,24 +43,39 @@ from bert_lightning.pretrained.task_head import (
 _log = logging.getLogger(__name__)
 
 
-def export_task(source: PretrainedSource, folder: str | PathLike[str]) -> Exported:
+def export_task(
+    source: PretrainedSource, folder: str | PathLike[str], *, onnx: bool = False
+) -> Exported:
     """Writes config, weights, tokenizer and model card of a fine-tuned model.
 
     What transformers has no class for is written for :func:`bert_lightning.load`, and a warning
-    says so.
+    says so. `onnx` adds an ONNX graph.
 
     Raises:
         UserError: the folder holds something else, or the copy differs.
     """
     bert = fine_tuned(source)
+    their_class, texts = _their_class(bert), sample_texts(bert.tokenizer, bert.max_length)
+    if onnx:
+        require_onnx(source.name, their_class)
+    graph = Graph(their_class, {"logits": their_class == TOKEN}) if onnx and their_class else None
 
     def write(temporary: Path, name: str) -> None:
         _write(bert, temporary)
-        card = task_card(name, source, bert, _their_class(bert))
+        if graph:
+            write_graph(temporary, graph, bert.tokenizer, texts)
+        card = task_card(name, source, bert, their_class)
         (temporary / CARD).write_text(card, encoding="utf-8")
 
-    exported = export_folder(folder, write, lambda temporary: _check(bert, temporary))
-    if _their_class(bert) is None:
+    def check(temporary: Path) -> Checked:
+        checked = _check(bert, temporary, texts)
+        if graph is None:
+            return checked
+        ours = lambda chosen: [outputs(bert, chosen)]  # noqa: E731
+        return both(checked, check_graph(temporary, graph, bert.tokenizer, texts, ours))
+
+    exported = export_folder(folder, write, check)
+    if their_class is None:
         if has_counterpart(bert.model.config):
             pooling = bert.model.shape.pooling.value
             reason = f"task.pooling={pooling} (it has one for task.pooling=pooler)"
@@ -88,9 +110,9 @@ def _linear(bert: FineTunedBert) -> tuple[Tensor, Tensor]:
     return weight * head.scale, bias * head.scale + head.mean
 
 
-def _check(bert: FineTunedBert, folder: Path) -> Checked:
+def _check(bert: FineTunedBert, folder: Path, texts: Sequence[Text]) -> Checked:
     """Compares the model with its written files; returns their reader and the difference."""
-    texts, by = sample_texts(bert.tokenizer, bert.max_length), "transformers"
+    by = "transformers"
     theirs = _transformers_outputs(bert, folder, texts)
     if theirs is None:
         by, theirs = "bert-lightning", outputs(fine_tuned(open_source(folder)), texts)

@@ -21,6 +21,13 @@ from bert_lightning.inference.export_folder import (
 )
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.model_card import model_card
+from bert_lightning.inference.onnx_export import (
+    PRETRAINING,
+    both,
+    check_graph,
+    require_onnx,
+    write_graph,
+)
 from bert_lightning.inference.represent import Text, run, tokenize
 from bert_lightning.model.bert import OWN_OBJECTIVES, inference_mode
 from bert_lightning.model.hf_names import (
@@ -41,32 +48,52 @@ class Outputs(NamedTuple):
     nsp_logits: Tensor
 
 
-def export(path: str | PathLike[str], folder: str | PathLike[str]) -> Exported:
+def export(
+    path: str | PathLike[str], folder: str | PathLike[str], *, onnx: bool = False
+) -> Exported:
     """Writes config, weights, tokenizer and model card of a model that can be loaded.
 
     The folder is there only when a reader of the format has found the same outputs in it.
+    `onnx` adds an ONNX graph.
 
     Raises:
         UserError: the folder holds something else, a head is missing, or the copy differs.
     """
-    return export_source(open_source(path), folder)
+    return export_source(open_source(path), folder, onnx=onnx)
 
 
-def export_source(source: PretrainedSource, folder: str | PathLike[str]) -> Exported:
+def export_source(
+    source: PretrainedSource, folder: str | PathLike[str], *, onnx: bool = False
+) -> Exported:
     """As :func:`export`, of a model that has been read."""
     if source.missing_heads:
         raise UserError(
             f"{source.name} has no {named(source.missing_heads)}, but an export needs all heads: "
             "train it from these weights first, with init_from="
         )
+    if onnx:
+        known = has_counterpart(source.config)
+        require_onnx(source.name, PRETRAINING.their_class if known else None)
     bert = PretrainedBert(build(source), source.tokenizer)
+    texts = sample_texts(bert.tokenizer, bert.max_length)
 
     def write(temporary: Path, name: str) -> None:
         _write(bert, temporary)
+        if onnx:
+            write_graph(temporary, PRETRAINING, bert.tokenizer, texts)
         card = model_card(name, source, bert.model)
         (temporary / CARD).write_text(card, encoding="utf-8")
 
-    return export_folder(folder, write, lambda temporary: _check(bert, temporary))
+    def check(temporary: Path) -> Checked:
+        checked = _check(bert, temporary, texts)
+        if not onnx:
+            return checked
+        graph = check_graph(
+            temporary, PRETRAINING, bert.tokenizer, texts, lambda chosen: outputs(bert, chosen)
+        )
+        return both(checked, graph)
+
+    return export_folder(folder, write, check)
 
 
 def _write(bert: PretrainedBert, folder: Path) -> None:
@@ -84,9 +111,9 @@ def _write(bert: PretrainedBert, folder: Path) -> None:
     write_model(folder, config, state, bert.tokenizer)
 
 
-def _check(bert: PretrainedBert, folder: Path) -> Checked:
+def _check(bert: PretrainedBert, folder: Path, texts: Sequence[Text]) -> Checked:
     """Compares the model with its written files; returns their reader and the difference."""
-    texts, by = sample_texts(bert.tokenizer, bert.max_length), "transformers"
+    by = "transformers"
     ours, theirs = outputs(bert, texts), _transformers_outputs(bert, folder, texts)
     if theirs is None:
         by, again = "bert-lightning", open_source(folder)

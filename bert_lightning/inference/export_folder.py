@@ -26,7 +26,8 @@ TOKENIZER, TOKENIZER_CONFIG, CARD = "tokenizer.json", "tokenizer_config.json", "
 FILES = frozenset({CONFIG, SAFETENSORS, TOKENIZER, TOKENIZER_CONFIG, CARD})
 MODULES, MODULES_CONFIG, POOLING = "modules.json", "sentence_bert_config.json", "1_Pooling"
 """What sentence-transformers reads beside them."""
-_OWN = FILES | {MODULES, MODULES_CONFIG, POOLING}
+ONNX = "model.onnx"
+_OWN = FILES | {MODULES, MODULES_CONFIG, POOLING, ONNX}
 _MARK = "bert_lightning_export"
 """The key of config.json that marks an export; its value is the version of the layout."""
 _TRICKY = "The Crane's café flew 3.5 @-@ miles<unk>: [MASK], naïve ##ly!"
@@ -37,7 +38,7 @@ class Checked(NamedTuple):
     """The outcome of loading an export again."""
 
     by: str
-    """`transformers`, `sentence-transformers` or `bert-lightning` itself."""
+    """`transformers`, `sentence-transformers`, `onnxruntime` or `bert-lightning` itself."""
     difference: float
     """The largest absolute difference of any output."""
 
@@ -131,12 +132,17 @@ def write_json(file: Path, values: Any) -> None:
     file.write_text(f"{text}\n", encoding="utf-8")
 
 
-def compared(by: str, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Checked:
+def compared(
+    by: str,
+    ours: Mapping[str, Tensor],
+    theirs: Mapping[str, Tensor],
+    tolerance: float = TOLERANCE,
+) -> Checked:
     """Compares outputs by name with those of the written files; a UserError if they differ."""
     largest = 0.0
     for name, own in ours.items():
         difference = float((own - theirs[name]).abs().max())
-        allowed = TOLERANCE * max(1.0, float(own.abs().max()))
+        allowed = tolerance * max(1.0, float(own.abs().max()))
         if not difference <= allowed:  # catches NaN too
             raise UserError(
                 f"the export does not compute what the model does: its {name}, loaded by {by}, "
@@ -161,7 +167,7 @@ def loaded_by_transformers(
     theirs: Any = transformers.AutoTokenizer.from_pretrained(folder)
     read: list[Text] = [*texts, _TRICKY, (_TRICKY, "It left.")]
     for text, own in zip(read, tokenize(tokenizer, read, 2**31, truncate=False), strict=True):
-        other = theirs(*segments(text))
+        other = theirs(*segments(text), verbose=False)  # of texts longer than the model reads
         if (own.ids, own.type_ids) != (other["input_ids"], other["token_type_ids"]):
             raise UserError(
                 f"the export does not tokenize as the model does: transformers turns {text!r} into "

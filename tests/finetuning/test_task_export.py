@@ -174,6 +174,37 @@ def test_pipelines_answer_what_the_model_answers(tmp_path: Path) -> None:
     assert [first[0], first[10], first[14]] == [tag for _, tag in asked(ours["tokens"])]
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("name", ["pair", "tokens"])
+def test_onnxruntime_computes_the_same_logits(name: str, tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime", "transformers"):
+        pytest.importorskip(package)
+    import onnxruntime
+    import transformers
+
+    source = source_of(SHAPES[name])
+    exported = export_task(source, tmp_path / "out", onnx=True)
+    assert exported.checked_by == "transformers and onnxruntime"
+    session = onnxruntime.InferenceSession(tmp_path / "out/model.onnx")
+    reader = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    for texts in (TEXTS, TEXTS[:1], [*TEXTS[:2]] * 3):
+        parts = [(text,) if isinstance(text, str) else text for text in texts]
+        batch = reader.pad([reader(*part) for part in parts], return_tensors="np")
+        (logits,) = session.run(["logits"], dict(batch))
+        found = torch.from_numpy(logits)
+        if name == "tokens":
+            found = found[torch.from_numpy(batch["attention_mask"]).bool()]
+        expected = outputs(fine_tuned(source), texts)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_a_pooling_that_transformers_lacks_has_no_graph(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"omit --onnx, or train with arch=bert .and fine-tune wi"):
+        export_task(source_of(OWN["mean"]), tmp_path / "out", onnx=True)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", [*SHAPES, *OWN, "modern"])
 def test_an_export_loads_back_here_and_answers_the_same(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
