@@ -161,7 +161,6 @@ def loaded_by_transformers(
     """
     try:
         import transformers
-        from transformers.utils import logging as progress
     except ImportError:
         return None
     theirs: Any = transformers.AutoTokenizer.from_pretrained(folder)
@@ -174,15 +173,24 @@ def loaded_by_transformers(
                 f"{other['input_ids']}, and the model's own tokenizer into {own.ids}; nothing was "
                 "written"
             )
+    with without_progress_bars():
+        model: Any = getattr(transformers, cls).from_pretrained(folder)
+    batch = theirs.pad([theirs(*segments(text)) for text in texts], return_tensors="pt")
+    return model.eval(), batch
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Silences what transformers draws while it loads a model."""
+    from transformers.utils import logging as progress
+
     shown = progress.is_progress_bar_enabled()
     progress.disable_progress_bar()
     try:
-        model: Any = getattr(transformers, cls).from_pretrained(folder)
+        yield
     finally:
         if shown:
             progress.enable_progress_bar()
-    batch = theirs.pad([theirs(*segments(text)) for text in texts], return_tensors="pt")
-    return model.eval(), batch
 
 
 def sample_texts(tokenizer: Tokenizer, max_length: int) -> list[Text]:

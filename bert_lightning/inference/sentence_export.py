@@ -23,6 +23,7 @@ from bert_lightning.inference.export_folder import (
     export_folder,
     loaded_by_transformers,
     sample_texts,
+    without_progress_bars,
     write_json,
     write_model,
 )
@@ -116,7 +117,8 @@ def _their_vectors(folder: Path, texts: list[str]) -> Tensor | None:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         return None
-    model = SentenceTransformer(str(folder), device="cpu")
+    with without_progress_bars():
+        model = SentenceTransformer(str(folder), device="cpu")
     return model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
 
 
