@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.affects import PLACE, named
+from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import Pooling
 from bert_lightning.errors import UserError
 from bert_lightning.inference.export_folder import (
@@ -163,4 +164,5 @@ SentenceTransformer("{name}").encode(["the crane is flying"])
 """
     if "config" not in source.about:
         return card
-    return f"{card}\n{training_section(source, named(TrainConfig, PLACE))}"
+    places = {*named(TrainConfig, PLACE), *named(FinetuneConfig, PLACE)}
+    return f"{card}\n{training_section(source, places)}"

@@ -23,8 +23,10 @@ from bert_lightning.finetuning.export import export_task, outputs
 from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.predict import FineTunedBert, describe_task, fine_tuned
 from bert_lightning.inference.represent import Text
+from bert_lightning.inference.sentence_export import export_sentences
+from bert_lightning.model.hf_names import HEADS
 from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
-from bert_lightning.pretrained.sources import PretrainedSource, open_source
+from bert_lightning.pretrained.sources import PretrainedSource, build, open_source
 
 WORDS = ("a", "the", "crane", "is", "flying", "came", "he", "left", "un", "##load", "##ing", ".")
 TEXTS: list[Text] = ["a crane", ("the crane came", "he left ."), "unloading the crane is flying"]
@@ -81,7 +83,9 @@ def source_of(shape: HeadShape, config: ModelConfig = PLAIN) -> PretrainedSource
         model.head.mean.fill_(3.5)
         model.head.scale.fill_(1.25)
     about = {"task": describe_task(shape, names_of(shape))}
-    return PretrainedSource("a run", config, 20, model.state_dict(), tokenizer(), about=about)
+    present = {name.partition(".")[0] for name in model.state_dict()}
+    missing = frozenset(HEADS) - present
+    return PretrainedSource("a run", config, 20, model.state_dict(), tokenizer(), missing, about)
 
 
 def checkpoint(source: PretrainedSource, path: Path) -> Path:
@@ -93,7 +97,11 @@ def checkpoint(source: PretrainedSource, path: Path) -> Path:
         "model": {**model, "intermediate_size": 40},
         "vocab_size": 20,
         "tokenizer": source.tokenizer.to_str(),
-        "config": {"batch": {"max_length": 16}, "init_from": "/home/me/bert"},
+        "config": {
+            "batch": {"max_length": 16},
+            "init_from": "/home/me/bert",
+            "data": {"test_path": "/home/me/test.csv"},
+        },
         "corpus": "labelled data",
         **source.about,
     }
@@ -224,6 +232,24 @@ def test_an_export_loads_back_here_and_answers_the_same(
     assert again.folder == exported.folder
 
 
+@pytest.mark.parametrize("name", [*SHAPES, *OWN])
+def test_its_encoder_serves_where_no_task_is_asked(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("transformers", "sentence_transformers"):
+        monkeypatch.setitem(sys.modules, library, None)
+    source = source_of({**SHAPES, **OWN}[name])
+    export_task(source, tmp_path / "out")
+    again = open_source(tmp_path / "out")
+    assert again.missing_heads == source.missing_heads
+    encoder = {n: value for n, value in source.state.items() if n.startswith("encoder.")}
+    for found in (again, source):
+        state = build(found).state_dict()
+        assert all(torch.equal(state[n], value) for n, value in encoder.items())
+    exported = export_sentences(again, tmp_path / "vectors", Pooling.mean)
+    assert exported.checked_by == "bert-lightning"
+
+
 @pytest.mark.parametrize("name", [*OWN, "modern"])
 def test_what_transformers_has_no_class_for_is_said(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -326,7 +352,8 @@ def test_the_command_and_the_card(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
+    for library in ("transformers", "sentence_transformers"):
+        monkeypatch.setitem(sys.modules, library, None)
     path = checkpoint(source_of(SHAPES["tokens"]), tmp_path / "run/checkpoints/last.ckpt")
     summary = {"best_step": 7, "test": {"f1": 0.5, "token_accuracy": 0.75}}
     (tmp_path / "run/summary.json").write_text(json.dumps(summary))
@@ -340,6 +367,10 @@ def test_the_command_and_the_card(
     )
     for part in ("answers: B-LOC, I-LOC, O", "optimizer step 7", "| token accuracy | 0.750 |"):
         assert part in card
+    assert "/home/me" not in card
+    command("export")([str(path), str(tmp_path / "vectors"), "--sentence-transformers"])
+    card = (tmp_path / "vectors/README.md").read_text(encoding="utf-8")
+    assert "optimizer step 7" in card
     assert "/home/me" not in card
     summary["best_step"] = 8
     (tmp_path / "run/summary.json").write_text(json.dumps(summary))
