@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
 
-def run(config_dir: Path, command: str, task: Callable[[Any], None]) -> None:
+def run(config_dir: Path, task: Callable[[Any], None], command: str = "train") -> None:
     """Composes the config of the command line and runs the task on it, or on each trial of a sweep.
 
     `command` names the options that there are, and the config of `conf` that all begin with.
@@ -168,20 +168,23 @@ def register_schema() -> None:
 
 def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
     """Returns the typed config of these overrides, without starting a run."""
-    return to_typed(_composed(config_dir, overrides))
+    return to_typed(_composed(config_dir, overrides, "train"))
 
 
-def _composed(config_dir: Path, overrides: Sequence[str]) -> DictConfig:
+def _composed(config_dir: Path, overrides: Sequence[str], command: str) -> DictConfig:
     register_schema()
-    use("train")
+    use(command)
     with hydra.initialize_config_dir(str(config_dir.absolute()), version_base="1.3"):
-        return hydra.compose("train", list(overrides))
+        return hydra.compose(command, list(overrides))
 
 
-def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
-    """As :func:`compose`, of a command that starts no run; a mistake becomes a `UserError`."""
+def compose_for_script(config_dir: Path, overrides: Sequence[str], command: str = "train") -> Any:
+    """As :func:`compose`, of a command that starts no run but takes the options of `command`.
+
+    A mistake becomes a `UserError`.
+    """
     try:
-        config = _composed(config_dir, ["run_dir=.", *readable_overrides(overrides)])
+        config = _composed(config_dir, ["run_dir=.", *readable_overrides(overrides)], command)
         follow_source(config, overrides)
         return to_typed(config)
     except Exception as error:
