@@ -188,6 +188,8 @@ def test_scores_in_words() -> None:
     assert pairs == "NSP loss 0.500, accuracy 0.750"
     (some,) = in_words(["mlm"], {**scores, "mlm_unknown_fraction": 0.8}, baselines)
     assert some == f"{known} without the 80.0% [UNK]"
+    later = in_words(["sop", "nsp"], scores, baselines)
+    assert list(later) == [pairs], "an objective that was not scored hides the next one"
     del scores["mlm_accuracy_known"]
     (nothing,) = in_words(["mlm"], {**scores, "mlm_unknown_fraction": 1.0}, {})
     assert nothing == "MLM loss 2.000, no accuracy, as all masked tokens are [UNK]"
