@@ -21,7 +21,7 @@ from bert_lightning.config import (
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationBatches
-from bert_lightning.data.phases import Phase, heaviest, passes, phases_of
+from bert_lightning.data.phases import Phase, entries, heaviest, passes, phase_options, phases_of
 from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 
@@ -211,13 +211,21 @@ def test_phases_follow_each_other_and_end_where_their_shares_do(
 
 @pytest.mark.parametrize("pairs", [0, 1, 59, 60, 61, 99, 100, 250])
 def test_epochs_are_counted_pair_by_pair(pairs: int) -> None:
-    phases = [Phase(9, 6, 0, 10), Phase(24, 4, 10, 20), Phase(24, 8, 20, 30)]
-    sizes = [7, 13, 13]
+    phases = [Phase(9, 6, 0, 10), Phase(24, 4, 10, 20), Phase(16, 8, 20, 30)]
+    sizes = [7, 13, 11]
     counted = 0.0
     for pair in range(pairs):
         counted += 1 / (sizes[0] if pair < 60 else sizes[1] if pair < 100 else sizes[2])
     assert passes(pairs, phases, sizes) == pytest.approx(counted)
     assert passes(pairs, phases[:1], sizes[:1]) == pairs / 7
+
+
+def test_the_options_of_a_phase_are_those_of_a_run_without_phases() -> None:
+    assert [entry.fraction for entry in entries(BatchConfig())] == [1.0]
+    options = phase_options(BatchConfig(24, global_batch_size=36, phases=PHASES))
+    assert [each.phases for each in options] == [None] * 3
+    assert [each.max_length for each in options] == [9, 24, 16]
+    assert [each.global_batch_size for each in options] == [12, 36, 36]
 
 
 def test_the_heaviest_phase_has_the_most_tokens_a_step_and_of_equals_the_longest() -> None:

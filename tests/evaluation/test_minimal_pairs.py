@@ -22,6 +22,7 @@ from bert_lightning.evaluation.minimal_pairs import (
     summarize,
 )
 from bert_lightning.inference.loaded import PretrainedBert
+from bert_lightning.inference.pseudo_likelihood import PseudoLikelihood
 from bert_lightning.training.fit import FitResult
 
 CapSys = pytest.CaptureFixture[str]
@@ -87,6 +88,17 @@ def test_what_is_the_same_to_the_tokenizer_is_half_right(bert: PretrainedBert) -
     assert not judged[2].same
     found = summarize("m", pairs, judged).all
     assert (found.same, found.unknown, found.pairs) == (2, 1, 3)
+
+
+def test_sentences_that_are_as_likely_are_no_success() -> None:
+    class Undecided:
+        def pseudo_likelihoods(self, texts: list[str], *, truncate: bool) -> list[PseudoLikelihood]:
+            assert not truncate
+            return [PseudoLikelihood(text.split(), [-1.0, -2.0]) for text in texts]
+
+    bert: Any = Undecided()
+    (tie,) = judge(bert, [MinimalPair("It works", "It work", {}, "here")])
+    assert tie == Judgment(correct=0.0, same=False, unknown=False)
 
 
 def test_accuracy_by_what_the_pairs_are_about() -> None:

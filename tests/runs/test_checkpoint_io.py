@@ -8,13 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 
 from bert_lightning.config import ModelConfig, OptimConfig, OptimizerName
 from bert_lightning.errors import UserError
+from bert_lightning.files import sync
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.optim.optimizers import build_optimizer
 from bert_lightning.pretrained.checkpoints import (
@@ -61,6 +63,7 @@ def test_a_checkpoint_comes_back_with_its_manifest(tmp_path: Path) -> None:
     manifest = json.loads((path.parent / f"{path.name}.json").read_text())
     assert (manifest["step"], manifest["val_loss"]) == (7, 1.5)
     assert manifest["bytes"] == path.stat().st_size
+    assert (path.parent / f"{path.name}.json").read_text().endswith("}\n")
     weight = VerifiedCheckpointIO().load_checkpoint(path)["state_dict"]["model.weight"]
     assert torch.equal(weight, torch.arange(3000.0) + 7)
 
@@ -87,6 +90,65 @@ def test_large_parts_are_hashed_in_a_thread_and_small_ones_at_once(tmp_path: Pat
     assert stream.size == sum(map(len, parts))
     assert stream.sha256.hexdigest() == hashlib.sha256(b"".join(parts)).hexdigest()
     assert submitted == [2**18, 2**19]
+
+
+def test_memory_that_is_reused_after_a_write_was_hashed_before(tmp_path: Path) -> None:
+    def late(work: Callable[[Any], None], part: Any) -> None:
+        time.sleep(0.05)
+        work(part)
+
+    part = bytearray(b"x" * 2**18)
+    with (tmp_path / "x").open("wb") as file, ThreadPoolExecutor(1) as threads:
+        hasher: Any = SimpleNamespace(submit=lambda work, part: threads.submit(late, work, part))
+        stream = _Hashing(file, hasher)
+        stream.write(part)
+        part[:] = b"y" * 2**18
+    assert stream.sha256.hexdigest() == hashlib.sha256(b"x" * 2**18).hexdigest()
+
+
+def test_the_content_is_on_the_disk_before_the_name_and_the_manifest_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[set[str], int]] = []
+
+    def synced(file: IO[bytes]) -> None:
+        sync(file)
+        found.append((names(tmp_path / "checkpoints"), os.fstat(file.fileno()).st_size))
+
+    monkeypatch.setattr("bert_lightning.runs.checkpoint_io.sync", synced)
+    path = save(tmp_path, 7)
+    ((there, size),) = found
+    assert not {path.name, f"{path.name}.json"} & there
+    assert size == path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("context", "error", "reason"),
+    [
+        (None, RuntimeError("the first line\nthe second"), "the first line"),
+        (OSError(28, "No space left"), RuntimeError("[enforce fail at x.cc]"), "No space left"),
+        (ValueError("not of the disk"), RuntimeError("unexpected pos"), "unexpected pos"),
+        (None, OSError(5, "Input/output error"), "Input/output error"),
+        (None, OSError("no number"), "no number"),
+    ],
+)
+def test_the_reason_of_a_failed_write_is_that_of_the_disk_where_there_is_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    context: Exception | None,
+    error: Exception,
+    reason: str,
+) -> None:
+    def fail(*_: Any) -> None:
+        error.__context__ = context
+        raise error
+
+    save(tmp_path, 1)
+    before = names(tmp_path / "checkpoints")
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(UserError, match=rf"=000002.ckpt cannot be written: {reason}; the earlier"):
+        save(tmp_path, 2)
+    assert names(tmp_path / "checkpoints") == before
 
 
 @pytest.mark.parametrize("name", OptimizerName)
