@@ -16,8 +16,16 @@ from bert_lightning.batch import UNK
 from bert_lightning.config import BatchConfig, CorpusConfig, PairKind, PairsConfig
 from bert_lightning.data.evaluation_set import EvaluationBatches, EvaluationSet
 from bert_lightning.errors import UserError
-from bert_lightning.evaluation.evaluation import Evaluation, evaluate
+from bert_lightning.evaluation.evaluation import (
+    Evaluation,
+    MaskedResult,
+    MaskedScores,
+    evaluate,
+    masked_result,
+)
+from bert_lightning.evaluation.scores import HeldOutSums
 from bert_lightning.evaluation.subject import corpus_of
+from bert_lightning.evaluation.token_stats import UNKNOWN, TokenStats
 from bert_lightning.inference.export import export
 from bert_lightning.pretrained.sources import PretrainedSource, open_source
 from bert_lightning.training.fit import FitResult
@@ -61,15 +69,24 @@ def test_a_checkpoint_has_the_scores_that_its_run_reported(
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
 def test_no_number_depends_on_the_micro_batch(
-    run: FitResult, source: PretrainedSource, size: int
+    run: FitResult, source: PretrainedSource, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sizes: list[int] = []
+    original = EvaluationSet.batches
+
+    def batches(held_out: EvaluationSet, size: int) -> EvaluationBatches:
+        sizes.append(size)
+        return original(held_out, size)
+
     def numbers(found: object) -> list[float]:
         if isinstance(found, dict):
             return [number for value in found.values() for number in numbers(value)]
         return [found] if isinstance(found, int | float) else []
 
     expected = evaluated(source, run.config.data, run.config.batch)
+    monkeypatch.setattr(EvaluationSet, "batches", batches)
     found = evaluated(source, run.config.data, replace(run.config.batch, micro_batch_size=size))
+    assert size in sizes
     assert numbers(asdict(found)) == pytest.approx(numbers(asdict(expected)), rel=1e-6)
     assert found.evaluation_set_sha256 == expected.evaluation_set_sha256
 
@@ -117,6 +134,65 @@ def test_classes_bits_and_baselines_are_those_of_counting(
     assert found.mlm.perplexity == pytest.approx(math.exp(found.mlm.all.loss))
     of_all = sum(row.masked * row.loss for row in found.mlm.classes.values())
     assert of_all / found.mlm.all.masked == pytest.approx(found.mlm.all.loss)
+
+
+RANKS = {1: 0, 0: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7}
+"""Of eight tokens: token 0 is `[UNK]`, the second most frequent."""
+FEW = TokenStats(
+    group=np.array([UNKNOWN, 0, 0, 1, 1, 1, 1, 1]),
+    characters=np.array([0, 3, 3, 3, 3, 3, 3, 3]),
+    is_piece=np.array([False, False, True, False, True, False, False, False]),
+    unigram_nll=np.array([RANKS[token] + 1.0 for token in range(8)]),
+    rank=np.array([RANKS[token] for token in range(8)]),
+    limits=(30, 4),
+)
+MASKED = np.array([0, 0, 1, 2, 2, 3, 4, 5, 6])
+SUMS = HeldOutSums.zeros(others=0)._replace(
+    mlm_nll=torch.tensor([4.0, 12, 0, 2], dtype=torch.float64),
+    mlm_correct=torch.tensor([1.0, 2, 0, 2]),
+    mlm_in_five=torch.tensor([2.0, 3, 0, 2]),
+    masked=torch.tensor([3.0, 4, 0, 2]),
+    characters=torch.tensor(21.0),
+)
+
+
+def test_scores_of_masked_tokens_by_hand() -> None:
+    found = masked_result(SUMS, MASKED, FEW)
+    losses = [[1.0], [3.0, 3.0], [4.0, 5.0, 6.0, 7.0], [2.0, 2.0]]  # of the unigram baseline
+    known = pytest.approx(sum(sum(each) for each in losses[:3]) / 7)
+    assert found.all == MaskedScores(
+        9, 1.0, 2.0, pytest.approx(33 / 9), *map(pytest.approx, (5 / 9, 1 / 9, 7 / 9, 7 / 9))
+    )
+    assert found.known == MaskedScores(
+        7, *map(pytest.approx, (7 / 9, 16 / 7)), known,
+        *map(pytest.approx, (3 / 7, 1 / 7, 5 / 7, 6 / 7)),
+    )  # fmt: skip
+    assert list(found.classes) == ["common", "middle", "unknown"]
+    assert found.classes["unknown"].accuracy_at_5_baseline == 1.0
+    assert (found.common_from, found.middle_from) == (30, 4)
+    assert found.perplexity == pytest.approx(math.e**2)
+    assert found.perplexity_baseline == pytest.approx(math.exp(33 / 9))
+    assert found.bits_per_character == pytest.approx(18 / math.log(2) / 21)
+    assert found.bits_per_character_baseline == pytest.approx(33 / math.log(2) / 21)
+    assert (found.characters, found.piece_fraction) == (21, pytest.approx(3 / 9))
+
+
+def test_a_split_of_unknown_words_alone_has_no_score_of_known_ones() -> None:
+    zeros = HeldOutSums.zeros(others=0)
+    unknown = zeros._replace(mlm_nll=SUMS.mlm_nll * 0, masked=torch.tensor([0.0, 0, 0, 2]))
+    found = masked_result(unknown, MASKED[:2], FEW)
+    assert found.known is found.bits_per_character is found.bits_per_character_baseline is None
+    assert list(found.classes) == ["unknown"]
+
+
+def test_a_loss_of_500_nats_is_of_a_model_that_diverged() -> None:
+    def result(loss: float) -> MaskedResult:
+        return masked_result(SUMS._replace(mlm_nll=SUMS.mlm_nll * loss / 2), MASKED, FEW)
+
+    assert result(499.5).all.loss == pytest.approx(499.5)
+    for loss in (500.0, 1e9, math.nan):
+        with pytest.raises(UserError, match="nats a masked token: it has diverged"):
+            result(loss)
 
 
 def test_a_foreign_model_is_scored_in_its_own_words(

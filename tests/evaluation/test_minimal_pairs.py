@@ -204,6 +204,25 @@ def test_pairs_are_judged_alike_in_any_batch(
     assert [one.unknown for one in backwards] == [False] * 10 + [True]
 
 
+def test_a_sentence_that_may_be_cut_is_not_named_in_place_of_a_later_one(
+    bert: PretrainedBert,
+) -> None:
+    long = MinimalPair("crane " * 40, BAD, {}, "line 1")
+    with pytest.raises(UserError, match=r"^line 2, sentence_good: the text contains \[MASK\]"):
+        judge(bert, [long, MinimalPair("The [MASK] .", BAD, {}, "line 2")], truncate=True)
+
+
+def test_an_error_of_no_single_sentence_is_shown_as_it_is() -> None:
+    class OnlyOne:
+        def pseudo_likelihoods(self, texts: list[str], *, truncate: bool) -> None:
+            if len(texts) > 1 and not truncate:
+                raise UserError("too many at once")
+
+    bert: Any = OnlyOne()
+    with pytest.raises(UserError, match=r"^too many at once$"):
+        judge(bert, [MinimalPair(GOOD, BAD, {}, "here")])
+
+
 def test_an_overlong_sentence_is_cut_only_if_it_may_be(bert: PretrainedBert) -> None:
     long = [MinimalPair("crane " * 40, BAD, {}, "here")]
     with pytest.raises(UserError, match=r"here, sentence_good: the text has 42 tokens"):
