@@ -36,6 +36,7 @@ RESULT = ROOT / "benchmarks" / "mutation.json"
 EQUIVALENTS = ROOT / "benchmarks" / "mutation_equivalents.json"
 MODEL = ("tests/model", "tests/test_worked_examples.py")
 DETERMINISM = "tests/training/test_determinism.py"
+FIT, EMA = "tests/training/test_fit.py", "tests/optim/test_ema.py"
 TESTS: dict[str, tuple[str, ...]] = {
     "model/attention": MODEL,
     "model/objective": MODEL,
@@ -64,9 +65,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "data/phases": ("tests/data/test_phases.py",),
     "training/stops": ("tests/training/test_guard.py", "tests/training/test_stops.py"),
     "training/module": (
-        *("tests/training/test_module.py", "tests/training/test_guard.py", DETERMINISM),
-        "tests/training/test_fit.py",
-        "tests/optim/test_ema.py",
+        *("tests/training/test_module.py", DETERMINISM),
+        f"{FIT}::test_the_validation_curve_is_the_loss_over_all_held_out_pairs",
+        f"{FIT}::test_accumulation_and_workers_change_nothing",
+        f"{EMA}::test_it_is_what_is_validated_tested_returned_and_read",
+        f"{EMA}::test_it_ends_and_begins_in_the_middle_where_changes_are_allowed",
     ),
     "pretrained/checkpoints": (
         *("tests/runs/test_checkpoint_io.py", "tests/runs/test_resume_point.py"),
@@ -74,7 +77,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "runs/checkpoint_io": ("tests/runs/test_checkpoint_io.py", "tests/runs/test_resume_point.py"),
     "runs/resume": ("tests/runs/test_resume_point.py",),
-    "optim/ema": ("tests/optim/test_ema.py",),
+    "optim/ema": (EMA,),
     "optim/optimizers": (
         "tests/optim/test_optimizers.py",
         "tests/test_extensions.py::test_an_optimizer_of_your_own_gets_the_groups_with_and_without_decay",
