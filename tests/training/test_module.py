@@ -14,6 +14,7 @@ from torch import Tensor
 from bert_lightning.batch import PretrainBatch, pack_sequences
 from bert_lightning.config import TrainConfig
 from bert_lightning.optim.ema import average_of
+from bert_lightning.optim.time_budget import Budget
 from bert_lightning.training.metrics import training_scores
 from bert_lightning.training.module import PretrainingModule
 
@@ -176,6 +177,33 @@ def test_a_resumed_run_learns_at_the_rate_of_its_config(
     module.on_train_start()
     assert [group["lr"] for group in groups] == [pytest.approx(0.3 * 4 / 6)] * len(groups)
     assert 7.0 not in [group["weight_decay"] for group in groups]
+
+
+def test_a_budget_is_that_of_the_config_if_it_has_one(small_config: Config, tmp_path: Path) -> None:
+    assert module_of(small_config(tmp_path)).progress.budget is None
+    config = small_config(tmp_path, "optim.schedule=wsd", "optim.decay_fraction=0.25")
+    config.optim.time_budget = "90s"
+    timed = module_of(config)
+    assert timed.progress.budget == Budget(90, 0.25)
+
+
+def test_a_loaded_checkpoint_restores_progress_and_gets_the_loops_of_its_step(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = module_of(small_config(tmp_path))
+    monkeypatch.setattr(PretrainingModule, "trainer", "the trainer")
+    monkeypatch.setattr("bert_lightning.training.module.loops_at", lambda *given: given)
+    restored: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(module.progress, "restore", lambda *given: restored.append(given))
+    saved = {"validation_due": True}
+    weights = {f"model.{name}": value for name, value in module.model.state_dict().items()}
+    checkpoint = {
+        "state_dict": weights, "global_step": 5, "bert_lightning": {"progress": saved}
+    }  # fmt: skip
+    module.on_load_checkpoint(checkpoint)
+    assert restored == [("the trainer", saved, 5)]
+    assert checkpoint["loops"] == ("the trainer", 5, True)
+    assert checkpoint["state_dict"] == weights
 
 
 def test_a_checkpoint_has_no_loops_as_they_follow_from_its_step(
