@@ -55,18 +55,19 @@ def learning_curve_figure(results: Mapping[str, Any]) -> LossFigure:
     sizes, score = results["learning_curve"], results["score"]
     figure = LossFigure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
-    for place, model in enumerate(row["model"] for row in results["rows"]):
+    for place, row in enumerate(results["rows"]):
+        model = row["model"]
         points = [
             (size["examples"], row["scores"][score])
             for size in sizes
             for row in size["rows"]
             if row["model"] == model
         ]
+        label = "pretrained" if place == 0 and not results["random_weights"] else model
         examples = [count for count, _ in points]
         lowest, highest = ([limit(one["scores"]) for _, one in points] for limit in (min, max))
-        color = f"C{place}"
-        means = [one["mean"] for _, one in points]
-        axes.plot(examples, means, "o-", color=color, label=model, linewidth=1.4, markersize=3.5)
+        means, color = [one["mean"] for _, one in points], f"C{place}"
+        axes.plot(examples, means, "o-", color=color, label=label, linewidth=1.4, markersize=3.5)
         axes.fill_between(examples, lowest, highest, color=color, alpha=0.2, linewidth=0)
     axes.set_xscale("log")
     axes.set_xticks([size["examples"] for size in sizes], [f"{s['examples']:,}" for s in sizes])

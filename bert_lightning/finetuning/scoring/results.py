@@ -35,6 +35,7 @@ def results(records: Mapping[StudyRun, Record]) -> dict[str, Any]:
         "task": own.summary["task"],
         "score": next(iter(own.scores)),
         "init_from": own.summary["init_from"],
+        "random_weights": own.summary["random_weights"],
         "data": own.summary["data"],
         "data_key": own.summary["data_key"],
         "examples": own.summary["examples"],
