@@ -72,7 +72,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         *("tests/pretrained/test_checkpoints.py", "tests/inference/test_loaded.py"),
     ),
     "runs/checkpoint_io": ("tests/runs/test_checkpoint_io.py", "tests/runs/test_resume_point.py"),
-    "runs/resume": ("tests/runs/test_resume_point.py", "tests/runs/test_damage.py"),
+    "runs/resume": ("tests/runs/test_resume_point.py",),
     "optim/ema": ("tests/optim/test_ema.py",),
     "optim/optimizers": (
         "tests/optim/test_optimizers.py",

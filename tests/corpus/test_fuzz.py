@@ -163,11 +163,11 @@ def test_a_random_folder_comes_back_or_is_refused_by_name(tmp_path: Path, seed: 
 def test_random_folders_come_back_or_are_refused_by_name(tmp_path: Path) -> None:
     left_out: Counter[str] = Counter()
     prepared, refused = 0, 0
-    for seed in range(1000, 1400):
+    for seed in range(1000, 1300):
         plain, read = check_folder(tmp_path, seed)
         prepared += read
         refused += bool(plain.refused)
         left_out += plain.left_out if read else Counter()
-    assert prepared > 100
-    assert refused > 50
+    assert prepared > 80
+    assert refused > 40
     assert len(left_out) == 11, f"a kind did not occur: {left_out}"
