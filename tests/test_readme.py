@@ -46,7 +46,16 @@ SMALL = [
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like a checkout, with notes of one's own and something like WikiText."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("train.py", "conf", "scripts", "benchmarks", "bert_lightning", "Makefile", "docs"):
+    for name in (
+        "train.py",
+        "finetune.py",
+        "conf",
+        "scripts",
+        "benchmarks",
+        "bert_lightning",
+        "Makefile",
+        "docs",
+    ):
         (folder / name).symlink_to(ROOT / name)
     (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
     (folder / "constraints.txt").symlink_to(ROOT / "constraints.txt")
@@ -61,6 +70,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "blimp" / "pairs.jsonl").write_text(pair, encoding="utf-8")
     senses = "bird\tthe crane moves\nbird\ta crane is here\nmachine\tno crane\nmachine\tcrane\n"
     (folder / "cranes.tsv").write_text(senses, encoding="utf-8")
+    rows = "a lamp is here,yes\nno lamp is here,no\n" * 20
+    (folder / "reviews.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
     (folder / "wikitext-2").mkdir()
     for split in ("train", "valid", "test"):
         articles = [
@@ -221,6 +232,13 @@ def test_what_a_trained_model_is_used_for(checkout: Path, environment: dict[str,
         encoding="utf-8",
     )
     run("python example.py", checkout, environment)
+
+
+@pytest.mark.slow
+def test_fine_tuning(checkout: Path, environment: dict[str, str]) -> None:
+    run(small("python train.py data=builtin run_dir=runs/first"), checkout, environment)
+    for command in (c for c in COMMANDS if c.startswith("python finetune.py")):
+        assert "\nrandom weights  " in run(small(command), checkout, environment)
 
 
 @pytest.mark.slow

@@ -109,8 +109,9 @@ def _study(config: FinetuneConfig, environment: Mapping[str, str]) -> str:
         steps = sum(steps_of(wanted[run], first) for run in missing)
         seconds = first["training_seconds"] * steps / first["steps"]
         _log.info(
-            "study: %s more runs in %s, about %s of training; baselines=false seeds=1 omits them",
-            len(missing), shown(folder / "study"), _duration(seconds),
+            "study: %s more %s in %s, about %s of training; %s",
+            len(missing), "run" if len(missing) == 1 else "runs", shown(folder / "study"),
+            _duration(seconds), _way_out(config),
         )  # fmt: skip
     for number, run in enumerate(missing, 1):
         started = time.monotonic()
@@ -167,6 +168,15 @@ def _require_same_options(config: FinetuneConfig, folder: Path) -> None:
             f"{shown(folder)} was run with {' '.join(changed)}, unlike its study now: remove that "
             "folder, or start another study"
         )
+
+
+def _way_out(config: FinetuneConfig) -> str:
+    several = [f"seeds={config.seeds}"] * (config.seeds > 1)
+    several += ["learning_curve=true"] * config.learning_curve
+    omit = f"omit {' and '.join(several)} for fewer" if several else ""
+    has_twins = config.baselines and not config.random_weights
+    twins = "baselines=false omits random weights" if has_twins else ""
+    return ", ".join(filter(None, [omit, twins]))
 
 
 def _options_of(folder: Path) -> FinetuneConfig:
