@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
-
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
+from typing import TYPE_CHECKING
 
 from bert_lightning.cli.command_line import written
 from bert_lightning.cli.from_python import as_options
@@ -30,12 +28,19 @@ from bert_lightning.runs.folder import crash_report, shown
 from bert_lightning.runs.launched import AUTO, CONFIG_FILE, is_first_process, launched_externally
 from bert_lightning.sizing.launcher import launcher
 
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
+
 _log = logging.getLogger(__name__)
 _ERROR = "error: "
 
 
 def finetune_and_compare(
-    config: FinetuneConfig, *, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
+    config: FinetuneConfig,
+    *,
+    callbacks: "Sequence[Callback]" = (),
+    loggers: "Sequence[Logger]" = (),
 ) -> FinetuneResult | None:
     """Fine-tunes, then starts the further runs of the study; writes and prints all results.
 
