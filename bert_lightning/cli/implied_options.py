@@ -15,8 +15,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.cli.command_line import given, written
-from bert_lightning.cli.places import conf_dir
-from bert_lightning.cli.schema import in_use
+from bert_lightning.cli.schema import conf_dir, in_use
 from bert_lightning.config import ModelConfig, TrainConfig
 from bert_lightning.config.affects import ARCHITECTURE, COMMAND, leaves, named
 from bert_lightning.config.plain import to_plain
