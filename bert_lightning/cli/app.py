@@ -178,7 +178,10 @@ def _composed(config_dir: Path, overrides: Sequence[str], command: str) -> DictC
 
 
 def compose_for_script(config_dir: Path, overrides: Sequence[str], command: str = "train") -> Any:
-    """As :func:`compose`, of a command that starts no run; a mistake becomes a `UserError`."""
+    """As :func:`compose`, of a command that starts no run but takes the options of `command`.
+
+    A mistake becomes a `UserError`.
+    """
     try:
         config = _composed(config_dir, ["run_dir=.", *readable_overrides(overrides)], command)
         follow_source(config, overrides)
