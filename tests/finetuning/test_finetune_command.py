@@ -248,11 +248,13 @@ def test_pretraining_does_not_resume_it(tuned: Path) -> None:
     assert "holds a run of fine-tuning, not of pretraining" in done.stderr
 
 
-def test_a_doctor_finds_nothing_that_belongs_to_pretraining_alone(tuned: Path) -> None:
-    done = call(tuned, cwd=tuned.parent, script=ROOT / "scripts" / "doctor.py")
-    assert done.returncode in (0, 2), done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert "MLM" not in done.stdout
+def test_a_doctor_compares_it_with_its_baselines(tuned: Path) -> None:
+    script = ROOT / "scripts" / "doctor.py"
+    done = call(tuned, "--json", cwd=tuned.parent, script=script)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (check,) = json.loads(done.stdout)["checks"]
+    assert check["name"] == "learned"
+    assert check["numbers"]["majority"] == summary(tuned)["baselines"]["majority"]["accuracy"]
 
 
 def test_its_encoder_serves_as_any_other(
