@@ -118,8 +118,11 @@ def test_an_optimizer_of_your_own_gets_the_groups_with_and_without_decay(
         ({"own": ["a:B", "c:B"]}, "there is another objective named B"),
         ({"own": ["a:mlm"]}, "there is another objective named mlm"),
         ({"own": ["a"]}, "write it as module:Class"),
-        ({"own": ["a:B"], "own_weights": [-1.0]}, "weights must be 0 or more"),
-        ({"mlm_weight": 0.0, "nsp_weight": 0.0}, "objective.mlm_weight=0.0.*not all 0"),
+        (
+            {"own": ["a:B"], "own_weights": [-1.0]},
+            r"objective.own_weights=\[-1.0\] must be at least 0",
+        ),
+        ({"mlm_weight": 0.0, "nsp_weight": 0.0}, "objective.mlm_weight=0.0.*must not all be 0"),
     ],
 )
 def test_weights_that_cannot_be_meant(values: dict[str, Any], says: str) -> None:

@@ -174,7 +174,7 @@ def small(command: str) -> str:
     given = [option.split("=")[0] + "=" for option in shlex.split(command)]
     more = [option for option in SMALL if option.split("=")[0] + "=" not in given]
     if "8min" in command:
-        more += ["optim.time_budget=1s"]
+        more = [option for option in more if "max_steps" not in option] + ["optim.time_budget=1s"]
     return " ".join([command, *more]).replace("trainer.max_steps=300", "trainer.max_steps=2")
 
 

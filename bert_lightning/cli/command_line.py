@@ -105,21 +105,25 @@ def _readable(override: str, sweeps: bool) -> str:
     if not equals or not re.match(r"\w", name):
         return override
     section = HydraConf if name.startswith(_HYDRA) else in_use().config
-    is_text = kinds(declared(name.removeprefix(_HYDRA), section))[0] is str
-    parts = list(_at_commas(value)) if sweeps or not is_text else [value]
-    return f"{key}={','.join(_part(part, is_text, sweeps) for part in parts)}"
+    kind = kinds(declared(name.removeprefix(_HYDRA), section))[0]
+    parts = list(_at_commas(value)) if sweeps or kind is not str else [value]
+    if kind is bool and any(
+        re.fullmatch(r"[+-]?\d+", part) and part not in ("0", "1") for part in parts
+    ):
+        raise UserError(f"{override}: expects true or false")  # OmegaConf would take it for true
+    return f"{key}={','.join(_part(part, kind, sweeps) for part in parts)}"
 
 
-def _part(value: str, is_text: bool, sweeps: bool) -> str:
+def _part(value: str, kind: Any, sweeps: bool) -> str:
     function = re.fullmatch(rf"({'|'.join(_parser.functions.functions)})\((.*)\)", value, re.DOTALL)
     if sweeps and function is not None:
-        arguments = ",".join(_part(part, is_text, sweeps) for part in _at_commas(function[2]))
+        arguments = ",".join(_part(part, kind, sweeps) for part in _at_commas(function[2]))
         return f"{function[1]}({arguments})"
     try:
         read = _parser.parse_override(f"option={value}").value()
     except HydraException:
         return _quoted(value)
-    stands = not is_text or read in (None, value) or value.startswith(_QUOTES)
+    stands = kind is not str or read in (None, value) or value.startswith(_QUOTES)
     return value if stands else _quoted(value)
 
 

@@ -39,7 +39,7 @@ class Trials:
     """The program with the flags that each trial heeds as well."""
 
     def run(self, trial: HydraConf) -> float:
-        """Runs a trial as a process of its own; returns the validation loss of its summary.
+        """Runs a trial as a process of its own; returns its joint validation loss.
 
         The processes of several devices are started with the command line of their parent: that of
         a sweep would run the whole sweep in each. So every trial is a plain run. One that fails
@@ -140,4 +140,5 @@ def _validation_loss(folder: Path) -> float:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return math.nan
-    return float(summary.get("validation", {}).get("loss", math.nan))
+    scores = summary.get("loaded", summary)  # those of the model that `load` takes
+    return float(scores.get("validation", {}).get("loss", math.nan))

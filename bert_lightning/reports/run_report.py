@@ -51,15 +51,13 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
     best = summary["loaded"] if result.best is not None else None
     for split in ("validation", "test"):
         if split in summary:
-            at = "" if best is None else f" (step {result.steps}, the last)"
-            lines += _score_lines(split, summary, summary, result.model.objectives, at)
+            lines += _score_lines(split, summary, summary, result.model.objectives)
         if best is not None and split in best:
-            at = f" (step {best['step']}, the best)"
-            lines += _score_lines(split, best, summary, result.model.objectives, at)
+            lines += _score_lines(split, best, summary, result.model.objectives, "best")
     if best is not None:
         lines.append(
-            f"model       that of step {best['step']}, whose validation loss is the lowest: "
-            "fill-mask, export and load read it"
+            f"best        is step {best['step']}, whose validation loss is the lowest: fill-mask, "
+            f"export and load read it, not step {result.steps}, the last"
         )
     lines.append(
         f"speed       {summary['pairs_per_second']:,.0f} pairs/s, "
@@ -79,13 +77,18 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
 
 
 def _score_lines(
-    split: str, scored: dict[str, Any], summary: dict[str, Any], objectives: Iterable[str], at: str
+    split: str,
+    scored: dict[str, Any],
+    summary: dict[str, Any],
+    objectives: Iterable[str],
+    which: str = "",
 ) -> Iterator[str]:
     scores = scored[split]
     baselines = summary.get("validation_baselines", {}) if split == "validation" else {}
+    label = split if not which else which if split == "validation" else f"{which}, {split}"
 
     for words in in_words(objectives, scores, baselines):
-        yield f"{split:<12}{words}{at}"
+        yield f"{label:<12}{words}"
 
 
 def _fill_ins(result: FitResult) -> Iterator[str]:

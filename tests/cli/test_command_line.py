@@ -57,6 +57,12 @@ def test_text_is_taken_as_it_is_typed(text: str) -> None:
     assert read_by_hydra(argument) == text
 
 
+@pytest.mark.parametrize("number", ["2", "-1", "0.5"])
+def test_a_number_is_neither_true_nor_false(number: str) -> None:
+    with pytest.raises(UserError, match=f"model.bias={number}: expects true or false"):
+        compose_for_script(conf_dir(), [f"model.bias={number}"])
+
+
 def test_a_whole_command_line_is_taken_as_it_is_typed() -> None:
     typed = {"data.path": TYPED[0], "data.name": "1e3", "data.text_column": "true", "debug": "null"}
     config = compose_for_script(conf_dir(), [f"{name}={text}" for name, text in typed.items()])

@@ -29,7 +29,8 @@ if "seed=3" in arguments:
 if "seed=9" in arguments:
     import os, signal
     os.kill(os.getpid(), signal.SIGKILL)
-summary = {"validation": {"loss": 4.5}} if "test=False" not in arguments else {}
+scores = {"validation": {"loss": 4.5}}
+summary = {"loaded": scores, "validation": {"loss": 5.0}} if "test=True" in arguments else {}
 pathlib.Path(folder, "summary.json").write_text(json.dumps(summary))
 """
 Sweep = Callable[..., tuple[int, list[list[str]]]]

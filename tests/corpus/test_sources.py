@@ -221,7 +221,7 @@ def test_nothing_left_to_train_on_is_refused(text: Maker, held: dict[str, float]
     message = failure(data)
     ((name, part),) = held.items()
     assert f"data.{name}={part:g}" in message
-    assert f": all 20 documents of data.path={data.path} are held out" in message
+    assert f"hold out all 20 documents of data.path={data.path}" in message
 
 
 def test_an_empty_file_is_named(text: Maker, tmp_path: Path) -> None:  # BAD_INPUT 11

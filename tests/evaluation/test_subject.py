@@ -115,7 +115,7 @@ def test_other_models_are_asked_what_the_command_line_says(source: PretrainedSou
         ("batch.phases=[{fraction: 1}]", "only training has phases"),
         (
             "batch.max_length=33",
-            r"batch.max_length=33 is more than the 32 positions of .*last\.ckpt",
+            r"batch.max_length=33 is more than the 32 positions of .*\.ckpt",
         ),
     ],
 )

@@ -35,9 +35,11 @@ MODERN = {
     "qk_norm": True,
     "bias": False,
 }
+SCORES = {"mlm_loss": 3.25, "mlm_accuracy": 0.5, "nsp_loss": 0.5, "nsp_accuracy": 0.75}
 SUMMARY = {
     "steps": 40,
-    "validation": {"mlm_loss": 3.25, "mlm_accuracy": 0.5, "nsp_loss": 0.5, "nsp_accuracy": 0.75},
+    "validation": {name: score + 0.125 for name, score in SCORES.items()},
+    "loaded": {"step": 30, "validation": SCORES},
     "validation_baselines": {"mlm_loss": 4.75, "mlm_accuracy": 0.125, "nsp_loss": 0.6875},
 }
 
@@ -273,7 +275,7 @@ def test_the_card_says_how_it_was_trained_and_what_it_scored(
         'from_pretrained("my-bert")',
         "Data: a test",
         "optimizer step 30",
-        "at the end of the run (step 40)",
+        "On the validation split, after step 30",
         "| masked language modeling, loss (nats) | 3.250 | 4.750 |",
         "| sentence pairs, accuracy | 0.750 | |",
     ):

@@ -1,5 +1,6 @@
 """Checkpoint files: whole, verified, kept and removed; with real disks that are full."""
 
+import hashlib
 import json
 import os
 import random
@@ -8,9 +9,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +21,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bert_lightning.config import ModelConfig, OptimConfig, OptimizerName
 from bert_lightning.errors import UserError
+from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.optim.optimizers import build_optimizer
 from bert_lightning.pretrained.checkpoints import (
     CHECKPOINT_FORMAT,
     CorruptCheckpointError,
@@ -27,7 +33,7 @@ from bert_lightning.pretrained.checkpoints import (
     read_checkpoint,
     step_of,
 )
-from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO
+from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO, _Hashing, expected_size
 from bert_lightning.training.saving import require_room, tidy
 
 
@@ -57,6 +63,51 @@ def test_a_checkpoint_comes_back_with_its_manifest(tmp_path: Path) -> None:
     assert manifest["bytes"] == path.stat().st_size
     weight = VerifiedCheckpointIO().load_checkpoint(path)["state_dict"]["model.weight"]
     assert torch.equal(weight, torch.arange(3000.0) + 7)
+
+
+def test_a_file_without_its_manifest_is_replaced_and_gets_one(tmp_path: Path) -> None:
+    path = save(tmp_path, 7)
+    path.with_name(f"{path.name}.json").unlink()
+    assert save(tmp_path, 7, 2.5) == path
+    assert json.loads(path.with_name(f"{path.name}.json").read_text())["val_loss"] == 2.5
+    assert read_checkpoint(path)["bert_lightning"]["progress"]["val_loss"] == 2.5
+
+
+def test_large_parts_are_hashed_in_a_thread_and_small_ones_at_once(tmp_path: Path) -> None:
+    parts = [b"a", b"b" * 2**18, b"c" * (2**18 - 1), b"d" * 2**19, b"e"]
+    with (tmp_path / "x").open("wb") as file, ThreadPoolExecutor(1) as threads:
+        submitted: list[int] = []
+        hasher: Any = SimpleNamespace(
+            submit=lambda work, part: submitted.append(len(part)) or threads.submit(work, part)
+        )
+        stream = _Hashing(file, hasher)
+        assert [stream.write(part) for part in parts] == [len(part) for part in parts]
+        stream.flush()
+        assert (tmp_path / "x").read_bytes() == b"".join(parts)
+    assert stream.size == sum(map(len, parts))
+    assert stream.sha256.hexdigest() == hashlib.sha256(b"".join(parts)).hexdigest()
+    assert submitted == [2**18, 2**19]
+
+
+@pytest.mark.parametrize("name", OptimizerName)
+@pytest.mark.parametrize("ema_decay", [None, 0.5])
+def test_the_size_of_a_checkpoint_is_known_before_it_is_written(
+    tmp_path: Path, name: OptimizerName, ema_decay: float | None
+) -> None:
+    model = BertForPreTraining(ModelConfig(), vocab_size=500)
+    config = OptimConfig(name, weight_decay=0.0, ema_decay=ema_decay)
+    optimizer = build_optimizer(model, config)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    description = {"tokenizer": "x" * 100_000}
+    state = model.state_dict()
+    contents = {"state_dict": state, "optimizer": optimizer.state_dict(), "about": description}
+    if ema_decay is not None:
+        contents["average"] = {key: value.clone() for key, value in state.items()}
+    torch.save(contents, tmp_path / "x.ckpt")
+    size = (tmp_path / "x.ckpt").stat().st_size
+    assert expected_size(model, config, description) == pytest.approx(size, rel=0.05)
 
 
 def test_bit_flips_and_truncations_are_caught(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_run_that_ends_early_names_its_best_model_and_scores_both(
     step, said = best_step(result), report(result)
     assert 1 <= step < result.steps < 30
     assert f"ended       at step {result.steps}: no lower loss in 2 validations in a row" in said
-    assert f"model       that of step {step}, whose validation loss is the lowest" in said
+    assert f"best        is step {step}, whose validation loss is the lowest" in said
     summary, bert = summary_of(tmp_path), load(tmp_path)
     assert summary["steps"] == result.steps
     assert summary["early_end"] == result.progress.early_end
@@ -66,9 +66,9 @@ def test_a_run_that_ends_early_names_its_best_model_and_scores_both(
     losses = dict(result.curves["val/mlm_loss"])
     assert summary["loaded"]["validation"]["mlm_loss"] == losses[step]
     assert summary["validation"]["mlm_loss"] == losses[result.steps]
-    for split, scores in (("validation", losses[step]), ("validation", losses[result.steps])):
-        assert f"{split:<12}MLM loss {scores:.3f}" in said
-    assert said.count("test        MLM loss") == 2
+    assert f"validation  MLM loss {losses[result.steps]:.3f}" in said
+    assert f"best        MLM loss {losses[step]:.3f}" in said
+    assert said.count("test        MLM loss") == said.count("best, test  MLM loss") == 1
 
     assert bert.origin == str(checkpoint(tmp_path, step))
     assert torch.equal(weights(bert.model), weights(loaded(result).model))
@@ -115,7 +115,7 @@ def test_a_run_whose_last_model_is_loaded_names_no_other(
     result = fit(small_config(tmp_path, *WORSE, *options))
     said, summary = report(result), summary_of(tmp_path)
     assert result.best is None
-    assert "model       " not in said
+    assert "best        " not in said
     assert summary["loaded"]["step"] == result.steps
     assert summary["loaded"].get("validation") == summary.get("validation")
     assert torch.equal(weights(load(tmp_path).model), weights(result.model))

@@ -111,7 +111,7 @@ def test_a_short_run_warns_of_nothing_and_a_budget_is_announced_as_one(
 ) -> None:
     with caplog.at_level(logging.INFO):
         fit(small_config(tmp_path / "a", "trainer.max_steps=2", "trainer.log_every_n_steps=50"))
-        options = ("optim.time_budget=0.1s", "optim.schedule=wsd", "trainer.limit_val_batches=1")
+        options = ("optim.time_budget=0.1s", "optim.schedule=wsd", "trainer.max_steps=null")
         fit(small_config(tmp_path / "b", *options))
     assert not [str(warning.message) for warning in recwarn]
     model = [line for line in caplog.messages if line.startswith("model: ")]

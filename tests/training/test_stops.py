@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -22,9 +22,11 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import SIGNALS
+from bert_lightning.runs.progress import Clock
 from bert_lightning.training import stops
 from bert_lightning.training.fit import fit
 from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.saving import SaveCheckpoints
 
 Start = Callable[..., Run]
 Overrides = Callable[..., list[str]]
@@ -171,11 +173,11 @@ def test_the_first_signal_counts_until_the_context_ends(
 ) -> None:
     before = {number: signal.getsignal(number) for number in SIGNALS}
     with stops.StopSignals() as signals:
-        assert signals.agree() == (0, None, 0.0)
+        assert signals.agree()[:3] == (0, None, 0.0)
         for number in (SIGUSR1, SIGTERM, SIGUSR1, SIGTERM):
             os.kill(os.getpid(), number)
-        assert signals.agree() == (SIGUSR1, None, 0.0)
-        assert signals.agree(broken=True, elapsed=2.5) == (SIGUSR1, 0, 2.5)
+        assert signals.agree()[:3] == (SIGUSR1, None, 0.0)
+        assert signals.agree(broken=True, elapsed=2.5)[:3] == (SIGUSR1, 0, 2.5)
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
     assert not capfd.readouterr().err
 
@@ -214,7 +216,7 @@ def test_all_ranks_know_what_any_of_them_knows(
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(2, context) as processes:
         found = [processes.submit(agree_as, rank, tmp_path, known) for rank in (0, 1)]
-        assert [each.result(60) for each in found] == [agreed, agreed]
+        assert [each.result(60)[:3] for each in found] == [agreed, agreed]
 
 
 def test_a_second_ctrl_c_waits_for_nothing(
@@ -232,7 +234,7 @@ def test_a_second_ctrl_c_waits_for_nothing(
         os.kill(os.getpid(), SIGINT)
         assert codes == [130]
         assert not capfd.readouterr().err
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(stops, "is_first_process", lambda: False)
     with stops.StopSignals():
         os.kill(os.getpid(), SIGINT)
         os.kill(os.getpid(), SIGINT)
@@ -282,7 +284,10 @@ def test_what_is_stopped_between_its_first_step_and_its_last_is_saved(
             monkeypatch.setattr(PretrainingModule, "gradient_norm", lambda _: torch.tensor(1.0))
             callback.on_before_optimizer_step(trainer)
             module.losses.append(torch.tensor(1.0))
-            callback.on_train_batch_start(trainer)  # within a step nothing stops
+            try:
+                callback.on_train_batch_start(trainer)
+            except RunEnded:
+                pytest.fail("stopped within a step")
             module.losses.clear()
             callback.on_train_batch_start(trainer)
 
@@ -306,6 +311,46 @@ def test_what_is_stopped_between_its_first_step_and_its_last_is_saved(
         assert checkpoints.due == [validation_due]
     with pytest.raises(RunEnded, match="stopped at step 1 by"):
         stop(1)
+
+
+def test_a_signal_in_the_last_step_before_a_validation_leaves_it_for_the_resumed_run(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PretrainingModule, "gradient_norm", lambda _: torch.tensor(1.0))
+    module, checkpoints = PretrainingModule(small_config(tmp_path), 50, 6, [100], {}), Saved()
+    signals, saving_callback = stops.StopSignals(), cast(SaveCheckpoints, checkpoints)
+    signals.received = SIGINT
+    callback = stops.StopConsensus(module, signals, saving_callback)
+    trainer: Any = SimpleNamespace(max_steps=6, global_step=2)
+    module.losses.append(torch.tensor(1.0))
+    callback.on_before_optimizer_step(trainer)
+    trainer.global_step = 3
+    with pytest.raises(RunEnded, match="stopped at step 3 by SIGINT"):
+        callback.on_validation_start(trainer, module)
+    assert checkpoints.due == [True]
+
+
+def test_a_time_budget_is_settled_before_the_update_that_it_is_due_at(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PretrainingModule, "gradient_norm", lambda _: torch.tensor(1.0))
+    config = small_config(tmp_path)
+    config.optim.time_budget, config.optim.decay_fraction = "10s", 0.2
+    module = PretrainingModule(config, 50, 10**9, [100], {})
+    callback = stops.StopConsensus(module, stops.StopSignals(), None)
+    loop = SimpleNamespace(max_steps=10**9)
+    trainer: Any = SimpleNamespace(fit_loop=SimpleNamespace(epoch_loop=loop))
+    for step, elapsed, end in ((7, 7.0, 10**9), (8, 8.0, 10)):
+        module.progress.clock = Clock(elapsed)
+        trainer.global_step = step
+        module.losses.append(torch.tensor(1.0))
+        callback.on_before_optimizer_step(trainer)
+        assert loop.max_steps == end
+
+
+def test_what_slurm_did_not_start_is_not_requeued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert stops._requeue() == ""
 
 
 def test_a_run_that_no_signal_stops_goes_on(small_config: Config, tmp_path: Path) -> None:
