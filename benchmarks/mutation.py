@@ -171,15 +171,16 @@ def summary(names: dict[int, list[str]], why: dict[str, str]) -> dict[str, Any]:
 
 def combined(last: dict[str, Any], again: dict[str, Any]) -> dict[str, Any]:
     """Returns the result of a whole run, followed by one of its survivors alone."""
-    return {
+    found = {
         "commit": last["commit"],
         "survivors_again_at": again["commit"],
-        "mutants": last["mutants"],
         "killed": last["killed"] + again["killed"],
         "timed_out": last["timed_out"] + again["timed_out"],
         "equivalent": last["equivalent"] | again["equivalent"],
         "survivors": again["survivors"],
     }
+    unnoticed = len(found["equivalent"]) + len(found["survivors"])
+    return {**found, "mutants": found["killed"] + found["timed_out"] + unnoticed}
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ from bert_lightning.cli.explain import explain, unknown_option
 from bert_lightning.cli.implied_options import completed, follow_run_dir, follow_source
 from bert_lightning.cli.many_runs.sweep import Trials, sweep
 from bert_lightning.cli.schema import SCHEMAS, in_use, use
-from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.launched import is_first_process, reader_is_gone, this_program
 
@@ -166,22 +165,25 @@ def register_schema() -> None:
     OmegaConf.clear_resolver("oc.env")
 
 
-def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
-    """Returns the typed config of these overrides, without starting a run."""
-    return to_typed(_composed(config_dir, overrides))
+def compose(config_dir: Path, overrides: Sequence[str], command: str = "train") -> Any:
+    """Returns the typed config of these overrides for a command, without starting a run."""
+    return to_typed(_composed(config_dir, overrides, command))
 
 
-def _composed(config_dir: Path, overrides: Sequence[str]) -> DictConfig:
+def _composed(config_dir: Path, overrides: Sequence[str], command: str) -> DictConfig:
     register_schema()
-    use("train")
+    use(command)
     with hydra.initialize_config_dir(str(config_dir.absolute()), version_base="1.3"):
-        return hydra.compose("train", list(overrides))
+        return hydra.compose(command, list(overrides))
 
 
-def compose_for_script(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
-    """As :func:`compose`, of a command that starts no run; a mistake becomes a `UserError`."""
+def compose_for_script(config_dir: Path, overrides: Sequence[str], command: str = "train") -> Any:
+    """As :func:`compose`, of a command that starts no run but takes the options of `command`.
+
+    A mistake becomes a `UserError`.
+    """
     try:
-        config = _composed(config_dir, ["run_dir=.", *readable_overrides(overrides)])
+        config = _composed(config_dir, ["run_dir=.", *readable_overrides(overrides)], command)
         follow_source(config, overrides)
         return to_typed(config)
     except Exception as error:

@@ -1,5 +1,6 @@
 """Which checkpoint a path means, and what is refused as one."""
 
+import errno
 import os
 import pickle
 import zipfile
@@ -132,6 +133,20 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="but it is not a file that torch can read"):
         read_checkpoint(path)
     assert read_checkpoint(save(path, GOOD)) == GOOD
+
+
+def test_a_disk_that_fails_is_no_corrupt_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "x.ckpt", GOOD)
+
+    def fail(_: zipfile.ZipFile) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", fail)
+    with pytest.raises(UserError, match="cannot be read: Input/output error") as refused:
+        read_checkpoint(path)
+    assert not isinstance(refused.value, CorruptCheckpointError)
 
 
 @pytest.mark.parametrize(

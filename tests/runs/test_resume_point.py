@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,8 @@ def test_the_newest_checkpoint_that_is_not_corrupted_is_found(
     assert found is not None
     assert (found.step, found.corrupted) == (3, (paths[3],))
     assert len(caplog.messages) == 1
-    assert caplog.messages[0].endswith(": trying the checkpoint before it")
+    says = r"is corrupt \(\d+ bytes of \d+\): trying the checkpoint before it"
+    assert re.fullmatch(re.escape(f"{paths[3]} ") + says, caplog.messages[0])
     found = newest_good(tmp_path, before=3)
     assert found is not None
     assert (found.step, found.corrupted) == (1, (paths[1],))
@@ -114,7 +116,17 @@ def changed(config: TrainConfig, name: str, value: Any) -> TrainConfig:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("trainer.log_every_n_steps", 9), ("batch.num_workers", 3), ("trainer.max_steps", 4)],
+    [
+        ("trainer.log_every_n_steps", 9),
+        ("batch.num_workers", 3),
+        ("trainer.max_steps", 4),  # there is a better message
+        ("trainer.max_steps", 1),
+        ("run_dir", "elsewhere"),
+        ("data.cache_dir", "elsewhere"),
+        ("data.path", "elsewhere"),  # the text is compared by what it holds
+        ("tokenizer.min_frequency", 9),  # so are its tokens
+        ("test", True),
+    ],
 )
 def test_what_changes_no_result_may_change(
     small_config: Config, tmp_path: Path, small_corpus: PreparedCorpus, name: str, value: Any
@@ -182,6 +194,18 @@ def test_what_would_not_fit_is_refused_even_if_changes_are_allowed(
     refused("the tokenizer of", free)
 
 
+def test_options_that_only_one_of_two_versions_has_are_named(
+    small_config: Config, tmp_path: Path, small_corpus: PreparedCorpus
+) -> None:
+    resumed = point(small_config(tmp_path), small_corpus)
+    about: Any = resumed.about
+    del about["config"]["optim"]["lr"]
+    about["config"]["optim"]["gone"] = 1
+    says = r"optim\.gone=None, and it was 1; optim\.lr=[\d.]+, and it was None"
+    with pytest.raises(UserError, match=says):
+        require_same_run(resumed, small_config(tmp_path), small_corpus, VOCAB)
+
+
 def test_another_text_is_another_run(
     small_config: Config, tmp_path: Path, small_corpus: PreparedCorpus
 ) -> None:
@@ -190,8 +214,11 @@ def test_another_text_is_another_run(
     about["corpus_key"] = "another"
     name = next(iter(about["corpus_identity"]))
     about["corpus_identity"][name] = "another"
-    with pytest.raises(UserError, match=r"corpus: .*another"):
-        require_same_run(resumed, small_config(tmp_path), small_corpus, VOCAB)
+    config = small_config(tmp_path)
+    with pytest.raises(UserError, match=r"resume=None: corpus: .*another"):
+        require_same_run(resumed, config, small_corpus, VOCAB)
+    with pytest.raises(UserError, match=r"resume=None: seed=77, .*; corpus: .*another"):
+        require_same_run(resumed, replace(config, seed=77), small_corpus, VOCAB)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +268,8 @@ def test_a_complete_run_is_not_resumed(
         ({"batch.micro_batch_size": 8}, 1, False),
         ({}, 2, False),  # was 1
         ({"batch.global_batch_size": 31}, 1, False),  # not divisible by 2
-        ({"batch.phases": [PhaseConfig(fraction=1.0, global_batch_size=31)]}, 1, False),
+        ({"batch.phases": [PhaseConfig(0.5), PhaseConfig(0.5, global_batch_size=31)]}, 1, False),
+        ({"batch.phases": [PhaseConfig(0.5), PhaseConfig(0.5, global_batch_size=30)]}, 1, True),
     ],
 )
 def test_micro_batches_that_were_chosen_automatically_stay_while_they_fit(
