@@ -203,7 +203,7 @@ def test_the_best_checkpoint_is_the_one_that_is_scored_loaded_and_reported(
     options = {"trainer.max_steps": 4, "trainer.val_check_interval": 1, "optim.lr": 0.01}
     result = finetune(task_config(tmp_path, **options))
     assert (result.best_step, result.steps) == (2, 4)
-    assert "the best validation was at step 2 of 4" in report(result, {})
+    assert "the best validation was at step 2 of 4" in report(result)
     best = read(checkpoint(tmp_path, 2))["state_dict"]
     last = read(checkpoint(tmp_path, 4))["state_dict"]
     name = "head.classifier.weight"

@@ -21,7 +21,7 @@ from bert_lightning.finetuning.assembly import _with_rates, assemble
 from bert_lightning.finetuning.fit import FinetuneResult, finetune
 from bert_lightning.finetuning.predict import FineTunedBert
 from bert_lightning.model.bert import Bert
-from bert_lightning.reports.finetune_report import write_predictions
+from bert_lightning.reports.finetune_report import report
 
 TaskConfigs = Callable[..., FinetuneConfig]
 ENOUGH = {"text": 40, "pair": 80, "number": 80, "tokens": 40}
@@ -100,7 +100,7 @@ def test_the_written_predictions_are_those_of_the_test_split(
     learned: Callable[[str], FinetuneResult],
 ) -> None:
     result = learned("text")
-    write_predictions(result)
+    report(result)
     with (result.config.folder / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     bert = bert_lightning.load(result.config.folder)

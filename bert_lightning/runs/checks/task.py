@@ -17,7 +17,9 @@ def learned(record: RunRecord) -> Check | None:
     if summary["degenerate"]:
         finding = "every prediction is the same"
     elif baselines and score <= max(baselines.values()):
-        finding = f"it scores no better than the baseline {max(baselines, key=baselines.__getitem__)}"
+        finding = (
+            f"it scores no better than the baseline {max(baselines, key=baselines.__getitem__)}"
+        )
     return Check(
         "learned",
         f"test {name} {score:.3f}{beside}",
