@@ -62,6 +62,7 @@ def completed(shell: tuple[Path, dict[str, str]], *lines: str, before: str = "")
 MODELS = ["base", "large", "medium", "mini", "small", "tiny"]
 
 
+@pytest.mark.slow
 def test_commands_options_and_values(shell: tuple[Path, dict[str, str]]) -> None:
     commands, plan, option, models, some, units, test, experiments, nothing = completed(
         shell,
@@ -86,6 +87,7 @@ def test_commands_options_and_values(shell: tuple[Path, dict[str, str]]) -> None
     assert nothing == []
 
 
+@pytest.mark.slow
 def test_a_checkout_and_a_module_are_completed_alike(shell: tuple[Path, dict[str, str]]) -> None:
     assert (
         completed(shell, "python train.py model=m", "python -m bert_lightning train model=m")
@@ -100,6 +102,7 @@ def test_a_python_program_of_somebody_else_does_not_run(
     assert not (shell[0] / "it_ran").exists()
 
 
+@pytest.mark.slow
 def test_where_an_equals_sign_parts_no_words_the_option_is_repeated(
     shell: tuple[Path, dict[str, str]],
 ) -> None:
@@ -109,6 +112,7 @@ def test_where_an_equals_sign_parts_no_words_the_option_is_repeated(
     assert offered == ["model=tiny"]
 
 
+@pytest.mark.slow
 def test_it_can_be_removed(shell: tuple[Path, dict[str, str]]) -> None:
     folder, environment = shell
     script = """
