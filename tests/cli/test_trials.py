@@ -46,7 +46,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
         monkeypatch.setattr(sys, "argv", ["train.py", "hydra.sweep.dir=sweep", *arguments])
         code: Any = 0
         try:
-            app.run(conf_dir(), "train", lambda _: pytest.fail("a trial is no process of its own"))
+            app.run(conf_dir(), lambda _: pytest.fail("a trial is no process of its own"))
         except SystemExit as ended:
             code = ended.code
         noted = tmp_path / "trials.jsonl"

@@ -46,6 +46,14 @@ def test_a_run_and_its_twin_from_python(
     texts = ["the crane is flying", "the driver came"]
     assert again.bert.classify_many(texts) == result.bert.classify_many(texts)
 
+    more = bert_lightning.finetune("resume=run", "seeds=2")
+    assert more.results is not None
+    assert more.results["seeds"] == [3, 4]
+    assert (
+        more.results["rows"][0]["scores"]["accuracy"]["scores"][0]
+        == (result.results["rows"][0]["scores"]["accuracy"]["mean"])
+    )
+
     alone = bert_lightning.finetune(*OPTIONS, places, "seed=3", "baselines=false", "run_dir=alone")
     assert alone.results is None
     assert dict(os.environ) == before
