@@ -64,13 +64,14 @@ MODELS = ["base", "large", "medium", "mini", "small", "tiny"]
 
 @pytest.mark.slow
 def test_commands_options_and_values(shell: tuple[Path, dict[str, str]]) -> None:
-    commands, plan, option, models, some, units, test, experiments, nothing = completed(
+    commands, plan, option, models, some, tasks, units, test, experiments, nothing = completed(
         shell,
         "bert-lightning ",
         "bert-lightning pl",
         "bert-lightning train trainer.dev",
         "bert-lightning train model=",
         "bert-lightning plan seed=1 model=t",
+        "bert-lightning probe task=t",
         "bert-lightning train batch.masking.unit=",
         "bert-lightning train test=",
         "bert-lightning train experiment=t",
@@ -81,6 +82,7 @@ def test_commands_options_and_values(shell: tuple[Path, dict[str, str]]) -> None
     assert option == ["trainer.devices="]
     assert models == MODELS
     assert some == ["tiny"]
+    assert tasks == ["text", "tokens"]
     assert units == ["token", "word", "span"]
     assert test == ["true", "false"]
     assert "textbook" in experiments
