@@ -102,10 +102,16 @@ def test_a_run_is_resumed_if_it_is_asked_for_and_there_is_one(
 
 def point(config: TrainConfig, corpus: PreparedCorpus, **progress: Any) -> ResumePoint:
     """A checkpoint of step 4 of a run of 6 steps."""
-    about = json.loads(json.dumps(describe_run(config, corpus, VOCAB)))
+    about = json.loads(json.dumps(describe_run(config, config.model, corpus, VOCAB)))
     about["progress"] = {"steps": 6, "finished": False, "accumulation": 2, "world_size": 1}
     about["progress"] |= progress
     return ResumePoint(Path("step=000004.ckpt"), 4, about, ())
+
+
+def require_same(
+    resumed: ResumePoint, config: TrainConfig, corpus: PreparedCorpus, vocab_size: int
+) -> None:
+    require_same_run(resumed, config, config.model, corpus, vocab_size)
 
 
 def changed(config: TrainConfig, name: str, value: Any) -> TrainConfig:
@@ -133,7 +139,7 @@ def test_what_changes_no_result_may_change(
 ) -> None:
     resumed = point(small_config(tmp_path), small_corpus)
     config = changed(small_config(tmp_path), name, value)
-    require_same_run(resumed, config, small_corpus, VOCAB)
+    require_same(resumed, config, small_corpus, VOCAB)
 
 
 @pytest.mark.parametrize(
@@ -156,10 +162,10 @@ def test_what_changes_results_is_named_unless_it_is_allowed(
     resumed = point(small_config(tmp_path), small_corpus)
     config = changed(small_config(tmp_path), name, value)
     with pytest.raises(UserError, match=says):
-        require_same_run(resumed, config, small_corpus, VOCAB)
+        require_same(resumed, config, small_corpus, VOCAB)
     assert not caplog.messages
     with caplog.at_level(logging.WARNING):
-        require_same_run(resumed, replace(config, allow_changes=True), small_corpus, VOCAB)
+        require_same(resumed, replace(config, allow_changes=True), small_corpus, VOCAB)
     assert len(caplog.messages) == 1
     assert f"changed at step 4: {name}={value}" in caplog.messages[0]
 
@@ -171,7 +177,7 @@ def test_a_run_by_epochs_is_another_than_one_by_steps(
     config = changed(small_config(tmp_path), "trainer.max_steps", -1)
     config.trainer.max_epochs = 1
     with pytest.raises(UserError, match=r"trainer\.max_steps=-1, and it was 6"):
-        require_same_run(resumed, config, small_corpus, VOCAB)
+        require_same(resumed, config, small_corpus, VOCAB)
 
 
 def test_what_would_not_fit_is_refused_even_if_changes_are_allowed(
@@ -182,7 +188,7 @@ def test_what_would_not_fit_is_refused_even_if_changes_are_allowed(
 
     def refused(says: str, config: TrainConfig, vocab_size: int = VOCAB) -> None:
         with pytest.raises(UserError, match=says):
-            require_same_run(resumed, config, small_corpus, vocab_size)
+            require_same(resumed, config, small_corpus, vocab_size)
 
     refused(
         "has 100 rows in its embedding, and this model 101: use model.vocab_size=100", free, 101
@@ -203,7 +209,7 @@ def test_options_that_only_one_of_two_versions_has_are_named(
     about["config"]["optim"]["gone"] = 1
     says = r"optim\.gone=None, and it was 1; optim\.lr=[\d.]+, and it was None"
     with pytest.raises(UserError, match=says):
-        require_same_run(resumed, small_config(tmp_path), small_corpus, VOCAB)
+        require_same(resumed, small_config(tmp_path), small_corpus, VOCAB)
 
 
 def test_another_text_is_another_run(
@@ -216,9 +222,9 @@ def test_another_text_is_another_run(
     about["corpus_identity"][name] = "another"
     config = small_config(tmp_path)
     with pytest.raises(UserError, match=r"resume=None: corpus: .*another"):
-        require_same_run(resumed, config, small_corpus, VOCAB)
+        require_same(resumed, config, small_corpus, VOCAB)
     with pytest.raises(UserError, match=r"resume=None: seed=77, .*; corpus: .*another"):
-        require_same_run(resumed, replace(config, seed=77), small_corpus, VOCAB)
+        require_same(resumed, replace(config, seed=77), small_corpus, VOCAB)
 
 
 @pytest.mark.parametrize(
