@@ -244,7 +244,7 @@ def start(
     monkeypatch: pytest.MonkeyPatch, overrides: str, task: Callable[[TrainConfig], None] = train
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments(overrides)])
-    cli.run(ROOT / "conf", "train", task)
+    cli.run(ROOT / "conf", task)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -498,7 +498,7 @@ def test_the_config_may_ask_for_the_traceback(
         copy.write_text(path.read_text() + more)
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments("seed=-1")])
     with pytest.raises(UserError, match="seed=-1"):
-        cli.run(tmp_path / "conf", "train", train)
+        cli.run(tmp_path / "conf", train)
 
 
 @pytest.mark.slow

@@ -53,6 +53,7 @@ def test_there_is_one_of_each_kind() -> None:
     assert len(EXAMPLES) == len(KINDS) == PAGE.count("```python")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", range(len(EXAMPLES)), ids=[name for name, _, _ in EXAMPLES])
 def test_an_example_trains(
     example: int,

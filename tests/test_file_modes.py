@@ -13,7 +13,8 @@ import torch
 from bert_lightning.config import CorpusConfig, PairsConfig, TokenizerConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.files import write_text
-from bert_lightning.inference.export import FILES, export
+from bert_lightning.inference.export import export
+from bert_lightning.inference.export_folder import FILES
 from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO
 from bert_lightning.runs.curves import MetricsFile
 

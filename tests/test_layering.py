@@ -39,7 +39,9 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "omegaconf": "cli.",
     "datasets": "corpus.readers.tables",
     "tokenizers": ("corpus.tokenizer", "corpus.vocabulary.", "pretrained.hf_tokenizer"),
-    "transformers": "inference.export",
+    "transformers": "inference.export_folder",
+    "onnxruntime": "inference.onnx_export",
+    "sentence_transformers": "inference.sentence_export",
 }
 MOST_LINES = 270
 MOST_MODULES = 12

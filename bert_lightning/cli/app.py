@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
 
 
-def run(config_dir: Path, command: str, task: Callable[[Any], None]) -> None:
+def run(config_dir: Path, task: Callable[[Any], None], command: str = "train") -> None:
     """Composes the config of the command line and runs the task on it, or on each trial of a sweep.
 
     `command` names the options that there are, and the config of `conf` that all begin with.

@@ -50,7 +50,7 @@ def completed(arguments: Sequence[str]) -> list[str]:
     resume = options.get("resume")
     sweep = "-m" in arguments or "--multirun" in arguments
     kind = "sweep" if sweep else "run"
-    if not sweep and options.get("run_dir") not in (None, "null"):
+    if not sweep and options.get("run_dir") not in (None, "", "null"):
         added.append(_same_folder(options["run_dir"], options))
         options.setdefault(_RUN_DIR, options["run_dir"])
     if resume == AUTO and f"hydra.{kind}.dir" not in options:

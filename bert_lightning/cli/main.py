@@ -77,7 +77,7 @@ def command(name: str) -> Callable[..., None]:
             if COMMANDS[name].takes_options:
                 from bert_lightning.cli.app import compose_for_script
 
-                args.config = compose_for_script(conf_dir(), args.overrides)
+                args.config = compose_for_script(conf_dir(), args.overrides, COMMANDS[name].schema)
             logging.basicConfig(format="%(message)s")
             logging.getLogger("bert_lightning").setLevel(logging.INFO)
             _function(name)(args)
@@ -98,7 +98,8 @@ def _usage() -> str:
 
 
 def _complete(arguments: list[str]) -> None:
-    """Answers `-sc query=bash` for the command line in COMP_LINE; `train` answers for options."""
+    """Answers `-sc query=bash` for the command line in COMP_LINE; Hydra does so for options."""
+    schema = "train"
     if arguments[:1] == ["query=bash"]:
         _, _, line = os.environ.get("COMP_LINE", "").lstrip().partition(" ")
         name, space, rest = line.lstrip().partition(" ")
@@ -107,4 +108,5 @@ def _complete(arguments: list[str]) -> None:
         if not space or name not in COMMANDS or not COMMANDS[name].takes_options:
             return
         os.environ["COMP_LINE"] = f"bert-lightning {rest}"
-    command("train")()
+        schema = COMMANDS[name].schema
+    command(schema)()

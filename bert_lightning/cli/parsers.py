@@ -17,6 +17,8 @@ class Command(NamedTuple):
     """Its module below `bert_lightning.cli.commands`, and the function there."""
     purpose: str
     arguments: Sequence[Argument]
+    schema: str = "train"
+    """The command whose options it takes, where it takes any."""
 
     @property
     def takes_options(self) -> bool:
@@ -44,6 +46,7 @@ _TOP = _argument("--top", "how many (default: %(default)s)", int, default=5)
 _TRUNCATE = _flag("--truncate", "shorten text that is too long")
 _JSON = _flag("--json", "print JSON")
 _TRAIN = [_options("data=text data.path=FILE")]
+_FINETUNE = [_options("task=text data.path=FILE init_from=RUN")]
 _PLAN = [
     _options("as for train: model=large"),
     _argument("--tokens", "real tokens to train on (default: those of the run's steps)", float),
@@ -97,6 +100,11 @@ _MINIMAL_PAIRS = [
     _TRUNCATE,
     _JSON,
 ]
+_PROBE = [
+    _MODEL,
+    _options("task=tokens data.path=FOLDER, task.*, data.*, batch.max_length and seed"),
+    _JSON,
+]
 _LAYER = _argument("--layer", "0 is the embeddings (default: the last)", int, default=-1)
 _SENTENCES = "in each line sense<TAB>sentence, or a sentence; or CoarseWSD-20's *.data.txt"
 _SENSES = [
@@ -118,11 +126,21 @@ _ENCODE = [
 ]
 _FILL_MASK = [_RUN, _argument("text", "a text with one [MASK]"), _TOP, _TRUNCATE]
 _IS_NEXT = [_RUN, _argument("A", "a text"), _argument("B", "another one"), _TRUNCATE]
-_EXPORT = [_RUN, _argument("folder", "new, empty, or an earlier export", Path)]
+_SENTENCES_TOO = "for sentence-transformers: the encoder, and how it pools (default: %(const)s)"
+_EXPORT = [
+    _MODEL,
+    _argument("folder", "new, empty, or an earlier export", Path),
+    _argument(
+        "--sentence-transformers", _SENTENCES_TOO, nargs="?", choices=["mean", "cls"], const="mean"
+    ),
+    _flag("--onnx", "add model.onnx, checked by onnxruntime"),
+]
 
 COMMANDS = {
     "train": Command("train:main", "pretrain a model", _TRAIN),
-    "finetune": Command("finetune:main", "fine-tune a model to labelled examples", _TRAIN),
+    "finetune": Command(
+        "finetune:main", "fine-tune a model to labelled examples", _FINETUNE, "finetune"
+    ),
     "plan": Command(
         "plan:main", "estimate the parameters, FLOPs, memory and hours of a run", _PLAN
     ),
@@ -136,6 +154,9 @@ COMMANDS = {
     ),
     "minimal-pairs": Command(
         "evaluation:minimal_pairs", "measure the accuracy on minimal pairs", _MINIMAL_PAIRS
+    ),
+    "probe": Command(
+        "probe:main", "measure what layers say of labels, without training them", _PROBE, "finetune"
     ),
     "senses": Command("evaluation:senses", "measure how well layers tell word senses", _SENSES),
     "encode": Command("inference:encode", "print the vectors of a text, or of a pair", _ENCODE),

@@ -13,6 +13,7 @@ from bert_lightning.corpus.catalog import store_folder
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus, find_damage, open_corpus
 from bert_lightning.errors import UserError
+from bert_lightning.pretrained.initial_weights import check_length
 from bert_lightning.pretrained.sources import PretrainedSource
 
 
@@ -47,12 +48,7 @@ def evaluation_options(
                 reduce(getitem, groups, options)[name] = value
         data = from_plain(CorpusConfig, options["data"])
         batch = from_plain(BatchConfig, options["batch"])
-    limit = source.config.max_position_embeddings
-    if batch.max_length > limit:
-        raise UserError(
-            f"batch.max_length={batch.max_length} is more than the {limit} positions of "
-            f"{source.name}: batch.max_length={limit} is the most that it reads"
-        )
+    check_length(source, batch.max_length)
     return data, batch
 
 

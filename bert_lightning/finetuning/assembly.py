@@ -25,7 +25,9 @@ from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.module import TaskModule
 from bert_lightning.finetuning.predict import describe_task
 from bert_lightning.finetuning.task_batch import TaskBatch
-from bert_lightning.pretrained.sources import TASK_HEAD, PretrainedSource, open_source
+from bert_lightning.pretrained.initial_weights import check_length
+from bert_lightning.pretrained.sources import PretrainedSource, open_source
+from bert_lightning.pretrained.task_head import TASK_HEAD
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
 from bert_lightning.runs.curves import Curves
@@ -171,12 +173,7 @@ def _open(config: FinetuneConfig) -> PretrainedSource:
             "one in Hugging Face's format"
         )
     source = open_source(config.init_from)
-    positions = source.config.max_position_embeddings
-    if config.batch.max_length > positions:
-        raise UserError(
-            f"batch.max_length={config.batch.max_length} is more than the {positions} positions of "
-            f"{source.name}: batch.max_length={positions}"
-        )
+    check_length(source, config.batch.max_length)
     return source
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -95,14 +95,11 @@ def _texts(
 ) -> tuple[list[_Sequence], int, int]:
     """Encodes one text or two of each example; the label belongs to `[CLS]`."""
     start, end = special_id(tokenizer, CLS), special_id(tokenizer, SEP)
-    by_segment = [
-        tokenizer.encode_batch(
-            [example.texts[place] for example in examples], add_special_tokens=False
-        )
-        for place in range(len(examples[0].texts) if examples else 0)
-    ]
+    texts = [text for example in examples for text in example.texts]
+    encodings = iter(tokenizer.encode_batch(texts, add_special_tokens=False))
     sequences, cut = [], 0
-    for parts in zip(*by_segment, strict=True):
+    for example in examples:
+        parts = list(islice(encodings, len(example.texts)))
         lengths = np.array([[len(part)] for part in parts])
         room = max_length - 1 - len(parts)
         if lengths.sum() > room:

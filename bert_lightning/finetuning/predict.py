@@ -1,6 +1,6 @@
 """A fine-tuned model, ready for text."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -17,9 +17,11 @@ from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.inference.loaded import require_rows
 from bert_lightning.inference.represent import Text, segments, tokenize
 from bert_lightning.model.bert import inference_mode
-from bert_lightning.pretrained.sources import PretrainedSource
+from bert_lightning.pretrained.sources import PretrainedSource, misfit
+from bert_lightning.pretrained.task_head import TaskDescription
 
 _TOKENS_TOGETHER = 8192
 """Tokens of a batch; no output depends on it."""
@@ -32,13 +34,13 @@ class Prediction(NamedTuple):
     probability: float
 
 
-def describe_task(shape: HeadShape, names: Sequence[str]) -> dict[str, Any]:
+def describe_task(shape: HeadShape, names: Sequence[str]) -> TaskDescription:
     """Returns what a checkpoint says of its task, in plain types."""
     kind, outputs, pooling = shape.kind.value, shape.outputs, shape.pooling.value
-    return {"kind": kind, "outputs": outputs, "pooling": pooling, "names": list(names)}
+    return TaskDescription(kind=kind, outputs=outputs, pooling=pooling, names=list(names))
 
 
-def shape_of(task: Mapping[str, Any]) -> HeadShape:
+def shape_of(task: TaskDescription) -> HeadShape:
     """Returns the head that :func:`describe_task` describes."""
     return HeadShape(TaskKind(task["kind"]), task["outputs"], Pooling(task["pooling"]))
 
@@ -57,6 +59,9 @@ class FineTunedBert:
     """The names of the classes, in the order of the outputs; none for numbers."""
     origin: str = ""
     """The file or folder that it was loaded from."""
+
+    def __post_init__(self) -> None:
+        require_rows(self.model, self.tokenizer)
 
     def __repr__(self) -> str:
         shape = self.model.shape
@@ -160,8 +165,12 @@ def batches_of(split: EncodedSplit, task: str) -> Iterator[TaskBatch]:
 
 
 def fine_tuned(source: PretrainedSource) -> FineTunedBert:
-    """Builds the model of a checkpoint that describes its task."""
-    task = source.about["task"]
-    model = BertForTask(source.config, source.vocab_size, shape_of(task))
-    model.load_state_dict(source.state)
+    """Builds the model of a checkpoint, or of a folder, that describes its task."""
+    task: TaskDescription = source.about["task"]
+    try:
+        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
+            model = BertForTask(source.config, source.vocab_size, shape_of(task))
+        model.load_state_dict({name: source.state[name] for name in model.state_dict()})
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise misfit(source.name, error) from error
     return FineTunedBert(model.eval(), source.tokenizer, task["names"], source.name)

@@ -1,25 +1,34 @@
-"""Export of a trained model to a verified folder in Hugging Face's format."""
+"""Export of a pretrained model to a verified folder in Hugging Face's format."""
 
-import json
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from bert_lightning.batch import MASK, PAD, SPECIAL_TOKENS, UNK
 from bert_lightning.errors import UserError
+from bert_lightning.inference.export_folder import (
+    CARD,
+    Checked,
+    Exported,
+    compared,
+    export_folder,
+    loaded_by_transformers,
+    sample_texts,
+    write_model,
+)
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.model_card import model_card
-from bert_lightning.inference.represent import Text, run, segments, tokenize
+from bert_lightning.inference.onnx_export import (
+    PRETRAINING,
+    both,
+    check_graph,
+    require_onnx,
+    write_graph,
+)
+from bert_lightning.inference.represent import Text, run, tokenize
 from bert_lightning.model.bert import OWN_OBJECTIVES, inference_mode
 from bert_lightning.model.hf_names import (
     DECODER,
@@ -28,27 +37,7 @@ from bert_lightning.model.hf_names import (
     to_config,
     to_hugging_face,
 )
-from bert_lightning.pretrained.hf_folder import CONFIG, SAFETENSORS, read_config
-from bert_lightning.pretrained.sources import build, open_source
-
-TOLERANCE = 1e-5
-"""The largest allowed difference of outputs: absolute up to 1, above that relative to them."""
-TOKENIZER, TOKENIZER_CONFIG, CARD = "tokenizer.json", "tokenizer_config.json", "README.md"
-FILES = frozenset({CONFIG, SAFETENSORS, TOKENIZER, TOKENIZER_CONFIG, CARD})
-_MARK = "bert_lightning_export"
-"""The key of config.json that marks an export; its value is the version of the layout."""
-_TRICKY = "The Crane's café flew 3.5 @-@ miles<unk>: [MASK], naïve ##ly!"
-"""Text on which tokenizers that are not quite equal differ."""
-
-
-class Exported(NamedTuple):
-    """The outcome of an export."""
-
-    folder: Path
-    checked_by: str
-    """`transformers`, or `bert-lightning` itself."""
-    difference: float
-    """The largest absolute difference of any output."""
+from bert_lightning.pretrained.sources import PretrainedSource, build, open_source
 
 
 class Outputs(NamedTuple):
@@ -59,69 +48,59 @@ class Outputs(NamedTuple):
     nsp_logits: Tensor
 
 
-def export(path: str | PathLike[str], folder: str | PathLike[str]) -> Exported:
+def export(
+    path: str | PathLike[str], folder: str | PathLike[str], *, onnx: bool = False
+) -> Exported:
     """Writes config, weights, tokenizer and model card of a model that can be loaded.
 
-    They are written to a temporary folder, loaded again and compared with the model, and only then
-    renamed to `folder`, where they replace an earlier export.
+    The folder is there only when a reader of the format has found the same outputs in it.
+    `onnx` adds an ONNX graph.
 
     Raises:
         UserError: the folder holds something else, a head is missing, or the copy differs.
     """
-    source = open_source(path)
+    return export_source(open_source(path), folder, onnx=onnx)
+
+
+def export_source(
+    source: PretrainedSource, folder: str | PathLike[str], *, onnx: bool = False
+) -> Exported:
+    """As :func:`export`, of a model that has been read."""
     if source.missing_heads:
         raise UserError(
             f"{source.name} has no {named(source.missing_heads)}, but an export needs all heads: "
             "train it from these weights first, with init_from="
         )
+    if onnx:
+        known = has_counterpart(source.config)
+        require_onnx(source.name, PRETRAINING.their_class if known else None)
     bert = PretrainedBert(build(source), source.tokenizer)
-    target = Path(folder).expanduser().absolute()
-    _check_free(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with _writing(target):
-            temporary.mkdir(parents=True)
-            _write(bert, temporary)
-            card = model_card(target.name, source, bert.model)
-            (temporary / CARD).write_text(card, encoding="utf-8")
-        checked_by, difference = _check(bert, temporary)
-        with _writing(target):
-            old = temporary.with_suffix(".old")
-            if target.exists():
-                target.rename(old)
-            temporary.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return Exported(target, checked_by, difference)
+    texts = sample_texts(bert.tokenizer, bert.max_length)
 
+    def write(temporary: Path, name: str) -> None:
+        _write(bert, temporary)
+        if onnx:
+            write_graph(temporary, PRETRAINING, bert.tokenizer, texts)
+        card = model_card(name, source, bert.model)
+        (temporary / CARD).write_text(card, encoding="utf-8")
 
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{target} cannot be written: {error}") from error
-
-
-def _check_free(target: Path) -> None:
-    if not target.exists():
-        return
-    content = {path.name for path in target.iterdir()} if target.is_dir() else {"a file"}
-    mine = content <= FILES and CONFIG in content and _MARK in read_config(target)
-    if content and not mine:
-        raise UserError(
-            f"{target} is neither empty nor an export of bert-lightning (it has "
-            f"{', '.join(sorted(content - FILES or content)[:4])}): choose a new or empty folder"
+    def check(temporary: Path) -> Checked:
+        checked = _check(bert, temporary, texts)
+        if not onnx:
+            return checked
+        graph = check_graph(
+            temporary, PRETRAINING, bert.tokenizer, texts, lambda chosen: outputs(bert, chosen)
         )
+        return both(checked, graph)
+
+    return export_folder(folder, write, check)
 
 
 def _write(bert: PretrainedBert, folder: Path) -> None:
-    model, tokenizer = bert.model, bert.tokenizer
+    model = bert.model
     config = to_config(model.config, model.encoder.embeddings.word.num_embeddings)
-    config |= {"pad_token_id": tokenizer.token_to_id(PAD), _MARK: 1}
     state = {
-        name: value.float()
+        name: value
         for name, value in model.state_dict().items()
         if not name.startswith(OWN_OBJECTIVES)
     }
@@ -129,40 +108,17 @@ def _write(bert: PretrainedBert, folder: Path) -> None:
         state = to_hugging_face(state)
     else:
         del state[DECODER]
-    save_file(state, folder / SAFETENSORS, metadata={"format": "pt"})
-    tokenizer.save(str(folder / TOKENIZER))
-    # safetensors lets only the owner read; the other file has what the umask allows.
-    (folder / SAFETENSORS).chmod((folder / TOKENIZER).stat().st_mode)
-    options = {
-        "tokenizer_class": "PreTrainedTokenizerFast",  # it reads tokenizer.json unchanged
-        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
-        "model_max_length": model.config.max_position_embeddings,
-        "clean_up_tokenization_spaces": False,
-        **{f"{token.strip('[]').lower()}_token": token for token in SPECIAL_TOKENS},
-    }
-    for name, values in ((CONFIG, config), (TOKENIZER_CONFIG, options)):
-        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_model(folder, config, state, bert.tokenizer)
 
 
-def _check(bert: PretrainedBert, folder: Path) -> tuple[str, float]:
+def _check(bert: PretrainedBert, folder: Path, texts: Sequence[Text]) -> Checked:
     """Compares the model with its written files; returns their reader and the difference."""
-    texts, checked_by = _texts(bert), "transformers"
+    by = "transformers"
     ours, theirs = outputs(bert, texts), _transformers_outputs(bert, folder, texts)
     if theirs is None:
-        checked_by, again = "bert-lightning", open_source(folder)
+        by, again = "bert-lightning", open_source(folder)
         theirs = outputs(PretrainedBert(build(again), again.tokenizer), texts)
-    largest = 0.0
-    for name, own, other in zip(Outputs._fields, ours, theirs, strict=True):
-        difference = float((own - other).abs().max())
-        allowed = TOLERANCE * max(1.0, float(own.abs().max()))
-        if not difference <= allowed:  # catches NaN too
-            raise UserError(
-                f"the export does not compute what the model does: its {name}, loaded by "
-                f"{checked_by}, differ by {difference:.2g}, more than {allowed:.2g}; nothing was "
-                "written"
-            )
-        largest = max(largest, difference)
-    return checked_by, largest
+    return compared(by, ours._asdict(), theirs._asdict())
 
 
 def outputs(bert: PretrainedBert, texts: Sequence[Text]) -> Outputs:
@@ -180,52 +136,13 @@ def _transformers_outputs(
     """Returns the same by transformers, which pads; None if it cannot load the model."""
     if not has_counterpart(bert.model.config):
         return None
-    try:
-        from transformers import AutoTokenizer, BertForPreTraining
-        from transformers.utils import logging as progress
-    except ImportError:
+    loaded = loaded_by_transformers(folder, "BertForPreTraining", bert.tokenizer, texts)
+    if loaded is None:
         return None
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    read: list[Text] = [*texts, _TRICKY, (_TRICKY, "It left.")]
-    expected = tokenize(bert.tokenizer, read, 2**31, truncate=False)
-    for text, own in zip(read, expected, strict=True):
-        other = tokenizer(*segments(text))
-        if (own.ids, own.type_ids) != (other["input_ids"], other["token_type_ids"]):
-            raise UserError(
-                f"the export does not tokenize as the model does: transformers turns {text!r} into "
-                f"{other['input_ids']}, and the model's own tokenizer into {own.ids}; nothing was "
-                "written"
-            )
-    shown = progress.is_progress_bar_enabled()
-    progress.disable_progress_bar()
-    try:
-        model: Any = BertForPreTraining.from_pretrained(folder)
-    finally:
-        if shown:
-            progress.enable_progress_bar()
-    batch = tokenizer.pad([tokenizer(*segments(text)) for text in texts], return_tensors="pt")
+    model, batch = loaded
     real = batch["attention_mask"].bool()
     with torch.inference_mode():
-        found = model.eval()(**batch, output_hidden_states=True)
+        found = model(**batch, output_hidden_states=True)
     return Outputs(
         found.hidden_states[-1][real], found.prediction_logits[real], found.seq_relationship_logits
     )
-
-
-def _texts(bert: PretrainedBert) -> list[Text]:
-    """Returns texts and pairs of unequal lengths, of words of one token each."""
-    tokenizer, room = bert.tokenizer, min(bert.max_length - 3, 24)
-    vocabulary = tokenizer.get_vocab()
-    names = sorted(vocabulary, key=vocabulary.__getitem__)
-    words = [
-        name
-        for name in (names[place] for place in np.linspace(0, len(names) - 1, 200).astype(int))
-        if name not in SPECIAL_TOKENS and len(tokenizer.encode(name, add_special_tokens=False)) == 1
-    ]
-    words = (words or [UNK]) * 40
-    short, long = max(1, room // 4), max(1, room // 2)
-    return [
-        " ".join(words[:short]),
-        (" ".join(words[short : short + long]), MASK),
-        (MASK, " ".join(words[-long:])),
-    ]

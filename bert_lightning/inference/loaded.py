@@ -21,7 +21,7 @@ from bert_lightning.inference.represent import (
     tokenize,
     words_of,
 )
-from bert_lightning.model.bert import BertForPreTraining, inference_mode
+from bert_lightning.model.bert import Bert, BertForPreTraining, inference_mode
 from bert_lightning.model.hf_names import named
 from bert_lightning.pretrained.sources import PretrainedSource, build, open_source
 
@@ -34,6 +34,16 @@ class Fill(NamedTuple):
     token: str
     probability: float
     """Among the whole vocabulary, special tokens included."""
+
+
+def require_rows(model: Bert, tokenizer: Tokenizer) -> None:
+    """Raises a UserError if the model lacks embeddings for tokens of the tokenizer."""
+    rows, needed = model.encoder.embeddings.word.num_embeddings, rows_needed(tokenizer)
+    if needed > rows:
+        raise UserError(
+            f"the tokenizer has {needed} tokens, but the model has embeddings for only {rows}: "
+            "use the tokenizer that the model was trained with"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +62,7 @@ class PretrainedBert:
     """The file, the folder or the name on the hub that it was loaded from."""
 
     def __post_init__(self) -> None:
-        rows = self.model.encoder.embeddings.word.num_embeddings
-        needed = rows_needed(self.tokenizer)
-        if needed > rows:
-            raise UserError(
-                f"the tokenizer has {needed} tokens, but the model has embeddings for only {rows}: "
-                "use the tokenizer that the model was trained with"
-            )
+        require_rows(self.model, self.tokenizer)
 
     def __repr__(self) -> str:
         config = self.model.config

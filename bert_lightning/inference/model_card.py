@@ -1,7 +1,7 @@
 """The model card of an export: its README.md."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ bert.is_next("the crane is new", "it was built last year")
 
 def model_card(name: str, source: PretrainedSource, model: BertForPreTraining) -> str:
     """Returns the README.md of an exported model, built from its source, in Markdown."""
-    counterpart, config, summary = has_counterpart(model.config), model.config, _summary(source)
+    counterpart, config, summary = has_counterpart(model.config), model.config, run_summary(source)
     scores = _validation(source, summary)
     corpus = str(source.about.get("corpus"))
     results = [
@@ -92,15 +92,16 @@ def model_card(name: str, source: PretrainedSource, model: BertForPreTraining) -
 """
     use = (_WITH_TRANSFORMERS if counterpart else _NO_COUNTERPART) + _WITH_BERT_LIGHTNING
     parts = [head + use.format(name=name)]
-    if source.about:
-        parts.append(_training(source))
+    if "config" in source.about:
+        parts.append(training_section(source, named(TrainConfig, PLACE)))
     if scores:
         parts.append(_scores(source, scores, summary.get("validation_baselines", {})))
     return "\n".join(parts)
 
 
-def _training(source: PretrainedSource) -> str:
-    about, places = source.about, named(TrainConfig, PLACE)
+def training_section(source: PretrainedSource, places: Collection[str]) -> str:
+    """Returns the data, the step and the options of a run; those named in `places` are left out."""
+    about = source.about
     origin = Path(str(about.get("corpus_origin")))
     reason = about.get("fallback_reason")
     options = {
@@ -149,7 +150,7 @@ masked tokens and the majority baseline of pairs:
 """
 
 
-def _summary(source: PretrainedSource) -> Mapping[str, Any]:
+def run_summary(source: PretrainedSource) -> Mapping[str, Any]:
     """Returns the summary of the source's run; empty for other sources and unfinished runs."""
     checkpoints = Path(source.name).parent
     if checkpoints.name != "checkpoints":

@@ -13,7 +13,7 @@ from bert_lightning.batch import CLS, SEP, Sequences, pack_sequences
 from bert_lightning.corpus.tokenizer import Encoding, Tokenizer
 from bert_lightning.data.pairs import cut_to_fit
 from bert_lightning.errors import UserError, did_you_mean
-from bert_lightning.model.bert import BertForPreTraining, inference_mode
+from bert_lightning.model.bert import Bert, BertForPreTraining, inference_mode
 from bert_lightning.model.heads import Encoded
 
 Text = str | tuple[str, str]
@@ -105,14 +105,14 @@ def segments(text: Text) -> list[str]:
     return [text] if isinstance(text, str) else list(text)
 
 
-def packed(model: BertForPreTraining, encodings: Sequence[Encoding]) -> Sequences:
+def packed(model: Bert, encodings: Sequence[Encoding]) -> Sequences:
     """Returns tokenized texts as one padding-free batch on the model's device."""
     batch = pack_sequences(
         np.concatenate([encoding.ids for encoding in encodings]),
         np.concatenate([encoding.type_ids for encoding in encodings]),
         np.array([len(encoding) for encoding in encodings]),
     )
-    return batch.on(model.nsp_head.weight.device)
+    return batch.on(model.encoder.embeddings.word.weight.device)
 
 
 def run(model: BertForPreTraining, encodings: Sequence[Encoding]) -> Encoded:

@@ -105,16 +105,19 @@ def has_counterpart(config: ModelConfig) -> bool:
     )
 
 
-def to_config(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
-    """Returns the content of a `config.json`: of Hugging Face's BERT, or of type `OWN_TYPE`."""
-    own = {"architectures": ["BertForPreTraining"], "vocab_size": vocab_size, "dtype": "float32"}
+def to_config(config: ModelConfig, vocab_size: int, own: bool = False) -> dict[str, Any]:
+    """Returns the content of a `config.json`: of Hugging Face's BERT, or of type `OWN_TYPE`.
+
+    `own` takes the second where the first would do, but not for a head that the model has.
+    """
+    of_all = {"architectures": ["BertForPreTraining"], "vocab_size": vocab_size, "dtype": "float32"}
     values = to_plain(asdict(config))
-    if has_counterpart(config):
+    if has_counterpart(config) and not own:
         shared = {name: values[name] for name in _DEFAULTS}
-        return {"model_type": "bert", **shared, **own, "tie_word_embeddings": True}
+        return {"model_type": "bert", **shared, **of_all, "tie_word_embeddings": True}
     execution = affecting(ModelConfig, EXECUTION)
     computed = {name: value for name, value in values.items() if name not in execution}
-    return {"model_type": OWN_TYPE, **computed, **own}
+    return {"model_type": OWN_TYPE, **computed, **of_all}
 
 
 def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:

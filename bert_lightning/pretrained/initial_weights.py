@@ -79,3 +79,13 @@ def check_architecture(where: str, wanted: ModelConfig, found: ModelConfig) -> N
             f"{', '.join(here)}: {where} is a model of another architecture; these options make "
             f"it the same: {' '.join(there)}"
         )
+
+
+def check_length(source: PretrainedSource, max_length: int) -> None:
+    """Raises a UserError if examples of `max_length` tokens are longer than the source reads."""
+    positions = source.config.max_position_embeddings
+    if max_length > positions:
+        raise UserError(
+            f"batch.max_length={max_length} is more than the {positions} positions of "
+            f"{source.name}: batch.max_length={positions} is the most that it reads"
+        )

@@ -32,13 +32,12 @@ from bert_lightning.pretrained.checkpoints import (
 )
 from bert_lightning.pretrained.hf_folder import CONFIG, read_config, read_weights
 from bert_lightning.pretrained.hf_tokenizer import load_folder_tokenizer
+from bert_lightning.pretrained.task_head import TASK_HEAD, take_task
 
 _KINDS = (
     "a run folder, a .ckpt file, a folder of runs, a folder in Hugging Face's format, or a name "
     "on its hub"
 )
-TASK_HEAD = "head."
-"""Begins the names of the weights of a task's head, in the model of a run that fine-tuned."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +56,7 @@ class PretrainedSource:
     missing_heads: frozenset[str] = frozenset()
     """Heads without weights; a bare encoder lacks all of them."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """A checkpoint's description of its run; empty for other sources."""
+    """A checkpoint's description of its run; of other sources at most their `task`."""
 
 
 def open_source(path: str | PathLike[str]) -> PretrainedSource:
@@ -99,7 +98,7 @@ def build(source: PretrainedSource) -> BertForPreTraining:
             model = BertForPreTraining(source.config, source.vocab_size)
         load_into(model, source.state, source.missing_heads)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise _misfit(source.name, error) from error
+        raise misfit(source.name, error) from error
     return model.eval()
 
 
@@ -138,7 +137,7 @@ def _read_checkpoint(path: Path) -> PretrainedSource:
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _misfit(str(path), error) from error
+        raise misfit(str(path), error) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     state = {
@@ -148,16 +147,20 @@ def _read_checkpoint(path: Path) -> PretrainedSource:
         and not name.startswith(f"model.{OWN_OBJECTIVES}")  # they serve training alone
     }
     about = {**description, "step": checkpoint.get("global_step")}
-    present = {name.partition(".")[0] for name in state}
-    missing = frozenset(head for head in HEADS if head not in present)  # if it was fine-tuned
-    return PretrainedSource(str(path), config, vocab_size, state, tokenizer, missing, about)
+    return PretrainedSource(str(path), config, vocab_size, state, tokenizer, _missing(state), about)
+
+
+def _missing(state: Mapping[str, Tensor]) -> frozenset[str]:
+    return frozenset(HEADS) - {name.partition(".")[0] for name in state}
 
 
 def _read_folder(folder: Path, name: str) -> PretrainedSource:
     values = read_config(folder)
     try:
         config, vocab_size = from_config(values)
-        state, missing, left_out = read_weights(folder), frozenset[str](), tuple[str, ...]()
+        state = read_weights(folder)
+        task, head = take_task(values, state)
+        missing, left_out = _missing(state), tuple[str, ...]()
         if values.get("model_type") != OWN_TYPE:
             state, missing, left_out = from_hugging_face(state, config.num_hidden_layers)
         elif WORDS in state:
@@ -167,10 +170,12 @@ def _read_folder(folder: Path, name: str) -> PretrainedSource:
     if left_out:
         _log.warning("%s: left out %s", name, ", ".join(left_out))
     tokenizer = load_folder_tokenizer(folder, values)
-    return PretrainedSource(name, config, vocab_size, state, tokenizer, missing)
+    about = {"task": task} if task else {}
+    return PretrainedSource(name, config, vocab_size, {**state, **head}, tokenizer, missing, about)
 
 
-def _misfit(name: str, error: Exception) -> UserError:
+def misfit(name: str, error: Exception) -> UserError:
+    """Words the error of weights that are not those of the model that they are to be."""
     return UserError(
         f"{name} does not fit this version of bert-lightning ({type(error).__name__}: {error})"
         ": use the version that wrote it"

@@ -81,6 +81,7 @@ def test_padded_parts_hold_every_example_once(by_length: bool, length: int | Non
         assert length is None or len(real) == length
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hf", "hf-best", "hf-helped"])
 def test_hugging_faces_first_loss_is_ours(name: str) -> None:
     pairs = 8  # one part, whose means are those of the whole batch
@@ -90,6 +91,7 @@ def test_hugging_faces_first_loss_is_ours(name: str) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ours-bf16", "ours-fp32", "hf-best", "textbook"])
 def test_each_learns_the_batch_by_heart(name: str) -> None:
     contestant = made(name, 8)

@@ -20,6 +20,8 @@ from bert_lightning.cli.from_python import compose_run
 from bert_lightning.cli.implied_options import completed
 from bert_lightning.cli.schema import conf_dir
 from bert_lightning.config import CorpusConfig, TrainConfig
+from bert_lightning.config.finetune import FinetuneConfig
+from bert_lightning.config.task import TaskKind
 from bert_lightning.errors import UserError
 
 TYPED = [
@@ -176,3 +178,12 @@ def test_all_of_a_run_lies_in_its_run_dir(
     assert configs[0].run_dir == "my (run)"
     assert not (tmp_path / "runs").exists()
     assert {path.name for path in (tmp_path / "my (run)").iterdir()} == {".hydra", "train.log"}
+
+
+def test_a_command_has_the_options_of_its_schema() -> None:
+    config = compose_for_script(conf_dir(), ["task=tokens", "data.path=a,b=c"], "finetune")
+    assert isinstance(config, FinetuneConfig)
+    assert (config.task.kind, config.data.path) == (TaskKind.tokens, "a,b=c")
+    with pytest.raises(UserError, match=r"data\.sentences: no such option"):
+        compose_for_script(conf_dir(), ["data.sentences=pysbd"], "finetune")
+    assert isinstance(compose_for_script(conf_dir(), []), TrainConfig)

@@ -62,14 +62,16 @@ def completed(shell: tuple[Path, dict[str, str]], *lines: str, before: str = "")
 MODELS = ["base", "large", "medium", "mini", "small", "tiny"]
 
 
+@pytest.mark.slow
 def test_commands_options_and_values(shell: tuple[Path, dict[str, str]]) -> None:
-    commands, plan, option, models, some, units, test, experiments, nothing = completed(
+    commands, plan, option, models, some, tasks, units, test, experiments, nothing = completed(
         shell,
         "bert-lightning ",
         "bert-lightning pl",
         "bert-lightning train trainer.dev",
         "bert-lightning train model=",
         "bert-lightning plan seed=1 model=t",
+        "bert-lightning probe task=t",
         "bert-lightning train batch.masking.unit=",
         "bert-lightning train test=",
         "bert-lightning train experiment=t",
@@ -80,12 +82,14 @@ def test_commands_options_and_values(shell: tuple[Path, dict[str, str]]) -> None
     assert option == ["trainer.devices="]
     assert models == MODELS
     assert some == ["tiny"]
+    assert tasks == ["text", "tokens"]
     assert units == ["token", "word", "span"]
     assert test == ["true", "false"]
     assert "textbook" in experiments
     assert nothing == []
 
 
+@pytest.mark.slow
 def test_a_checkout_and_a_module_are_completed_alike(shell: tuple[Path, dict[str, str]]) -> None:
     assert (
         completed(shell, "python train.py model=m", "python -m bert_lightning train model=m")
@@ -100,6 +104,7 @@ def test_a_python_program_of_somebody_else_does_not_run(
     assert not (shell[0] / "it_ran").exists()
 
 
+@pytest.mark.slow
 def test_where_an_equals_sign_parts_no_words_the_option_is_repeated(
     shell: tuple[Path, dict[str, str]],
 ) -> None:
@@ -109,6 +114,7 @@ def test_where_an_equals_sign_parts_no_words_the_option_is_repeated(
     assert offered == ["model=tiny"]
 
 
+@pytest.mark.slow
 def test_it_can_be_removed(shell: tuple[Path, dict[str, str]]) -> None:
     folder, environment = shell
     script = """

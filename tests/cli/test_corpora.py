@@ -46,6 +46,7 @@ def test_it_lists_size_and_age(cache: Path, capsys: CapSys) -> None:
     assert total.endswith(f" in {cache}")
 
 
+@pytest.mark.slow
 def test_it_removes_what_is_unused_or_unreadable(cache: Path, capsys: CapSys) -> None:
     (old,) = [name for name in names(cache) if _age(cache / name) > 39 * DAY]
     for nothing in ("60", "unusable"):

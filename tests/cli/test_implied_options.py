@@ -38,6 +38,7 @@ def composed(arguments: list[str]) -> TrainConfig:
     return cli.compose(CONF, ["run_dir=x", *plain])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -37,7 +37,7 @@ def test_help_lists_all_commands(
     assert [line.split()[0] for line in lines if line.startswith("  ")] == list(COMMANDS)
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("train", "finetune")])
 def test_every_command_has_help(monkeypatch: pytest.MonkeyPatch, capsys: CapSys, name: str) -> None:
     assert started(monkeypatch, name, "--help") == 0
     shown = capsys.readouterr().out
@@ -46,7 +46,7 @@ def test_every_command_has_help(monkeypatch: pytest.MonkeyPatch, capsys: CapSys,
 
 
 def test_every_script_is_a_command() -> None:
-    scripts = [ROOT / "train.py", *(ROOT / "scripts").glob("*.py")]
+    scripts = [ROOT / "train.py", ROOT / "finetune.py", *(ROOT / "scripts").glob("*.py")]
     named = [
         line.split('"')[1]
         for script in scripts
@@ -93,6 +93,7 @@ def test_a_shown_script_exists(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (ROOT / shown_command(name).removeprefix("python ")).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_leaves_ends_the_program_quietly(

@@ -137,6 +137,7 @@ def test_a_full_width_point_within_a_number_ends_nothing(text: str) -> None:
     assert split_prose(text) == [text]
 
 
+@pytest.mark.slow
 def test_every_terminal_mark_of_unicode_may_end_a_sentence() -> None:
     regex = pytest.importorskip("regex")
     marks = [mark for mark in map(chr, range(sys.maxunicode)) if regex.match(r"\p{STerm}", mark)]

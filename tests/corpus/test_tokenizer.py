@@ -131,6 +131,7 @@ def test_a_missing_or_wrong_tokenizer_file_is_named(
         load_tokenizer("bare.json")
 
 
+@pytest.mark.slow
 def test_wikitext2_is_what_textbook_preprocessing_gives(
     wikitext2: Path, wikitext2_corpus: PreparedCorpus
 ) -> None:

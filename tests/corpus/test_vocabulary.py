@@ -213,6 +213,7 @@ def test_prepared_once_the_pieces_stay(small_data: CorpusConfig) -> None:
     assert (split.token_ids != 1).all()
 
 
+@pytest.mark.slow
 def test_wikitext2_gives_8000_pieces_and_almost_nothing_unknown(wikitext2: Path) -> None:
     with (wikitext2 / "wiki.valid.tokens").open(encoding="utf-8") as lines:
         sentences = [line.strip() for line in lines if line.strip()]

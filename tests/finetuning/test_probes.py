@@ -1,5 +1,7 @@
 """Probes of a labelled split: which vectors they read, and what they find in them."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,26 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 import bert_lightning
 from bert_lightning.batch import SPECIAL_TOKENS
+from bert_lightning.cli.main import command
 from bert_lightning.config import ModelConfig
-from bert_lightning.config.task import Pooling, TaskKind
+from bert_lightning.config.finetune import FinetuneConfig
+from bert_lightning.config.task import (
+    LabelledBatchConfig,
+    LabelledConfig,
+    Pooling,
+    TaskConfig,
+    TaskKind,
+)
+from bert_lightning.errors import UserError
 from bert_lightning.finetuning.encoding import encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample, label_names
-from bert_lightning.finetuning.probes import probe_task, split_features
+from bert_lightning.finetuning.labelled.read import read_labelled
+from bert_lightning.finetuning.probes import probe_source, probe_task, split_features
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
+from bert_lightning.pretrained.sources import PretrainedSource
+from bert_lightning.reports.probe_report import show_probes
 
 NOUNS, VERBS = ("crane", "fox", "river", "lamp"), ("left", "came", "sees", "lifts")
 PIECES = ("the", "un", "##load", "##ing", *NOUNS, *VERBS)
@@ -132,3 +147,108 @@ def test_minilm_knows_parts_of_speech_beyond_the_word(minilm: Path, labelled_dat
     assert used.selectivity is not None
     assert word.selectivity is not None
     assert used.selectivity > word.selectivity > 0
+
+
+def a_task(folder: Path, kind: str) -> Path:
+    """A folder of train and test in which the last word, or each word, says the label."""
+    for split, count in (("train", 40), ("test", 20)):
+        examples = sentences(count, len(split))
+        if kind == "tokens":
+            blocks = [
+                "".join(f"{w}\t{n}\n" for w, n in zip(e.texts, e.label, strict=True))
+                for e in examples
+                if isinstance(e.label, list)
+            ]
+            (folder / f"{split}.conll").write_text("\n".join(blocks))
+        else:
+            rows = [f"{' '.join(example.texts)},{example.texts[2]}" for example in examples]
+            (folder / f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    return folder
+
+
+def source_of(bert: PretrainedBert) -> PretrainedSource:
+    model = bert.model
+    rows = model.encoder.embeddings.word.num_embeddings
+    return PretrainedSource("a model", model.config, rows, model.state_dict(), bert.tokenizer)
+
+
+@pytest.mark.parametrize(("kind", "pooling"), [("tokens", "cls"), ("text", "mean")])
+def test_a_probe_of_files_is_that_of_their_examples(
+    bert: PretrainedBert,
+    tmp_path: Path,
+    kind: str,
+    pooling: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = FinetuneConfig(
+        task=TaskConfig(TaskKind(kind)),
+        data=LabelledConfig(path=str(a_task(tmp_path, kind)), train_examples=30),
+        batch=LabelledBatchConfig(max_length=16),
+    )
+    found = probe_source(source_of(bert), config)
+    assert (found.model, found.task, found.pooling) == ("a model", kind, pooling)
+    data = read_labelled(config.data, config.task, 0)
+    assert len(data.splits["train"]) == 30
+    assert found.probes == probe_task(
+        bert.model.encoder, bert.tokenizer, data.splits["train"], data.splits["test"], data.names,
+        kind=TaskKind(kind), max_length=16,
+    )  # fmt: skip
+    assert found.seconds > 0
+    json.dumps(asdict(found))
+    show_probes(found)
+    shown = capsys.readouterr().out
+    rows = [line for line in shown.splitlines() if line.startswith(("0 (emb", "1 ", "2 ", "mix"))]
+    assert len(rows) == 4
+    assert f"{found.probes.layers[2].accuracy:.1%}" in rows[2]
+    assert f"{found.probes.mix_weights[1]:.2f}" in rows[1]
+    assert ("selectivity" in shown) == (kind == "tokens")
+    assert "majority baseline" in shown
+    assert f"{found.probes.majority:.1%}" in shown
+
+
+@pytest.mark.parametrize(
+    ("task", "length", "override", "message"),
+    [
+        (TaskConfig(TaskKind.number), 16, "task=number", "a probe tells classes apart"),
+        (TaskConfig(pooling=Pooling.pooler), 16, "task.pooling=pooler", "use task.pooling=mean or"),
+        (TaskConfig(TaskKind.tokens, pooling=Pooling.mean), 16, "seed=1", "of a word its own"),
+        (TaskConfig(), 600, "batch.max_length=600", "is more than the 512 positions of a model"),
+        (TaskConfig(), 16, "optim.lr=1", "optim.lr=1 would change nothing: a probe takes task=,"),
+        (TaskConfig(), 16, "batch.global_batch_size=8", "would change nothing"),
+        (TaskConfig(), 16, "init_from=x", "init_from=x would change nothing"),
+    ],
+)
+def test_what_a_probe_cannot_use_is_refused(
+    bert: PretrainedBert, task: TaskConfig, length: int, override: str, message: str
+) -> None:
+    config = FinetuneConfig(task=task, batch=LabelledBatchConfig(max_length=length))
+    with pytest.raises(UserError, match=message):
+        probe_source(source_of(bert), config, [override])
+
+
+@pytest.mark.slow
+def test_the_command(
+    bert: PretrainedBert, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {f"model.{name}": value for name, value in bert.model.state_dict().items()}
+    model = {"hidden_size": 32, "intermediate_size": 64, "initializer_range": 0.1}
+    description = {
+        "format": CHECKPOINT_FORMAT,
+        "model": model,
+        "vocab_size": bert.model.encoder.embeddings.word.num_embeddings,
+        "tokenizer": bert.tokenizer.to_str(),
+    }
+    torch.save({"state_dict": state, "bert_lightning": description}, tmp_path / "last.ckpt")
+    data = tmp_path / "data"
+    data.mkdir()
+    arguments = [str(tmp_path / "last.ckpt"), "task=tokens", f"data.path={a_task(data, 'tokens')}"]
+    command("probe")([*arguments, "batch.max_length=16", "data.train_examples=30", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["classes"] == 3
+    assert len(found["probes"]["layers"]) == 3
+    assert found["probes"]["examples"] == 120
+    for wrong, message in (("task=words", "unknown task 'words'"), ("tsk=text", "did you mean")):
+        with pytest.raises(SystemExit) as ended:
+            command("probe")([arguments[0], wrong])
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err

@@ -19,7 +19,8 @@ from bert_lightning.config.plain import from_plain
 from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.inference import export as exporting
-from bert_lightning.inference.export import FILES, Outputs, export, outputs
+from bert_lightning.inference.export import Outputs, export, outputs
+from bert_lightning.inference.export_folder import FILES
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.represent import Text
 from bert_lightning.model.bert import BertForPreTraining

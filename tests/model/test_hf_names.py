@@ -189,7 +189,7 @@ def test_another_number_of_layers_is_not_passed_over(layers: int) -> None:
         ({"add_cross_attention": True}, "add_cross_attention=True"),
         ({"quantization_config": {"bits": 8}}, "quantization_config"),
         ({"hidden_size": 10}, "model.hidden_size=10 is not divisible"),
-        ({"hidden_size": "12"}, "TypeError"),
+        ({"hidden_size": "12"}, "model.hidden_size=12: expects an integer"),
         ({"type_vocab_size": 1}, "model.type_vocab_size=1 must be at least 2"),
         ({"vocab_size": None}, "TypeError"),
     ],

@@ -91,6 +91,7 @@ def test_it_is_the_average_of_the_weights_after_each_step(
             torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_training_is_as_without_an_average_and_without_validations(
     averaged: tuple[FitResult, dict[str, Tensor]], small_config: Config, tmp_path: Path
 ) -> None:
@@ -130,6 +131,7 @@ def test_it_is_what_is_validated_tested_returned_and_read(
         assert torch.equal(value, state[f"model.{name}"])
 
 
+@pytest.mark.slow
 def test_what_ends_a_validation_leaves_no_wrong_weights(
     averaged: tuple[FitResult, dict[str, Tensor]],
     small_config: Config,
@@ -161,6 +163,7 @@ def test_what_ends_a_validation_leaves_no_wrong_weights(
         assert last.curves[name] == whole.curves[name]
 
 
+@pytest.mark.slow
 def test_it_ends_and_begins_in_the_middle_where_changes_are_allowed(
     averaged: tuple[FitResult, dict[str, Tensor]], small_config: Config, tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ def weights(result: FitResult) -> Tensor:
     return torch.cat([parameter.flatten() for parameter in result.model.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticking")
 def test_a_run_by_the_clock_is_repeated_by_its_steps(small_config: Config, tmp_path: Path) -> None:
     by_clock = fit(small_config(tmp_path / "clock", *BY_CLOCK, "optim.time_budget=10s"))
@@ -95,6 +96,7 @@ def test_a_run_by_the_clock_is_repeated_by_its_steps(small_config: Config, tmp_p
     assert torch.equal(weights(by_steps), weights(by_clock))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [3, 7], ids=["before the end is known", "after"])
 def test_a_budget_goes_on_after_a_stop(
     small_config: Config, tmp_path: Path, ticking: list[int], stop: int

@@ -94,10 +94,14 @@ def test_a_missing_head_is_said_and_nothing_can_be_asked_of_it(
         masked.is_next("the crane", "left")
 
 
-def test_the_head_of_a_classifier_is_left_out(
+def test_the_head_of_what_is_no_task_here_is_left_out(
     save_hf: Save, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = save_hf(tmp_path / "model", "BertForSequenceClassification")
+    folder = save_hf(
+        tmp_path / "model",
+        "BertForSequenceClassification",
+        problem_type="multi_label_classification",
+    )
     assert bert_lightning.load(folder).encode("he left").vectors.shape == (4, 24)
     assert "left out classifier.bias, classifier.weight" in caplog.text
 

@@ -97,6 +97,7 @@ def test_a_plan_that_describes_no_device_says_how_long_this_machine_takes(
     assert json.loads(capsys.readouterr().out)["here"] is None
 
 
+@pytest.mark.slow
 def test_a_cpu_is_planned_with_the_memory_and_the_rate_of_this_machine(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,6 +219,7 @@ def is_killed(operation: int, work: Callable[[], None]) -> bool:
         os._exit(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 2], ids=["another file", "over the same file"])
 def test_a_kill_before_any_operation_on_files_leaves_whole_checkpoints(
     tmp_path: Path, step: int

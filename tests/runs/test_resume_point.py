@@ -104,14 +104,9 @@ def point(config: TrainConfig, corpus: PreparedCorpus, **progress: Any) -> Resum
     """A checkpoint of step 4 of a run of 6 steps."""
     about = json.loads(json.dumps(describe_run(config, config.model, corpus, VOCAB)))
     about["progress"] = {"steps": 6, "finished": False, "accumulation": 2, "world_size": 1}
+    about["progress"]["early_end"] = ""
     about["progress"] |= progress
     return ResumePoint(Path("step=000004.ckpt"), 4, about, ())
-
-
-def require_same(
-    resumed: ResumePoint, config: TrainConfig, corpus: PreparedCorpus, vocab_size: int
-) -> None:
-    require_same_run(resumed, config, config.model, corpus, vocab_size)
 
 
 def changed(config: TrainConfig, name: str, value: Any) -> TrainConfig:
@@ -139,7 +134,7 @@ def test_what_changes_no_result_may_change(
 ) -> None:
     resumed = point(small_config(tmp_path), small_corpus)
     config = changed(small_config(tmp_path), name, value)
-    require_same(resumed, config, small_corpus, VOCAB)
+    require_same_run(resumed, config, config.model, small_corpus, VOCAB)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +157,12 @@ def test_what_changes_results_is_named_unless_it_is_allowed(
     resumed = point(small_config(tmp_path), small_corpus)
     config = changed(small_config(tmp_path), name, value)
     with pytest.raises(UserError, match=says):
-        require_same(resumed, config, small_corpus, VOCAB)
+        require_same_run(resumed, config, config.model, small_corpus, VOCAB)
     assert not caplog.messages
     with caplog.at_level(logging.WARNING):
-        require_same(resumed, replace(config, allow_changes=True), small_corpus, VOCAB)
+        require_same_run(
+            resumed, replace(config, allow_changes=True), config.model, small_corpus, VOCAB
+        )
     assert len(caplog.messages) == 1
     assert f"changed at step 4: {name}={value}" in caplog.messages[0]
 
@@ -177,7 +174,7 @@ def test_a_run_by_epochs_is_another_than_one_by_steps(
     config = changed(small_config(tmp_path), "trainer.max_steps", -1)
     config.trainer.max_epochs = 1
     with pytest.raises(UserError, match=r"trainer\.max_steps=-1, and it was 6"):
-        require_same(resumed, config, small_corpus, VOCAB)
+        require_same_run(resumed, config, config.model, small_corpus, VOCAB)
 
 
 def test_what_would_not_fit_is_refused_even_if_changes_are_allowed(
@@ -188,7 +185,7 @@ def test_what_would_not_fit_is_refused_even_if_changes_are_allowed(
 
     def refused(says: str, config: TrainConfig, vocab_size: int = VOCAB) -> None:
         with pytest.raises(UserError, match=says):
-            require_same(resumed, config, small_corpus, vocab_size)
+            require_same_run(resumed, config, config.model, small_corpus, vocab_size)
 
     refused(
         "has 100 rows in its embedding, and this model 101: use model.vocab_size=100", free, 101
@@ -208,8 +205,9 @@ def test_options_that_only_one_of_two_versions_has_are_named(
     del about["config"]["optim"]["lr"]
     about["config"]["optim"]["gone"] = 1
     says = r"optim\.gone=None, and it was 1; optim\.lr=[\d.]+, and it was None"
+    config = small_config(tmp_path)
     with pytest.raises(UserError, match=says):
-        require_same(resumed, small_config(tmp_path), small_corpus, VOCAB)
+        require_same_run(resumed, config, config.model, small_corpus, VOCAB)
 
 
 def test_another_text_is_another_run(
@@ -222,9 +220,9 @@ def test_another_text_is_another_run(
     about["corpus_identity"][name] = "another"
     config = small_config(tmp_path)
     with pytest.raises(UserError, match=r"resume=None: corpus: .*another"):
-        require_same(resumed, config, small_corpus, VOCAB)
+        require_same_run(resumed, config, config.model, small_corpus, VOCAB)
     with pytest.raises(UserError, match=r"resume=None: seed=77, .*; corpus: .*another"):
-        require_same(resumed, replace(config, seed=77), small_corpus, VOCAB)
+        require_same_run(resumed, replace(config, seed=77), config.model, small_corpus, VOCAB)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +249,8 @@ def test_a_complete_run_is_not_resumed(
 ) -> None:
     config = small_config(tmp_path)
     config.optim.time_budget = budget
+    if budget is not None:
+        config.trainer.max_steps = None
     resumed = point(config, small_corpus, **progress)
     asked, auto = replace(config, resume="FOLDER"), replace(config, resume="auto")
     if not complete:

@@ -197,6 +197,7 @@ def test_the_losses_are_those_that_were_committed(
     assert deviation(found) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

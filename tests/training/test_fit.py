@@ -321,6 +321,7 @@ def test_without_a_validation_split_or_a_logger(
     assert "fill-in" in report(result)
 
 
+@pytest.mark.slow
 def test_a_run_with_no_logger_but_its_own(small_config: Config, tmp_path: Path) -> None:
     result = fit(small_config(tmp_path, "logger=csv"))
     assert "speed" in report(result)

@@ -166,6 +166,7 @@ def test_a_replay_shows_what_is_to_be_predicted(small_config: Config, tmp_path: 
     assert kinds == {"hidden", "kept", "new"}
 
 
+@pytest.mark.slow
 def test_a_replay_makes_the_steps_between_again(small_config: Config, tmp_path: Path) -> None:
     options = ("model.hidden_dropout_prob=0.2", "callbacks.save_top_k=0")
     often, seldom = tmp_path / "often", tmp_path / "seldom"

@@ -56,6 +56,7 @@ def every_checkpoint_is_kept() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accumulation", "workers"),
     [(1, 0), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(3, 0), (1, 2), (3, 2)])],
@@ -189,6 +190,7 @@ def test_a_replay_is_the_step_as_it_was_in_every_phase(run: FitResult, step: int
     assert mlm == pytest.approx(sums["mlm"].nll.item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_replay_makes_the_steps_over_a_boundary_again(
     run: FitResult, small_config: Config, tmp_path: Path
 ) -> None:

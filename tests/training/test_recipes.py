@@ -39,6 +39,7 @@ def small_phase(phase: PhaseConfig) -> str:
     return "{" + ",".join([f"fraction:{phase.fraction}", *own]) + "}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_twin_of_a_recipe_trains(
     small_config: Callable[..., TrainConfig], tmp_path: Path, recipe: str

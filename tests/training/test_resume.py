@@ -84,6 +84,7 @@ def trace(monkeypatch: pytest.MonkeyPatch) -> Trace:
     return Trace(monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_resume_from_any_step_is_exact(
     small_config: Config, tmp_path: Path, trace: Trace, case: tuple[str, int, int, *tuple[str, ...]]

@@ -11,7 +11,7 @@ from bert_lightning.config.finetune import FinetuneConfig
 
 def main(_: Sequence[str] | None = None) -> None:
     """Fine-tunes with the options of the process's command line, which Hydra reads."""
-    app.run(conf_dir(), "finetune", finetune)
+    app.run(conf_dir(), finetune, "finetune")
 
 
 def finetune(config: FinetuneConfig) -> None:

@@ -10,7 +10,7 @@ from bert_lightning.config import TrainConfig
 
 def main(_: Sequence[str] | None = None) -> None:
     """Trains with the options of the process's command line, which Hydra reads."""
-    app.run(conf_dir(), "train", train)
+    app.run(conf_dir(), train)
 
 
 def train(config: TrainConfig) -> None:

@@ -1,0 +1,145 @@
+"""Export of a fine-tuned model to a verified folder in Hugging Face's format."""
+
+import logging
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bert_lightning.config.task import TaskKind
+from bert_lightning.finetuning.predict import FineTunedBert, describe_task, fine_tuned
+from bert_lightning.finetuning.task_card import task_card
+from bert_lightning.inference.export_folder import (
+    CARD,
+    Checked,
+    Exported,
+    compared,
+    export_folder,
+    loaded_by_transformers,
+    sample_texts,
+    write_model,
+)
+from bert_lightning.inference.onnx_export import (
+    Graph,
+    both,
+    check_graph,
+    require_onnx,
+    write_graph,
+)
+from bert_lightning.inference.represent import Text, packed, tokenize
+from bert_lightning.model.bert import inference_mode
+from bert_lightning.model.hf_names import has_counterpart, to_config, to_hugging_face
+from bert_lightning.pretrained.sources import PretrainedSource, open_source
+from bert_lightning.pretrained.task_head import (
+    TASK_HEAD,
+    TOKEN,
+    counterpart,
+    to_task_config,
+    to_task_weights,
+)
+
+_log = logging.getLogger(__name__)
+
+
+def export_task(
+    source: PretrainedSource, folder: str | PathLike[str], *, onnx: bool = False
+) -> Exported:
+    """Writes config, weights, tokenizer and model card of a fine-tuned model.
+
+    What transformers has no class for is written for :func:`bert_lightning.load`, and a warning
+    says so. `onnx` adds an ONNX graph.
+
+    Raises:
+        UserError: the folder holds something else, or the copy differs.
+    """
+    bert = fine_tuned(source)
+    their_class, texts = _their_class(bert), sample_texts(bert.tokenizer, bert.max_length)
+    if onnx:
+        require_onnx(source.name, their_class)
+    graph = Graph(their_class, {"logits": their_class == TOKEN}) if onnx and their_class else None
+
+    def write(temporary: Path, name: str) -> None:
+        _write(bert, temporary)
+        if graph:
+            write_graph(temporary, graph, bert.tokenizer, texts)
+        card = task_card(name, source, bert, their_class)
+        (temporary / CARD).write_text(card, encoding="utf-8")
+
+    def check(temporary: Path) -> Checked:
+        checked = _check(bert, temporary, texts)
+        if graph is None:
+            return checked
+        ours = lambda chosen: [outputs(bert, chosen)]  # noqa: E731
+        return both(checked, check_graph(temporary, graph, bert.tokenizer, texts, ours))
+
+    exported = export_folder(folder, write, check)
+    if their_class is None:
+        if has_counterpart(bert.model.config):
+            pooling = bert.model.shape.pooling.value
+            reason = f"task.pooling={pooling} (it has one for task.pooling=pooler)"
+        else:
+            reason = "this architecture"
+        _log.warning("transformers has no class for %s; bert_lightning.load reads it", reason)
+    return exported
+
+
+def _their_class(bert: FineTunedBert) -> str | None:
+    if not has_counterpart(bert.model.config):
+        return None
+    return counterpart(describe_task(bert.model.shape, bert.names))
+
+
+def _write(bert: FineTunedBert, folder: Path) -> None:
+    model, own = bert.model, _their_class(bert) is None
+    rows = model.encoder.embeddings.word.num_embeddings
+    task = to_task_config(describe_task(model.shape, bert.names), own)
+    state = model.state_dict()
+    body = {name: value for name, value in state.items() if not name.startswith(TASK_HEAD)}
+    weights = (body if own else to_hugging_face(body)) | to_task_weights(*_linear(bert), own)
+    write_model(folder, to_config(model.config, rows, own) | task, weights, bert.tokenizer)
+
+
+def _linear(bert: FineTunedBert) -> tuple[Tensor, Tensor]:
+    """Returns weight and bias of the classifier; those of a number give the units of its labels."""
+    head = bert.model.head
+    weight, bias = head.classifier.weight.detach(), head.classifier.bias.detach()
+    if bert.model.shape.kind is not TaskKind.number:
+        return weight, bias
+    return weight * head.scale, bias * head.scale + head.mean
+
+
+def _check(bert: FineTunedBert, folder: Path, texts: Sequence[Text]) -> Checked:
+    """Compares the model with its written files; returns their reader and the difference."""
+    by = "transformers"
+    theirs = _transformers_outputs(bert, folder, texts)
+    if theirs is None:
+        by, theirs = "bert-lightning", outputs(fine_tuned(open_source(folder)), texts)
+    return compared(by, {"outputs": outputs(bert, texts)}, {"outputs": theirs})
+
+
+def outputs(bert: FineTunedBert, texts: Sequence[Text]) -> Tensor:
+    """Returns the outputs for texts and pairs, `(texts, outputs)`; of `tokens` at every token."""
+    encodings = tokenize(bert.tokenizer, texts, bert.max_length, truncate=False)
+    sequences = packed(bert.model, encodings)
+    positions = sequences.cu_seqlens[:-1]
+    if bert.model.shape.kind is TaskKind.tokens:
+        positions = torch.arange(len(sequences.token_ids), device=positions.device)
+    with inference_mode(bert.model):
+        return bert.model(sequences, positions).float().cpu()
+
+
+def _transformers_outputs(
+    bert: FineTunedBert, folder: Path, texts: Sequence[Text]
+) -> Tensor | None:
+    """Returns the same by transformers, which pads; None if it cannot load the model."""
+    if (their_class := _their_class(bert)) is None:
+        return None
+    loaded = loaded_by_transformers(folder, their_class, bert.tokenizer, texts)
+    if loaded is None:
+        return None
+    model, batch = loaded
+    with torch.inference_mode():
+        logits = model(**batch).logits
+    return logits[batch["attention_mask"].bool()] if their_class == TOKEN else logits

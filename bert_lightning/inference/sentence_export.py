@@ -1,0 +1,168 @@
+"""Export of an encoder that gives one vector a sentence, in the layout of sentence-transformers."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import torch
+from huggingface_hub import ModelCardData
+from torch import Tensor
+
+from bert_lightning.config import TrainConfig
+from bert_lightning.config.affects import PLACE, named
+from bert_lightning.config.finetune import FinetuneConfig
+from bert_lightning.config.task import Pooling
+from bert_lightning.errors import UserError
+from bert_lightning.inference.export_folder import (
+    CARD,
+    MODULES,
+    MODULES_CONFIG,
+    POOLING,
+    Checked,
+    Exported,
+    compared,
+    export_folder,
+    loaded_by_transformers,
+    sample_texts,
+    without_progress_bars,
+    write_json,
+    write_model,
+)
+from bert_lightning.inference.loaded import PretrainedBert
+from bert_lightning.inference.model_card import training_section
+from bert_lightning.inference.represent import segments
+from bert_lightning.model.hf_names import has_counterpart, to_config, to_hugging_face
+from bert_lightning.pretrained.hf_folder import CONFIG
+from bert_lightning.pretrained.sources import PretrainedSource, build, open_source
+
+POOLINGS = (Pooling.mean.value, Pooling.cls.value)
+_MODULE = "sentence_transformers.models"
+"""The name that old and new versions know."""
+
+
+def export_sentences(
+    source: PretrainedSource, folder: str | PathLike[str], pooling: Pooling
+) -> Exported:
+    """Writes the encoder, and that its vectors are pooled: `mean` or `cls`, not normalized.
+
+    Raises:
+        UserError: the folder holds something else, transformers has no class for the model, or the
+            copy differs.
+    """
+    if not has_counterpart(source.config):
+        raise UserError(
+            f"{source.name} has an architecture that transformers has no class for, and "
+            "sentence-transformers loads models by it: omit --sentence-transformers, or pretrain "
+            "with arch=bert"
+        )
+    bert = PretrainedBert(build(source), source.tokenizer)
+
+    def write(temporary: Path, name: str) -> None:
+        _write(bert, source, pooling, temporary)
+        (temporary / CARD).write_text(_card(name, source, pooling), encoding="utf-8")
+
+    return export_folder(folder, write, lambda temporary: _check(bert, pooling, temporary))
+
+
+def _write(bert: PretrainedBert, source: PretrainedSource, pooling: Pooling, folder: Path) -> None:
+    config = to_config(bert.model.config, bert.model.encoder.embeddings.word.num_embeddings)
+    parts = {"encoder", "pooler"} - source.missing_heads
+    state = bert.model.state_dict().items()
+    body = {name: value for name, value in state if name.partition(".")[0] in parts}
+    settings = {**config, "architectures": ["BertModel"]}
+    write_model(folder, settings, to_hugging_face(body), bert.tokenizer)
+    modules = [("0", "", "Transformer"), ("1", POOLING, "Pooling")]
+    write_json(
+        folder / MODULES,
+        [
+            {"idx": int(number), "name": number, "path": path, "type": f"{_MODULE}.{kind}"}
+            for number, path, kind in modules
+        ],
+    )
+    write_json(folder / MODULES_CONFIG, {"max_seq_length": bert.max_length, "do_lower_case": False})
+    (folder / POOLING).mkdir()
+    write_json(
+        folder / POOLING / CONFIG,
+        {
+            "word_embedding_dimension": bert.model.config.hidden_size,
+            "pooling_mode_cls_token": pooling is Pooling.cls,
+            "pooling_mode_mean_tokens": pooling is Pooling.mean,
+        },
+    )
+
+
+def sentence_vectors(bert: PretrainedBert, texts: Sequence[str], pooling: Pooling) -> Tensor:
+    """Returns the vector of each text, `(texts, hidden)`."""
+    found = bert.encode_many(texts)
+    return torch.stack(
+        [one.cls if pooling is Pooling.cls else one.vectors.mean(0) for one in found]
+    )
+
+
+def _check(bert: PretrainedBert, pooling: Pooling, folder: Path) -> Checked:
+    """Compares the vectors with those of the written files, by the best reader there is."""
+    read = sample_texts(bert.tokenizer, bert.max_length)
+    texts = [segment for text in read for segment in segments(text)]
+    by, theirs = "sentence-transformers", _their_vectors(folder, texts)
+    if theirs is None:
+        by, theirs = "transformers", _transformers_vectors(bert, folder, texts, pooling)
+    if theirs is None:
+        again = open_source(folder)
+        copy = PretrainedBert(build(again), again.tokenizer)
+        by, theirs = "bert-lightning", sentence_vectors(copy, texts, pooling)
+    return compared(by, {"vectors": sentence_vectors(bert, texts, pooling)}, {"vectors": theirs})
+
+
+def _their_vectors(folder: Path, texts: list[str]) -> Tensor | None:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        return None
+    with without_progress_bars():
+        model = SentenceTransformer(str(folder), device="cpu")
+    return model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+
+
+def _transformers_vectors(
+    bert: PretrainedBert, folder: Path, texts: Sequence[str], pooling: Pooling
+) -> Tensor | None:
+    loaded = loaded_by_transformers(folder, "AutoModel", bert.tokenizer, texts)
+    if loaded is None:
+        return None
+    model, batch = loaded
+    with torch.inference_mode():
+        hidden = model(**batch).last_hidden_state  # (texts, length, hidden)
+    if pooling is Pooling.cls:
+        return hidden[:, 0]
+    real = batch["attention_mask"][:, :, None]
+    return (hidden * real).sum(1) / real.sum(1)
+
+
+def _card(name: str, source: PretrainedSource, pooling: Pooling) -> str:
+    metadata = ModelCardData(
+        model_name=name,
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        tags=["bert", "sentence-transformers", "feature-extraction"],
+    )
+    vector = "[CLS]" if pooling is Pooling.cls else "the mean over all tokens"
+    card = f"""---
+{metadata.to_yaml()}
+# license: choose one and state it here, such as apache-2.0
+---
+
+# {name}
+
+The encoder of a BERT trained with bert-lightning. The vector of a sentence, of
+{source.config.hidden_size} numbers, is {vector}; it is not normalized.
+
+```python
+from sentence_transformers import SentenceTransformer
+
+SentenceTransformer("{name}").encode(["the crane is flying"])
+```
+"""
+    if "config" not in source.about:
+        return card
+    places = {*named(TrainConfig, PLACE), *named(FinetuneConfig, PLACE)}
+    return f"{card}\n{training_section(source, places)}"

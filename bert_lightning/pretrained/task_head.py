@@ -1,0 +1,114 @@
+"""The head of a task in Hugging Face's format: what config.json says of it, and its weights."""
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from bert_lightning.config.task import Pooling, TaskKind
+from bert_lightning.errors import UserError
+
+TASK_HEAD = "head."
+"""Begins the names of the weights of a task's head, in the model of a run that fine-tuned."""
+SEQUENCE, TOKEN = "BertForSequenceClassification", "BertForTokenClassification"
+"""The classes of transformers that have such a head."""
+_OWN = "bert_lightning_task"
+"""The key of config.json for a head without a counterpart there."""
+_SCORE = "score"
+"""The label of a number, which transformers cannot do without."""
+_THEIRS = "classifier."
+_OURS = f"{TASK_HEAD}{_THEIRS}"
+
+
+class TaskDescription(TypedDict):
+    """What a head is, in plain types."""
+
+    kind: str
+    outputs: int
+    """Classes; 1 for a number."""
+    pooling: str
+    names: list[str]
+    """Those of the classes, in the order of the outputs; none for a number."""
+
+
+def counterpart(task: TaskDescription) -> str | None:
+    """Returns the class of transformers that computes what this head does, or None."""
+    if task["kind"] == TaskKind.tokens.value:
+        return TOKEN
+    return SEQUENCE if task["pooling"] == Pooling.pooler.value else None
+
+
+def to_task_config(task: TaskDescription, own: bool) -> dict[str, Any]:
+    """Returns what a `config.json` says of a head; `own` if transformers is not to load it."""
+    names, number = task["names"] or [_SCORE], task["kind"] == TaskKind.number.value
+    settings: dict[str, Any] = {
+        "architectures": [None if own else counterpart(task)],
+        "id2label": {str(number): name for number, name in enumerate(names)},
+        "label2id": {name: number for number, name in enumerate(names)},
+    }
+    if own:
+        return settings | {
+            "architectures": ["BertForTask"],
+            _OWN: {name: task[name] for name in ("kind", "pooling")},
+        }
+    if counterpart(task) == SEQUENCE:
+        settings["problem_type"] = "regression" if number else "single_label_classification"
+    return settings
+
+
+def to_task_weights(weight: Tensor, bias: Tensor, own: bool) -> dict[str, Tensor]:
+    """Returns the weights of a head under the names of the folder."""
+    prefix = _OURS if own else _THEIRS
+    return {f"{prefix}weight": weight, f"{prefix}bias": bias}
+
+
+def take_task(
+    values: Mapping[str, Any], weights: dict[str, Tensor]
+) -> tuple[TaskDescription | None, dict[str, Tensor]]:
+    """Returns the task of a `config.json`, and its head's weights, which leave `weights`.
+
+    One text and two are not told apart there. Heads of another kind stay: those of several labels
+    or numbers at once, and of multiple choice.
+
+    Raises:
+        UserError: the labels are not those of the weights.
+    """
+    own = values.get(_OWN)
+    prefix = _THEIRS if own is None else _OURS
+    head = {name: value for name, value in weights.items() if name.startswith(prefix)}
+    weight = head.get(f"{prefix}weight")
+    architectures = values.get("architectures") or []
+    known = own is not None or bool({SEQUENCE, TOKEN} & {*architectures})
+    if weight is None or not known:
+        return None, {}
+    outputs, problem = len(weight), values.get("problem_type")
+    if problem == "multi_label_classification" or (problem == "regression" and outputs > 1):
+        return None, {}
+    try:
+        given = values.get("id2label") or {number: f"LABEL_{number}" for number in range(outputs)}
+        labels = {int(number): str(name) for number, name in given.items()}
+        if own is not None:
+            kind, pooling = TaskKind(own["kind"]), Pooling(own["pooling"])
+        elif TOKEN in architectures:
+            kind, pooling = TaskKind.tokens, Pooling.cls
+        else:
+            kind = TaskKind.number if outputs == 1 else TaskKind.text
+            pooling = Pooling.pooler
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"config.json does not describe its labels ({type(error).__name__}: {error})"
+        ) from error
+    if sorted(labels) != list(range(outputs)) or len({*labels.values()}) < outputs:
+        raise UserError(
+            f"config.json names {len({*labels.values()})} different labels in id2label, and the "
+            f"classifier has {outputs}: each needs a name of its own"
+        )
+    for name in head:
+        del weights[name]
+    head = {f"{_OURS}{name.removeprefix(prefix)}": value for name, value in head.items()}
+    if kind is TaskKind.number:  # the units of its labels
+        head |= {f"{TASK_HEAD}mean": torch.zeros(()), f"{TASK_HEAD}scale": torch.ones(())}
+    names = [] if kind is TaskKind.number else [labels[number] for number in range(outputs)]
+    task = TaskDescription(kind=kind.value, outputs=outputs, pooling=pooling.value, names=names)
+    return task, head
