@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -180,6 +181,15 @@ def test_a_resume_with_other_options_or_data_says_what_differs(
     with pytest.raises(UserError, match=expected) as refused:
         finetune(replace(changed, resume="auto"))
     assert "allow_changes=true" in str(refused.value) or change == "init_from"
+
+
+def test_a_run_of_pretraining_is_not_resumed_as_one_of_fine_tuning(
+    task_config: TaskConfigs, pretrained: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(pretrained(), run, symlinks=True)
+    with pytest.raises(UserError, match=r"holds a run of pretraining, not of fine-tuning: .*train"):
+        finetune(replace(task_config(run), resume="auto"))
 
 
 # The best checkpoint.

@@ -13,13 +13,12 @@ def learned(record: RunRecord) -> Check | None:
     baselines = {name: scores[main] for name, scores in summary["baselines"].items()}
     name = main.replace("_", " ")
     beside = "".join(f", {baseline} {value:.3f}" for baseline, value in baselines.items())
+    best = max(baselines, key=lambda baseline: baselines[baseline], default=None)
     finding = None
     if summary["degenerate"]:
         finding = "every prediction is the same"
-    elif baselines and score <= max(baselines.values()):
-        finding = (
-            f"it scores no better than the baseline {max(baselines, key=baselines.__getitem__)}"
-        )
+    elif best is not None and score <= baselines[best]:
+        finding = f"it scores no better than the baseline {best}"
     return Check(
         "learned",
         f"test {name} {score:.3f}{beside}",
