@@ -2,13 +2,13 @@
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from bert_lightning.training.fit import FitResult
+from bert_lightning.runs.curves import Curves
 
 
 def checkpoint(run: Path, step: int) -> Path:
@@ -54,7 +54,14 @@ def state(path: Path, validated: bool = True) -> dict[str, Any]:
     return found
 
 
-def curves(result: FitResult) -> dict[str, Any]:
+class HasCurves(Protocol):
+    """The result of any run."""
+
+    @property
+    def curves(self) -> Curves: ...
+
+
+def curves(result: HasCurves) -> dict[str, Any]:
     return {name: curve for name, curve in result.curves.items() if not name.startswith("speed/")}
 
 

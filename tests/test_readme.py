@@ -46,7 +46,16 @@ SMALL = [
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that looks like a checkout, with notes of one's own and something like WikiText."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("train.py", "conf", "scripts", "benchmarks", "bert_lightning", "Makefile", "docs"):
+    for name in (
+        "train.py",
+        "finetune.py",
+        "conf",
+        "scripts",
+        "benchmarks",
+        "bert_lightning",
+        "Makefile",
+        "docs",
+    ):
         (folder / name).symlink_to(ROOT / name)
     (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
     (folder / "constraints.txt").symlink_to(ROOT / "constraints.txt")
@@ -61,6 +70,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "blimp" / "pairs.jsonl").write_text(pair, encoding="utf-8")
     senses = "bird\tthe crane moves\nbird\ta crane is here\nmachine\tno crane\nmachine\tcrane\n"
     (folder / "cranes.tsv").write_text(senses, encoding="utf-8")
+    rows = "a lamp is here,yes\nno lamp is here,no\n" * 20
+    (folder / "reviews.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
     (folder / "wikitext-2").mkdir()
     for split in ("train", "valid", "test"):
         articles = [
@@ -224,6 +235,13 @@ def test_what_a_trained_model_is_used_for(checkout: Path, environment: dict[str,
 
 
 @pytest.mark.slow
+def test_fine_tuning(checkout: Path, environment: dict[str, str]) -> None:
+    run(small("python train.py data=builtin run_dir=runs/first"), checkout, environment)
+    for command in (c for c in COMMANDS if c.startswith("python finetune.py")):
+        assert "\nrandom weights  " in run(small(command), checkout, environment)
+
+
+@pytest.mark.slow
 def test_training_from_python(checkout: Path, environment: dict[str, str]) -> None:
     (checkout / "trains.py").write_text(FROM_PYTHON + "\nprint(result)\n", encoding="utf-8")
     assert "20 steps on builtin" in run("python trains.py", checkout, environment)
@@ -269,5 +287,5 @@ def test_the_output_it_shows_is_the_recorded_one() -> None:
 def test_the_path_from_text_to_loss_is_short() -> None:
     path = README.partition("<!-- path:begin -->")[2].partition("<!-- path:end -->")[0]
     files = [ROOT / name for name in re.findall(r"\((bert_lightning/[\w/]+\.py)\)", path)]
-    assert len(files) == path.count("| [`") <= 16
-    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) < 2600
+    assert len(files) == path.count("| [`") <= 17
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) < 2700

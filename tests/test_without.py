@@ -264,7 +264,7 @@ def test_a_folder_of_any_name_reaches_the_process_of_a_run(
         return SimpleNamespace(stdout=[], wait=lambda: 0, terminate=lambda: None)
 
     monkeypatch.setattr(beside.subprocess, "Popen", started)
-    beside.train_beside(["seed=1"], PurePath(name))  # type: ignore[arg-type]
+    beside.train_beside("train", ["seed=1"], PurePath(name))  # type: ignore[arg-type]
     (override,) = OverridesParser.create().parse_overrides(commands[0][-1:])
     assert (override.key_or_group, override.value()) == ("hydra.run.dir", str(PurePath(name)))
 

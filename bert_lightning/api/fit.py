@@ -13,7 +13,7 @@ import torch
 from bert_lightning.api.processes import train_beside
 from bert_lightning.api.result import RunResult, read_result
 from bert_lightning.cli.from_python import compose_run
-from bert_lightning.config import TrainConfig
+from bert_lightning.config import AnyConfig, RunConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.reports.run_report import loaded, report
 from bert_lightning.reports.summary import summarize
@@ -51,13 +51,13 @@ def fit(
         UserError: a mistake in the options or the data; the message says what to change.
         RunEnded: the run was interrupted; the message names its checkpoint.
     """
-    run, options = compose_run(_given(config))
+    run, options = compose_run(given(config, TrainConfig))
     try:
         if find_devices(run).world_size > 1 and not launched_externally():
-            _require_no_objects(run, bool(callbacks or loggers))
-            train_beside(options, run.folder)
+            require_no_objects(run, bool(callbacks or loggers))
+            train_beside("train", options, run.folder)
             return read_result(run.folder)
-        with _messages(run.folder), _restored():
+        with messages(run.folder, "train.log"), restored():
             result = training.fit(run, callbacks=callbacks, loggers=loggers)
             if result.is_main:
                 with crash_report(run.folder):
@@ -70,18 +70,22 @@ def fit(
     return RunResult(run.folder, loaded(result), result.curves, summarize(result))
 
 
-def _given(config: Sequence[TrainConfig | str | list[str]]) -> TrainConfig | list[str]:
-    if len(config) == 1 and isinstance(config[0], TrainConfig):
+def given(
+    config: Sequence[AnyConfig | str | list[str]], kind: type[AnyConfig]
+) -> AnyConfig | list[str]:
+    """Returns the one config of this kind, or all options; a TypeError for anything else."""
+    if len(config) == 1 and isinstance(config[0], kind):
         return config[0]
     options: list[Any] = []
-    for given in config:
-        options += given if isinstance(given, list) else [given]
+    for one in config:
+        options += one if isinstance(one, list) else [one]
     if not all(isinstance(option, str) for option in options):
-        raise TypeError('fit() takes options, such as "model=mini", or one TrainConfig')
+        raise TypeError(f'takes options, such as "seed=1", or one {kind.__name__}')
     return options
 
 
-def _require_no_objects(config: TrainConfig, given: bool) -> None:
+def require_no_objects(config: RunConfig, given: bool) -> None:
+    """Refuses what the processes of several devices, which are not this one, could not give."""
     several = f"trainer.devices={config.trainer.devices} trains in processes of their own"
     if given:
         raise UserError(
@@ -96,8 +100,8 @@ def _require_no_objects(config: TrainConfig, given: bool) -> None:
 
 
 @contextmanager
-def _messages(folder: Path) -> Iterator[None]:
-    """Has the run's messages printed, and written to its `train.log`, as on the command line.
+def messages(folder: Path, log: str) -> Iterator[None]:
+    """Has the run's messages printed, and written to its `log`, as on the command line.
 
     A program that handles log messages itself gets them in place of the terminal.
     """
@@ -106,7 +110,7 @@ def _messages(folder: Path) -> Iterator[None]:
     if not logger.hasHandlers():
         handlers.append(logging.StreamHandler(sys.stdout))
     if is_first_process():
-        file = logging.FileHandler(folder / "train.log", encoding="utf-8", delay=True)
+        file = logging.FileHandler(folder / log, encoding="utf-8", delay=True)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handlers.append(file)
     for handler in handlers:
@@ -122,7 +126,7 @@ def _messages(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _restored() -> Iterator[None]:
+def restored() -> Iterator[None]:
     """Restores what Lightning and a run set for the whole process.
 
     That is the environment, torch's choice of algorithms and the random numbers of the CPU.

@@ -14,8 +14,8 @@ _OF_NOTEBOOKS = ("FORCE_COLOR", "CLICOLOR_FORCE", "MPLBACKEND")
 _ERROR = "error: "
 
 
-def train_beside(options: Sequence[str], run_dir: Path) -> None:
-    """Runs `bert-lightning train` with these options, and prints what it prints.
+def train_beside(name: str, options: Sequence[str], run_dir: Path) -> None:
+    """Runs `bert-lightning train`, or `finetune`, with these options; prints what it prints.
 
     Lightning starts the other processes with the command line of the first one: that of a notebook
     would start its kernel again, and that of a script the whole script.
@@ -24,7 +24,7 @@ def train_beside(options: Sequence[str], run_dir: Path) -> None:
         UserError: the program ended with a mistake of the user.
         RunEnded: it was stopped, or it failed.
     """
-    command = [sys.executable, "-m", "bert_lightning", "train", *options]
+    command = [sys.executable, "-m", "bert_lightning", name, *options]
     package = str(Path(__file__).absolute().parents[2])  # a checkout is on this process's path only
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     inherited = {name: value for name, value in os.environ.items() if name not in _OF_NOTEBOOKS}

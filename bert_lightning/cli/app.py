@@ -28,9 +28,8 @@ from bert_lightning.cli.command_line import readable, readable_overrides
 from bert_lightning.cli.completion import answer
 from bert_lightning.cli.explain import explain, unknown_option
 from bert_lightning.cli.implied_options import completed, follow_run_dir, follow_source
+from bert_lightning.cli.many_runs.sweep import Trials, sweep
 from bert_lightning.cli.schema import SCHEMAS, in_use, use
-from bert_lightning.cli.sweep import Trials, sweep
-from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.launched import is_first_process, reader_is_gone, this_program
 
@@ -166,9 +165,9 @@ def register_schema() -> None:
     OmegaConf.clear_resolver("oc.env")
 
 
-def compose(config_dir: Path, overrides: Sequence[str]) -> TrainConfig:
-    """Returns the typed config of these overrides, without starting a run."""
-    return to_typed(_composed(config_dir, overrides, "train"))
+def compose(config_dir: Path, overrides: Sequence[str], command: str = "train") -> Any:
+    """Returns the typed config of these overrides for a command, without starting a run."""
+    return to_typed(_composed(config_dir, overrides, command))
 
 
 def _composed(config_dir: Path, overrides: Sequence[str], command: str) -> DictConfig:

@@ -18,8 +18,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from bert_lightning.cli.places import conf_dir
-from bert_lightning.cli.schema import in_use
+from bert_lightning.cli.schema import conf_dir, in_use
 from bert_lightning.config.affects import options
 from bert_lightning.config.limits import expected, kinds
 from bert_lightning.config.trainer import NO_OPTIONS

@@ -16,8 +16,7 @@ from bert_lightning.cli.app import register_schema, to_typed
 from bert_lightning.cli.command_line import readable_overrides, written
 from bert_lightning.cli.explain import explain
 from bert_lightning.cli.implied_options import completed, follow_source
-from bert_lightning.cli.places import conf_dir
-from bert_lightning.cli.schema import use
+from bert_lightning.cli.schema import conf_dir, use
 from bert_lightning.config import RunConfig
 from bert_lightning.config.affects import leaves
 from bert_lightning.config.plain import to_plain

@@ -15,13 +15,18 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from bert_lightning.cli.command_line import given, written
-from bert_lightning.cli.places import conf_dir
-from bert_lightning.cli.schema import in_use
+from bert_lightning.cli.schema import conf_dir, in_use
 from bert_lightning.config import ModelConfig, TrainConfig
 from bert_lightning.config.affects import ARCHITECTURE, COMMAND, leaves, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.errors import UserError
-from bert_lightning.runs.launched import AUTO, CONFIG_FILE, is_first_process, launched_externally
+from bert_lightning.runs.launched import (
+    AUTO,
+    CONFIG_FILE,
+    is_first_process,
+    launched_externally,
+    require_command,
+)
 
 _RUN_DIR = "hydra.run.dir"
 _LAUNCH = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID")
@@ -148,6 +153,7 @@ def _of_run(resume: str, options: Mapping[str, str]) -> list[str]:
             f"resume={resume}: {(folder / CONFIG_FILE).absolute()} cannot be read ({error}); give "
             "the folder of a run"
         ) from error
+    require_command(resume, config, in_use().command)
     left_out = {*named(in_use().config, COMMAND), *options}
     of_run = [
         f"{name}={written(value)}"

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 from bert_lightning.cli.parsers import COMMANDS, parse
-from bert_lightning.cli.places import conf_dir
+from bert_lightning.cli.schema import conf_dir
 from bert_lightning.errors import did_you_mean, exit_on_user_error
 from bert_lightning.runs.launched import reader_is_gone, show_any_character
 

@@ -1,6 +1,7 @@
-"""Which options there are: those of the command in use, `train` or `finetune`."""
+"""Which options there are, those of the command in use, and where the files of `conf` lie."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from bert_lightning.config import LoggerConfig, RunConfig, TrainConfig
@@ -35,3 +36,10 @@ def use(command: str) -> Schema:
 def in_use() -> Schema:
     """Returns the options of the command in use."""
     return _in_use
+
+
+def conf_dir() -> Path:
+    """Returns the folder of the configs: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).absolute().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"

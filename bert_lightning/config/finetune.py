@@ -63,8 +63,14 @@ class FinetuneConfig(RunConfig):
     random_weights: bool = option(False, LEARNING)
     """Whether the model of `init_from` starts from random weights, as a baseline."""
     baselines: bool = option(True, EXECUTION)
-    """Whether the test split is scored beside what needs no pretrained model: the commonest class
-    or the mean, the commonest label of each word, or TF-IDF with a linear model."""
+    """Whether the test split is scored beside what needs no pretraining: the commonest class or the
+    mean, the commonest label of each word or TF-IDF with a linear model, and the same model from
+    random weights, which trains as long as the run itself."""
+    seeds: int = option(1, EXECUTION, at_least=1, at_most=100)
+    """How many runs are compared: those of `seed`, `seed` + 1 and so on, with their baselines."""
+    learning_curve: bool = option(False, EXECUTION)
+    """Whether the runs are repeated with a third of the training examples, a ninth and so on, to
+    draw the score against their number."""
     resume: str | None = option(None, COMMAND)
     """The folder of a run to resume, bit-exact; `auto` resumes this very command's own run, and
     starts it where there is none yet."""
@@ -101,6 +107,18 @@ class FinetuneConfig(RunConfig):
                 "trainer.limit_val_batches=0: early stopping follows the validation split; omit "
                 "one of them"
             )
+
+        if self.learning_curve and self.data.examples_per_class is not None:
+            raise UserError(
+                f"data.examples_per_class={self.data.examples_per_class} fixes the number of "
+                "examples, and learning_curve=true varies it: omit one of them"
+            )
+
+    @property
+    def has_more_runs(self) -> bool:
+        """Whether the results need further runs: of other seeds, weights or numbers of examples."""
+        twins = self.baselines and not self.random_weights
+        return self.seeds > 1 or self.learning_curve or twins
 
     @property
     def weights(self) -> dict[str, float]:

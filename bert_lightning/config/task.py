@@ -63,6 +63,9 @@ class TaskConfig:
     """The vector that stands for a sequence: `pooler`, `cls`, `mean`, or `auto`: the pooler where
     it is pretrained, else the mean."""
 
+    def __post_init__(self) -> None:
+        check_limits(self, "task.")
+
 
 @dataclass
 class LabelledConfig:

@@ -6,6 +6,7 @@ last, holds the size and SHA-256 of every file: a complete and unchanged corpus 
 
 import hashlib
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,7 +16,14 @@ import numpy as np
 
 from bert_lightning.corpus.encoding import EncodedDocuments
 from bert_lightning.corpus.fingerprints import ALWAYS_HASHED, hash_file
-from bert_lightning.corpus.manifest import CORPUS_FORMAT, DESCRIBED, MANIFEST, digest, read_manifest
+from bert_lightning.corpus.manifest import (
+    CORPUS_FORMAT,
+    DESCRIBED,
+    MANIFEST,
+    describe_difference,
+    digest,
+    read_manifest,
+)
 from bert_lightning.corpus.readers.left_out import Omission
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text, rows_needed
 from bert_lightning.files import sync
@@ -106,6 +114,10 @@ class PreparedCorpus:
     tokenizer: Tokenizer
     splits: dict[str, Split]
     """`train`, and `validation` and `test` if the corpus has them."""
+
+    def differences(self, before: Mapping[str, Any]) -> list[str]:
+        """Says in words how it differs from the corpus of another identity."""
+        return [f"corpus: {change}" for change in describe_difference(before, self.identity)]
 
 
 class _StoredSplit(Split):

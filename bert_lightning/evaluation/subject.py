@@ -27,8 +27,14 @@ def evaluation_options(
     `pairs=…` another kind of examples, `data.…=…` and `batch.…=…` one option.
 
     Raises:
-        UserError: an override would change nothing, or examples are longer than the model reads.
+        UserError: an override would change nothing, examples are longer than the model reads, or
+            the model was fine-tuned.
     """
+    if "task" in source.about:
+        raise UserError(
+            f"{source.name} was fine-tuned for task={source.about['task']['kind']}, and evaluate "
+            "scores pretrained models: its scores are in the summary.json of its run"
+        )
     keys = [override.lstrip("+").partition("=")[0] for override in overrides]
     for key, override in zip(keys, overrides, strict=True):
         _require_effect(key, override)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,6 +67,9 @@ class LabelledText:
     @property
     def identity(self) -> dict[str, Any]:
         return self.data.identity
+
+    def differences(self, before: Mapping[str, Any]) -> list[str]:
+        return [f"{self.name}: {change}" for change in self.data.differences(before)]
 
 
 @dataclass(frozen=True, eq=False)

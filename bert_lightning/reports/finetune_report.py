@@ -4,13 +4,16 @@ import csv
 import hashlib
 import io
 import json
+import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import numpy as np
+import torch
 
 from bert_lightning.config.affects import COMMAND, leaves, named
 from bert_lightning.config.finetune import FinetuneConfig
@@ -19,17 +22,42 @@ from bert_lightning.config.task import TaskKind
 from bert_lightning.files import write_text
 from bert_lightning.finetuning.fit import FinetuneResult, Predicted
 from bert_lightning.finetuning.scoring.baselines import baselines
-from bert_lightning.finetuning.scoring.scores import task_scores
+from bert_lightning.finetuning.scoring.metrics import Scores, confusion
+from bert_lightning.finetuning.scoring.records import SUMMARY, Record, write_predictions
+from bert_lightning.finetuning.scoring.results import THIS_MODEL
+from bert_lightning.finetuning.scoring.scores import labels_of_each, scores_of
 from bert_lightning.runs.folder import shown
 
 PREDICTIONS = "predictions.csv"
 """In the run's folder: a row for each label of the test split."""
+CONFUSION = "confusion.csv"
+"""In the run's folder: how often each label, a row, was predicted as each class, a column."""
 _MOST_ERRORS = 5
 _MOST_CONFUSIONS = 5
 _TEXT_WIDTH = 60
 
 
-def summarize(result: FinetuneResult) -> dict[str, Any]:
+def report(result: FinetuneResult) -> str:
+    """Writes all results into the run's folder; returns the lines to print.
+
+    The summary is written last: a run with a summary is complete.
+    """
+    folder, test = result.config.folder, result.held_out["test"]
+    kind, names = result.config.task.kind, result.bert.names
+    found = _baselines(result) if result.config.baselines else {}
+    labels, sizes = test.split.labels, labels_of_each(test.examples, kind)
+    beside = {name: scores_of(one, labels, kind, names, sizes) for name, one in found.items()}
+    summary = {**_summarize(result), "baselines": beside}
+    write_predictions(folder, Record(summary, test.predicted, labels, sizes, names, found))
+    _write_table(result)
+    if names:
+        _write_confusion(folder, confusion(test.predicted, labels, len(names)), names)
+    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    write_text(folder / SUMMARY, text)
+    return "\n".join(_lines(result, beside))
+
+
+def _summarize(result: FinetuneResult) -> dict[str, Any]:
     """Returns the run in plain values, without baselines."""
     config, data = result.config, result.run.labelled.data
     of_command = named(FinetuneConfig, COMMAND)
@@ -54,29 +82,32 @@ def summarize(result: FinetuneResult) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in result.bert.model.parameters()),
         "training_seconds": round(result.seconds, 3),
         "examples_per_second": round(result.examples / max(result.seconds, 1e-9), 1),
+        "machine": {
+            "accelerator": result.run.devices.accelerator,
+            "devices": result.run.partition.world_size,
+            "precision": to_plain(config.trainer.precision),
+            "processor": platform.processor() or platform.machine(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
         "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
     }
 
 
-def baseline_scores(result: FinetuneResult) -> dict[str, dict[str, float]]:
-    """Returns the scores of every baseline on the test split, by name."""
-    config, data, splits = result.config, result.run.labelled.data, result.run.splits
-    kind, tokenizer = config.task.kind, result.bert.tokenizer
-    predictions = baselines(
-        data,
+def _baselines(result: FinetuneResult) -> dict[str, np.ndarray]:
+    """Returns the predictions of every quick baseline for the test split, by name."""
+    splits, tokenizer = result.run.splits, result.bert.tokenizer
+    return baselines(
+        result.run.labelled.data,
         {split: encoded.labels for split, encoded in splits.items()},
-        kind,
+        result.config.task.kind,
         lambda text: tokenizer.encode(text, add_special_tokens=False).tokens,
     )
-    test = data.splits["test"]
-    return {
-        name: task_scores(predicted, splits["test"].labels, kind, data.names, test)
-        for name, predicted in predictions.items()
-    }
 
 
-def write_predictions(result: FinetuneResult) -> None:
-    """Writes the test split with what the model says of it into the run's folder."""
+def _write_table(result: FinetuneResult) -> None:
+    """Writes the test split with what the model says of it, for people."""
     names, test = result.bert.names, result.held_out["test"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -92,23 +123,31 @@ def write_predictions(result: FinetuneResult) -> None:
     write_text(result.config.folder / PREDICTIONS, text.getvalue())
 
 
-def report(result: FinetuneResult, beside: Mapping[str, Mapping[str, float]]) -> str:
-    """Returns the lines at the end of a run; `beside` are the scores of its baselines, by name."""
+def _write_confusion(folder: Path, table: np.ndarray, names: Sequence[str]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["label", *names])
+    writer.writerows([name, *row] for name, row in zip(names, table.tolist(), strict=True))
+    write_text(folder / CONFUSION, text.getvalue())
+
+
+def _lines(result: FinetuneResult, beside: Mapping[str, Scores]) -> Iterator[str]:
+    """Yields the lines at the end of a run; `beside` are the scores of its baselines, by name."""
     config, test = result.config, result.held_out["test"]
-    rows = {"this model": test.scores, **beside}
+    rows = {THIS_MODEL: test.scores, **beside}
     names = list(test.scores)[:3]
     width = max(map(len, rows))
-    lines = [f"{'test':{width}}  " + "  ".join(f"{name.replace('_', ' '):>10}" for name in names)]
+    yield ""
+    yield f"{'test split':{width}}  " + "  ".join(f"{n.replace('_', ' '):>16}" for n in names)
     for row, scores in rows.items():
-        values = "  ".join(f"{scores.get(name, float('nan')):10.3f}" for name in names)
-        lines.append(f"{row:{width}}  {values}")
+        yield f"{row:{width}}  " + "  ".join(f"{scores[name]:16.3f}" for name in names)
     if test.is_degenerate:
-        lines.append("warning: every prediction is the same; try a lower optim.lr, or another seed")
+        yield "warning: every prediction is the same; try a lower optim.lr, or another seed"
     if result.best_step != result.steps:
-        lines.append(f"the best validation was at step {result.best_step} of {result.steps}")
-    lines += _confusions(test, result.bert.names) + _worst_errors(test, result)
-    lines.append(f"predictions {shown(config.folder / PREDICTIONS)}")
-    return "\n".join(lines)
+        yield f"the best validation was at step {result.best_step} of {result.steps}"
+    yield from _confusions(test, result.bert.names)
+    yield from _worst_errors(test, result)
+    yield f"predictions {shown(config.folder / PREDICTIONS)}"
 
 
 def _units(predicted: Predicted) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The loss curves of a run as a figure."""
+"""The loss curves of a run, and the learning curve of a study, as figures."""
 
 import io
 from collections.abc import Mapping
@@ -44,4 +44,36 @@ def loss_figure(curves: Curves, summary: Mapping[str, Any]) -> LossFigure:
         axes.grid(alpha=0.25)
         axes.legend()
     figure.suptitle(f"{summary['corpus']}: {summary['steps']:,} steps")
+    return figure
+
+
+def learning_curve_figure(results: Mapping[str, Any]) -> LossFigure:
+    """Draws the main score against the number of training examples, a line for each model.
+
+    A band reaches from the lowest to the highest of the seeds. `results` is `results.json`.
+    """
+    sizes, score = results["learning_curve"], results["score"]
+    figure = LossFigure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(results["rows"]):
+        model = row["model"]
+        points = [
+            (size["examples"], row["scores"][score])
+            for size in sizes
+            for row in size["rows"]
+            if row["model"] == model
+        ]
+        label = "pretrained" if place == 0 and not results["random_weights"] else model
+        examples = [count for count, _ in points]
+        lowest, highest = ([limit(one["scores"]) for _, one in points] for limit in (min, max))
+        means, color = [one["mean"] for _, one in points], f"C{place}"
+        axes.plot(examples, means, "o-", color=color, label=label, linewidth=1.4, markersize=3.5)
+        axes.fill_between(examples, lowest, highest, color=color, alpha=0.2, linewidth=0)
+    axes.set_xscale("log")
+    axes.set_xticks([size["examples"] for size in sizes], [f"{s['examples']:,}" for s in sizes])
+    axes.set_xticks([], minor=True)
+    name = score.replace("_", " ")
+    axes.set(title=results["task"], xlabel="training examples", ylabel=f"{name} of the test split")
+    axes.grid(alpha=0.25)
+    axes.legend()
     return figure

@@ -126,6 +126,10 @@ class TrainedOn(Protocol):
         """What the key was made of, as far as a person can compare it."""
         ...
 
+    def differences(self, before: Mapping[str, Any]) -> list[str]:
+        """Says in words how it differs from another of this kind, which has this identity."""
+        ...
+
     @property
     def tokenizer(self) -> Tokenizer: ...
 

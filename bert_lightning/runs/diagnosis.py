@@ -4,7 +4,7 @@ import math
 from functools import partial
 from statistics import fmean, median
 
-from bert_lightning.runs.checks import text
+from bert_lightning.runs.checks import task, text
 from bert_lightning.runs.checks.check import Check
 from bert_lightning.runs.record import RunRecord
 
@@ -212,4 +212,5 @@ _CHECKS = (
     _pair_head,
     _epochs,
     _tokens_per_parameter,
+    task.learned,
 )

@@ -23,7 +23,12 @@ from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.errors import RunEnded, UserError, writing
 from bert_lightning.files import TEMPORARY, write_text
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
-from bert_lightning.runs.launched import CONFIG_FILE, is_first_process, reader_is_gone
+from bert_lightning.runs.launched import (
+    CONFIG_FILE,
+    is_first_process,
+    reader_is_gone,
+    require_command,
+)
 
 _LOCK, _HOLDER = ".lock", ".lock.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -92,7 +97,11 @@ def read_config(run_dir: Path) -> TrainConfig:
     """
     path = run_dir / CONFIG_FILE
     try:
-        return from_plain(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
+        options = json.loads(path.read_text(encoding="utf-8"))
+        require_command(run_dir, options, "train")
+        return from_plain(TrainConfig, options)
+    except UserError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path.absolute()} is not the config of a run ({error})") from error
 

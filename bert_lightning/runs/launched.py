@@ -5,8 +5,11 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from bert_lightning.errors import UserError
 from bert_lightning.sizing.launcher import RANK_0, launcher
 
 AUTO = "auto"
@@ -82,6 +85,26 @@ def shown_command(name: str) -> str:
     script = checkout / _SCRIPTS.get(name, f"scripts/{name.replace('-', '_')}.py")
     here = script.is_absolute() and script.is_relative_to(Path.cwd())
     return f"python {script.relative_to(Path.cwd()) if here else script}"
+
+
+def command_of(options: Mapping[str, Any]) -> str:
+    """Returns the command whose runs have these options."""
+    return "finetune" if "task" in options else "train"
+
+
+def require_command(run_dir: str | Path, options: Mapping[str, Any], command: str) -> None:
+    """Makes sure that the run in a folder, which has these options, is one of a command.
+
+    Raises:
+        UserError: it is not; the message names the command that resumes it.
+    """
+    own = command_of(options)
+    if own != command:
+        what = {"train": "pretraining", "finetune": "fine-tuning"}
+        raise UserError(
+            f"{run_dir} holds a run of {what[own]}, not of {what[command]}: "
+            f"{shown_command(own)} resume={run_dir} resumes it"
+        )
 
 
 def show_any_character() -> None:

@@ -120,7 +120,7 @@ class Progress:
 
     def restore(self, trainer: L.Trainer, saved: Mapping[str, Any], step: int) -> None:
         """Takes up a checkpoint of `step`; `steps` stays, unless a time budget has settled it."""
-        self.resumed_at = step
+        self.resumed_at, self.validation_due = step, saved["validation_due"]
         self.curves = unpack_curves(saved["curves"])
         self.clock, self.seconds = Clock(saved["elapsed"]), saved["seconds"]
         self.pairs, self.tokens = saved["pairs_seen"], saved["tokens_seen"]

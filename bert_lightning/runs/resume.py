@@ -11,7 +11,6 @@ from typing import Any
 from bert_lightning.config import ModelConfig, RunConfig, TrainConfig, affects
 from bert_lightning.config.affects import leaves, named, options
 from bert_lightning.config.plain import from_plain, to_plain
-from bert_lightning.corpus.manifest import describe_difference
 from bert_lightning.data.phases import phase_options
 from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import RunEnded, UserError
@@ -24,7 +23,7 @@ from bert_lightning.pretrained.checkpoints import (
 from bert_lightning.pretrained.initial_weights import check_architecture
 from bert_lightning.runs.checkpoint_io import TrainedOn
 from bert_lightning.runs.folder import shown
-from bert_lightning.runs.launched import AUTO
+from bert_lightning.runs.launched import AUTO, command_of, require_command
 
 _log = logging.getLogger(__name__)
 _MAY_CHANGE = affects.EXECUTION | affects.COMMAND | affects.PLACE | affects.TEXT | affects.TOKENS
@@ -113,6 +112,7 @@ def require_same_run(
             another option that matters does, and `allow_changes` is false.
     """
     where, about = f"the checkpoint {shown(resumed.path)}", resumed.about
+    require_command(config.folder, about["config"], command_of(to_plain(asdict(config))))
     check_architecture(where, model, from_plain(ModelConfig, about["model"]))
     ours, theirs = (
         hashlib.sha256(tokenizer.encode()).hexdigest()[:12]
@@ -145,8 +145,7 @@ def require_same_run(
         free.add("trainer.max_steps")  # require_more has a better message
     matter = [change for name, change in changes.items() if name not in free]
     if corpus.key != about["corpus_key"]:
-        differences = describe_difference(about["corpus_identity"], corpus.identity)
-        matter += [f"corpus: {change}" for change in differences]
+        matter += corpus.differences(about["corpus_identity"])
     if matter and not config.allow_changes:
         raise UserError(
             f"resume={config.resume}: {'; '.join(matter)}. This would be another run; keep the "

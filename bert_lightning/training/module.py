@@ -42,6 +42,8 @@ class TrainingModule(L.LightningModule, ABC, Generic[Model]):
     """What it does, in one word."""
     unit: str
     """What its examples are called, in the plural."""
+    can_be_replayed = False
+    """Whether `replay` shows the examples of a step."""
 
     def __init__(
         self, config: RunConfig, model: Model, steps: int, description: dict[str, Any]
@@ -153,7 +155,7 @@ class PretrainingModule(TrainingModule[BertForPreTraining]):
     """Pretrains a BERT of random initial weights; `epoch_sizes` are its examples in each phase."""
 
     config: TrainConfig
-    title, unit = "pretraining", "pairs"
+    title, unit, can_be_replayed = "pretraining", "pairs", True
 
     def __init__(
         self,

@@ -66,7 +66,8 @@ class SaveCheckpoints(Checkpoint):
         """Saves the state after the last step, its validation due or not; returns the file."""
         path = self.folder / f"step={trainer.global_step:06d}.ckpt"
         progress = self.module.progress
-        if trainer.global_step == progress.resumed_at and not finished:
+        unchanged = trainer.global_step == progress.resumed_at and not finished
+        if unchanged and validation_due == progress.validation_due:
             return path  # this run resumed from it
         progress.validation_due, progress.finished = validation_due, finished
         for logger in trainer.loggers:

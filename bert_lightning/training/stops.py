@@ -116,13 +116,14 @@ class StopConsensus(Callback):
         bad = (~losses.isfinite()).nonzero().flatten().tolist()
         batch = done * len(losses) + (bad[0] if bad else 0)
         good = checkpoints_by_step(config.folder)
+        command = f"{shown_command('replay')} {shown(config.folder)} {done + 1}"
+        shows = f"{command} shows the loss of each example; " * self.module.can_be_replayed
         return (
             f"the loss or its gradient is not finite at step {done + 1} (loss "
             f"{losses.sum().item():g}, gradient norm {self.module.gradient_norm().item():g}; batch "
             f"{batch} of rank {rank}): the step was not taken. The last good checkpoint is "
             f"{shown(good[0]) if good else 'none yet'}. "
-            f"{shown_command('replay')} {shown(config.folder)} {done + 1} shows the loss of each "
-            f"example; try an optim.lr below {config.optim.lr:g}, a longer optim.warmup_steps, or "
+            f"{shows}try an optim.lr below {config.optim.lr:g}, a longer optim.warmup_steps, or "
             "trainer.gradient_clip_val=1"
         )
 

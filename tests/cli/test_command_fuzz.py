@@ -25,7 +25,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from bert_lightning.cli import app
 from bert_lightning.cli.explain import kinds
-from bert_lightning.cli.places import conf_dir
+from bert_lightning.cli.schema import conf_dir
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.affects import Option, leaves, options
 from bert_lightning.config.plain import to_plain

@@ -18,7 +18,7 @@ from bert_lightning.cli.app import compose_for_script
 from bert_lightning.cli.command_line import given, readable, readable_overrides, written
 from bert_lightning.cli.from_python import compose_run
 from bert_lightning.cli.implied_options import completed
-from bert_lightning.cli.places import conf_dir
+from bert_lightning.cli.schema import conf_dir
 from bert_lightning.config import CorpusConfig, TrainConfig
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import TaskKind

@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 
 from bert_lightning.cli import app
-from bert_lightning.cli.places import conf_dir
+from bert_lightning.cli.schema import conf_dir
 
 TRIAL = """
 import json, pathlib, sys

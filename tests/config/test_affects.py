@@ -8,26 +8,34 @@ import pytest
 from omegaconf import OmegaConf
 
 from bert_lightning.cli import app as cli
-from bert_lightning.config import PhaseConfig, TrainConfig
+from bert_lightning.config import PhaseConfig, RunConfig, TrainConfig
 from bert_lightning.config.affects import LEARNING, Option, leaves, option, options
+from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.plain import to_plain
 
 CONF = Path(__file__).parents[2] / "conf"
-DEFAULTS = dict(leaves(to_plain(asdict(TrainConfig()))))
+RUNS: dict[str, type[RunConfig]] = {"train": TrainConfig, "finetune": FinetuneConfig}
+DEFAULTS = {command: dict(leaves(to_plain(asdict(config())))) for command, config in RUNS.items()}
 CHOSEN = {
     f"{group}/{choice}.yaml"
-    for entry in OmegaConf.load(CONF / "train.yaml").defaults
+    for command in RUNS
+    for entry in OmegaConf.load(CONF / f"{command}.yaml").defaults
     if OmegaConf.is_dict(entry)
     for group, choice in entry.items()
     if choice is not None and not group.startswith("override ")
 }
-"""The files that `python train.py` composes without any option."""
+"""The files that `train.py` and `finetune.py` compose without any option."""
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.glob("*/*.yaml"))
-OPTIONS = [*options(TrainConfig), *options(PhaseConfig, "batch.phases[].")]
+OPTIONS = [
+    *options(TrainConfig),
+    *options(PhaseConfig, "batch.phases[]."),
+    *options(FinetuneConfig),
+]
 
 
-def test_what_is_composed_of_nothing_is_the_dataclasses_defaults() -> None:
-    assert cli.compose(CONF, []) == TrainConfig()
+@pytest.mark.parametrize("command", RUNS)
+def test_what_is_composed_of_nothing_is_the_dataclasses_defaults(command: str) -> None:
+    assert cli.compose(CONF, [], command) == RUNS[command]()
 
 
 @pytest.mark.parametrize("found", OPTIONS, ids=lambda found: found.name)
@@ -35,8 +43,9 @@ def test_every_option_says_what_it_affects(found: Option) -> None:
     assert found.affects
 
 
-def test_no_option_is_passed_over() -> None:
-    assert [found.name for found in options(TrainConfig)] == list(DEFAULTS)
+@pytest.mark.parametrize("command", RUNS)
+def test_no_option_is_passed_over(command: str) -> None:
+    assert [found.name for found in options(RUNS[command])] == list(DEFAULTS[command])
 
 
 @dataclass
@@ -69,14 +78,16 @@ def set_in(file: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("file", sorted(CHOSEN))
 def test_a_file_that_is_the_default_sets_nothing(file: str) -> None:
-    """But for loggers, which add up: each file sets its own."""
-    assert set_in(file) == ({"logger.tensorboard": True} if file.startswith("logger/") else {})
+    """But for loggers, which add up: each file sets its own; and each task names itself."""
+    named = {"logger": {"logger.tensorboard": True}, "task": {"task.kind": "text"}}
+    assert set_in(file) == named.get(file.partition("/")[0], {})
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("hydra/")])
 def test_a_file_sets_only_what_is_not_the_default(file: str) -> None:
     """An experiment may set a default again: one of the groups that it takes has another."""
     found = set_in(file)
-    assert found.keys() <= DEFAULTS.keys()
-    if not file.startswith(("experiment/", "logger/")):
-        assert not [name for name, value in found.items() if DEFAULTS[name] == value]
+    defaults = DEFAULTS["finetune" if file.startswith("task/") else "train"]
+    assert found.keys() <= defaults.keys()
+    if not file.startswith(("experiment/", "logger/", "task/")):
+        assert not [name for name, value in found.items() if defaults[name] == value]

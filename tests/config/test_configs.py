@@ -13,8 +13,9 @@ import torch
 
 from bert_lightning import config
 from bert_lightning.cli import app as cli
-from bert_lightning.config import BatchConfig, TrainConfig, TrainerConfig
+from bert_lightning.config import BatchConfig, OptimConfig, TrainConfig, TrainerConfig
 from bert_lightning.config.affects import options
+from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.trainer import NO_OPTIONS
 from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
@@ -24,9 +25,11 @@ ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 PACKAGE = ROOT / "bert_lightning"
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
+RUNS = {"train": TrainConfig, "finetune": FinetuneConfig}
 SECTIONS = [
     value
-    for value in vars(config).values()
+    for module in (config, config.finetune)
+    for value in vars(module).values()
     if inspect.isclass(value)
     and is_dataclass(value)
     and value.__module__.startswith(config.__name__)
@@ -41,15 +44,18 @@ def compose(*overrides: str) -> TrainConfig:
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_every_file_composes(file: Path) -> None:
     group = file.parent.as_posix()
-    composed = compose() if group == "." else compose(f"{group}={file.stem}")
-    assert isinstance(composed, TrainConfig)
+    command = "finetune" if "finetune" in file.stem or group == "task" else "train"
+    chosen = [] if group == "." else [f"{group}={file.stem}"]
+    composed = cli.compose(CONF, ["run_dir=/somewhere", *chosen], command)
+    assert isinstance(composed, RUNS[command])
 
 
 @pytest.mark.parametrize("path", sorted(CONF.iterdir()), ids=lambda path: path.name)
 def test_every_folder_is_a_group_of_the_schema(path: Path) -> None:
-    groups = {field.name for field in [*fields(TrainConfig), *fields(BatchConfig)]}
+    sections = (TrainConfig, BatchConfig, FinetuneConfig)
+    groups = {field.name for section in sections for field in fields(section)}
     groups |= {"arch", "experiment", "hydra"}  # arch sets options of model
-    assert path.name == "train.yaml" or path.name in groups
+    assert path.name in {*groups, *(f"{command}.yaml" for command in RUNS)}
 
 
 def test_the_textbooks_model() -> None:
@@ -147,8 +153,11 @@ def test_options_without_a_docstring_are_those_whose_name_says_it_all() -> None:
                 assert isinstance(option.target, ast.Name)
                 bare.add(f"{section.name}.{option.target.id}")
     lightnings = {f"TrainerConfig.{field.name}" for field in fields(TrainerConfig)}
-    sections = {f"TrainConfig.{field.name}" for field in fields(TrainConfig)}
-    assert bare - lightnings - sections <= {
+    sections = {
+        f"{config.__name__}.{field.name}" for config in RUNS.values() for field in fields(config)
+    }
+    defaults = {f"FinetuneOptimConfig.{field.name}" for field in fields(OptimConfig)}
+    assert bare - defaults - lightnings - sections <= {
         "BatchConfig.masking",
         "BatchConfig.pairs",
         *(

@@ -104,6 +104,7 @@ def point(config: TrainConfig, corpus: PreparedCorpus, **progress: Any) -> Resum
     """A checkpoint of step 4 of a run of 6 steps."""
     about = json.loads(json.dumps(describe_run(config, config.model, corpus, VOCAB)))
     about["progress"] = {"steps": 6, "finished": False, "accumulation": 2, "world_size": 1}
+    about["progress"]["early_end"] = ""
     about["progress"] |= progress
     return ResumePoint(Path("step=000004.ckpt"), 4, about, ())
 
@@ -248,6 +249,8 @@ def test_a_complete_run_is_not_resumed(
 ) -> None:
     config = small_config(tmp_path)
     config.optim.time_budget = budget
+    if budget is not None:
+        config.trainer.max_steps = None
     resumed = point(config, small_corpus, **progress)
     asked, auto = replace(config, resume="FOLDER"), replace(config, resume="auto")
     if not complete:

@@ -14,6 +14,7 @@ from torch import Tensor
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import RunEnded
+from bert_lightning.pretrained.checkpoints import read_manifest
 from bert_lightning.reports.run_report import report
 from bert_lightning.training import fit as fit_module
 from bert_lightning.training import saving
@@ -128,6 +129,12 @@ def test_a_resume_from_any_step_is_exact(
     last = fit(small_config(stopped, *options, "resume=auto"))
     assert_same(state(checkpoint(stopped, STEPS)), state(checkpoint(whole, STEPS)))
     assert curves(last) == curves(result)
+    losses_of = [
+        [(read_manifest(checkpoint(run, step)) or {})["val_loss"] for step in validated]
+        for run in (stopped, whole)
+    ]
+    assert losses_of[0] == losses_of[1]
+    assert None not in losses_of[0]
     assert trace.batches == batches
     assert trace.losses == losses
 

@@ -1,11 +1,10 @@
 """Fine-tunes a BERT: `bert-lightning finetune task=text data.path=train.csv init_from=RUN`."""
 
-import json
 from collections.abc import Sequence
 
 from bert_lightning.cli import app
-from bert_lightning.cli.places import conf_dir
 from bert_lightning.cli.quick_imports import quick_imports
+from bert_lightning.cli.schema import conf_dir
 from bert_lightning.config.finetune import FinetuneConfig
 
 
@@ -15,24 +14,8 @@ def main(_: Sequence[str] | None = None) -> None:
 
 
 def finetune(config: FinetuneConfig) -> None:
-    """Fine-tunes one run, then writes and prints its results."""
+    """Fine-tunes one run, and the further runs that its results need; prints the results."""
     with quick_imports():
-        from bert_lightning.files import write_text
-        from bert_lightning.finetuning.fit import finetune
-        from bert_lightning.reports.finetune_report import (
-            baseline_scores,
-            report,
-            summarize,
-            write_predictions,
-        )
-        from bert_lightning.runs.folder import crash_report
+        from bert_lightning.cli.many_runs.study import finetune_and_compare
 
-    result = finetune(config)
-    if result.is_main:
-        with crash_report(config.folder):
-            beside = baseline_scores(result) if config.baselines else {}
-            summary = {**summarize(result), "baselines": beside}
-            write_predictions(result)
-            text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-            write_text(config.folder / "summary.json", text)
-            print(report(result, beside))
+    finetune_and_compare(config)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from bert_lightning.cli import app
-from bert_lightning.cli.places import conf_dir
 from bert_lightning.cli.quick_imports import quick_imports
+from bert_lightning.cli.schema import conf_dir
 from bert_lightning.config import TrainConfig
 
 

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bert_lightning.config.task import LabelledConfig, TaskConfig
+from bert_lightning.config.task import LabelledConfig, TaskConfig, TaskKind
 from bert_lightning.corpus.manifest import digest
 from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.readers.tables import hub_tables, hub_title
@@ -32,6 +32,14 @@ from bert_lightning.finetuning.labelled.splits import draw_training, duplicates,
 from bert_lightning.finetuning.labelled.tables import Table, file_table, hub_table
 from bert_lightning.hub import UnavailableError
 
+_DESCRIBED = {
+    "columns": "the columns",
+    "validation": "data.validation_fraction",
+    "test": "data.test_fraction",
+    **{name: f"data.{name}" for name in ("examples_per_class", "train_examples", "split_seed")},
+}
+"""What an identity has beside classes and splits, as a message says it."""
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledData:
@@ -50,6 +58,26 @@ class LabelledData:
     fractions and seed that led to it. No path is in it."""
     notes: list[str]
     """Sentences: which columns and splits were found, and what was held out, left out or drawn."""
+
+    def differences(self, before: Mapping[str, Any]) -> list[str]:
+        """Says in words how they differ from the data of another identity."""
+        now, found = self.identity, list[str]()
+        if now["classes"] != before["classes"]:
+            classes, earlier = (", ".join(one["classes"]) or "none" for one in (now, before))
+            found.append(f"the classes are {classes}, and they were {earlier}")
+        for split, summary in now["splits"].items():
+            count, earlier = summary["examples"], before["splits"][split]["examples"]
+            if count != earlier:
+                found.append(f"{split} has {count:,} examples, and it had {earlier:,}")
+            elif summary != before["splits"][split]:
+                found.append(f"the examples of {split} are others")
+        rest = [{**one, **one["held_out"]} for one in (now, before)]
+        found += [
+            f"{name}: {rest[0].get(key)}, and it was {rest[1].get(key)}"
+            for key, name in _DESCRIBED.items()
+            if rest[0].get(key) != rest[1].get(key)
+        ]
+        return found
 
 
 def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> LabelledData:
@@ -73,6 +101,8 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
         )
         splits, found = {**splits, **divided}, found + held_out
     splits["train"], drawn = draw_training(splits["train"], data, task.kind, seed)
+    if task.kind is TaskKind.number:  # what was held out or not drawn may be all that differed
+        require_learnable(splits["train"], names, f"the training examples of {origin}")
     splits = {split: splits[split] for split in SPLITS}
     identity = {
         "task": task.kind.value,

@@ -8,10 +8,8 @@ from statistics import fmean, stdev
 import numpy as np
 
 from bert_lightning.config.task import TaskKind
-from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.scoring.entities import entities, is_bio
 from bert_lightning.finetuning.scoring.metrics import spearman
-from bert_lightning.finetuning.scoring.scores import is_degenerate
 
 DRAWS = 1000
 """Resamplings of an interval."""
@@ -22,22 +20,19 @@ ScoreOn = Callable[[np.ndarray], float]
 
 @dataclass(frozen=True)
 class Spread:
-    """The main score of several seeds."""
+    """A score of several seeds."""
 
     mean: float
     deviation: float
     """Standard deviation between seeds; 0 of a single one."""
     worst: float
     scores: list[float]
-    degenerate: int
-    """Runs that predict the same for every example."""
 
 
-def spread(scores: Sequence[float], predictions: Sequence[np.ndarray]) -> Spread:
-    """Returns the spread of the runs with these scores and predictions."""
+def spread(scores: Sequence[float]) -> Spread:
+    """Returns the spread of the runs with these scores."""
     deviation = stdev(scores) if len(scores) > 1 else 0.0
-    degenerate = sum(map(is_degenerate, predictions))
-    return Spread(fmean(scores), deviation, min(scores), list(scores), degenerate)
+    return Spread(fmean(scores), deviation, min(scores), list(scores))
 
 
 def main_score_on(
@@ -45,18 +40,20 @@ def main_score_on(
     labels: np.ndarray,
     kind: TaskKind,
     names: Sequence[str],
-    examples: Sequence[LabelledExample],
+    sizes: np.ndarray,
 ) -> ScoreOn:
-    """Returns the task's main score as a function of the examples that it is taken over."""
+    """Returns the task's main score as a function of the examples that it is taken over.
+
+    `predicted` and `labels` are `(labels,)`; `sizes` says how many labels each example has.
+    """
     if kind is TaskKind.number:
         return lambda chosen: spearman(predicted[chosen], labels[chosen])
     if kind is not TaskKind.tokens:
         right = (predicted == labels).astype(np.float64)
         return lambda chosen: float(right[chosen].mean())
-    bounds = list(pairwise(accumulate((len(example.texts) for example in examples), initial=0)))
+    bounds = list(pairwise(accumulate(sizes.tolist(), initial=0)))
     if not is_bio(names):
         hits = np.array([(predicted[a:b] == labels[a:b]).sum() for a, b in bounds])
-        sizes = np.array([b - a for a, b in bounds])
         return lambda chosen: float(hits[chosen].sum() / sizes[chosen].sum())
     counts = []
     for start, end in bounds:

@@ -30,7 +30,23 @@ def task_scores(
     names: Sequence[str],
     examples: Sequence[LabelledExample],
 ) -> Scores:
-    """Scores the predictions `(labels,)` of a split, the main score of the task first.
+    """Scores the predictions `(labels,)` of a split, the main score of the task first."""
+    return scores_of(predicted, labels, kind, names, labels_of_each(examples, kind))
+
+
+def labels_of_each(examples: Sequence[LabelledExample], kind: TaskKind) -> np.ndarray:
+    """Returns how many labels each example has, `(examples,)`: one, or one for each word."""
+    return np.array([len(one.texts) if kind is TaskKind.tokens else 1 for one in examples])
+
+
+def scores_of(
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    kind: TaskKind,
+    names: Sequence[str],
+    sizes: np.ndarray,
+) -> Scores:
+    """The same of a split whose examples have these numbers of labels, `(examples,)`.
 
     `text` and `pair`: accuracy. `number`: Spearman's correlation. `tokens`: F1 of entities where
     the names mark them, else accuracy; each word counts once.
@@ -45,7 +61,7 @@ def task_scores(
     }
     if not is_bio(names):
         return by_word
-    ends = [0, *accumulate(len(example.texts) for example in examples)]
+    ends = [0, *accumulate(sizes.tolist())]
     ours, theirs = (
         [[names[number] for number in numbers[start:end]] for start, end in pairwise(ends)]
         for numbers in (predicted, labels)

@@ -2,14 +2,11 @@
 
 import json
 import math
-import signal
 import subprocess
-import threading
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra.conf import HydraConf
@@ -18,8 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from bert_lightning.cli.command_line import written
+from bert_lightning.cli.many_runs.waiting import wait
 from bert_lightning.errors import UserError
-from bert_lightning.runs.launched import SIGNALS
 
 _FAILED = "failed.jsonl"
 """In the sweep's folder; a line for each trial that failed."""
@@ -52,7 +49,9 @@ class Trials:
             "hydra.mode=RUN",
             f"hydra.run.dir={written(folder)}",
         ]
-        code = _wait(subprocess.Popen([*self.command, *options]))
+        code, stopped = wait(subprocess.Popen([*self.command, *options]))
+        if stopped:
+            raise SystemExit(code)
         if code:
             _note_failure(trial, code)
             return math.nan
@@ -105,28 +104,6 @@ def _failures(file: Path, alike: set[str]) -> tuple[int, str | None]:
     ]
     code = max(one["exit_code"] for one in failed)
     return code, f"trials that failed: {', '.join(shown)}; their folders are in {file.parent}"
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Passes stop signals on to a trial; returns its exit code."""
-    stops: list[int] = []
-
-    def pass_on(number: int, _: Any) -> None:
-        stops.append(number)
-        if number != signal.SIGINT:  # the terminal sends that one to the trial itself
-            process.send_signal(number)
-
-    may_handle = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, pass_on) for number in SIGNALS * may_handle}
-    try:
-        code = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    code = code if code >= 0 else 128 - code
-    if stops:
-        raise SystemExit(code or 128 + stops[0])
-    return code
 
 
 def _note_failure(trial: HydraConf, code: int) -> None:

@@ -1,0 +1,130 @@
+"""Pretrained models of a few steps, and labelled examples of four tasks that can be learned."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labelled_files import write_conll, write_csv
+
+from bert_lightning.config import PairKind, TrainConfig
+from bert_lightning.config.finetune import FinetuneConfig
+from bert_lightning.config.plain import from_plain
+from bert_lightning.training.fit import fit
+
+NOUNS = ("crane", "driver", "river", "bridge", "harbour", "lamp", "garden", "teacher")
+VERBS = {"up": ("lifts", "opens", "carries"), "down": ("leaves", "follows", "paints")}
+PLACES = ("river", "bridge", "garden")
+EXAMPLES = 120
+
+TaskConfigs = Callable[..., FinetuneConfig]
+
+
+@pytest.fixture(scope="session")
+def pretrained(
+    small_config: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Pretrains for two steps, once for each choice: `pretrained()`, `pretrained(dropout=0.1)`."""
+    made: dict[tuple[float, PairKind], Path] = {}
+
+    def folder(dropout: float = 0.0, pairs: PairKind = PairKind.sentence) -> Path:
+        key = dropout, pairs
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("pretrained") / "run"
+            config = small_config(made[key], "trainer.max_steps=2", "logger=none")
+            config.model = replace(
+                config.model, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
+            )
+            config.batch.pairs.kind = pairs
+            fit(config)
+        return made[key]
+
+    return folder
+
+
+def sentence(rng: random.Random, verb: str) -> str:
+    return f"The {rng.choice(NOUNS)} {verb} the {rng.choice(NOUNS)}."
+
+
+def texts(rng: random.Random) -> list[list[Any]]:
+    """The class is that of the verb."""
+    labels = [rng.choice([*VERBS]) for _ in range(EXAMPLES)]
+    return [[sentence(rng, rng.choice(VERBS[label])), label] for label in labels]
+
+
+def pairs(rng: random.Random) -> list[list[Any]]:
+    """The class is that of the second text's verb, whatever the first says."""
+    return [
+        [sentence(rng, rng.choice(VERBS[rng.choice([*VERBS])])), *second] for second in texts(rng)
+    ]
+
+
+def numbers(rng: random.Random) -> list[list[Any]]:
+    """The number is how often "lifts" stands there, times ten."""
+    counts = [rng.randint(0, 4) for _ in range(EXAMPLES)]
+    return [[" ".join(["lifts"] * n + ["leaves"] * (5 - n)), 10.0 * n] for n in counts]
+
+
+def words(rng: random.Random) -> list[list[list[str]]]:
+    """Places are entities, and "the old", which stands before some of them, is a part of them."""
+    sentences = []
+    for _ in range(EXAMPLES):
+        rows = [["the", "O"], [rng.choice(["crane", "lamp", "teacher"]), "O"], ["moves", "O"]]
+        for _ in range(rng.randint(1, 2)):
+            place = [rng.choice(PLACES), "B-place"]
+            rows += [place, ["slowly", "I-place"]] if rng.random() < 0.4 else [place]
+            rows.append(["then", "O"])
+        sentences.append(rows)
+    return sentences
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The file of each kind of task."""
+    folder = tmp_path_factory.mktemp("labelled")
+    two, number = ("sentence1", "sentence2", "label"), ("text", "score")
+    return {
+        "text": write_csv(folder / "text.csv", texts(random.Random(0))),
+        "pair": write_csv(folder / "pair.csv", pairs(random.Random(0)), two),
+        "number": write_csv(folder / "number.csv", numbers(random.Random(0)), number),
+        "tokens": write_conll(folder / "tokens.conll", words(random.Random(0))),
+    }
+
+
+@pytest.fixture(scope="session")
+def task_config(pretrained: Callable[..., Path], labelled: dict[str, Path]) -> TaskConfigs:
+    """The config of a small run: `task_config(folder, "text", **{"trainer.max_steps": 4})`."""
+
+    def config(run_dir: Path, kind: str = "text", **options: Any) -> FinetuneConfig:
+        values: dict[str, Any] = {
+            "task.kind": kind,
+            "data.path": str(labelled[kind]),
+            "data.validation_fraction": 0.2,
+            "data.test_fraction": 0.2,
+            "batch.max_length": 32,
+            "batch.global_batch_size": 24,
+            "logger.tensorboard": False,
+            "trainer.accelerator": "cpu",
+            "trainer.precision": "32-true",
+            "trainer.log_every_n_steps": 1,
+            "trainer.enable_progress_bar": False,
+            "trainer.max_epochs": None,
+            "trainer.max_steps": 6,
+            "trainer.val_check_interval": 3,
+            "callbacks.every_n_train_steps": 1000,
+            "init_from": str(options.pop("init_from", None) or pretrained()),
+            "run_dir": str(run_dir),
+            **options,
+        }
+        nested: dict[str, Any] = {}
+        for name, value in values.items():
+            *groups, own = name.split(".")
+            section = nested
+            for group in groups:
+                section = section.setdefault(group, {})
+            section[own] = value
+        return from_plain(FinetuneConfig, nested)
+
+    return config

@@ -1,0 +1,254 @@
+"""A small run of each task learns it, and what it saves says afterwards what it said."""
+
+import csv
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import bert_lightning
+from bert_lightning.config import ModelConfig, PairKind
+from bert_lightning.config.finetune import FinetuneConfig
+from bert_lightning.config.task import Pooling
+from bert_lightning.errors import UserError
+from bert_lightning.finetuning.assembly import _with_rates, assemble
+from bert_lightning.finetuning.fit import FinetuneResult, finetune
+from bert_lightning.finetuning.predict import FineTunedBert
+from bert_lightning.model.bert import Bert
+from bert_lightning.reports.finetune_report import report
+
+TaskConfigs = Callable[..., FinetuneConfig]
+ENOUGH = {"text": 40, "pair": 80, "number": 80, "tokens": 40}
+"""Optimizer steps after which the task is learned."""
+
+
+@pytest.fixture(scope="module")
+def learned(
+    task_config: TaskConfigs, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], FinetuneResult]:
+    """The run of a task, made once."""
+
+    @cache
+    def run(kind: str) -> FinetuneResult:
+        folder = tmp_path_factory.mktemp(kind) / "run"
+        steps = ENOUGH[kind]
+        options = {
+            "trainer.max_steps": steps, "trainer.val_check_interval": steps // 4, "optim.lr": 3e-3
+        }  # fmt: skip
+        return finetune(task_config(folder, kind, **options))
+
+    return run
+
+
+KINDS = pytest.mark.parametrize(
+    "kind",
+    [
+        "text",
+        "tokens",
+        pytest.param("pair", marks=pytest.mark.slow),
+        pytest.param("number", marks=pytest.mark.slow),
+    ],
+)
+
+
+@KINDS
+def test_a_small_run_learns_its_task(learned: Callable[[str], FinetuneResult], kind: str) -> None:
+    result = learned(kind)
+    main = {"text": "accuracy", "pair": "accuracy", "number": "spearman", "tokens": "entity_f1"}
+    for split in ("validation", "test"):
+        scores = result.held_out[split].scores
+        assert next(iter(scores)) == main[kind]
+        assert scores[main[kind]] > 0.9, scores
+        assert not result.held_out[split].is_degenerate
+
+
+@KINDS
+def test_a_run_that_is_loaded_says_what_it_said(
+    learned: Callable[[str], FinetuneResult], kind: str
+) -> None:
+    result = learned(kind)
+    bert = bert_lightning.load(result.config.folder)
+    assert isinstance(bert, FineTunedBert)
+    assert list(bert.names) == result.run.labelled.data.names
+    test = result.held_out["test"]
+    texts = [example.texts for example in test.examples]
+    given = [text[0] if len(text) == 1 else text for text in texts]
+    if kind == "number":
+        np.testing.assert_allclose(bert.score_many(given), test.outputs[:, 0], rtol=1e-5)
+        assert bert.score(texts[0][0]) == pytest.approx(float(test.outputs[0, 0]), rel=1e-5)
+        return
+    names = [bert.names[number] for number in test.predicted]
+    if kind == "tokens":
+        tagged = bert.tag_many(texts)
+        assert [label for sentence in tagged for _, label in sentence] == names
+        assert [word for word, _ in bert.tag(" ".join(texts[0]))] == list(texts[0])
+        return
+    wanted = torch.from_numpy(test.outputs).softmax(1).numpy()
+    found = [[by_name[name] for name in bert.names] for by_name in bert.probabilities(given)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    assert [one.label for one in bert.classify_many(given)] == names
+    assert bert.classify(*texts[0]).probability == pytest.approx(wanted[0].max(), rel=1e-5)
+
+
+def test_the_written_predictions_are_those_of_the_test_split(
+    learned: Callable[[str], FinetuneResult],
+) -> None:
+    result = learned("text")
+    report(result)
+    with (result.config.folder / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    bert = bert_lightning.load(result.config.folder)
+    assert isinstance(bert, FineTunedBert)
+    assert len(rows) == len(result.held_out["test"].examples)
+    for row in rows:
+        said = bert.classify(row["text"])
+        assert row["predicted"] == said.label
+        assert float(row["probability"]) == pytest.approx(said.probability, abs=1e-4)
+
+
+@KINDS
+def test_a_model_refuses_what_is_not_its_task(
+    learned: Callable[[str], FinetuneResult], kind: str
+) -> None:
+    bert = learned(kind).bert
+    questions: dict[str, Callable[[], Any]] = {
+        "text": lambda: bert.classify("the crane moves"),
+        "number": lambda: bert.score("the crane moves"),
+        "tokens": lambda: bert.tag("the crane moves"),
+    }
+    for other, question in questions.items():
+        if other != kind and (other, kind) != ("text", "pair"):
+            with pytest.raises(UserError, match=f"fine-tuned for task={kind}"):
+                question()
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_run_names_what_is_new_and_what_it_starts_from(
+    task_config: TaskConfigs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "bert_lightning")
+    finetune(task_config(tmp_path, **{"trainer.max_steps": 1}))
+    lines = said(caplog)
+    assert "new: classifier, 2 × 32" in lines
+    assert sum("new:" in line for line in lines) == 1
+    assert any(line.startswith("model: weights from ") for line in lines)
+
+
+def test_texts_that_are_cut_are_counted_and_said(
+    task_config: TaskConfigs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "bert_lightning")
+    finetune(task_config(tmp_path, **{"trainer.max_steps": 1, "batch.max_length": 7}))
+    lines = [line for line in said(caplog) if "more than 7 tokens" in line]
+    assert [line.partition(":")[0] for line in lines] == ["train", "validation", "test"]
+    assert lines[0].startswith("train: 72 of 72 examples have more than 7 tokens, and are cut;")
+
+
+# The recipe.
+
+
+def test_the_schedule_warms_up_for_a_tenth_and_decays_linearly_to_0(
+    task_config: TaskConfigs, tmp_path: Path
+) -> None:
+    options = {"trainer.max_steps": 20, "trainer.limit_val_batches": 0}
+    result = finetune(task_config(tmp_path, **options))
+    rates = [rate for _, rate in result.curves["train/lr"]]
+    peak = 0.0384 / 32
+    assert result.config.optim.warmup_steps == 2
+    assert max(rates) == pytest.approx(peak) == result.config.optim.lr
+    down = [peak * (20 - step) / 18 for step in range(2, 21)]
+    assert rates[1:] == pytest.approx(down)
+    assert rates[-1] == 0.0
+
+
+@pytest.mark.parametrize(("width", "rate"), [(128, 3e-4), (256, 1.5e-4), (768, 5e-5)])
+def test_the_learning_rate_follows_from_the_width(width: int, rate: float) -> None:
+    model = ModelConfig(hidden_size=width, num_attention_heads=2)
+    assert _with_rates(FinetuneConfig(), model, 100).optim.lr == pytest.approx(rate)
+
+
+def test_the_first_update_is_bias_corrected(task_config: TaskConfigs, tmp_path: Path) -> None:
+    """Without the correction Adam's first step would be about 3 times the rate, and not equal."""
+    rate = 1e-3
+    options = {
+        "trainer.max_steps": 1, "optim.lr": rate, "optim.warmup_steps": 0,
+        "optim.schedule": "constant", "optim.weight_decay": 0.0, "optim.eps": 1e-12,
+    }  # fmt: skip
+    config = task_config(tmp_path, **options)
+    before = assemble(config, None).module.model.head.classifier.weight.detach().clone()
+    after = finetune(config).bert.model.head.classifier.weight.detach()
+    assert (after - before).abs().median().item() == pytest.approx(rate, rel=1e-3)
+
+
+def test_dropout_is_on_in_the_first_step(
+    task_config: TaskConfigs, pretrained: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The loss of the first step is the model's with the dropout of that step, not without."""
+    source = pretrained(dropout=0.1)
+    config = task_config(tmp_path, init_from=source, **{"trainer.max_steps": 1})
+    run = assemble(config, None)
+    batch = run.data.training_batches(run.partition)[0]
+    model = run.module.model.eval()
+    with torch.no_grad():
+        sums = model.sums(batch)["text"]
+    result = finetune(config)
+    (first,) = [loss for _, loss in result.curves["train/loss"]]
+    assert abs(first - (sums.nll / sums.labels).item()) > 1e-3
+    without = task_config(tmp_path / "without", **{"trainer.max_steps": 1})
+    run = assemble(without, None)
+    with torch.no_grad():
+        sums = run.module.model.eval().sums(run.data.training_batches(run.partition)[0])["text"]
+    (first,) = [loss for _, loss in finetune(without).curves["train/loss"]]
+    assert first == pytest.approx((sums.nll / sums.labels).item(), rel=1e-5)
+
+
+def matrices(model: Bert) -> torch.Tensor:
+    weights = [weight for weight in model.encoder.blocks.parameters() if weight.dim() == 2]
+    return torch.cat([weight.detach().flatten() for weight in weights])
+
+
+def test_random_weights_are_others_and_the_pretrained_ones_are_those_of_the_source(
+    task_config: TaskConfigs, pretrained: Callable[..., Path], tmp_path: Path
+) -> None:
+    def start(config: FinetuneConfig) -> torch.Tensor:
+        return matrices(assemble(config, None).module.model)
+
+    theirs = matrices(bert_lightning.load(pretrained()).model)
+    config = task_config(tmp_path)
+    assert torch.equal(start(config), theirs)
+    random = replace(config, random_weights=True)
+    ours = start(random)
+    assert (ours != theirs).float().mean() > 0.99
+    assert torch.equal(start(random), ours)
+    assert not torch.equal(start(replace(random, seed=1)), ours)
+
+
+@pytest.mark.slow
+def test_the_pooler_is_used_where_nsp_trained_it(
+    task_config: TaskConfigs,
+    pretrained: Callable[..., Path],
+    save_hf: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    def pooling(source: Path, **options: Any) -> Pooling:
+        config = task_config(tmp_path / "run", init_from=source, **options)
+        return assemble(config, None).module.model.shape.pooling
+
+    lone = pretrained(pairs=PairKind.none)
+    assert pooling(pretrained()) is Pooling.pooler
+    assert pooling(lone) is Pooling.mean
+    assert pooling(save_hf(tmp_path / "bert")) is Pooling.pooler
+    bare = save_hf(tmp_path / "bare", "BertForMaskedLM")
+    assert pooling(bare) is Pooling.mean
+    assert pooling(bare, **{"task.pooling": "cls"}) is Pooling.cls
+    with pytest.raises(UserError, match=r"task.pooling=pooler, and .* has no pooler"):
+        pooling(bare, **{"task.pooling": "pooler"})
