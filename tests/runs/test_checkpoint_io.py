@@ -57,8 +57,8 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_checkpoint_comes_back_with_its_manifest(tmp_path: Path) -> None:
-    path = save(tmp_path, 7, 1.5)
+def test_a_checkpoint_comes_back_with_its_manifest_from_a_new_folder(tmp_path: Path) -> None:
+    path = save(tmp_path / "runs" / "new", 7, 1.5)
     assert names(path.parent) == {path.name, f"{path.name}.json"}
     manifest = json.loads((path.parent / f"{path.name}.json").read_text())
     assert (manifest["step"], manifest["val_loss"]) == (7, 1.5)
