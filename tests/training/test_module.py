@@ -13,10 +13,12 @@ from torch import Tensor
 
 from bert_lightning.batch import PretrainBatch, pack_sequences
 from bert_lightning.config import TrainConfig
+from bert_lightning.errors import UserError
 from bert_lightning.optim.ema import average_of
 from bert_lightning.optim.time_budget import Budget
 from bert_lightning.training.metrics import training_scores
-from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.module import PretrainingModule, TrainingModule
+from bert_lightning.training.stops import StopConsensus, StopSignals
 
 Config = Callable[..., TrainConfig]
 
@@ -221,3 +223,19 @@ def test_a_checkpoint_has_no_loops_as_they_follow_from_its_step(
         "global_step": 5,
         "bert_lightning": {"format": 3, "progress": {"step": 5}},
     }
+
+
+def test_a_replay_is_advised_where_there_is_one(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(PretrainingModule):
+        can_be_replayed = TrainingModule.can_be_replayed
+
+    monkeypatch.setattr(PretrainingModule, "gradient_norm", lambda _: torch.tensor(1.0))
+    for kind in (PretrainingModule, Other):
+        module = kind(small_config(tmp_path), 50, 6, [100], {})
+        module.losses.append(torch.tensor(torch.nan))
+        trainer: Any = SimpleNamespace(global_step=2)
+        with pytest.raises(UserError, match=r"not finite at step 3") as stopped:
+            StopConsensus(module, StopSignals(), None).on_before_optimizer_step(trainer)
+        assert ("bert-lightning replay" in str(stopped.value)) is (kind is PretrainingModule)
