@@ -266,6 +266,17 @@ def test_a_complete_run_is_not_resumed(
     assert ended.value.exit_code == 0
 
 
+def test_a_run_that_ended_early_says_why_unless_it_is_only_to_be_complete(
+    small_config: Config, tmp_path: Path, small_corpus: PreparedCorpus
+) -> None:
+    config = small_config(tmp_path)
+    resumed = point(config, small_corpus, finished=True, early_end="no better for 2 validations")
+    early = r"already complete at step 4, where it ended early: no better for 2 validations; train"
+    with pytest.raises(UserError, match=early):
+        require_more(resumed, replace(config, resume="FOLDER"), 6)
+    require_more(resumed, replace(config, resume="auto"), 6)  # its summary is still to be written
+
+
 @pytest.mark.parametrize(
     ("changes", "world_size", "kept"),
     [
