@@ -266,6 +266,19 @@ def test_a_complete_run_is_not_resumed(
     assert ended.value.exit_code == 0
 
 
+def test_a_run_of_another_command_is_not_resumed(
+    small_config: Config, tmp_path: Path, small_corpus: PreparedCorpus
+) -> None:
+    config = small_config(tmp_path)
+    resumed = point(config, small_corpus)
+    about: Any = resumed.about
+    about["config"]["task"] = {"kind": "text"}
+    with pytest.raises(
+        UserError, match=r"holds a run of fine-tuning, not of pretraining: .*resume="
+    ):
+        require_same_run(resumed, config, config.model, small_corpus, VOCAB)
+
+
 def test_a_run_that_ended_early_says_why_unless_it_is_only_to_be_complete(
     small_config: Config, tmp_path: Path, small_corpus: PreparedCorpus
 ) -> None:
