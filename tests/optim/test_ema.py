@@ -18,7 +18,14 @@ from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss
-from bert_lightning.optim.ema import TRAINED, average_of, decay_at, follow
+from bert_lightning.optim.ema import (
+    TRAINED,
+    average_of,
+    decay_at,
+    follow,
+    put_average_first,
+    put_trained_first,
+)
 from bert_lightning.pretrained.sources import open_source
 from bert_lightning.training import saving
 from bert_lightning.training.fit import FitResult, fit
@@ -92,6 +99,23 @@ def test_it_is_a_copy_that_nothing_else_changes_and_compiled_where_the_model_is(
     with torch.no_grad():
         model.encoder.embeddings.word.weight += 1
     assert torch.equal(average.encoder.embeddings.word.weight, before)
+
+
+def test_a_checkpoint_loads_into_a_run_with_an_average_or_without() -> None:
+    learned, averages = {"model.w": 1}, {"average.w": 2}
+    averaged: dict[str, Any] = {"state_dict": {**learned, **averages}}
+    put_average_first(averaged)
+    assert averaged == {"state_dict": {"model.w": 2}, TRAINED: learned}
+    plain = {"state_dict": learned}
+    for checkpoint, averaging, expected in (
+        (averaged, True, {**learned, **averages}),
+        (averaged, False, learned),
+        (plain, True, {**learned, "average.w": 1}),
+        (plain, False, learned),
+    ):
+        loaded = dict(checkpoint)
+        put_trained_first(loaded, averaging)
+        assert loaded == {"state_dict": expected}
 
 
 def test_a_sharded_average_is_sharded_again_before_it_follows(
