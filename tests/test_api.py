@@ -76,7 +76,7 @@ def test_importing_the_package_imports_nothing_large() -> None:
     heavy = {"torch", "numpy", "hydra", "lightning", "importlib.metadata"}
     code = f"import sys, bert_lightning; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-    assert set(bert_lightning.__all__) == {"TrainConfig", "__version__", "fit", "load"}
+    assert set(bert_lightning.__all__) == {"TrainConfig", "__version__", "finetune", "fit", "load"}
     for name in bert_lightning.__all__:
         assert getattr(bert_lightning, name)
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):
@@ -257,7 +257,7 @@ def test_several_devices_train_in_processes_of_their_own(
 def test_messages_go_to_the_programs_handlers(
     caplog: pytest.LogCaptureFixture, folder: Path
 ) -> None:
-    with api._messages(folder):
+    with api.messages(folder, "train.log"):
         logging.getLogger("bert_lightning.some").info("a message")
     assert caplog.messages == ["a message"]
     assert "INFO bert_lightning.some: a message" in (folder / "train.log").read_text()

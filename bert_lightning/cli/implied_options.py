@@ -78,7 +78,7 @@ def follow_run_dir(config: DictConfig, arguments: Sequence[str]) -> None:
     Raises:
         UserError: the arguments name another.
     """
-    if config.run_dir is not None:
+    if config.run_dir:
         _same_folder(config.run_dir, given(arguments))
         config.hydra.run.dir = config.run_dir
 

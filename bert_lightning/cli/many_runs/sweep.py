@@ -68,7 +68,7 @@ def sweep(
     Raises:
         UserError: all trials would have the same folder.
     """
-    if config.run_dir is not None:
+    if config.run_dir:
         raise UserError(
             f"run_dir={config.run_dir} would be the folder of every trial of this sweep; "
             "hydra.sweep.dir=FOLDER names the sweep's, in which each trial has its own"
