@@ -37,8 +37,8 @@ POSITIONS: dict[PositionEmbedding, type[Positions]] = {
 
 THIRD_OBJECTIVE = {
     "bert_lightning/config/optim.py": (
-        "    nsp_weight: float = option(1.0, LEARNING)\n",
-        "    nsp_weight: float = option(1.0, LEARNING)\n"
+        "    nsp_weight: float = option(1.0, LEARNING, at_least=0)\n",
+        "    nsp_weight: float = option(1.0, LEARNING, at_least=0)\n"
         "    length_weight: float = option(0.1, LEARNING)\n",
     ),
     "bert_lightning/model/objective.py": (

@@ -194,7 +194,7 @@ def small(command: str) -> str:
 def test_training_commands(command: str, checkout: Path, environment: dict[str, str]) -> None:
     output = run(small(command), checkout, environment)
     runs = 4 if " -m " in command else 1
-    assert output.count("validation  MLM loss") == runs
+    assert output.count("\nvalidation  MLM loss") == runs
     if "data.path" not in command:
         assert "BUILT-IN corpus" in output  # no hub here, and it says so
 

@@ -92,7 +92,7 @@ def follow_source(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     Raises:
         UserError: there is no such model.
     """
-    if config.init_from is None or in_use().config is not TrainConfig:
+    if not (config.init_from or "").strip() or in_use().config is not TrainConfig:
         return []  # what is fine-tuned has the sizes of its model anyway
     from bert_lightning.pretrained.sources import open_source  # with torch, slow to import
 

@@ -75,13 +75,15 @@ def test_every_section_checks_its_options(run: type[RunConfig]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("run", "option"), CASES)
 def test_the_command_line_refuses_it_too(run: type[RunConfig], option: Option) -> None:
-    """But for a number where OmegaConf makes it a text, or true or false."""
+    """But for what is a text as it stands, and a number that OmegaConf makes true or false."""
     command = "train" if run is TrainConfig else "finetune"
     of = kinds(option.hint)
     converts = bool in of or (str in of and not option.limits.words)
     values = [value for value in refused(option) if not isinstance(value, bytes)]
     given = [value for value in values if not (converts and isinstance(value, int | float))]
-    for value in [*given[:2], *given[-2:]]:
+    if str in of and not option.limits.words:
+        given = [value for value in given if isinstance(value, str | None)]
+    for value in [*given[:1], *given[-1:]]:
         with pytest.raises(UserError) as error:
             cli.compose_for_script(CONF, [f"{option.name}={written(value)}"], command)
         assert option.name in str(error.value)
