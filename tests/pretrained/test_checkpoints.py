@@ -159,3 +159,27 @@ def test_a_manifest_states_the_size_and_the_hash(tmp_path: Path, manifest: str |
     manifest_path(path).write_bytes(manifest.encode() if isinstance(manifest, str) else manifest)
     with pytest.raises(CorruptCheckpointError, match=r"its manifest .* cannot be read"):
         read_manifest(path)
+
+
+@pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
+def test_a_small_file_that_holds_a_name_is_a_link_where_there_are_none(
+    tmp_path: Path, name: str
+) -> None:
+    target, file = tmp_path / "step=000003.ckpt", tmp_path / name
+    target.write_bytes(b"a checkpoint")
+    written = target.name.encode()
+    for content, found in (
+        (written + b"\n", target),
+        (written.ljust(64), target),
+        (written.ljust(65), file),  # no link is that long
+        (b"step=3", file),
+    ):
+        file.write_bytes(content)
+        assert find_checkpoints(file) == [found]
+    other = tmp_path / "other.ckpt"  # not the name of a link
+    other.write_bytes(written)
+    assert find_checkpoints(other) == [other]
+    file.unlink()
+    file.symlink_to(target.name)
+    target.write_bytes(b"step=000009.ckpt")  # what a link leads to is no link
+    assert find_checkpoints(file) == [target]

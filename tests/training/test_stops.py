@@ -520,3 +520,33 @@ def test_a_sweep_that_is_stopped_goes_on_with_the_job_that_was_stopped(
     run.folder = sweep / "2"
     stopped(run, SIGUSR1)
     assert calls.read_text() == "requeue 4711\n"
+
+
+def test_a_run_out_of_time_ends_after_a_step_and_says_how_it_continues(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PretrainingModule, "gradient_norm", lambda _: torch.tensor(1.0))
+    config = small_config(tmp_path, "trainer.max_time=00:00:00:07")
+    module = PretrainingModule(config, 50, 6, [100], {})
+
+    def after(step: int, deadline: float, within: bool = False) -> Any:
+        callback = stops.StopConsensus(module, stops.StopSignals(deadline), None)
+        trainer: Any = SimpleNamespace(global_step=step - 1, should_stop=False, max_steps=6)
+        module.losses.append(torch.tensor(1.0))
+        callback.on_before_optimizer_step(trainer)
+        trainer.global_step = step
+        if within:
+            module.losses.append(torch.tensor(1.0))
+        callback.on_train_batch_end(trainer)
+        module.losses.clear()
+        return trainer.should_stop
+
+    assert not after(3, deadline=time.monotonic() + 60)
+    assert not after(6, deadline=0)  # its last step
+    assert not after(3, deadline=0, within=True)
+    assert (module.progress.out_of_time, module.progress.early_end) == (False, "")
+    assert after(5, deadline=0)
+    assert module.progress.out_of_time
+    assert module.progress.early_end == (
+        "trainer.max_time=00:00:00:07 is over; resume= continues the run"
+    )
