@@ -19,7 +19,7 @@ from left_behind import assert_same, checkpoint, state
 from real_runs import TRACED, Run, trace
 
 from bert_lightning.config import TrainConfig
-from bert_lightning.errors import RunEnded
+from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import SIGNALS
 from bert_lightning.runs.progress import Clock
@@ -541,12 +541,32 @@ def test_a_run_out_of_time_ends_after_a_step_and_says_how_it_continues(
         module.losses.clear()
         return trainer.should_stop
 
+    new = stops.StopConsensus(module, stops.StopSignals(0), None)
+    before: Any = SimpleNamespace(global_step=0, should_stop=False)
+    new.on_train_batch_end(before)  # which no step came before
+    assert not before.should_stop
     assert not after(3, deadline=time.monotonic() + 60)
     assert not after(6, deadline=0)  # its last step
     assert not after(3, deadline=0, within=True)
     assert (module.progress.out_of_time, module.progress.early_end) == (False, "")
-    assert after(5, deadline=0)
+    monkeypatch.setattr(time, "monotonic", lambda: 7.0)
+    assert after(5, deadline=7.0)
     assert module.progress.out_of_time
     assert module.progress.early_end == (
         "trainer.max_time=00:00:00:07 is over; resume= continues the run"
     )
+
+
+@pytest.mark.parametrize("can_be_replayed", [True, False])
+def test_a_replay_is_advised_where_there_is_one(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_be_replayed: bool
+) -> None:
+    monkeypatch.setattr(PretrainingModule, "gradient_norm", lambda _: torch.tensor(1.0))
+    monkeypatch.setattr(PretrainingModule, "can_be_replayed", can_be_replayed)
+    module = PretrainingModule(small_config(tmp_path), 50, 6, [100], {})
+    callback = stops.StopConsensus(module, stops.StopSignals(), None)
+    module.losses.append(torch.tensor(torch.nan))
+    trainer: Any = SimpleNamespace(global_step=2)
+    with pytest.raises(UserError) as error:
+        callback.on_before_optimizer_step(trainer)
+    assert ("shows the loss of each example" in str(error.value)) is can_be_replayed
