@@ -43,7 +43,6 @@ CASES = [
     pytest.param(("bf16-mixed", 3, 0), id="bf16-accumulation", marks=pytest.mark.slow),
     pytest.param(("32-true", 3, 0), id="accumulation", marks=pytest.mark.slow),
     pytest.param(("32-true", 1, 2), id="workers", marks=pytest.mark.slow),
-    pytest.param(("32-true", 3, 2), id="accumulation-workers", marks=pytest.mark.slow),
 ]
 
 
