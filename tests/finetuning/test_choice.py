@@ -163,7 +163,7 @@ def test_memory_is_planned_for_all_candidates_of_an_example() -> None:
     config = FinetuneConfig(batch=LabelledBatchConfig(max_length=16, global_batch_size=64))
     devices = Devices("cpu", 1, 1, 1)
     partitions = [
-        divide_global_batch(_as_pretraining(config, source_of(SHAPE), each), devices, 20, 6e6)
+        divide_global_batch(_as_pretraining(config, source_of(SHAPE), each), devices, 20, 3e6)
         for each in (1, 2, 4)
     ]
     accumulations = [partition.accumulation for partition in partitions]
