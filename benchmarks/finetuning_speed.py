@@ -4,9 +4,9 @@ python -m benchmarks.finetuning_speed HUGGING_FACE_FOLDER DATASETS_FOLDER --name
 
 Needs `pip install 'bert-lightning[hf]' accelerate`. Both start from the same weights, read the same
 10,003 texts of the train split with the same tokenizer, take the same steps of 32 examples at the
-same learning rate in the same precision, and score the same test split. The Trainer gets what it offers
-for speed: SDPA, fused AdamW, texts of like length together, each batch padded to its own longest.
-Each turn is a process of its own, after seconds of rest; what counts is the time of
+same learning rate in the same precision, and score the same test split. The Trainer gets what it
+offers for speed: SDPA, fused AdamW, texts of like length together, each batch padded to its own
+longest. Each turn is a process of its own, after seconds of rest; what counts is the time of
 training, without start, validation and scores. Writes `benchmarks/finetuning/NAME/speed.json`.
 """
 
