@@ -175,7 +175,11 @@ def _open(config: FinetuneConfig) -> PretrainedSource:
         )
     source = open_source(config.init_from)
     check_length(source, config.batch.max_length)
-    return source
+    dropout = config.task.dropout
+    model = replace(
+        source.config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
+    )
+    return replace(source, config=model)
 
 
 def _as_pretraining(

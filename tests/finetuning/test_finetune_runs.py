@@ -195,12 +195,9 @@ def test_the_first_update_is_bias_corrected(task_config: TaskConfigs, tmp_path: 
     assert (after - before).abs().median().item() == pytest.approx(rate, rel=1e-3)
 
 
-def test_dropout_is_on_in_the_first_step(
-    task_config: TaskConfigs, pretrained: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_dropout_is_on_in_the_first_step(task_config: TaskConfigs, tmp_path: Path) -> None:
     """The loss of the first step is the model's with the dropout of that step, not without."""
-    source = pretrained(dropout=0.1)
-    config = task_config(tmp_path, init_from=source, **{"trainer.max_steps": 1})
+    config = task_config(tmp_path, **{"task.dropout": 0.1, "trainer.max_steps": 1})
     run = assemble(config, None)
     batch = run.data.training_batches(run.partition)[0]
     model = run.module.model.eval()
