@@ -284,6 +284,14 @@ def test_the_output_it_shows_is_the_recorded_one() -> None:
     assert script["filled"](README) == README
 
 
+def test_the_scores_of_fine_tuning_are_the_recorded_ones() -> None:
+    script = runpy.run_path(str(ROOT / "benchmarks" / "finetuning_table.py"))
+    for page in script["PAGES"]:
+        text = page.read_text(encoding="utf-8")
+        assert script["BEGIN"] in text
+        assert script["filled"](text) == text
+
+
 def test_the_path_from_text_to_loss_is_short() -> None:
     path = README.partition("<!-- path:begin -->")[2].partition("<!-- path:end -->")[0]
     files = [ROOT / name for name in re.findall(r"\((bert_lightning/[\w/]+\.py)\)", path)]
