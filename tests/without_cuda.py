@@ -12,7 +12,6 @@ from bert_lightning.cli import app as cli
 from bert_lightning.cli.commands.train import train
 from bert_lightning.sizing import devices
 
-
 if __name__ == "__main__":
     if "DOUBLE" in os.environ:
         torch.set_default_dtype(torch.float64)
