@@ -14,12 +14,14 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 _SERVER = """
-import json, os, runpy, sys
+import contextlib, json, os, runpy, sys
 from bert_lightning.cli.quick_imports import quick_imports
 with quick_imports():
     import matplotlib.backends.backend_agg, matplotlib.figure, tensorboard.compat.tensorflow_stub
     import bert_lightning.cli.commands.train, bert_lightning.cli.many_runs.study
     import bert_lightning.reports.run_report, bert_lightning.training.fit
+    with contextlib.suppress(ImportError):  # an extra
+        import sklearn.feature_extraction.text, sklearn.linear_model
 
 for line in sys.stdin:
     order = json.loads(line)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -85,12 +86,10 @@ class Run:
         """The command lines of the run's processes, by their number: those of its session."""
         found = {}
         for process in psutil.process_iter():
-            try:
-                if os.getsid(process.pid) == self.process.pid:
-                    if process.status() != psutil.STATUS_ZOMBIE:
-                        found[process.pid] = " ".join(process.cmdline())
-            except (ProcessLookupError, psutil.NoSuchProcess):
-                pass  # it has ended
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):  # it has ended
+                ours = os.getsid(process.pid) == self.process.pid
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = " ".join(process.cmdline())
         return found
 
     def process_of_rank_1(self) -> int:
