@@ -406,11 +406,16 @@ sys.stdin.readline()
 @pytest.mark.parametrize(
     "step",
     [
-        "preparing.TextEncoder.encode = signal_and_sleep",
-        "store.SplitWriter.finish = signal_and_sleep",
-        "preparing.Path.rename = signal_and_sleep",
+        pytest.param(
+            "preparing.TextEncoder.encode = signal_and_sleep",
+            id="encoding",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "store.SplitWriter.finish = signal_and_sleep", id="writing", marks=pytest.mark.slow
+        ),
+        pytest.param("preparing.Path.rename = signal_and_sleep", id="before the rename"),
     ],
-    ids=["encoding", "writing", "before the rename"],
 )
 def test_a_process_killed_in_mid_build_leaves_nothing_that_looks_finished(
     data: CorpusConfig, step: str, builds: list[str]
