@@ -31,8 +31,8 @@ class FinetuneOptimConfig(OptimConfig):
 
     optimizer: OptimizerName = option(OptimizerName.adamw, LEARNING | OPTIMIZER_STATE)
     lr: float | None = option(None, LEARNING, above=0)  # type: ignore[assignment]
-    """Peak learning rate; null follows from the width of the model: 0.0384 / hidden size, which is
-    3e-4 for tiny and 5e-5 for base."""
+    """Peak learning rate; null follows from the width of the model: 5e-5 for base, and more the
+    narrower it is, by a power of 5/3: 1e-3 for tiny."""
     beta2: float = option(0.999, LEARNING, at_least=0, below=1)
     weight_decay: float = option(0.01, LEARNING, at_least=0)
     schedule: ScheduleName = option(ScheduleName.linear, LEARNING)
@@ -65,7 +65,8 @@ class FinetuneConfig(RunConfig):
     baselines: bool = option(True, EXECUTION)
     """Whether the test split is scored beside what needs no pretraining: the commonest class or the
     mean, the commonest label of each word or TF-IDF with a linear model, and the same model from
-    random weights, which trains as long as the run itself."""
+    random weights, which trains as long as the run itself; sentence vectors also beside those of
+    the pretrained model before fine-tuning."""
     seeds: int = option(1, EXECUTION, at_least=1, at_most=100)
     """How many runs are compared: those of `seed`, `seed` + 1 and so on, with their baselines."""
     learning_curve: bool = option(False, EXECUTION)

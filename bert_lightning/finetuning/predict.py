@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from bert_lightning.config.task import Pooling, TaskKind
-from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.corpus.tokenizer import Encoding, Tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.loaded import require_rows
-from bert_lightning.inference.represent import Text, segments, tokenize
+from bert_lightning.inference.represent import Text, packed, segments, tokenize
 from bert_lightning.model.bert import inference_mode
 from bert_lightning.pretrained.sources import PretrainedSource, misfit
 from bert_lightning.pretrained.task_head import TaskDescription
@@ -31,6 +32,7 @@ class Prediction(NamedTuple):
     """The likeliest class, and how likely the model says it is."""
 
     label: str
+    """Its name; for `choice` the text itself."""
     probability: float
 
 
@@ -65,7 +67,7 @@ class FineTunedBert:
 
     def __repr__(self) -> str:
         shape = self.model.shape
-        what = f"{shape.outputs} classes" if self.names else "a number"
+        what = task_of(shape.kind).described(self.names)
         return f"FineTunedBert({shape.kind.value}: {what}{self.origin and f'; from {self.origin}'})"
 
     @property
@@ -105,6 +107,25 @@ class FineTunedBert:
         self._require("numbers", TaskKind.number)
         return self._outputs_of_texts(texts, truncate)[:, 0].tolist()
 
+    def choose(self, *texts: str, truncate: bool = False) -> Prediction:
+        """Returns the text that is right, the likeliest of these."""
+        return self.choose_many([texts], truncate=truncate)[0]
+
+    def choose_many(
+        self, examples: Sequence[Sequence[str]], *, truncate: bool = False
+    ) -> list[Prediction]:
+        """Returns the text that is right, of the texts of each example."""
+        self._require("one of several texts", TaskKind.choice)
+        if any(isinstance(texts, str) or len(texts) < 2 for texts in examples):
+            raise UserError("an example has fewer than two texts to choose from: give two or more")
+        flat = [text for texts in examples for text in texts]
+        outputs = self._outputs_of_texts(flat, truncate)[:, 0]
+        found = []
+        for texts, logits in zip(examples, outputs.split([*map(len, examples)]), strict=True):
+            best = int(logits.argmax())
+            found.append(Prediction(texts[best], float(logits.softmax(0)[best])))
+        return found
+
     def tag(self, words: str | Sequence[str]) -> list[tuple[str, str]]:
         """Returns each word with its label; a text is divided at its spaces."""
         return self.tag_many([words.split() if isinstance(words, str) else words])[0]
@@ -122,6 +143,24 @@ class FineTunedBert:
             for words, (start, end) in zip(sentences, pairwise(ends), strict=True)
         ]
 
+    def encode(self, texts: Sequence[str], *, truncate: bool = False) -> Tensor:
+        """Returns the vector of each text, `(texts, hidden)` float32, of length 1."""
+        self._require("vectors of texts", TaskKind.sentence)
+        encodings = self._encodings(texts, truncate)
+        size = max(1, _TOKENS_TOGETHER // max(map(len, encodings), default=1))
+        vectors = [torch.empty(0, self.model.shape.outputs)]
+        with inference_mode(self.model):
+            for start in range(0, len(encodings), size):
+                sequences = packed(self.model, encodings[start : start + size])
+                found = self.model(sequences, sequences.cu_seqlens[:-1])
+                vectors.append(found.float().cpu())
+        return torch.cat(vectors)
+
+    def similarity(self, first: str, second: str, *, truncate: bool = False) -> float:
+        """Returns the cosine of the vectors of two texts."""
+        a, b = self.encode([first, second], truncate=truncate)
+        return float(a @ b)
+
     def _require(self, what: str, *kinds: TaskKind) -> None:
         if (own := self.model.shape.kind) not in kinds:
             raise UserError(
@@ -129,10 +168,13 @@ class FineTunedBert:
                 f"load one of task={' or task='.join(kind.value for kind in kinds)}"
             )
 
-    def _outputs_of_texts(self, texts: Sequence[Text], truncate: bool) -> Tensor:
+    def _encodings(self, texts: Sequence[Text], truncate: bool) -> list[Encoding]:
         if isinstance(texts, str):
             raise UserError(f"expects a list of texts, not one text ({texts[:40]!r})")
-        tokenize(self.tokenizer, texts, self.max_length, truncate=truncate)  # refuses what is unfit
+        return tokenize(self.tokenizer, texts, self.max_length, truncate=truncate)
+
+    def _outputs_of_texts(self, texts: Sequence[Text], truncate: bool) -> Tensor:
+        self._encodings(texts, truncate)  # refuses what is unfit
         label: Any = self.names[0] if self.names else 0.0
         examples = [LabelledExample(tuple(segments(text)), label, "") for text in texts]
         return self._outputs(examples, self.max_length)
@@ -144,21 +186,21 @@ class FineTunedBert:
 
 
 def outputs_of(model: BertForTask, split: EncodedSplit) -> Tensor:
-    """Returns the outputs for all labels of a split, `(labels, outputs)` float32, on the CPU."""
-    outputs = torch.empty(len(split.labels), model.shape.outputs)
-    device = model.head.classifier.weight.device
+    """Returns the outputs for all positions of a split, `(positions, outputs)` fp32, on the CPU."""
+    outputs = torch.empty(len(split.positions), model.shape.outputs)
+    device = model.encoder.embeddings.word.weight.device
     with inference_mode(model):
         for batch in batches_of(split, model.shape.kind.value):
             found = model(batch.sequences.on(device), batch.positions.to(device))
-            outputs[batch.label_index] = found.float().cpu()
+            outputs[batch.output_index] = found.float().cpu()
     return outputs
 
 
 def batches_of(split: EncodedSplit, task: str) -> Iterator[TaskBatch]:
-    """Yields the batches of a split, every label once."""
+    """Yields the batches of a split, every example once."""
     if not len(split):
         return
-    longest = int(np.diff(split.starts).max())
+    longest = int(np.diff(split.starts).max()) * split.sequences_each
     size = max(1, _TOKENS_TOGETHER // longest)
     batches = TaskEvaluationBatches(TaskExamples(split, task, 0), size)
     yield from (batches[number] for number in range(len(batches)))

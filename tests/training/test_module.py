@@ -13,10 +13,11 @@ from torch import Tensor
 
 from bert_lightning.batch import PretrainBatch, pack_sequences
 from bert_lightning.config import TrainConfig
+from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.errors import UserError
 from bert_lightning.optim.ema import average_of
 from bert_lightning.optim.time_budget import Budget
-from bert_lightning.training.metrics import training_scores
+from bert_lightning.training.metrics import training_scores, with_joint
 from bert_lightning.training.module import PretrainingModule, TrainingModule
 from bert_lightning.training.stops import StopConsensus, StopSignals
 
@@ -95,6 +96,20 @@ def test_the_norm_of_a_gradient_is_computed_once_a_step(
     assert module.gradient_norm().item() == 0
 
 
+def test_a_step_is_seeded_as_torch_would_but_for_devices_that_are_not_there(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = module_of(small_config(tmp_path))
+    trainer = SimpleNamespace(accumulate_grad_batches=1)
+    for name, value in (("trainer", trainer), ("global_step", 3), ("global_rank", 0)):
+        monkeypatch.setattr(PretrainingModule, name, value)
+    torch.manual_seed(torch_seed(module.config.drawn_seed, Stream.dropout, 3, 0, 0))
+    drawn = torch.rand(3)
+    monkeypatch.setattr("traceback.format_stack", pytest.fail)
+    module.on_train_batch_start(None, 3)
+    assert drawn.equal(torch.rand(3))
+
+
 def test_blocks_are_compiled_for_any_number_of_tokens_where_the_config_says_so(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +176,14 @@ def test_a_step_adds_to_the_scores_and_its_loss_is_of_the_global_batch(
     scored = training_scores(module.progress.train_sums, module.model.objectives)
     assert scored["mlm_loss"] == pytest.approx(sums["mlm"].nll.item() / 2)
     assert module.progress.train_sums[-2:].tolist() == [2, 10]
+
+
+def test_the_joint_loss_is_that_of_the_objectives_that_have_one() -> None:
+    weights = {"mlm": 1.0, "nsp": 0.5}
+    scores = {"mlm_loss": 3.0, "nsp_loss": 2.0, "nsp_accuracy": 0.5}
+    assert with_joint(scores, weights) == {"loss": 4.0, **scores}
+    assert with_joint({"nsp_loss": 2.0}, weights) == {"loss": 1.0, "nsp_loss": 2.0}
+    assert with_joint({"spearman": 0.5}, {"sentence": 1.0}) == {"spearman": 0.5}
 
 
 def test_a_resumed_run_learns_at_the_rate_of_its_config(

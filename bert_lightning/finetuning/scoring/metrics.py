@@ -10,6 +10,17 @@ Scores = dict[str, float]
 """Scores by name, the main one of the task first."""
 
 
+def is_degenerate(predicted: np.ndarray) -> bool:
+    """Returns whether every prediction is the same: the run has learned nothing but a constant."""
+    return bool(np.ptp(predicted) == 0)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """The probabilities of logits `(labels, classes)`."""
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     """The fraction of equal entries of `(examples,)` and `(examples,)`."""
     return float((predicted == labels).mean())
@@ -51,10 +62,10 @@ def pearson(predicted: np.ndarray, values: np.ndarray) -> float:
 
 def spearman(predicted: np.ndarray, values: np.ndarray) -> float:
     """The correlation of the ranks, where equals share the mean of their ranks."""
-    return pearson(_ranks(predicted), _ranks(values))
+    return pearson(ranks(predicted), ranks(values))
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def ranks(values: np.ndarray) -> np.ndarray:
     """The rank of each value from 0; equals share their mean."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = counts.cumsum()
