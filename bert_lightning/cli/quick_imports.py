@@ -38,7 +38,7 @@ def _import_torchmetrics() -> None:
         return available(requirement)
 
     RequirementCache.__bool__ = available_and_needed  # type: ignore[method-assign, assignment]
-    imports.package_available = lambda name: name not in _NOT_NEEDED and installed(name)
+    imports.package_available = lambda name: name not in _NOT_NEEDED and installed(name)  # type: ignore[assignment]
     try:
         import torchmetrics  # noqa: F401
     finally:
