@@ -256,13 +256,6 @@ def start() -> Iterator[Callable[..., Run]]:
         run.process.wait()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Counts what needs the real WikiText-2, whose preparation takes seconds, as slow."""
-    for item in items:
-        if isinstance(item, pytest.Function) and "wikitext2" in item.fixturenames:
-            item.add_marker(pytest.mark.slow)
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--record-golden", action="store_true", help="write the committed losses down anew"

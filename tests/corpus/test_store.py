@@ -540,6 +540,7 @@ class TestHub:
         assert hub.fallback is Fallback.builtin
 
 
+@pytest.mark.slow
 def test_wikitext2_from_the_files_is_kept_under_its_own_name(
     wikitext2_corpus: PreparedCorpus, cache_dir: str
 ) -> None:
