@@ -159,8 +159,11 @@ def _environment(traceback_wanted: str | None) -> Iterator[None]:
 
 def register_schema() -> None:
     """Lets each command's file in `conf` begin with the schema that types every key."""
+    store = ConfigStore.instance()
     for schema in SCHEMAS.values():
-        ConfigStore.instance().store(f"{schema.command}_schema", schema.defaults())
+        name = f"{schema.command}_schema"
+        if f"{name}.yaml" not in store.repo:  # storing it takes as long as a fifth of a config
+            store.store(name, schema.defaults())
     # Else configs could bring secrets into logs, checkpoints and TensorBoard.
     OmegaConf.clear_resolver("oc.env")
 
