@@ -223,7 +223,7 @@ def test_a_stop_signal_ends_a_sweep_after_its_trials_have_saved(
     options = [f"hydra/launcher={launcher}", *["hydra.launcher.n_jobs=2"] * (together == 2)]
 
     def send() -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while len([*tmp_path.glob("sweep/*/begun")]) < together and time.monotonic() < deadline:
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -130,6 +130,7 @@ def test_all_checkpoints_of_a_run_become_curves_beside_its_own(
     labelled: dict[str, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(probed[0].folder, folder)
@@ -140,8 +141,8 @@ def test_all_checkpoints_of_a_run_become_curves_beside_its_own(
     own = logged(folder, "tensorboard")
     command("probe")([*arguments, "data.train_examples=20"])
     command("probe")(arguments)  # takes the place of the first
-    shown, told = capsys.readouterr()
-    assert "step=000004.ckpt is corrupt" in told
+    shown = capsys.readouterr().out
+    assert "step=000004.ckpt is corrupt" in caplog.text
     results = json.loads((folder / "probes" / "text-text.csv.json").read_text())
     assert [one["step"] for one in results] == [2, 5]
     events = logged(folder, "tensorboard")
@@ -173,7 +174,7 @@ def test_all_checkpoints_are_those_of_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("probe", "message"),
     [
-        ({"path": "absent.csv"}, r"probe\.path=absent\.csv: .*absent\.csv does not exist"),
+        ({"path": "absent.csv"}, r"probe: probe\.path=absent\.csv: .* does not exist"),
         ({"path": "x", "task": TaskKind.number}, r"probe\.task=number: a probe tells classes"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,7 @@ from bert_lightning.evaluation.probing import ProbeResult
 from bert_lightning.finetuning.labelled.read import LabelledData, read_labelled
 from bert_lightning.finetuning.probing.task_probe import encode_probe
 from bert_lightning.finetuning.tasks.kinds import task_of
-from bert_lightning.pretrained.checkpoints import (
-    CorruptCheckpointError,
-    find_checkpoints,
-    step_of,
-)
+from bert_lightning.pretrained.checkpoints import CorruptCheckpointError, find_checkpoints
 from bert_lightning.pretrained.hf_folder import CONFIG
 from bert_lightning.pretrained.initial_weights import check_length
 from bert_lightning.pretrained.sources import PretrainedSource, build, open_source
@@ -101,23 +97,28 @@ class Prober:
             probes=found,
         )
 
-    def probe_all(self, checkpoints: Sequence[Path]) -> Iterator[Probed]:
-        """Probes each checkpoint; a corrupted one is skipped with a warning.
+    def probe_all(self, checkpoints: Sequence[Path]) -> list[Probed]:
+        """Probes the checkpoint of each step, in the order of the steps.
+
+        A corrupted one is skipped with a warning. Where a run was copied without its links,
+        `best.ckpt` and `last.ckpt` are files too, of a step that others have.
 
         Raises:
             CorruptCheckpointError: all of them are corrupted.
         """
-        good = 0
+        found: dict[int, Probed] = {}
         for checkpoint in checkpoints:
             try:
                 source = open_source(checkpoint)
             except CorruptCheckpointError as error:
-                if checkpoint == checkpoints[-1] and not good:
+                if checkpoint == checkpoints[-1] and not found:
                     raise
                 _log.warning("%s; skipped", error)
                 continue
-            good += 1
-            yield self.probe(source)
+            step = source.about["step"] or 0
+            if step not in found:
+                found[step] = self.probe(source)
+        return [found[step] for step in sorted(found)]
 
 
 def require_classes(kind: TaskKind, option: str = "task") -> None:
@@ -129,7 +130,7 @@ def require_classes(kind: TaskKind, option: str = "task") -> None:
 
 
 def checkpoints_of_run(run: str) -> tuple[Path, list[Path]]:
-    """Returns a run's folder and all its checkpoints, from the first step to the last.
+    """Returns a run's folder and all its checkpoints.
 
     Raises:
         UserError: there is no run.
@@ -140,7 +141,7 @@ def checkpoints_of_run(run: str) -> tuple[Path, list[Path]]:
             f"--all-checkpoints: {run} is not the folder of a run, whose checkpoints they are; "
             "give runs/NAME, or omit it to probe one model"
         )
-    found = sorted(find_checkpoints(path), key=step_of)
+    found = find_checkpoints(path)
     return found[0].parent.parent, found
 
 

@@ -125,7 +125,8 @@ def _read(config: ProbeConfig) -> LabelledData:
     try:
         return read_labelled(LabelledConfig(path=config.path), TaskConfig(config.task), seed=0)
     except UserError as error:
+        told = str(error).replace("data.path", "probe.path")
         raise UserError(
-            f"probe.path={config.path}: {error}. (A probe while training finds columns and splits "
-            "by their usual names; options of task and data are those of finetune and of probe.)"
+            f"probe: {told}. (A probe while training finds columns and splits by their usual "
+            "names; options of task and data belong to finetune and to scripts/probe.py.)"
         ) from error
