@@ -39,8 +39,9 @@ from bert_lightning.training.assembly import Run
 from bert_lightning.training.datamodule import StepData
 
 log = logging.getLogger(__name__)
-_WIDTH_TIMES_LR = 0.0384
-"""Learning rate times hidden size, where no rate is given."""
+_BASE_LR, _BASE_WIDTH, _LR_POWER = 5e-5, 768, 5 / 3
+"""The learning rate of BERT-Base, and how it grows for narrower models: benchmarks/finetuning has
+what tiny and MiniLM learn at several."""
 _WARMUP = 0.1
 """Fraction of the run, where no number of steps is given."""
 
@@ -130,7 +131,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
         )
         for name, examples in data.splits.items()
     }
-    sizes = _as_pretraining(config, source)
+    sizes = _as_pretraining(config, source, splits["train"].sequences_each)
     partition = divide_global_batch(sizes, devices, source.vocab_size)
     if resumed is not None:
         partition = same_partition(resumed, sizes, partition)
@@ -157,7 +158,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
             model,
             steps,
             description,
-            len(splits["train"]),
+            len(splits["train"].first_lengths),
             (splits["validation"], data.splits["validation"]),
             data.names,
         ),
@@ -175,19 +176,27 @@ def _open(config: FinetuneConfig) -> PretrainedSource:
         )
     source = open_source(config.init_from)
     check_length(source, config.batch.max_length)
-    return source
+    if (dropout := config.task.dropout) is None:
+        return source
+    model = replace(
+        source.config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
+    )
+    return replace(source, config=model)
 
 
-def _as_pretraining(config: FinetuneConfig, source: PretrainedSource) -> TrainConfig:
-    """Returns a run that needs no less memory: its heads are larger."""
-    sizes = config.batch
+def _as_pretraining(
+    config: FinetuneConfig, source: PretrainedSource, sequences_each: int
+) -> TrainConfig:
+    """Returns a run that needs no less memory: its heads are larger, its sequences not shorter."""
+    sizes, model = config.batch, source.config
+    length = sizes.max_length * sequences_each
     return TrainConfig(
         batch=BatchConfig(
-            max_length=sizes.max_length,
+            max_length=length,
             global_batch_size=sizes.global_batch_size,
             micro_batch_size=sizes.micro_batch_size,
         ),
-        model=source.config,
+        model=replace(model, max_position_embeddings=max(length, model.max_position_embeddings)),
         trainer=replace(config.trainer, max_steps=None, max_epochs=None),
         strategy=config.strategy,
     )
@@ -205,7 +214,9 @@ def _with_rates(config: FinetuneConfig, model: ModelConfig, steps: int) -> Finet
     """Returns the config with the learning rate and the warmup that null stands for."""
     optim = config.optim
     if optim.lr is None:
-        optim = replace(optim, lr=float(f"{_WIDTH_TIMES_LR / model.hidden_size:.2g}"))
+        optim = replace(
+            optim, lr=float(f"{_BASE_LR * (_BASE_WIDTH / model.hidden_size) ** _LR_POWER:.1g}")
+        )
     warmup = round(_WARMUP * steps) if optim.warmup_steps is None else optim.warmup_steps
     if warmup > steps:
         raise UserError(

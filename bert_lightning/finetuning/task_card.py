@@ -11,14 +11,6 @@ from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.model_card import run_summary, training_section
 from bert_lightning.pretrained.sources import PretrainedSource
 
-_WITH_TRANSFORMERS = """```python
-from transformers import pipeline
-
-model = pipeline("{pipeline}", model="{name}")
-model("the crane is flying")
-```
-
-"""
 _NO_COUNTERPART = """transformers has no class for this model; bert-lightning loads it:
 
 """
@@ -36,8 +28,7 @@ def task_card(
         pipeline_tag=pipeline,
         tags=["bert", pipeline],
     )
-    use = _WITH_TRANSFORMERS if counterpart else _NO_COUNTERPART
-    answers = ", ".join(bert.names) if bert.names else "a number, in the units of its labels"
+    use = f"```python\n{task.with_transformers}\n```\n\n" if counterpart else _NO_COUNTERPART
     parts = [
         f"""---
 {metadata.to_yaml()}
@@ -48,7 +39,7 @@ def task_card(
 
 BERT fine-tuned with bert-lightning (`task={task.kind.value}`).
 
-- answers: {answers}
+- answers: {task.answers(bert.names)}
 - {config.num_hidden_layers} layers, {config.hidden_size} hidden, {config.num_attention_heads} heads
 - {source.tokenizer.get_vocab_size():,} tokens in the vocabulary
 - texts of up to {config.max_position_embeddings} tokens

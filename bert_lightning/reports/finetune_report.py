@@ -49,7 +49,7 @@ def report(result: FinetuneResult) -> str:
     summary = {**_summarize(result), "baselines": beside}
     write_predictions(folder, Record(summary, test.predicted, labels, sizes, names, found))
     _write_table(result)
-    if names:
+    if names and task.has_confusions:
         _write_confusion(folder, confusion(test.predicted, labels, len(names)), names)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     write_text(folder / SUMMARY, text)
@@ -144,7 +144,7 @@ def _lines(result: FinetuneResult, beside: Mapping[str, Scores]) -> Iterator[str
         yield "warning: every prediction is the same; try a lower optim.lr, or another seed"
     if result.best_step != result.steps:
         yield f"the best validation was at step {result.best_step} of {result.steps}"
-    yield from _confusions(test, result.bert.names)
+    yield from _confusions(test, task_of(config.task.kind), result.bert.names)
     yield from _worst_errors(test, result)
     yield f"predictions {shown(config.folder / PREDICTIONS)}"
 
@@ -154,8 +154,8 @@ def _units(predicted: Predicted, task: Task) -> list[tuple[str, str]]:
     return [(one.place, text) for one in predicted.examples for text in task.shown(one)]
 
 
-def _confusions(predicted: Predicted, names: Sequence[str]) -> list[str]:
-    if not names:
+def _confusions(predicted: Predicted, task: Task, names: Sequence[str]) -> list[str]:
+    if not names or not task.has_confusions:
         return []
     wrong = predicted.predicted != predicted.split.labels
     pairs = zip(predicted.split.labels[wrong], predicted.predicted[wrong], strict=True)

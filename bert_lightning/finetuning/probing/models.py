@@ -124,8 +124,10 @@ class Prober:
 def require_classes(kind: TaskKind, option: str = "task") -> None:
     """Raises a UserError if no probe can tell the labels of this kind of task apart."""
     if not task_of(kind).can_be_probed:
+        *others, last = (known.value for known in TaskKind if task_of(known).can_be_probed)
         raise UserError(
-            f"{option}={kind.value}: a probe tells classes apart; use {option}=text, pair or tokens"
+            f"{option}={kind.value}: a probe tells classes apart; use {option}="
+            f"{', '.join(others)} or {last}"
         )
 
 

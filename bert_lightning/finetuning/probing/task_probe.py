@@ -15,6 +15,7 @@ from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.predict import batches_of
 from bert_lightning.finetuning.tasks.kinds import task_of
+from bert_lightning.finetuning.tasks.task import Task
 from bert_lightning.inference.spans import layer_means
 from bert_lightning.model.bert import Encoder
 
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 class TaskProbe:
     """Labelled examples in a model's tokens, which a probe reads from its layers."""
 
+    task: Task
     train: EncodedSplit
     held_out: EncodedSplit
     controls: tuple[np.ndarray | None, np.ndarray | None]
@@ -34,7 +36,11 @@ class TaskProbe:
     def result(self, encoder: Encoder) -> ProbeResult:
         """Probes each layer of a model, whose weights and mode stay as they are."""
         train, held_out = (
-            Split(split_features(encoder, split, self.pooling), split.labels, control)
+            Split(
+                self.task.features(split_features(encoder, split, self.pooling), split.widths),
+                split.labels,
+                control,
+            )
             for split, control in zip((self.train, self.held_out), self.controls, strict=True)
         )
         return probe(train, held_out)
@@ -63,6 +69,9 @@ def encode_probe(
         max_length: in tokens; longer texts are cut, or divided between words.
         control_seed: draws the labels of the control task; None omits it. A text has none: it
             occurs once, so that there is nothing to learn by heart.
+
+    Raises:
+        UserError: the labels are not of the kind that a probe reads.
     """
     task = task_of(kind)
     assert task.can_be_probed, "a probe tells classes apart"
@@ -70,6 +79,7 @@ def encode_probe(
         encode_split(examples, kind, names, tokenizer, max_length) for examples in (train, held_out)
     )
     for name, split in (("training", train_split), ("held-out", held_out_split)):
+        task.features(torch.empty(0, len(split.positions), 0), split.widths)  # refuses it now
         if split.cut:
             _log.info(
                 "%s %s examples have more than %s tokens, and are %s; batch.max_length raises "
@@ -82,16 +92,16 @@ def encode_probe(
         pooling = Pooling.cls  # each word's own vector
     elif pooling is Pooling.auto:
         pooling = Pooling.mean
-    return TaskProbe(train_split, held_out_split, controls, pooling)
+    return TaskProbe(task, train_split, held_out_split, controls, pooling)
 
 
 def split_features(encoder: Encoder, split: EncodedSplit, pooling: Pooling) -> Tensor:
-    """Returns the vectors that the labels belong to, `(layers + 1, labels, hidden)` float32.
+    """Returns the vectors of all outputs, `(layers + 1, outputs, hidden)` float32.
 
-    `mean` takes that over all tokens of the sequence; anything else the token of the label, which
+    `mean` takes that over all tokens of the sequence; anything else the token of the output, which
     is `[CLS]` for a text and its first token for a word. Layer 0 is the embeddings.
     """
-    shape = len(encoder.blocks) + 1, len(split.labels), encoder.config.hidden_size
+    shape = len(encoder.blocks) + 1, len(split.positions), encoder.config.hidden_size
     features = torch.empty(shape)
     device = encoder.embeddings.word.weight.device
     for batch in batches_of(split, "probe"):

@@ -111,6 +111,9 @@ class Number(Task):
     def described(self, names: Sequence[str]) -> str:
         return "a number"
 
+    def answers(self, names: Sequence[str]) -> str:
+        return "a number, in the units of its labels"
+
 
 def _number(label: Any, column: str, place: str) -> float:
     try:
