@@ -103,6 +103,7 @@ _MINIMAL_PAIRS = [
 _PROBE = [
     _MODEL,
     _options("task=tokens data.path=FOLDER, task.*, data.*, batch.max_length and seed"),
+    _flag("--all-checkpoints", "probe each checkpoint of a run, for curves over its steps"),
     _JSON,
 ]
 _LAYER = _argument("--layer", "0 is the embeddings (default: the last)", int, default=-1)

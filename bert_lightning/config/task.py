@@ -1,4 +1,4 @@
-"""Labelled data, and what is learned from it: the options of fine-tuning alone."""
+"""Labelled data, and what is learned from it: the options of fine-tuning and of probes."""
 
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -191,3 +191,21 @@ class LabelledBatchConfig:
 
     def __post_init__(self) -> None:
         check_limits(self, "batch.")
+
+
+@dataclass
+class ProbeConfig:
+    """A probe while a model pretrains: what its layers say of labels, without training them."""
+
+    path: str | None = option(None, EXECUTION | PLACE)
+    """Labelled examples, a file or a folder as fine-tuning reads them; null probes nothing. The
+    probe is fitted to their train split and scored on their validation split."""
+    task: TaskKind = option(TaskKind.text, EXECUTION)
+    """What a label belongs to: `text`, `pair`, `tokens` or `choice`."""
+    every_n_validations: int = option(1, EXECUTION, at_least=1)
+    """Validations from one probe to the next; the one after the last step has a probe too."""
+    examples: int = option(1000, EXECUTION, at_least=2)
+    """About how many labels the probe is fitted to, and on how many it is scored, at most."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "probe.")

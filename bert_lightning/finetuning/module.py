@@ -32,7 +32,7 @@ class TaskModule(TrainingModule[BertForTask]):
     """
 
     config: FinetuneConfig
-    title, unit = "fine-tuning", "examples"
+    title, unit, better = "fine-tuning", "examples", "better score"
 
     def __init__(
         self,

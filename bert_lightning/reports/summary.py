@@ -52,6 +52,8 @@ def summarize(result: FitResult) -> dict[str, Any]:
         for prefix, split in _SPLITS.items()
         if (found := _scores(result, prefix, last))
     }
+    if probed := {name: value for name, value in last.items() if name.startswith("probe/")}:
+        summary["probe"] = {name.removeprefix("probe/"): value for name, value in probed.items()}
     if result.config.trainer.enable_checkpointing:
         summary["loaded"] = _loaded(result, summary)
     if result.validation is not None and not result.config.validates_in_part:

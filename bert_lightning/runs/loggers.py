@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from bert_lightning.config import RunConfig
+from bert_lightning.config import RunConfig, TrainConfig
 from bert_lightning.config.affects import COMMAND, PLACE, leaves, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.errors import UserError
@@ -63,7 +63,10 @@ def log_config(loggers: Sequence[Logger], config: RunConfig, corpus: TrainedOn) 
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             writer = logger.experiment
-            writer.add_custom_scalars({"losses": charts("loss"), "accuracies": charts("accuracy")})
+            layout = {"losses": charts("loss"), "accuracies": charts("accuracy")}
+            if isinstance(config, TrainConfig) and config.probe.path is not None:
+                layout["probe"] = {"accuracies": ["Multiline", ["probe/.*_accuracy"]]}
+            writer.add_custom_scalars(layout)
             writer.add_text("config", f"```json\n{json.dumps(options, indent=2)}\n```")
             writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
             if corpus.fallback_reason:

@@ -65,6 +65,11 @@ def test_a_number_is_neither_true_nor_false(number: str) -> None:
         compose_for_script(conf_dir(), [f"model.bias={number}"])
 
 
+def test_no_experiment_is_the_default_also_where_it_is_given() -> None:
+    assert readable(["experiment=null", "-m", "seed=1"]) == ["-m", "seed=1"]
+    assert compose_for_script(conf_dir(), ["experiment=null"]).seed == 0
+
+
 def test_a_whole_command_line_is_taken_as_it_is_typed() -> None:
     typed = {"data.path": TYPED[0], "data.name": "1e3", "data.text_column": "true", "debug": "null"}
     config = compose_for_script(conf_dir(), [f"{name}={text}" for name, text in typed.items()])

@@ -6,7 +6,11 @@ A trial is a small program here, which notes its arguments; `tests/training` has
 import json
 import logging
 import math
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,14 @@ with open("trials.jsonl", "a") as file:
 (folder,) = [one.partition("=")[2].strip("'") for one in arguments if "hydra.run.dir=" in one]
 if "seed=3" in arguments:
     sys.exit(3)
+if "seed=5" in arguments:
+    import signal, time
+    def stop(*_):
+        pathlib.Path(folder, "saved").touch()
+        sys.exit(143)
+    signal.signal(signal.SIGTERM, stop)
+    pathlib.Path(folder, "begun").touch()
+    time.sleep(100)
 if "seed=9" in arguments:
     import os, signal
     os.kill(os.getpid(), signal.SIGKILL)
@@ -198,3 +210,28 @@ def test_joblib_hides_no_trial_that_fails(sweep: Sweep, capfd: pytest.CaptureFix
     assert code == 3
     assert sorted(trial[0] for trial in trials) == ["seed=1", "seed=2", "seed=3"]
     assert "trials that failed: 1 (seed=3; exit code 3)" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_stop_signal_ends_a_sweep_after_its_trials_have_saved(
+    sweep: Sweep, capfd: pytest.CaptureFixture[str], tmp_path: Path, launcher: str
+) -> None:
+    if launcher == "joblib":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    together = 2 if launcher == "joblib" else 1
+    options = [f"hydra/launcher={launcher}", *["hydra.launcher.n_jobs=2"] * (together == 2)]
+
+    def send() -> None:
+        deadline = time.monotonic() + 300
+        while len([*tmp_path.glob("sweep/*/begun")]) < together and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    code, trials = sweep("-m", *options, "seed=5", "optim.lr=1e-3,1e-4,1e-5")
+    sender.join()
+    assert code == 128 + signal.SIGTERM
+    assert len(trials) == len([*tmp_path.glob("sweep/*/saved")]) == together
+    assert capfd.readouterr().err.count("the sweep was stopped; its trials are in sweep") == 1

@@ -243,6 +243,7 @@ def test_early_stopping_follows_the_main_score(
     }  # fmt: skip
     result = finetune(task_config(tmp_path, **options))
     assert (result.steps, result.best_step) == (4, 2)
+    assert result.run.module.progress.early_end.startswith("no better score in 2 validations in a")
 
 
 def test_without_checkpoints_the_last_step_is_scored(

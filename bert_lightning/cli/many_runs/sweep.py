@@ -15,11 +15,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from bert_lightning.cli.command_line import written
-from bert_lightning.cli.many_runs.waiting import wait
+from bert_lightning.cli.many_runs.waiting import handling, wait
 from bert_lightning.errors import UserError
 
 _FAILED = "failed.jsonl"
 """In the sweep's folder; a line for each trial that failed."""
+_STOPPED = "stopped"
+"""In the sweep's folder once it was stopped, whatever process its trials wait in; the exit code."""
 _OF_THE_SWEEP = tuple(
     f"hydra{joint}{name}"
     for joint in "./"
@@ -40,18 +42,22 @@ class Trials:
 
         The processes of several devices are started with the command line of their parent: that of
         a sweep would run the whole sweep in each. So every trial is a plain run. One that fails
-        stops no other, and its loss is NaN; one that a signal stops ends the sweep.
+        stops no other, and its loss is NaN; one that is stopped stops the sweep, whose trials all
+        learn of it from a file, as a launcher has no other way to tell them.
         """
-        folder = trial.runtime.output_dir
+        folder, stopped_file = trial.runtime.output_dir, Path(trial.sweep.dir) / _STOPPED
+        if stopped_file.exists():
+            return math.nan
         options = [
             *trial.overrides.task,
             *(given for given in trial.overrides.hydra if not given.startswith(_OF_THE_SWEEP)),
             "hydra.mode=RUN",
             f"hydra.run.dir={written(folder)}",
         ]
-        code, stopped = wait(subprocess.Popen([*self.command, *options]))
+        code, stopped = wait(subprocess.Popen([*self.command, *options]), stopped_file.exists)
         if stopped:
-            raise SystemExit(code)
+            stopped_file.write_text(str(code), encoding="utf-8")
+            return math.nan
         if code:
             _note_failure(trial, code)
             return math.nan
@@ -63,7 +69,8 @@ def sweep(
 ) -> tuple[int, str | None]:
     """Runs the trials of a sweep by Hydra's sweeper and launcher, whichever the config names.
 
-    Returns the exit code, and the line that names the trials that failed.
+    Returns the exit code, and the line that names the trials that failed, or says that it was
+    stopped.
 
     Raises:
         UserError: all trials would have the same folder.
@@ -74,14 +81,24 @@ def sweep(
             "hydra.sweep.dir=FOLDER names the sweep's, in which each trial has its own"
         )
     folder = Path(config.hydra.sweep.dir)
-    (folder / _FAILED).unlink(missing_ok=True)  # of an earlier sweep
+    stopped_file = folder / _STOPPED
+    for earlier in (folder / _FAILED, stopped_file):
+        earlier.unlink(missing_ok=True)
     # Hydra composes the config again, and would give the folder the time of that moment.
     own = ["hydra.mode=MULTIRUN", f"hydra.sweep.dir={written(str(folder))}"]
 
     def job(_: DictConfig) -> float:
         return trials.run(HydraConfig.get())
 
-    composer.multirun(asked.config_name, job, [*asked.overrides, *own])
+    def stop(number: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        stopped_file.write_text(str(128 + number), encoding="utf-8")
+
+    with handling(stop):
+        composer.multirun(asked.config_name, job, [*asked.overrides, *own])
+    if stopped_file.exists():
+        told = f"the sweep was stopped; its trials are in {folder}, and resume=FOLDER continues one"
+        return int(stopped_file.read_text(encoding="utf-8")), told
     parsed = OverridesParser.create().parse_overrides(asked.overrides)
     alike = {one.get_key_element() for one in parsed if not one.is_sweep_override()}
     return _failures(folder / _FAILED, alike)
