@@ -154,9 +154,7 @@ COMMANDS = {
     "tokenizer": Command("tokenizer:main", "train a tokenizer on text files", _TOKENIZER),
     "corpora": Command("corpora:main", "list prepared corpora, and remove unused ones", _CORPORA),
     "doctor": Command("evaluation:doctor", "diagnose a run from its curves", [_RUN, _JSON]),
-    "compare": Command(
-        "evaluation:comparison", "rank the runs of a sweep, or any others", _COMPARE
-    ),
+    "compare": Command("evaluation:comparison", "rank the runs of a sweep, or others", _COMPARE),
     "replay": Command("replay:main", "repeat one step and show the loss of each example", _REPLAY),
     "evaluate": Command(
         "evaluation:score", "score a model on held-out text, with baselines", _EVALUATE

@@ -33,7 +33,8 @@ def trial_name(options: Sequence[str]) -> str:
 
 def _value(option: Override) -> str:
     value = option.value()
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    words = {True: "true", False: "false", None: "null"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def _folder_of_trial(*, _root_: Any) -> str:

@@ -25,11 +25,10 @@ def save_curves(found: Comparison, file: Path) -> None:
 
 def curves_figure(found: Comparison) -> LossFigure:
     """Draws the curves that the runs are ranked by, a panel for each evaluation set."""
-    count = max(1, len(found.rankings, strict=False))
+    count = max(1, len(found.rankings))
     figure = LossFigure(figsize=(8, 4.2 * count), layout="constrained")
-    for axes, ranking in zip(
-        figure.subplots(count, squeeze=False)[:, 0], found.rankings, strict=False
-    ):
+    panels = figure.subplots(count, squeeze=False)[:, 0]
+    for axes, ranking in zip(panels, found.rankings, strict=False):
         _draw(axes, ranking)
     return figure
 

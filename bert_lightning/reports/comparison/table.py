@@ -123,14 +123,10 @@ def _columns(ranking: Ranking, rows: Sequence[Row]) -> tuple[list[list[str]], li
         named = [["run", *(_cut(_name(row.runs[0], shared)) for row in rows)]]
     if not options and not named:
         named = [["options", *("all alike" for _ in rows)]]
-    kept = [*named]
-    for place, option in enumerate(options):
-        if _width([*kept, option, *fixed]) > WIDTH:
-            left_out = [one[0] for one in options[place:]]
-            break
-        kept.append(option)
-    else:
-        left_out = []
+    kept, left_out = [*named], []
+    for option in options:
+        fits = _width([*kept, option, *fixed]) <= WIDTH
+        (kept if fits else left_out).append(option)
     further = _FURTHER if ranking.best.command == "train" else _of_test(ranking)
     for metric in further:
         values = [row.mean_of(metric) for row in rows]
@@ -138,7 +134,7 @@ def _columns(ranking: Ranking, rows: Sequence[Row]) -> tuple[list[list[str]], li
         known = metric != ranking.metric and not all(map(math.isnan, values))
         if known and _width([*kept, *fixed, column]) <= WIDTH:
             fixed.append(column)
-    return [*kept, *fixed], left_out
+    return [*kept, *fixed], [option[0] for option in left_out]
 
 
 def _of_test(ranking: Ranking) -> tuple[str, ...]:
