@@ -14,7 +14,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from bert_lightning.cli.command_line import written
-from bert_lightning.cli.many_runs import naming as naming  # its resolver names the trials' folders
 from bert_lightning.cli.many_runs.trials import Trials
 from bert_lightning.cli.many_runs.waiting import begin, passing_on
 from bert_lightning.errors import UserError

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.conf import HydraConf
 
 from bert_lightning.cli.command_line import written
+from bert_lightning.cli.many_runs import naming as naming  # for the processes of launchers too
 from bert_lightning.cli.many_runs.waiting import is_stopped, stop, wait
 from bert_lightning.errors import UserError
 from bert_lightning.runs.launched import TRIALS
