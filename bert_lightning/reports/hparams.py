@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard import FileWriter
+from torch.utils.tensorboard.summary import hparams, scalar
 
 from bert_lightning.config import RunConfig
 from bert_lightning.reports.comparison.metric import final_scores
@@ -29,14 +29,16 @@ def write_hparams(config: RunConfig, summary: Mapping[str, Any]) -> None:
         earlier.unlink()
     options = plain_options(config)
     shown = {name: _shown(options[name]) for name in compared_options(type(config))}
-    _, start, end = hparams(shown, {})
-    with SummaryWriter(str(config.folder), filename_suffix=_SUFFIX) as writer:
-        events = writer._get_file_writer()
-        for part in (start, end):
-            events.add_summary(part, summary["steps"])
-        for name, value in final_scores(summary).items():
-            if not name.endswith(_DETAILS):
-                writer.add_scalar(f"{_GROUP}/{name.replace('/', '_')}", value, summary["steps"])
+    _, *begin_and_end = hparams(shown, {})
+    scores = [
+        scalar(f"{_GROUP}/{name.replace('/', '_')}", value)
+        for name, value in final_scores(summary).items()
+        if not name.endswith(_DETAILS)
+    ]
+    file = FileWriter(str(config.folder), filename_suffix=_SUFFIX)
+    for part in (*begin_and_end, *scores):
+        file.add_summary(part, summary["steps"])
+    file.close()
 
 
 def _shown(value: Any) -> str | float:
