@@ -97,5 +97,5 @@ def _print_table(folder: Path) -> None:
     from bert_lightning.reports.comparison.ranking import compare
     from bert_lightning.reports.comparison.table import lines
 
-    runs = find_runs([folder])
-    print("\n".join(lines(compare(runs))), flush=True)
+    print("\n".join(lines(compare(find_runs([folder])))))
+    print(f"curves      tensorboard --logdir {folder}", flush=True)

@@ -123,7 +123,7 @@ def _columns(ranking: Ranking, rows: Sequence[Row]) -> tuple[list[list[str]], li
         named = [["run", *(_cut(_name(row.runs[0], shared)) for row in rows)]]
     if not options and not named:
         named = [["options", *("all alike" for _ in rows)]]
-    kept, left_out = [*named], []
+    kept, left_out = [*named], list[list[str]]()
     for option in options:
         fits = _width([*kept, option, *fixed]) <= WIDTH
         (kept if fits else left_out).append(option)
