@@ -143,6 +143,7 @@ def test_a_trial_that_failed_was_stopped_or_never_began_is_said(sweep: Path) -> 
             end = {} if code is None else {"exit_code": code}
             file.write(json.dumps({"trial": 9, "folder": name, "options": [], **end}) + "\n")
     (sweep / "lr=0.005,seed=1" / "summary.json").unlink()
+    (sweep / "none" / ".hydra").rmdir()
     with (sweep / "trials.jsonl").open("a") as file:
         file.write('{"trial": 7, "fold')  # the sweep was killed
     shown = " ".join(" ".join(table(sweep)).split())
@@ -150,6 +151,7 @@ def test_a_trial_that_failed_was_stopped_or_never_began_is_said(sweep: Path) -> 
     assert "lr=0.003,seed=1: stopped, exit code 143, at step 60" in shown
     assert "lr=0.005,seed=1: unfinished, at step 60" in shown
     assert "none: never began to train" in shown
+    assert "optim.lr val/loss val/mlm_loss val/nsp_accuracy 0.005 4.0000" in shown
 
 
 def test_a_run_that_is_at_work_is_said(tmp_path: Path) -> None:

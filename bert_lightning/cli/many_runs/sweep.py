@@ -67,7 +67,8 @@ def sweep(
     codes += [128 + number for number in stops[:1]]
     ended = [one for one in _ends(folder / TRIALS) if one["exit_code"]]
     codes += [one["exit_code"] for one in ended]
-    _print_table(folder)
+    if (folder / TRIALS).is_file():  # else a signal came before the first trial
+        _print_table(folder)
     return max(codes, default=0), [*_told(ended, folder)]
 
 

@@ -80,7 +80,8 @@ def read_found(folder: Path) -> FoundRun:
 
 
 def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
-    if any((folder / name).exists() for name in _OF_A_RUN):
+    is_run = any((folder / name).exists() for name in _OF_A_RUN)
+    if is_run or folder.name in _trials(folder.parent):
         yield folder
     elif depth:
         for below in sorted(folder.glob("[!.]*/")):

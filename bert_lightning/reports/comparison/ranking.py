@@ -118,7 +118,8 @@ def _evaluation_set(run: FoundRun) -> tuple[str, ...]:
     if sha256 := summary.get("evaluation_set_sha256"):
         return f"evaluation set {sha256[:8]}{of_task}", run.command, str(sha256)
     key = summary.get("corpus_key") or summary.get("data_key")
-    return f"{origin}, without a whole evaluation set{of_task}", run.command, str(key)
+    words = ", ".join(filter(None, [str(origin), "without a whole evaluation set"]))
+    return f"{words}{of_task}", run.command, str(key)
 
 
 def _ranking(scored: Sequence[tuple[FoundRun, float]], metric: str, evaluation_set: str) -> Ranking:
@@ -141,16 +142,17 @@ def _ranking(scored: Sequence[tuple[FoundRun, float]], metric: str, evaluation_s
 
 
 def _differing(runs: Sequence[FoundRun]) -> list[str]:
-    """Returns the names of the options that differ between runs, but for the seed.
+    """Returns the names of the options that differ between runs or that their sweep varied.
 
-    What a group such as `model=tiny,mini` sets is left out, unless a sweep varies it as well.
+    The seed is none of them. What a group such as `model=tiny,mini` sets is left out, unless a sweep
+    varies it as well.
     """
     varied = list(dict.fromkeys(name for run in runs for name in run.trial))
     names = dict.fromkeys([*varied, *compared_options(KINDS[runs[0].command])])
     differing = [
         name
         for name in names
-        if name != _SEED and len({repr(_value(run, name)) for run in runs}) > 1
+        if name != _SEED and (name in varied or len({repr(_value(run, name)) for run in runs}) > 1)
     ]
     groups = [name for name in differing if name in varied and name not in runs[0].options]
     if not groups:
