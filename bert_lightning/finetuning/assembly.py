@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from bert_lightning.config import BatchConfig, ModelConfig, PairKind, TrainConfig
 from bert_lightning.config.finetune import FinetuneConfig
-from bert_lightning.config.task import Pooling, TaskKind
+from bert_lightning.config.task import Pooling
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.data.phases import Phase
 from bert_lightning.data.randomness import Stream, torch_seed
@@ -25,6 +25,7 @@ from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.module import TaskModule
 from bert_lightning.finetuning.predict import describe_task
 from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.pretrained.initial_weights import check_length
 from bert_lightning.pretrained.sources import PretrainedSource, open_source
 from bert_lightning.pretrained.task_head import TASK_HEAD
@@ -129,7 +130,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
         )
         for name, examples in data.splits.items()
     }
-    sizes = _as_pretraining(config, source)
+    sizes = _as_pretraining(config, source, splits["train"].sequences_each)
     partition = divide_global_batch(sizes, devices, source.vocab_size)
     if resumed is not None:
         partition = same_partition(resumed, sizes, partition)
@@ -156,7 +157,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
             model,
             steps,
             description,
-            len(splits["train"]),
+            len(splits["train"].first_lengths),
             (splits["validation"], data.splits["validation"]),
             data.names,
         ),
@@ -174,19 +175,26 @@ def _open(config: FinetuneConfig) -> PretrainedSource:
         )
     source = open_source(config.init_from)
     check_length(source, config.batch.max_length)
-    return source
+    dropout = config.task.dropout
+    model = replace(
+        source.config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
+    )
+    return replace(source, config=model)
 
 
-def _as_pretraining(config: FinetuneConfig, source: PretrainedSource) -> TrainConfig:
-    """Returns a run that needs no less memory: its heads are larger."""
-    sizes = config.batch
+def _as_pretraining(
+    config: FinetuneConfig, source: PretrainedSource, sequences_each: int
+) -> TrainConfig:
+    """Returns a run that needs no less memory: its heads are larger, its sequences not shorter."""
+    sizes, model = config.batch, source.config
+    length = sizes.max_length * sequences_each
     return TrainConfig(
         batch=BatchConfig(
-            max_length=sizes.max_length,
+            max_length=length,
             global_batch_size=sizes.global_batch_size,
             micro_batch_size=sizes.micro_batch_size,
         ),
-        model=source.config,
+        model=replace(model, max_position_embeddings=max(length, model.max_position_embeddings)),
         trainer=replace(config.trainer, max_steps=None, max_epochs=None),
         strategy=config.strategy,
     )
@@ -215,21 +223,15 @@ def _with_rates(config: FinetuneConfig, model: ModelConfig, steps: int) -> Finet
 
 
 def _shape(config: FinetuneConfig, source: PretrainedSource, data: LabelledData) -> HeadShape:
-    kind, pooling = config.task.kind, config.task.pooling
-    if kind is TaskKind.tokens:
-        if pooling is not Pooling.auto:
-            raise UserError(
-                f"task.pooling={pooling.value} makes one vector of a sequence, and task=tokens "
-                "labels each word: omit it"
-            )
-        pooling = Pooling.cls
-    elif pooling is Pooling.auto:
+    task = task_of(config.task.kind)
+    pooling = task.pooling(config.task.pooling)
+    if pooling is Pooling.auto:
         pooling = Pooling.pooler if _has_pooler(source) else Pooling.mean
     elif pooling is Pooling.pooler and "pooler" in source.missing_heads:
         raise UserError(
             f"task.pooling=pooler, and {source.name} has no pooler: use task.pooling=mean or cls"
         )
-    return HeadShape(kind, len(data.names) or 1, pooling)
+    return HeadShape(task.kind, task.outputs(data.names), pooling)
 
 
 def _has_pooler(source: PretrainedSource) -> bool:
@@ -250,9 +252,7 @@ def _model(
         new = {n: value for n, value in model.state_dict().items() if n.startswith(TASK_HEAD)}
         known = model.state_dict().keys() - new.keys()
         model.load_state_dict({**new, **{name: source.state[name] for name in known}})
-    if shape.kind is TaskKind.number:
-        model.head.mean.fill_(float(train.labels.mean()))
-        model.head.scale.fill_(float(train.labels.std()))
+    model.head.fit(train.labels)
     return model
 
 

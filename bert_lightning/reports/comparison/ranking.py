@@ -144,8 +144,8 @@ def _ranking(scored: Sequence[tuple[FoundRun, float]], metric: str, evaluation_s
 def _differing(runs: Sequence[FoundRun]) -> list[str]:
     """Returns the names of the options that differ between runs or that their sweep varied.
 
-    The seed is none of them. What a group such as `model=tiny,mini` sets is left out, unless a sweep
-    varies it as well.
+    The seed is none of them. What a group such as `model=tiny,mini` sets is left out, unless a
+    sweep varies it as well.
     """
     varied = list(dict.fromkeys(name for run in runs for name in run.trial))
     names = dict.fromkeys([*varied, *compared_options(KINDS[runs[0].command])])
