@@ -47,7 +47,7 @@ def save(number, _):
     sys.exit(128 + number)
 signal.signal(signal.SIGTERM, save)
 pathlib.Path(folder, "ready").touch()
-time.sleep(100)
+time.sleep(600)
 """
 PROGRAM = f"""
 import sys
@@ -85,7 +85,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
 
 
 def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -270,7 +270,7 @@ def test_a_stop_signal_ends_the_trials_of_joblib_gracefully_and_begins_no_other(
     notes = tmp_path / "sweep" / "trials.jsonl"
     until(lambda: [*tmp_path.glob("sweep/seed=*/ready")][1:])
     run.send_signal(signal.SIGTERM)
-    _, errors = run.communicate(timeout=100)
+    _, errors = run.communicate(timeout=300)
     assert run.returncode == 128 + signal.SIGTERM, errors
     ends = [note for note in map(json.loads, notes.read_text().splitlines()) if "exit_code" in note]
     assert sorted(note["exit_code"] for note in ends) == [143, 143]
