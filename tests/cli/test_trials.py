@@ -97,7 +97,7 @@ def without_folder(trials: list[list[str]]) -> list[list[str]]:
 
 @pytest.mark.slow
 def test_each_trial_is_a_run_in_a_folder_of_its_own(sweep: Sweep, tmp_path: Path) -> None:
-    code, trials = sweep("model=tiny", "-m", "seed=1,2")
+    code, trials = sweep("model=tiny", "seed=7", "-m", "seed=1,2")
     assert (code, without_folder(trials)) == (
         0,
         [["model=tiny", "seed=1"], ["model=tiny", "seed=2"]],

@@ -44,7 +44,8 @@ def sweep(
     begin(folder)
     (folder / TRIALS).unlink(missing_ok=True)  # of an earlier sweep
     parsed = OverridesParser.create().parse_overrides(asked.overrides)
-    alike = sorted(one.get_key_element() for one in parsed if not one.is_sweep_override())
+    varies = {one.get_key_element(): one.is_sweep_override() for one in parsed}  # the last counts
+    alike = sorted(name for name, varied in varies.items() if not varied)
     # Hydra composes the config again, and would give the folder the time of that moment.
     own = [
         "hydra.mode=MULTIRUN",
