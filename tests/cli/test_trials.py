@@ -268,11 +268,18 @@ def test_a_stop_signal_ends_the_trials_of_joblib_gracefully_and_begins_no_other(
         text=True,
     )
     notes = tmp_path / "sweep" / "trials.jsonl"
-    until(lambda: [*tmp_path.glob("sweep/seed=*/ready")][1:])
-    run.send_signal(signal.SIGTERM)
-    _, errors = run.communicate(timeout=300)
+    try:
+        until(lambda: [*tmp_path.glob("sweep/seed=*/ready")][1:])
+        run.send_signal(signal.SIGTERM)
+        _, errors = run.communicate(timeout=300)
+    finally:
+        run.kill()
     assert run.returncode == 128 + signal.SIGTERM, errors
     ends = [note for note in map(json.loads, notes.read_text().splitlines()) if "exit_code" in note]
     assert sorted(note["exit_code"] for note in ends) == [143, 143]
-    assert len([*tmp_path.glob("sweep/seed=*/saved")]) == 2
+    for name in ("ready", "saved"):
+        assert {file.parent.name for file in tmp_path.glob(f"sweep/*/{name}")} == {
+            "seed=1",
+            "seed=2",
+        }
     assert "trials that were stopped: seed=1 (exit code 143), seed=2 (exit code 143)" in errors
