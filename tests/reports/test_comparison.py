@@ -145,7 +145,7 @@ def test_a_trial_that_failed_was_stopped_or_never_began_is_said(sweep: Path) -> 
     (sweep / "lr=0.005,seed=1" / "summary.json").unlink()
     (sweep / "none" / ".hydra").rmdir()
     with (sweep / "trials.jsonl").open("a") as file:
-        file.write('{"trial": 7, "fold')  # the sweep was killed
+        file.write('["another\'s"]\n{"trial": 7, "fold')  # the sweep was killed
     shown = " ".join(" ".join(table(sweep)).split())
     assert "lr=0.003,seed=0: failed, exit code 2, at step 60" in shown
     assert "lr=0.003,seed=1: stopped, exit code 143, at step 60" in shown

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,16 +104,14 @@ def _with_seeds(folder: Path) -> Iterator[FoundRun]:
 def _trials(sweep: Path) -> dict[str, dict[str, Any]]:
     """Returns the last line of each trial in a sweep's folder, by the name of its own."""
     try:
-        lines = (sweep / TRIALS).read_text(encoding="utf-8").splitlines()
+        lines = (sweep / TRIALS).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return {}
     trials = {}
     for line in lines:
-        try:
+        with suppress(ValueError, KeyError, TypeError):  # a part of a line, or another's file
             trial = json.loads(line)
             trials[trial["folder"]] = trial
-        except (ValueError, KeyError):
-            continue  # a killed sweep may leave a part of a line
     return trials
 
 
