@@ -1,5 +1,6 @@
 """The project's tables of figures and progress bars."""
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -8,6 +9,8 @@ from rich.progress import track
 from rich.table import Table
 
 Item = TypeVar("Item")
+WIDTH = 80
+"""Columns of a terminal, which no table exceeds."""
 
 
 def figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -18,6 +21,13 @@ def figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def printed(table: Table) -> str:
+    """Returns the lines of a table as a terminal of 80 columns shows them."""
+    text = io.StringIO()
+    Console(file=text, highlight=False, markup=False, width=WIDTH).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def tracked(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:

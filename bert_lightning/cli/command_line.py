@@ -3,13 +3,14 @@
 Hydra reads `data.path=a=b` as a mistake, `data.path=a,b` as two values and `data.name=1e3` as the
 number 1000. What an option that takes text is given stands for itself here; so do quotes, blanks,
 brackets and letters of any script. Left to Hydra are quoted values, `null`, `${…}`, and in a sweep
-commas and functions such as `choice(…)`.
+functions such as `choice(…)` and commas, except those in the name of a file or folder that exists.
 """
 
 import json
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
+from os.path import exists  # which takes any text, other than pathlib's
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -112,6 +113,8 @@ def _readable(override: str, sweeps: bool) -> str:
         return override
     section = HydraConf if name.startswith(_HYDRA) else in_use().config
     kind = kinds(declared(name.removeprefix(_HYDRA), section))[0]
+    if sweeps and kind is str and "," in value and exists(value):  # noqa: PTH110
+        return f"{key}={_quoted(value)}"  # such as the folder of a trial
     parts = list(_at_commas(value)) if sweeps or kind is not str else [value]
     if kind is bool and any(
         re.fullmatch(r"[+-]?\d+", part) and part not in ("0", "1") for part in parts

@@ -57,6 +57,7 @@ class RunConfig:
     resume: str | None
     allow_changes: bool
     seed: int | None
+    optimized_metric: str | None
     run_dir: str | None
 
     @property
@@ -125,6 +126,9 @@ class TrainConfig(RunConfig):
     which the log and the checkpoints name."""
     test: bool = option(False, EXECUTION)
     """Whether the test split is evaluated at the end."""
+    optimized_metric: str | None = option(None, EXECUTION)
+    """What a sweep ranks its trials by and returns to its sweeper, such as `val/mlm_loss`; null is
+    `val/loss`, the joint validation loss."""
     run_dir: str | None = option(None, COMMAND | PLACE)
     """The folder of this run; null makes a new one below `runs`."""
     debug: str | None = option(None, COMMAND)

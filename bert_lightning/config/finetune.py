@@ -80,6 +80,9 @@ class FinetuneConfig(RunConfig):
     seed: int | None = option(0, LEARNING, "; seed=null draws one", at_least=0, at_most=2**32 - 1)
     """Decides the new weights, the order, the dropout and the examples that are drawn; null draws
     one, which the log and the checkpoints name."""
+    optimized_metric: str | None = option(None, EXECUTION)
+    """What a sweep ranks its trials by and returns to its sweeper, such as `val/macro_f1`; null is
+    the task's main score of the validation split."""
     run_dir: str | None = option(None, COMMAND | PLACE)
     """The folder of this run; null makes a new one below `runs`."""
     debug: str | None = option(None, EXECUTION, words=("traceback",))

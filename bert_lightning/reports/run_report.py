@@ -30,6 +30,10 @@ def report(result: FitResult) -> str:
         from bert_lightning.reports.plot import loss_figure  # with matplotlib, slow to import
 
         loss_figure(result.curves, summary).savefig(folder / "loss.png", dpi=130)
+    if result.config.logger.tensorboard:
+        from bert_lightning.reports.hparams import write_hparams  # with TensorBoard, slow
+
+        write_hparams(result.config, summary)
     # Written last: a run with a summary is complete.
     write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     return "\n".join(_lines(result, summary, plotted))

@@ -192,3 +192,14 @@ def test_a_command_has_the_options_of_its_schema() -> None:
     with pytest.raises(UserError, match=r"data\.sentences: no such option"):
         compose_for_script(conf_dir(), ["data.sentences=pysbd"], "finetune")
     assert isinstance(compose_for_script(conf_dir(), []), TrainConfig)
+
+
+def test_in_a_sweep_a_comma_in_the_name_of_a_folder_separates_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "optim.lr=0.003,seed=1").mkdir()
+    given = ["-m", "init_from=optim.lr=0.003,seed=1", "run_dir=optim.lr=0.003,seed=2"]
+    _, one, two = readable(given)
+    assert one == "init_from='optim.lr=0.003,seed=1'"
+    assert two == "run_dir='optim.lr=0.003','seed=2'"
