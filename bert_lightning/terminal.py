@@ -1,13 +1,8 @@
-"""The project's tables of figures and progress bars."""
+"""The project's tables of figures on the terminal."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
-
-Item = TypeVar("Item")
 
 
 def figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -18,11 +13,3 @@ def figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def tracked(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Yields the items; on a terminal, a progress bar shows how many are done."""
-    console = Console(stderr=True)
-    yield from track(
-        items, what, total, console=console, transient=True, disable=not console.is_terminal
-    )

@@ -27,6 +27,7 @@ from bert_lightning.reports import finetune_report, study_report
 from bert_lightning.runs.folder import crash_report, shown
 from bert_lightning.runs.launched import AUTO, CONFIG_FILE, is_first_process, launched_externally
 from bert_lightning.sizing.launcher import launcher
+from bert_lightning.work import say, working
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -60,14 +61,16 @@ def finetune_and_compare(
         if not result.is_main:
             return result
         with crash_report(config.folder):
-            print(finetune_report.report(result), flush=True)
+            with working("scoring"):
+                lines = finetune_report.report(result)
+            say(lines)
     except RunEnded as ended:
         if ended.exit_code or not has_more_runs:
             raise
         _log.info("%s", ended)
     if has_more_runs:
         with crash_report(config.folder):
-            print(_study(config, environment))
+            say(_study(config, environment))
     return result
 
 
@@ -120,7 +123,8 @@ def _study(config: FinetuneConfig, environment: Mapping[str, str]) -> str:
         )  # fmt: skip
     for number, run in enumerate(missing, 1):
         started = time.monotonic()
-        _run(run, wanted[run], places[run], environment)
+        with working(f"study: run {number} of {len(missing)}, {run.title}"):
+            _run(run, wanted[run], places[run], environment)
         record = read_record(places[run])
         score, value = next(iter(record.scores.items()))
         _log.info(
