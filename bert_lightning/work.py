@@ -83,17 +83,15 @@ class Work:
             self.total = None  # it was a guess
 
     def status(self) -> str:
-        """Returns how far it is, its rate and the time left: `3 of 8 batches, 2/s, 3 s left`."""
-        time_spent = f"{duration(time.monotonic() - self._since)} so far"
-        if not (self.total or self.done):
-            return time_spent
-        rate, seconds = self._rate(), self.seconds_left()
-        speed = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
-        left = time_spent if seconds is None else f"{duration(seconds)} left"
-        count = (
-            f"{self.done:,.0f}" if self.total is None else f"{self.done:,.0f} of {self.total:,.0f}"
-        )
-        return f"{count} {self.unit}, {speed}, {left}"
+        """Returns how far it is, its rate and the time left: `3 of 8 MB, 2 MB/s, 3 s left`."""
+        seconds, left = time.monotonic() - self._since, self.seconds_left()
+        end = f"{duration(seconds)} so far" if left is None else f"{duration(left)} left"
+        of_all = "" if self.total is None else f" of {self.total:,.0f}"
+        parts = [f"{self.done:,.0f}{of_all} {self.unit}"] * bool(self.total or self.done)
+        if rate := self._rate():
+            speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+            parts.append(f"{speed} {self.unit}/s")
+        return ", ".join([*parts, end])
 
     def _rate(self) -> float:
         """Returns how much is done in a second, on average."""

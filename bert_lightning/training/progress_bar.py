@@ -28,7 +28,7 @@ class TrainingWork(Work):
     def __init__(self, trainer: Trainer, module: TrainingModule[Any]) -> None:
         super().__init__(module.title)
         self.trainer, self.module = trainer, module
-        self.step_began, self._told = time.monotonic(), -1
+        self.step_began, self._told = time.monotonic(), -1.0
         self.restart(module.title, self.steps, "steps", done=trainer.global_step)
 
     @property
@@ -54,11 +54,9 @@ class TrainingWork(Work):
             self._told = self.done
             return "  ".join([f"step {self.place}", *self.scores()])
         # Each micro-batch of a step leaves its loss.
-        part = (
-            f"micro-batch {len(self.module.losses) + 1} of {self.trainer.accumulate_grad_batches}"
-        )
+        number, all_of = len(self.module.losses) + 1, self.trainer.accumulate_grad_batches
         since = duration(time.monotonic() - self.step_began)
-        return f"step {self.place}  {part} of the next step, {since} so far"
+        return f"step {self.place}  next: micro-batch {number} of {all_of}, {since} so far"
 
     def scores(self) -> list[str]:
         """Returns the losses of training and the rate, once they are known."""

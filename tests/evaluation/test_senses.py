@@ -9,6 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 
 import bert_lightning
 from bert_lightning.errors import UserError
@@ -22,6 +24,7 @@ from bert_lightning.evaluation.senses import (
     word_vectors,
 )
 from bert_lightning.inference.loaded import PretrainedBert
+from bert_lightning.reports.projector import write_projector
 from bert_lightning.training.fit import FitResult
 
 CapSys = pytest.CaptureFixture[str]
@@ -318,3 +321,26 @@ def test_the_real_coarsewsd_is_read(labelled_data: Path, word: str) -> None:
         found = read_occurrences(labelled_data / "coarsewsd20" / word / f"{split}.data.txt")
         assert {one.sentence.split()[one.position or 0] for one in found} == {word}
         assert len({one.sense for one in found}) > 1
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_tensorboards_projector_reads_each_layer_with_its_labels(
+    bert: PretrainedBert, tmp_path: Path, labelled: bool
+) -> None:
+    texts = ["The crane sees the café.", "A crane leaves."]
+    found = [Occurrence(text, "big bird" if labelled else None, None, text) for text in texts]
+    vectors, folder = word_vectors(bert, "crane", found), tmp_path / "projector"
+    write_projector(folder, "crane", found, vectors)
+    plugin = ProjectorPlugin(TBContext(logdir=str(folder)))
+    embeddings = plugin.configs["."].embeddings
+    assert [one.tensor_name for one in embeddings] == [
+        f"crane, layer {layer}:00000" for layer in range(len(vectors.vectors))
+    ]
+    for one, expected in zip(embeddings, vectors.vectors, strict=True):
+        read = np.loadtxt(folder / one.tensor_path, delimiter="\t")
+        np.testing.assert_allclose(read, expected.numpy(), rtol=1e-5)
+        lines = (folder / one.metadata_path).read_text(encoding="utf-8").splitlines()
+        wanted = ["sense\tsentence", *(f"big bird\t{text}" for text in texts)]
+        assert lines == (wanted if labelled else texts)
+    with pytest.raises(UserError, match="--projector FOLDER with a new one"):
+        write_projector(folder, "crane", found, vectors)

@@ -17,7 +17,7 @@ def main(args: Namespace) -> None:
         lowercase=not args.cased,
         strip_accents=args.strip_accents,
     )
-    with working("training a tokenizer", unit="MB read", measure=METER.megabytes()):
+    with working("training a tokenizer", unit="MB", measure=METER.megabytes()):
         tokenizer = train_on_files(args.files, config, Format[args.format])
     try:
         args.output.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
