@@ -224,7 +224,7 @@ class _Screen:
                 for work in works:
                     work.update()
                     if work not in bars:
-                        bars[work] = progress.add_task("", at="")
+                        bars[work] = progress.add_task(work.what, at=work.status())
                     progress.update(
                         bars[work],
                         description=work.what,
