@@ -12,9 +12,7 @@ from bert_lightning.evaluation.senses import WordVectors
 _CONFIG = "projector_config.pbtxt"
 
 
-def write_projector(
-    folder: Path, word: str, found: Sequence[Occurrence], vectors: WordVectors
-) -> None:
+def write_projector(folder: Path, found: Sequence[Occurrence], vectors: WordVectors) -> None:
     """Writes the vectors of each layer, with the sense and the sentence of each as its labels.
 
     Raises:
@@ -34,7 +32,7 @@ def write_projector(
                 of_layer,
                 metadata=rows if len(columns) > 1 else [row[0] for row in rows],
                 metadata_header=columns if len(columns) > 1 else None,
-                tag=f"{word}, layer {layer}",
+                tag=f"layer {layer}",
             )
 
 

@@ -9,8 +9,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
+from werkzeug.test import Client
 
 import bert_lightning
 from bert_lightning.errors import UserError
@@ -330,17 +333,21 @@ def test_tensorboards_projector_reads_each_layer_with_its_labels(
     texts = ["The crane sees the café.", "A crane leaves."]
     found = [Occurrence(text, "big bird" if labelled else None, None, text) for text in texts]
     vectors, folder = word_vectors(bert, "crane", found), tmp_path / "projector"
-    write_projector(folder, "crane", found, vectors)
-    plugin = ProjectorPlugin(TBContext(logdir=str(folder)))
-    embeddings = plugin.configs["."].embeddings
-    assert [one.tensor_name for one in embeddings] == [
-        f"crane, layer {layer}:00000" for layer in range(len(vectors.vectors))
-    ]
-    for one, expected in zip(embeddings, vectors.vectors, strict=True):
-        read = np.loadtxt(folder / one.tensor_path, delimiter="\t")
-        np.testing.assert_allclose(read, expected.numpy(), rtol=1e-5)
-        lines = (folder / one.metadata_path).read_text(encoding="utf-8").splitlines()
-        wanted = ["sense\tsentence", *(f"big bird\t{text}" for text in texts)]
+    write_projector(folder, found, vectors)
+    runs = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+    provider = MultiplexerDataProvider(runs, str(folder))
+    plugin = ProjectorPlugin(TBContext(logdir=str(folder), data_provider=provider))
+
+    def read(what: str, **asked: str) -> bytes:
+        return Client(plugin.get_plugin_apps()[what]).get("/", query_string=asked).get_data()
+
+    assert read("/runs") == b'["."]'
+    wanted = ["sense\tsentence", *(f"big bird\t{text}" for text in texts)]
+    for layer, expected in enumerate(vectors.vectors):
+        asked = {"run": ".", "name": f"layer {layer}:00000"}
+        shown = np.frombuffer(read("/tensor", **asked), np.float32).reshape(expected.shape)
+        np.testing.assert_allclose(shown, expected.numpy(), rtol=1e-5)
+        lines = read("/metadata", **asked).decode().splitlines()
         assert lines == (wanted if labelled else texts)
     with pytest.raises(UserError, match="--projector FOLDER with a new one"):
-        write_projector(folder, "crane", found, vectors)
+        write_projector(folder, found, vectors)

@@ -58,7 +58,7 @@ def senses(args: Namespace) -> None:
         with working("reading the sentences"):
             sentences = [*training, *(held_out or [])]
             vectors = word_vectors(load(args.run), args.word, sentences)
-            write_projector(args.projector, args.word, sentences, vectors)
+            write_projector(args.projector, sentences, vectors)
         print(f"saved {args.projector}; to see it: tensorboard --logdir {args.projector}")
         return
     plain = held_out is None and training[0].sense is None
