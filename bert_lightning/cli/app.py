@@ -31,12 +31,7 @@ from bert_lightning.cli.implied_options import completed, follow_run_dir, follow
 from bert_lightning.cli.many_runs.sweep import Trials, sweep
 from bert_lightning.cli.schema import SCHEMAS, in_use, use
 from bert_lightning.errors import RunEnded, UserError
-from bert_lightning.runs.launched import (
-    is_first_process,
-    leave_messages_to_first,
-    reader_is_gone,
-    this_program,
-)
+from bert_lightning.runs.launched import is_first_process, reader_is_gone, this_program
 from bert_lightning.work import log_printed
 
 _log = logging.getLogger(__name__)
@@ -68,7 +63,6 @@ def run(config_dir: Path, task: Callable[[Any], None], command: str = "train") -
     def job(config: DictConfig) -> None:
         started = HydraConfig.get()
         sys.argv[1:] = [*words, *arguments]  # Hydra has read its part; other processes need all
-        leave_messages_to_first()
         with _environment(given):  # processes that the task starts inherit it
             try:
                 for note in notes:

@@ -2,7 +2,6 @@
 
 import errno
 import io
-import logging
 import os
 import signal
 import sys
@@ -43,12 +42,6 @@ def is_first_process() -> bool:
     if "LOCAL_RANK" not in os.environ:
         names.append("SLURM_PROCID")
     return all(os.environ.get(name, "0") == "0" for name in names)
-
-
-def leave_messages_to_first() -> None:
-    """Has every process of a run but the first keep its messages to itself."""
-    if not is_first_process():
-        logging.getLogger("bert_lightning").setLevel(logging.ERROR)
 
 
 def launched_externally() -> bool:

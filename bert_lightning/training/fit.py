@@ -26,7 +26,7 @@ from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.runs.checkpoint_io import expected_size
 from bert_lightning.runs.curves import Curves
 from bert_lightning.runs.folder import crash_report, locked, shown, write_config
-from bert_lightning.runs.launched import is_first_process, leave_messages_to_first
+from bert_lightning.runs.launched import is_first_process
 from bert_lightning.runs.loggers import build_loggers, log_config
 from bert_lightning.runs.processes import all_processes, ending_with_rank_0
 from bert_lightning.runs.progress import Progress
@@ -99,7 +99,8 @@ def started(config: RunConfig) -> Iterator[tuple[StopSignals, ResumePoint | None
     """
     seconds = config.trainer.max_time_seconds
     deadline = math.inf if seconds is None else time.monotonic() + seconds
-    leave_messages_to_first()
+    if not is_first_process():
+        logging.getLogger("bert_lightning").setLevel(logging.ERROR)  # the first one says it
     with ending_with_rank_0(), locked(config.folder), crash_report(config.folder), quiet():
         try:
             with working("working"):
