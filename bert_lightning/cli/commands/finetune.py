@@ -6,7 +6,6 @@ from bert_lightning.cli import app
 from bert_lightning.cli.quick_imports import quick_imports
 from bert_lightning.cli.schema import conf_dir
 from bert_lightning.config.finetune import FinetuneConfig
-from bert_lightning.work import working
 
 
 def main(_: Sequence[str] | None = None) -> None:
@@ -16,7 +15,7 @@ def main(_: Sequence[str] | None = None) -> None:
 
 def finetune(config: FinetuneConfig) -> None:
     """Fine-tunes one run, and the further runs that its results need; prints the results."""
-    with quick_imports(), working("starting"):
+    with quick_imports():
         from bert_lightning.cli.many_runs.study import finetune_and_compare
 
     finetune_and_compare(config)

@@ -16,7 +16,7 @@ def main(_: Sequence[str] | None = None) -> None:
 
 def train(config: TrainConfig) -> None:
     """Trains one run, then writes and prints its results."""
-    with quick_imports(), working("starting"):
+    with quick_imports():
         from bert_lightning.reports.run_report import report
         from bert_lightning.runs.folder import crash_report
         from bert_lightning.training.fit import fit
