@@ -147,10 +147,11 @@ def shown(work: AnyWork) -> Iterator[AnyWork]:
 
 
 def duration(seconds: float) -> str:
-    """Returns a time in words: `12 s`, `3 min`, `1.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    """Returns a time in words: `12 s`, `3:20 min`, `1.5 h`."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def bar_console() -> Console | None:

@@ -97,8 +97,8 @@ def test_a_process_that_tells_nothing_starts_no_thread() -> None:
 
 
 def test_times_in_words() -> None:
-    assert [duration(seconds) for seconds in (0.4, 89, 90, 3000, 9000)] == [
-        *("0 s", "89 s", "2 min", "50 min", "2.5 h")
+    assert [duration(seconds) for seconds in (0.4, 89, 90, 3005, 9000)] == [
+        *("0 s", "89 s", "1:30 min", "50:05 min", "2.5 h")
     ]
 
 
