@@ -28,6 +28,8 @@ class TaskKind(Enum):
     """A number, for a text or for two."""
     tokens = "tokens"
     """One of several classes for each word, such as entities and parts of speech."""
+    choice = "choice"
+    """The right one of two or more texts."""
 
 
 class Pooling(Enum):
@@ -49,19 +51,22 @@ class TaskConfig:
 
     kind: TaskKind = option(TaskKind.text, LEARNING | ARCHITECTURE)
     """`text`: one text to a class; `pair`: two texts to a class; `number`: one text or two to a
-    number; `tokens`: each word to a class."""
+    number; `tokens`: each word to a class; `choice`: the right one of several texts."""
     text_column: str | None = option(None, TEXT)
     """The column of the text; for `tokens` that of the words. Null finds it by its usual names:
     text, sentence, sentence1, question, question1, premise; tokens, words, form."""
     pair_column: str | None = option(None, TEXT)
     """The column of the second text. Null finds it by its usual names: text_pair, sentence2,
-    hypothesis, question2."""
+    hypothesis, question2; for `choice` sentence_good and sentence_bad, or numbered columns such as
+    choice1 and choice2."""
     label_column: str | None = option(None, TEXT)
     """The column of the label. Null finds it by its usual names: label, labels, category, class,
     score, rating; for `tokens` labels, tags, ner_tags, pos_tags, label, upos."""
     pooling: Pooling = option(Pooling.auto, LEARNING | ARCHITECTURE)
     """The vector that stands for a sequence: `pooler`, `cls`, `mean`, or `auto`: the pooler where
     it is pretrained, else the mean."""
+    dropout: float | None = option(None, LEARNING | ARCHITECTURE, at_least=0, below=1)
+    """Dropout of hidden states and attention weights; null keeps that of pretraining."""
 
     def __post_init__(self) -> None:
         check_limits(self, "task.")

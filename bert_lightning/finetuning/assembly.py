@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from bert_lightning.config import BatchConfig, ModelConfig, PairKind, TrainConfig
 from bert_lightning.config.finetune import FinetuneConfig
-from bert_lightning.config.task import Pooling, TaskKind
+from bert_lightning.config.task import Pooling
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.data.phases import Phase
 from bert_lightning.data.randomness import Stream, torch_seed
@@ -25,6 +25,7 @@ from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.module import TaskModule, constant_scores, validation_line
 from bert_lightning.finetuning.predict import describe_task
 from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.pretrained.initial_weights import check_length
 from bert_lightning.pretrained.sources import PretrainedSource, open_source
 from bert_lightning.pretrained.task_head import TASK_HEAD
@@ -37,8 +38,9 @@ from bert_lightning.training.assembly import Run
 from bert_lightning.training.datamodule import StepData
 
 log = logging.getLogger(__name__)
-_WIDTH_TIMES_LR = 0.0384
-"""Learning rate times hidden size, where no rate is given."""
+_BASE_LR, _BASE_WIDTH, _LR_POWER = 5e-5, 768, 5 / 3
+"""The learning rate of BERT-Base, and how it grows for narrower models: benchmarks/finetuning has
+what tiny and MiniLM learn at several."""
 _WARMUP = 0.1
 """Fraction of the run, where no number of steps is given."""
 
@@ -128,7 +130,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
         )
         for name, examples in data.splits.items()
     }
-    sizes = _as_pretraining(config, source)
+    sizes = _as_pretraining(config, source, splits["train"].sequences_each)
     partition = divide_global_batch(sizes, devices, source.vocab_size)
     if resumed is not None:
         partition = same_partition(resumed, sizes, partition)
@@ -155,7 +157,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
             model,
             steps,
             description,
-            len(splits["train"]),
+            len(splits["train"].first_lengths),
             (splits["validation"], data.splits["validation"]),
             data.names,
         ),
@@ -174,19 +176,27 @@ def _open(config: FinetuneConfig) -> PretrainedSource:
         )
     source = open_source(config.init_from)
     check_length(source, config.batch.max_length)
-    return source
+    if (dropout := config.task.dropout) is None:
+        return source
+    model = replace(
+        source.config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
+    )
+    return replace(source, config=model)
 
 
-def _as_pretraining(config: FinetuneConfig, source: PretrainedSource) -> TrainConfig:
-    """Returns a run that needs no less memory: its heads are larger."""
-    sizes = config.batch
+def _as_pretraining(
+    config: FinetuneConfig, source: PretrainedSource, sequences_each: int
+) -> TrainConfig:
+    """Returns a run that needs no less memory: its heads are larger, its sequences not shorter."""
+    sizes, model = config.batch, source.config
+    length = sizes.max_length * sequences_each
     return TrainConfig(
         batch=BatchConfig(
-            max_length=sizes.max_length,
+            max_length=length,
             global_batch_size=sizes.global_batch_size,
             micro_batch_size=sizes.micro_batch_size,
         ),
-        model=source.config,
+        model=replace(model, max_position_embeddings=max(length, model.max_position_embeddings)),
         trainer=replace(config.trainer, max_steps=None, max_epochs=None),
         strategy=config.strategy,
     )
@@ -204,7 +214,9 @@ def _with_rates(config: FinetuneConfig, model: ModelConfig, steps: int) -> Finet
     """Returns the config with the learning rate and the warmup that null stands for."""
     optim = config.optim
     if optim.lr is None:
-        optim = replace(optim, lr=float(f"{_WIDTH_TIMES_LR / model.hidden_size:.2g}"))
+        optim = replace(
+            optim, lr=float(f"{_BASE_LR * (_BASE_WIDTH / model.hidden_size) ** _LR_POWER:.1g}")
+        )
     warmup = round(_WARMUP * steps) if optim.warmup_steps is None else optim.warmup_steps
     if warmup > steps:
         raise UserError(
@@ -215,21 +227,15 @@ def _with_rates(config: FinetuneConfig, model: ModelConfig, steps: int) -> Finet
 
 
 def _shape(config: FinetuneConfig, source: PretrainedSource, data: LabelledData) -> HeadShape:
-    kind, pooling = config.task.kind, config.task.pooling
-    if kind is TaskKind.tokens:
-        if pooling is not Pooling.auto:
-            raise UserError(
-                f"task.pooling={pooling.value} makes one vector of a sequence, and task=tokens "
-                "labels each word: omit it"
-            )
-        pooling = Pooling.cls
-    elif pooling is Pooling.auto:
+    task = task_of(config.task.kind)
+    pooling = task.pooling(config.task.pooling)
+    if pooling is Pooling.auto:
         pooling = Pooling.pooler if _has_pooler(source) else Pooling.mean
     elif pooling is Pooling.pooler and "pooler" in source.missing_heads:
         raise UserError(
             f"task.pooling=pooler, and {source.name} has no pooler: use task.pooling=mean or cls"
         )
-    return HeadShape(kind, len(data.names) or 1, pooling)
+    return HeadShape(task.kind, task.outputs(data.names), pooling)
 
 
 def _has_pooler(source: PretrainedSource) -> bool:
@@ -250,7 +256,5 @@ def _model(
         new = {n: value for n, value in model.state_dict().items() if n.startswith(TASK_HEAD)}
         known = model.state_dict().keys() - new.keys()
         model.load_state_dict({**new, **{name: source.state[name] for name in known}})
-    if shape.kind is TaskKind.number:
-        model.head.mean.fill_(float(train.labels.mean()))
-        model.head.scale.fill_(float(train.labels.std()))
+    model.head.fit(train.labels)
     return model

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.predict import FineTunedBert, describe_task, fine_tuned
 from bert_lightning.finetuning.task_card import task_card
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.export_folder import (
     CARD,
     Checked,
@@ -33,6 +33,7 @@ from bert_lightning.model.bert import inference_mode
 from bert_lightning.model.hf_names import has_counterpart, to_config, to_hugging_face
 from bert_lightning.pretrained.sources import PretrainedSource, open_source
 from bert_lightning.pretrained.task_head import (
+    MULTIPLE_CHOICE,
     TASK_HEAD,
     TOKEN,
     counterpart,
@@ -58,7 +59,10 @@ def export_task(
     their_class, texts = _their_class(bert), sample_texts(bert.tokenizer, bert.max_length)
     if onnx:
         require_onnx(source.name, their_class)
-    graph = Graph(their_class, {"logits": their_class == TOKEN}) if onnx and their_class else None
+    graph = None
+    if onnx and their_class:
+        is_choice = their_class == MULTIPLE_CHOICE
+        graph = Graph(their_class, {"logits": their_class == TOKEN}, has_candidates=is_choice)
 
     def write(temporary: Path, name: str) -> None:
         _write(bert, temporary)
@@ -97,17 +101,8 @@ def _write(bert: FineTunedBert, folder: Path) -> None:
     task = to_task_config(describe_task(model.shape, bert.names), own)
     state = model.state_dict()
     body = {name: value for name, value in state.items() if not name.startswith(TASK_HEAD)}
-    weights = (body if own else to_hugging_face(body)) | to_task_weights(*_linear(bert), own)
+    weights = (body if own else to_hugging_face(body)) | to_task_weights(*model.head.linear(), own)
     write_model(folder, to_config(model.config, rows, own) | task, weights, bert.tokenizer)
-
-
-def _linear(bert: FineTunedBert) -> tuple[Tensor, Tensor]:
-    """Returns weight and bias of the classifier; those of a number give the units of its labels."""
-    head = bert.model.head
-    weight, bias = head.classifier.weight.detach(), head.classifier.bias.detach()
-    if bert.model.shape.kind is not TaskKind.number:
-        return weight, bias
-    return weight * head.scale, bias * head.scale + head.mean
 
 
 def _check(bert: FineTunedBert, folder: Path, texts: Sequence[Text]) -> Checked:
@@ -124,7 +119,7 @@ def outputs(bert: FineTunedBert, texts: Sequence[Text]) -> Tensor:
     encodings = tokenize(bert.tokenizer, texts, bert.max_length, truncate=False)
     sequences = packed(bert.model, encodings)
     positions = sequences.cu_seqlens[:-1]
-    if bert.model.shape.kind is TaskKind.tokens:
+    if task_of(bert.model.shape.kind).of_tokens:
         positions = torch.arange(len(sequences.token_ids), device=positions.device)
     with inference_mode(bert.model):
         return bert.model(sequences, positions).float().cpu()
@@ -141,5 +136,7 @@ def _transformers_outputs(
         return None
     model, batch = loaded
     with torch.inference_mode():
+        if their_class == MULTIPLE_CHOICE:
+            return model(**{name: ids[None] for name, ids in batch.items()}).logits.T
         logits = model(**batch).logits
     return logits[batch["attention_mask"].bool()] if their_class == TOKEN else logits

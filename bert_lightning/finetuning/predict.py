@@ -17,6 +17,7 @@ from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.loaded import require_rows
 from bert_lightning.inference.represent import Text, segments, tokenize
 from bert_lightning.model.bert import inference_mode
@@ -31,6 +32,7 @@ class Prediction(NamedTuple):
     """The likeliest class, and how likely the model says it is."""
 
     label: str
+    """Its name; for `choice` the text itself."""
     probability: float
 
 
@@ -65,7 +67,7 @@ class FineTunedBert:
 
     def __repr__(self) -> str:
         shape = self.model.shape
-        what = f"{shape.outputs} classes" if self.names else "a number"
+        what = task_of(shape.kind).described(self.names)
         return f"FineTunedBert({shape.kind.value}: {what}{self.origin and f'; from {self.origin}'})"
 
     @property
@@ -104,6 +106,25 @@ class FineTunedBert:
         """Returns the number of each text or pair."""
         self._require("numbers", TaskKind.number)
         return self._outputs_of_texts(texts, truncate)[:, 0].tolist()
+
+    def choose(self, *texts: str, truncate: bool = False) -> Prediction:
+        """Returns the text that is right, the likeliest of these."""
+        return self.choose_many([texts], truncate=truncate)[0]
+
+    def choose_many(
+        self, examples: Sequence[Sequence[str]], *, truncate: bool = False
+    ) -> list[Prediction]:
+        """Returns the text that is right, of the texts of each example."""
+        self._require("one of several texts", TaskKind.choice)
+        if any(isinstance(texts, str) or len(texts) < 2 for texts in examples):
+            raise UserError("an example has fewer than two texts to choose from: give two or more")
+        flat = [text for texts in examples for text in texts]
+        outputs = self._outputs_of_texts(flat, truncate)[:, 0]
+        found = []
+        for texts, logits in zip(examples, outputs.split([*map(len, examples)]), strict=True):
+            best = int(logits.argmax())
+            found.append(Prediction(texts[best], float(logits.softmax(0)[best])))
+        return found
 
     def tag(self, words: str | Sequence[str]) -> list[tuple[str, str]]:
         """Returns each word with its label; a text is divided at its spaces."""
@@ -144,21 +165,21 @@ class FineTunedBert:
 
 
 def outputs_of(model: BertForTask, split: EncodedSplit) -> Tensor:
-    """Returns the outputs for all labels of a split, `(labels, outputs)` float32, on the CPU."""
-    outputs = torch.empty(len(split.labels), model.shape.outputs)
-    device = model.head.classifier.weight.device
+    """Returns the outputs for all positions of a split, `(positions, outputs)` fp32, on the CPU."""
+    outputs = torch.empty(len(split.positions), model.shape.outputs)
+    device = model.encoder.embeddings.word.weight.device
     with inference_mode(model):
         for batch in batches_of(split, model.shape.kind.value):
             found = model(batch.sequences.on(device), batch.positions.to(device))
-            outputs[batch.label_index] = found.float().cpu()
+            outputs[batch.output_index] = found.float().cpu()
     return outputs
 
 
 def batches_of(split: EncodedSplit, task: str) -> Iterator[TaskBatch]:
-    """Yields the batches of a split, every label once."""
+    """Yields the batches of a split, every example once."""
     if not len(split):
         return
-    longest = int(np.diff(split.starts).max())
+    longest = int(np.diff(split.starts).max()) * split.sequences_each
     size = max(1, _TOKENS_TOGETHER // longest)
     batches = TaskEvaluationBatches(TaskExamples(split, task, 0), size)
     yield from (batches[number] for number in range(len(batches)))

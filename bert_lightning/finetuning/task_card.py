@@ -6,44 +6,29 @@ from huggingface_hub import ModelCardData
 
 from bert_lightning.config.affects import PLACE, named
 from bert_lightning.config.finetune import FinetuneConfig
-from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.predict import FineTunedBert
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.model_card import run_summary, training_section
 from bert_lightning.pretrained.sources import PretrainedSource
 
-_WITH_TRANSFORMERS = """```python
-from transformers import pipeline
-
-model = pipeline("{pipeline}", model="{name}")
-model("the crane is flying")
-```
-
-"""
 _NO_COUNTERPART = """transformers has no class for this model; bert-lightning loads it:
 
 """
-_ASKED = {
-    TaskKind.text: 'classify("the crane is flying")  # the likeliest label, and its probability',
-    TaskKind.pair: 'classify("a crane flies", "it is new")  # the likeliest label of a pair',
-    TaskKind.number: 'score("the crane is flying")',
-    TaskKind.tokens: 'tag("the crane is flying")  # each word with its label',
-}
 
 
 def task_card(
     name: str, source: PretrainedSource, bert: FineTunedBert, counterpart: str | None
 ) -> str:
     """Returns the README.md of an exported task, in Markdown."""
-    kind, config = bert.model.shape.kind, bert.model.config
-    pipeline = "token-classification" if kind is TaskKind.tokens else "text-classification"
+    task, config = task_of(bert.model.shape.kind), bert.model.config
+    pipeline = task.pipeline
     metadata = ModelCardData(
         model_name=name,
         library_name="transformers" if counterpart else "bert-lightning",
         pipeline_tag=pipeline,
         tags=["bert", pipeline],
     )
-    use = _WITH_TRANSFORMERS if counterpart else _NO_COUNTERPART
-    answers = ", ".join(bert.names) if bert.names else "a number, in the units of its labels"
+    use = f"```python\n{task.with_transformers}\n```\n\n" if counterpart else _NO_COUNTERPART
     parts = [
         f"""---
 {metadata.to_yaml()}
@@ -52,9 +37,9 @@ def task_card(
 
 # {name}
 
-BERT fine-tuned with bert-lightning (`task={kind.value}`).
+BERT fine-tuned with bert-lightning (`task={task.kind.value}`).
 
-- answers: {answers}
+- answers: {task.answers(bert.names)}
 - {config.num_hidden_layers} layers, {config.hidden_size} hidden, {config.num_attention_heads} heads
 - {source.tokenizer.get_vocab_size():,} tokens in the vocabulary
 - texts of up to {config.max_position_embeddings} tokens
@@ -65,7 +50,7 @@ BERT fine-tuned with bert-lightning (`task={kind.value}`).
 import bert_lightning
 
 bert = bert_lightning.load("{name}")
-bert.{_ASKED[kind]}
+bert.{task.call}
 ```
 """
     ]

@@ -1,7 +1,7 @@
 """The head of a task in Hugging Face's format: what config.json says of it, and its weights."""
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from bert_lightning.errors import UserError
 TASK_HEAD = "head."
 """Begins the names of the weights of a task's head, in the model of a run that fine-tuned."""
 SEQUENCE, TOKEN = "BertForSequenceClassification", "BertForTokenClassification"
+MULTIPLE_CHOICE = "BertForMultipleChoice"
 """The classes of transformers that have such a head."""
 _OWN = "bert_lightning_task"
 """The key of config.json for a head without a counterpart there."""
@@ -21,27 +22,44 @@ _THEIRS = "classifier."
 _OURS = f"{TASK_HEAD}{_THEIRS}"
 
 
+class Counterpart(NamedTuple):
+    """What in transformers computes what a head does."""
+
+    their_class: str
+    pooling: Pooling
+    problem_type: str | None = None
+
+
+_COUNTERPARTS = {
+    TaskKind.text: Counterpart(SEQUENCE, Pooling.pooler, "single_label_classification"),
+    TaskKind.pair: Counterpart(SEQUENCE, Pooling.pooler, "single_label_classification"),
+    TaskKind.number: Counterpart(SEQUENCE, Pooling.pooler, "regression"),
+    TaskKind.tokens: Counterpart(TOKEN, Pooling.cls),
+    TaskKind.choice: Counterpart(MULTIPLE_CHOICE, Pooling.pooler),
+}
+
+
 class TaskDescription(TypedDict):
     """What a head is, in plain types."""
 
     kind: str
     outputs: int
-    """Classes; 1 for a number."""
+    """Classes; 1 for a number, and for each candidate of `choice`."""
     pooling: str
     names: list[str]
-    """Those of the classes, in the order of the outputs; none for a number."""
+    """Those of the classes, in the order of the outputs; of `choice` the candidates' numbers; none
+    for a number."""
 
 
 def counterpart(task: TaskDescription) -> str | None:
     """Returns the class of transformers that computes what this head does, or None."""
-    if task["kind"] == TaskKind.tokens.value:
-        return TOKEN
-    return SEQUENCE if task["pooling"] == Pooling.pooler.value else None
+    theirs = _COUNTERPARTS[TaskKind(task["kind"])]
+    return theirs.their_class if task["pooling"] == theirs.pooling.value else None
 
 
 def to_task_config(task: TaskDescription, own: bool) -> dict[str, Any]:
     """Returns what a `config.json` says of a head; `own` if transformers is not to load it."""
-    names, number = task["names"] or [_SCORE], task["kind"] == TaskKind.number.value
+    names, problem = task["names"] or [_SCORE], _COUNTERPARTS[TaskKind(task["kind"])].problem_type
     settings: dict[str, Any] = {
         "architectures": [None if own else counterpart(task)],
         "id2label": {str(number): name for number, name in enumerate(names)},
@@ -52,9 +70,7 @@ def to_task_config(task: TaskDescription, own: bool) -> dict[str, Any]:
             "architectures": ["BertForTask"],
             _OWN: {name: task[name] for name in ("kind", "pooling")},
         }
-    if counterpart(task) == SEQUENCE:
-        settings["problem_type"] = "regression" if number else "single_label_classification"
-    return settings
+    return settings | ({"problem_type": problem} if problem else {})
 
 
 def to_task_weights(weight: Tensor, bias: Tensor, own: bool) -> dict[str, Tensor]:
@@ -69,7 +85,7 @@ def take_task(
     """Returns the task of a `config.json`, and its head's weights, which leave `weights`.
 
     One text and two are not told apart there. Heads of another kind stay: those of several labels
-    or numbers at once, and of multiple choice.
+    or numbers at once.
 
     Raises:
         UserError: the labels are not those of the weights.
@@ -79,19 +95,23 @@ def take_task(
     head = {name: value for name, value in weights.items() if name.startswith(prefix)}
     weight = head.get(f"{prefix}weight")
     architectures = values.get("architectures") or []
-    known = own is not None or bool({SEQUENCE, TOKEN} & {*architectures})
+    is_choice = MULTIPLE_CHOICE in architectures and weight is not None and len(weight) == 1
+    known = own is not None or is_choice or bool({SEQUENCE, TOKEN} & {*architectures})
     if weight is None or not known:
         return None, {}
     outputs, problem = len(weight), values.get("problem_type")
     if problem == "multi_label_classification" or (problem == "regression" and outputs > 1):
         return None, {}
     try:
-        given = values.get("id2label") or {number: f"LABEL_{number}" for number in range(outputs)}
+        unnamed = {0: "1", 1: "2"} if is_choice else {n: f"LABEL_{n}" for n in range(outputs)}
+        given = values.get("id2label") or unnamed
         labels = {int(number): str(name) for number, name in given.items()}
         if own is not None:
             kind, pooling = TaskKind(own["kind"]), Pooling(own["pooling"])
         elif TOKEN in architectures:
             kind, pooling = TaskKind.tokens, Pooling.cls
+        elif is_choice:
+            kind, pooling = TaskKind.choice, Pooling.pooler
         else:
             kind = TaskKind.number if outputs == 1 else TaskKind.text
             pooling = Pooling.pooler
@@ -99,16 +119,17 @@ def take_task(
         raise UserError(
             f"config.json does not describe its labels ({type(error).__name__}: {error})"
         ) from error
-    if sorted(labels) != list(range(outputs)) or len({*labels.values()}) < outputs:
+    count = len(labels) if kind is TaskKind.choice else outputs
+    if sorted(labels) != list(range(count)) or len({*labels.values()}) < count:
         raise UserError(
             f"config.json names {len({*labels.values()})} different labels in id2label, and the "
-            f"classifier has {outputs}: each needs a name of its own"
+            f"classifier has {count}: each needs a name of its own"
         )
     for name in head:
         del weights[name]
     head = {f"{_OURS}{name.removeprefix(prefix)}": value for name, value in head.items()}
     if kind is TaskKind.number:  # the units of its labels
         head |= {f"{TASK_HEAD}mean": torch.zeros(()), f"{TASK_HEAD}scale": torch.ones(())}
-    names = [] if kind is TaskKind.number else [labels[number] for number in range(outputs)]
+    names = [] if kind is TaskKind.number else [labels[number] for number in range(count)]
     task = TaskDescription(kind=kind.value, outputs=outputs, pooling=pooling.value, names=names)
     return task, head

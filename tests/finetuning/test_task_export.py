@@ -69,7 +69,8 @@ def tokenizer() -> Tokenizer:
 
 
 def names_of(shape: HeadShape) -> list[str]:
-    return {TaskKind.number: [], TaskKind.tokens: TAGS}.get(shape.kind, NAMES)
+    own = {TaskKind.number: [], TaskKind.tokens: TAGS, TaskKind.choice: ["1", "2"]}
+    return own.get(shape.kind, NAMES)
 
 
 def source_of(shape: HeadShape, config: ModelConfig = PLAIN) -> PretrainedSource:

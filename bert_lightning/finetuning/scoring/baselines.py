@@ -6,14 +6,13 @@ Each returns its predictions for the labels of a split, `(labels,)`, as a model'
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.labelled.examples import LabelledExample
-from bert_lightning.finetuning.labelled.read import LabelledData
 
 log = logging.getLogger(__name__)
 _STRENGTHS = (1.0, 10.0, 100.0)
@@ -48,10 +47,9 @@ class TfIdf:
     regularization is chosen on the validation split.
     """
 
-    def __init__(self, kind: TaskKind, tokens_of: Callable[[str], list[str]]) -> None:
+    def __init__(self, tokens_of: Callable[[str], list[str]]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self.kind = kind
         self.vectorizer = TfidfVectorizer(
             tokenizer=tokens_of, token_pattern=None, lowercase=False, ngram_range=(1, 2),
             sublinear_tf=True,
@@ -67,18 +65,19 @@ class TfIdf:
         from sklearn.linear_model import LogisticRegression, Ridge
 
         examples, labels = train
+        of_numbers = labels.dtype.kind == "f"
         self.vectorizer.fit([text for example in examples for text in example.texts])
         features = self._features(examples)
         candidates: list[tuple[float, int, Any]] = []
         for strength in _STRENGTHS:
-            if self.kind is TaskKind.number:
+            if of_numbers:
                 model: Any = Ridge(alpha=10 / strength)
             else:
                 model = LogisticRegression(C=strength, max_iter=1000)
             model.fit(features, labels)
             predicted = model.predict(self._features(validation[0]))
             error = np.square(predicted - validation[1]).mean()
-            if self.kind is not TaskKind.number:
+            if not of_numbers:
                 error = (predicted != validation[1]).mean()
             candidates.append((error, len(candidates), model))
         self.model = min(candidates, key=lambda one: one[:2])[2]
@@ -87,6 +86,10 @@ class TfIdf:
     def predict(self, examples: Sequence[LabelledExample]) -> np.ndarray:
         """Returns the predictions `(examples,)`."""
         return np.asarray(self.model.predict(self._features(examples)))
+
+    def decide(self, examples: Sequence[LabelledExample]) -> np.ndarray:
+        """Returns the logits of the second of two classes, `(examples,)`."""
+        return np.asarray(self.model.decision_function(self._features(examples)))
 
     def _features(self, examples: Sequence[LabelledExample]) -> Any:
         from scipy.sparse import hstack
@@ -102,30 +105,49 @@ class TfIdf:
         return hstack([first, second, abs(first - second), first.multiply(second), cosine]).tocsr()
 
 
-def baselines(
-    data: LabelledData,
+def tf_idf(
+    splits: Mapping[str, Sequence[LabelledExample]],
     labels: Mapping[str, np.ndarray],
-    kind: TaskKind,
     tokens_of: Callable[[str], list[str]],
 ) -> dict[str, np.ndarray]:
-    """Returns the predictions of every baseline of a task for the test split, by name.
+    """Returns the predictions of :class:`TfIdf` for the test split, where scikit-learn is there.
 
-    `labels` are those of each split, `(labels,)`. `tokens_of` divides a text as the model does.
+    `labels` are those of each split, `(examples,)`. `tokens_of` divides a text as the model does.
     """
-    train, validation, test = data.splits["train"], data.splits["validation"], data.splits["test"]
-    found = {
-        "mean" if kind is TaskKind.number else "majority": constant(
-            labels["train"], len(labels["test"])
-        )
+    if _is_left_out():
+        return {}
+    train, validation = ((splits[name], labels[name]) for name in ("train", "validation"))
+    return {"TF-IDF": TfIdf(tokens_of).fit(train, validation).predict(splits["test"])}
+
+
+def tf_idf_choices(
+    splits: Mapping[str, Sequence[LabelledExample]],
+    labels: Mapping[str, np.ndarray],
+    tokens_of: Callable[[str], list[str]],
+) -> dict[str, np.ndarray]:
+    """As :func:`tf_idf`, where each text of an example is a candidate: the likeliest to be right.
+
+    `labels` are the places of the right ones.
+    """
+    if _is_left_out():
+        return {}
+    alone = {
+        split: [replace(one, texts=(text,)) for one in examples for text in one.texts]
+        for split, examples in splits.items()
     }
-    if kind is TaskKind.tokens:
-        return {**found, "label of the word": label_of_word(train, labels["train"], test)}
-    if find_spec("sklearn") is None:
+    is_right = {
+        split: np.eye(len(splits[split][0].texts), dtype=np.int64)[places].ravel()
+        for split, places in labels.items()
+    }
+    train, validation = ((alone[name], is_right[name]) for name in ("train", "validation"))
+    likely = TfIdf(tokens_of).fit(train, validation).decide(alone["test"])
+    return {"TF-IDF": likely.reshape(len(labels["test"]), -1).argmax(1)}
+
+
+def _is_left_out() -> bool:
+    if is_missing := find_spec("sklearn") is None:
         log.warning(
             "left out: the TF-IDF baseline, which needs scikit-learn: "
             "pip install 'bert-lightning[finetune]'"
         )
-        return found
-    model = TfIdf(kind, tokens_of)
-    model.fit((train, labels["train"]), (validation, labels["validation"]))
-    return {**found, "TF-IDF": model.predict(test)}
+    return is_missing
