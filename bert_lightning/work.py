@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+if TYPE_CHECKING:  # rich is imported where work is shown: a mistake is told before
+    from rich.console import Console
+    from rich.progress import TaskID
 
 Item = TypeVar("Item")
 
@@ -154,8 +155,10 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{rest:02} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def bar_console() -> Console | None:
+def bar_console() -> "Console | None":
     """Returns the console for bars, or None where lines are told instead."""
+    from rich.console import Console
+
     console = Console(stderr=True)
     drawn = console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
     return console if drawn else None
@@ -202,7 +205,9 @@ class _Screen:
                 self.spoken = time.monotonic()
                 _log.info("%s", works[0].line())
 
-    def _draw(self, console: Console) -> None:
+    def _draw(self, console: "Console") -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(None),
