@@ -15,7 +15,6 @@ from bert_lightning.sizing.machine import peak_memory, rate_of_run
 from bert_lightning.sizing.plan import GIB
 from bert_lightning.training.datamodule import TimedLoader
 from bert_lightning.training.metrics import (
-    add_counts,
     counts_of,
     training_flops,
     training_scores,
@@ -67,7 +66,7 @@ class RecordCurves(Callback):
         self.progress = module.progress
         self.updates = updates
         self.baselines = baselines
-        self._waited = 0.0
+        self._waited, self._since = 0.0, 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         device = trainer.strategy.root_device
@@ -75,12 +74,8 @@ class RecordCurves(Callback):
             self.progress.matrix_tflops = rate_of_run(device, self.module.config.trainer.precision)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        self._waited = self._loader(trainer).waited
+        self._waited, self._since = self._loader(trainer).waited, self.progress.clock.elapsed
         self.progress.clock.run()
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        before, self._waited = self._waited, self._loader(trainer).waited
-        add_counts(self.progress.train_sums, waited=self._waited - before)
 
     def _loader(self, trainer: Trainer) -> TimedLoader[Any]:
         loader = trainer.train_dataloader
@@ -140,8 +135,7 @@ class RecordCurves(Callback):
         groups, config = trainer.optimizers[0].param_groups, module.config
         by_muon = config.optim.optimizer is OptimizerName.muon and config.optim.own is None
         update, clips = self.updates.norm(), bool(config.trainer.gradient_clip_val)
-        device_seconds = seconds * trainer.world_size
-        tflops = training_flops(module.model, total) / device_seconds / 1e12
+        tflops = training_flops(module.model, total) / (seconds * trainer.world_size) / 1e12
         matrix = progress.matrix_tflops
         return {
             **{f"train/{name}": value for name, value in joint.items()},
@@ -156,9 +150,17 @@ class RecordCurves(Callback):
             "work/tflops": tflops,
             **({"work/mfu": tflops / matrix} if matrix else {}),
             "work/peak_memory_gib": self._peak_memory(trainer),
-            "work/waiting_fraction": done.waited / device_seconds,
+            "work/waiting_fraction": self._waiting_fraction(trainer),
             "work/training_seconds": progress.seconds,
         }
+
+    def _waiting_fraction(self, trainer: Trainer) -> float:
+        """Returns the fraction of the time since the last log in which the ranks waited."""
+        waited, now = self._loader(trainer).waited, self.progress.clock.elapsed
+        fraction = (waited - self._waited) / (now - self._since)
+        self._waited, self._since = waited, now
+        of_rank = torch.tensor(fraction, device=trainer.strategy.root_device)
+        return trainer.strategy.reduce(of_rank, reduce_op="sum").item() / trainer.world_size
 
     def _peak_memory(self, trainer: Trainer) -> float:
         """Returns the peak of the rank that needs most, in GiB."""

@@ -25,15 +25,13 @@ class Counts(NamedTuple):
     """Each rank counts each optimizer step."""
     clipped: float
     """Those whose gradient was clipped."""
-    waited: float
-    """Seconds that the ranks waited for their batches."""
 
 
 _COUNTS = len(Counts._fields)
 
 
 def no_sums(objectives: int) -> Tensor:
-    """Returns the sums over no batch, `(3 · objectives + 6,)`.
+    """Returns the sums over no batch, `(3 · objectives + 5,)`.
 
     The `Sums` of each objective come first, then `Counts`.
     """
