@@ -33,6 +33,7 @@ from bert_lightning.cli.many_runs.trials import Trials
 from bert_lightning.cli.schema import SCHEMAS, in_use, use
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.launched import is_first_process, reader_is_gone, this_program
+from bert_lightning.work import log_printed
 
 _log = logging.getLogger(__name__)
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
@@ -226,3 +227,4 @@ def _refuse_added_keys(section: Any, path: str = "") -> None:
 def _tell(message: str) -> None:
     if is_first_process():
         sys.stderr.write(f"{message}\n")
+        log_printed(message)

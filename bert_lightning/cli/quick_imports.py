@@ -2,10 +2,13 @@
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from lightning_utilities.core import imports
 from lightning_utilities.core.imports import RequirementCache
+
+from bert_lightning.runs.launched import is_first_process
+from bert_lightning.work import working
 
 _NOT_NEEDED = ("matplotlib", "scipy", "transformers")
 """Packages that torchmetrics imports only because they are installed."""
@@ -20,8 +23,9 @@ def quick_imports() -> Iterator[None]:
     """
     gc.disable()
     try:
-        _import_torchmetrics()
-        yield
+        with working("starting") if is_first_process() else nullcontext():
+            _import_torchmetrics()
+            yield
     finally:
         gc.freeze()
         gc.enable()

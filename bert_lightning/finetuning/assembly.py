@@ -22,7 +22,7 @@ from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExample
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.read import LabelledData, read_labelled
 from bert_lightning.finetuning.model import BertForTask, HeadShape
-from bert_lightning.finetuning.module import TaskModule
+from bert_lightning.finetuning.module import TaskModule, constant_scores, validation_line
 from bert_lightning.finetuning.predict import describe_task
 from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.finetuning.tasks.kinds import task_of
@@ -31,7 +31,6 @@ from bert_lightning.pretrained.sources import PretrainedSource, open_source
 from bert_lightning.pretrained.task_head import TASK_HEAD
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
-from bert_lightning.runs.curves import Curves
 from bert_lightning.runs.resume import ResumePoint, require_same_run, same_partition
 from bert_lightning.sizing.devices import find_devices, with_precision
 from bert_lightning.sizing.micro_batches import divide_global_batch
@@ -164,7 +163,8 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
             (splits["validation"], data.splits["validation"]),
             data.names,
         ),
-        validation_line=_validation_line,
+        baselines=lambda: constant_scores(splits, data, config.task.kind),
+        validation_line=validation_line,
         labelled=text,
         splits=splits,
     )
@@ -262,9 +262,3 @@ def initial_model(
         model.load_state_dict({**new, **{name: source.state[name] for name in known}})
     model.head.fit(train.labels, config.task)
     return model
-
-
-def _validation_line(curves: Curves) -> str:
-    shown = {name: curve[-1][1] for name, curve in curves.items() if name.startswith("val/")}
-    scores = [f"{name[4:].replace('_', ' ')} {value:.3f}" for name, value in shown.items()]
-    return ", ".join(score for score in scores if not score.startswith("error"))

@@ -106,7 +106,7 @@ def _finetune(
         tokenizer = run.labelled.tokenizer.to_str(pretty=True)
         write_text(config.folder / "tokenizer.json", tokenizer)
         if run.resumed is None:
-            log_config(own_loggers, config, run.labelled)
+            log_config(own_loggers, config, run.labelled, _charts(run))
         _announce(run)
     trainer, model = train(run, stops, callbacks, [*own_loggers, *loggers], test=False)
     best = config.folder / "checkpoints" / BEST
@@ -161,6 +161,12 @@ def predict_untrained(run: TaskRun) -> np.ndarray:
     shape, test = shape._replace(pooling=Pooling.mean), run.splits["test"]
     model = initial_model(config, open_pretrained(config), shape, run.splits["train"]).eval()
     return task_of(shape.kind).predict(outputs_of(model, test).numpy(), test.widths)
+
+
+def _charts(run: TaskRun) -> dict[str, dict[str, list[str]]]:
+    loss = f"{run.config.task.kind.value}_loss"
+    scores = {name: [f"val/{name}", f"val/{name}_baseline"] for name in run.baselines()}
+    return {"loss": {loss: [f"train/{loss}", f"val/{loss}"]}, "validation scores": scores}
 
 
 def _announce(run: TaskRun) -> None:

@@ -192,7 +192,7 @@ def test_one_point_tells_nothing_and_no_finite_one_tells_enough() -> None:
 
 def test_a_gradient_that_overflows_once_is_no_divergence(tmp_path: Path) -> None:
     metrics = MetricsFile(tmp_path, {"train/mlm_loss": [(1, 9.5)]})
-    metrics.add(2, {"train/mlm_loss": 9.4, "train/gradient_norm": float("inf")})
+    metrics.add(2, {"train/mlm_loss": 9.4, "weights/gradient_norm": float("inf")})
     assert "diverged" not in found(read_run(tmp_path))
 
 

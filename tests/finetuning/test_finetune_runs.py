@@ -20,7 +20,8 @@ from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import Pooling
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.assembly import _with_rates, assemble
-from bert_lightning.finetuning.fit import FinetuneResult, finetune
+from bert_lightning.finetuning.fit import FinetuneResult, _charts, finetune
+from bert_lightning.finetuning.module import validation_line
 from bert_lightning.finetuning.predict import FineTunedBert
 from bert_lightning.finetuning.scoring.metrics import pearson, spearman
 from bert_lightning.inference.loaded import PretrainedBert
@@ -74,6 +75,25 @@ def test_a_small_run_learns_its_task(learned: Callable[[str], FinetuneResult], k
         assert next(iter(scores)) == score
         assert scores[score] > enough, scores
         assert not result.held_out[split].is_degenerate
+
+
+@KINDS
+def test_validation_scores_stand_beside_those_of_a_constant(
+    learned: Callable[[str], FinetuneResult], kind: str
+) -> None:
+    result = learned(kind)
+    splits, main = result.run.splits, next(iter(result.held_out["validation"].scores))
+    expected = 0.0  # no entity is found, and nothing correlates
+    if kind in ("text", "pair"):
+        commonest = np.bincount(splits["train"].labels).argmax()
+        expected = float((splits["validation"].labels == commonest).mean())
+    curve = result.curves[f"val/{main}_baseline"]
+    assert [value for _, value in curve] == pytest.approx([expected] * 4)
+    assert f"(baseline {expected:.3f})" in validation_line(result.curves)
+    for titles in _charts(result.run).values():
+        assert {name for names in titles.values() for name in names} <= result.curves.keys()
+    assert result.curves["work/examples_per_second"][-1][1] > 0
+    assert result.curves["work/tflops"][-1][1] > 0
 
 
 @KINDS

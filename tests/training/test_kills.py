@@ -158,7 +158,7 @@ def test_a_table_of_curves_has_each_row_once(
     progress = read_checkpoint(whole / "checkpoints" / LAST)["bert_lightning"]["progress"]
     expected = unpack_curves(progress["curves"])
     assert curves(killed, "csv") == {
-        name: curve for name, curve in expected.items() if not name.startswith("speed/")
+        name: curve for name, curve in expected.items() if not name.startswith("work/")
     }
 
 

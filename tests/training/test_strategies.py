@@ -78,7 +78,9 @@ def curves(run_dir: Path) -> dict[str, list[float]]:
     """Logged values of losses and gradients by name."""
     with (run_dir / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    names = [name for name in rows[0] if name.endswith(("loss", "accuracy", "gradient_norm"))]
+    names = [
+        name for name in rows[0] if name.endswith(("loss", "accuracy", "_norm", "clipped_fraction"))
+    ]
     return {name: [float(row[name]) for row in rows if row[name]] for name in names}
 
 
@@ -122,9 +124,10 @@ def divided(folder: Path, options: list[str]) -> Path:
 @pytest.mark.slow
 def test_a_divided_model_takes_the_steps_of_one_device(on_one_device: Path, divided: Path) -> None:
     assert_same_state(on_one_device, divided)
-    norms = curves(on_one_device)["train/gradient_norm"]
+    norms = curves(on_one_device)["weights/gradient_norm"]
     assert len(norms) == 6
     assert min(norms) > 0.05  # every step was clipped
+    assert curves(on_one_device)["weights/clipped_fraction"] == [1] * 6
 
 
 @pytest.mark.slow
@@ -176,7 +179,9 @@ def test_muon_makes_a_divided_matrix_orthogonal_as_a_whole(
     more = [*options, "optim=muon", "trainer.max_steps=1", "optim.warmup_steps=0"]
     one = train(tmp_path / "one", more, DOUBLE="1")
     two = train(tmp_path / "two", [*more, *FSDP], DOUBLE="1")
-    assert curves(one)["train/gradient_norm"] == pytest.approx(curves(two)["train/gradient_norm"])
+    assert curves(one)["weights/gradient_norm"] == pytest.approx(
+        curves(two)["weights/gradient_norm"]
+    )
     ours, theirs = (last(run)["state_dict"] for run in (one, two))
     names = [name for name in ours if re.search(r"blocks.*(weight)$", name) and "norm" not in name]
     assert len(names) >= 8

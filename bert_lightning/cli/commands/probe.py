@@ -8,13 +8,15 @@ from bert_lightning.finetuning.probing.models import Prober, checkpoints_of_run
 from bert_lightning.pretrained.sources import open_source
 from bert_lightning.reports.probe_curves import write_probes
 from bert_lightning.reports.probe_report import show_probes, show_run
+from bert_lightning.work import working
 
 
 def main(args: Namespace) -> None:
     if args.all_checkpoints:
         _all_checkpoints(args)
         return
-    found = Prober(args.config, args.overrides).probe(open_source(args.run))
+    with working("probing"):
+        found = Prober(args.config, args.overrides).probe(open_source(args.run))
     if args.json:
         print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
     else:

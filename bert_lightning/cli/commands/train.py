@@ -6,6 +6,7 @@ from bert_lightning.cli import app
 from bert_lightning.cli.quick_imports import quick_imports
 from bert_lightning.cli.schema import conf_dir
 from bert_lightning.config import TrainConfig
+from bert_lightning.work import say, working
 
 
 def main(_: Sequence[str] | None = None) -> None:
@@ -24,4 +25,6 @@ def train(config: TrainConfig) -> None:
     result = fit(config, callbacks=probes_of(config))
     if result.is_main:
         with crash_report(config.folder):
-            print(report(result))
+            with working("reporting"):
+                lines = report(result)
+            say(lines)
