@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from bert_lightning.config import BatchConfig, ModelConfig, PairKind, TrainConfig
 from bert_lightning.config.finetune import FinetuneConfig
-from bert_lightning.config.task import Pooling, TaskKind
+from bert_lightning.config.task import Pooling
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.data.phases import Phase
 from bert_lightning.data.randomness import Stream, torch_seed
@@ -25,6 +25,7 @@ from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.module import TaskModule
 from bert_lightning.finetuning.predict import describe_task
 from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.pretrained.initial_weights import check_length
 from bert_lightning.pretrained.sources import PretrainedSource, open_source
 from bert_lightning.pretrained.task_head import TASK_HEAD
@@ -215,21 +216,15 @@ def _with_rates(config: FinetuneConfig, model: ModelConfig, steps: int) -> Finet
 
 
 def _shape(config: FinetuneConfig, source: PretrainedSource, data: LabelledData) -> HeadShape:
-    kind, pooling = config.task.kind, config.task.pooling
-    if kind is TaskKind.tokens:
-        if pooling is not Pooling.auto:
-            raise UserError(
-                f"task.pooling={pooling.value} makes one vector of a sequence, and task=tokens "
-                "labels each word: omit it"
-            )
-        pooling = Pooling.cls
-    elif pooling is Pooling.auto:
+    task = task_of(config.task.kind)
+    pooling = task.pooling(config.task.pooling)
+    if pooling is Pooling.auto:
         pooling = Pooling.pooler if _has_pooler(source) else Pooling.mean
     elif pooling is Pooling.pooler and "pooler" in source.missing_heads:
         raise UserError(
             f"task.pooling=pooler, and {source.name} has no pooler: use task.pooling=mean or cls"
         )
-    return HeadShape(kind, len(data.names) or 1, pooling)
+    return HeadShape(task.kind, task.outputs(data.names), pooling)
 
 
 def _has_pooler(source: PretrainedSource) -> bool:
@@ -250,9 +245,7 @@ def _model(
         new = {n: value for n, value in model.state_dict().items() if n.startswith(TASK_HEAD)}
         known = model.state_dict().keys() - new.keys()
         model.load_state_dict({**new, **{name: source.state[name] for name in known}})
-    if shape.kind is TaskKind.number:
-        model.head.mean.fill_(float(train.labels.mean()))
-        model.head.scale.fill_(float(train.labels.std()))
+    model.head.fit(train.labels)
     return model
 
 

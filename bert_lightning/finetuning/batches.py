@@ -12,7 +12,10 @@ from bert_lightning.finetuning.task_batch import TaskBatch
 
 
 class TaskExamples:
-    """Builds batches of given sequences of one split."""
+    """Builds batches of given examples of one split.
+
+    A long sentence of labelled words is several examples here, one for each of its sequences.
+    """
 
     def __init__(self, split: EncodedSplit, task: str, seed: int) -> None:
         self.split = split
@@ -23,7 +26,7 @@ class TaskExamples:
         return len(self.split)
 
     def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> dict[str, int]:
-        """Counts the labels of these sequences, by task."""
+        """Counts the labels of these examples, by task."""
         return {self.task: int(np.diff(self.split.label_starts)[index].sum())}
 
     def build(
@@ -33,26 +36,29 @@ class TaskExamples:
         progress: float,
         global_counts: Mapping[str, int],
     ) -> TaskBatch:
-        """Builds the batch of these sequences `(sequences,)`, with the step's counts."""
-        split = self.split
+        """Builds the batch of these examples `(examples,)`, with the step's counts."""
+        split, each = self.split, self.split.sequences_each
+        labels = _ranges(split.label_starts, index)
+        index = (index[:, None] * each + np.arange(each)).ravel()
         lengths = np.diff(split.starts)[index]
-        tokens, labels = _ranges(split.starts, index), _ranges(split.label_starts, index)
-        counts = np.diff(split.label_starts)[index]
+        tokens, outputs = _ranges(split.starts, index), _ranges(split.output_starts, index)
+        counts = np.diff(split.output_starts)[index]
         ends = np.cumsum(lengths)
         within = np.arange(len(tokens)) - np.repeat(ends - lengths, lengths)
         second = within >= np.repeat(split.first_lengths[index], lengths)
-        places = split.positions[labels] + np.repeat(ends - lengths, counts)
+        places = split.positions[outputs] + np.repeat(ends - lengths, counts)
         return TaskBatch(
             sequences=pack_sequences(split.token_ids[tokens], second, lengths),
             positions=torch.from_numpy(places),
             labels=torch.from_numpy(split.labels[labels]),
-            label_index=torch.from_numpy(labels),
+            widths=split.widths[labels],
+            output_index=torch.from_numpy(outputs),
             global_counts=global_counts,
         )
 
 
 class TaskEvaluationBatches(torch.utils.data.Dataset[TaskBatch]):
-    """A held-out split, every sequence once; the batches of all ranks together are the split."""
+    """A held-out split, every example once; the batches of all ranks together are the split."""
 
     def __init__(
         self, examples: TaskExamples, batch_size: int, rank: int = 0, world_size: int = 1

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.predict import FineTunedBert, describe_task, fine_tuned
 from bert_lightning.finetuning.task_card import task_card
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.export_folder import (
     CARD,
     Checked,
@@ -97,17 +97,8 @@ def _write(bert: FineTunedBert, folder: Path) -> None:
     task = to_task_config(describe_task(model.shape, bert.names), own)
     state = model.state_dict()
     body = {name: value for name, value in state.items() if not name.startswith(TASK_HEAD)}
-    weights = (body if own else to_hugging_face(body)) | to_task_weights(*_linear(bert), own)
+    weights = (body if own else to_hugging_face(body)) | to_task_weights(*model.head.linear(), own)
     write_model(folder, to_config(model.config, rows, own) | task, weights, bert.tokenizer)
-
-
-def _linear(bert: FineTunedBert) -> tuple[Tensor, Tensor]:
-    """Returns weight and bias of the classifier; those of a number give the units of its labels."""
-    head = bert.model.head
-    weight, bias = head.classifier.weight.detach(), head.classifier.bias.detach()
-    if bert.model.shape.kind is not TaskKind.number:
-        return weight, bias
-    return weight * head.scale, bias * head.scale + head.mean
 
 
 def _check(bert: FineTunedBert, folder: Path, texts: Sequence[Text]) -> Checked:
@@ -124,7 +115,7 @@ def outputs(bert: FineTunedBert, texts: Sequence[Text]) -> Tensor:
     encodings = tokenize(bert.tokenizer, texts, bert.max_length, truncate=False)
     sequences = packed(bert.model, encodings)
     positions = sequences.cu_seqlens[:-1]
-    if bert.model.shape.kind is TaskKind.tokens:
+    if task_of(bert.model.shape.kind).of_tokens:
         positions = torch.arange(len(sequences.token_ids), device=positions.device)
     with inference_mode(bert.model):
         return bert.model(sequences, positions).float().cpu()

@@ -9,14 +9,13 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from bert_lightning.config.finetune import FinetuneConfig
-from bert_lightning.config.task import TaskKind
 from bert_lightning.files import write_text
 from bert_lightning.finetuning.assembly import TaskRun, assemble
 from bert_lightning.finetuning.encoding import EncodedSplit
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.predict import FineTunedBert, outputs_of
-from bert_lightning.finetuning.scoring.metrics import Scores
-from bert_lightning.finetuning.scoring.scores import is_degenerate, predict, task_scores
+from bert_lightning.finetuning.scoring.metrics import Scores, is_degenerate
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.pretrained.checkpoints import BEST, read_checkpoint, step_of
 from bert_lightning.runs.checkpoint_io import expected_size
 from bert_lightning.runs.curves import Curves
@@ -39,7 +38,7 @@ class Predicted:
     scores: Scores
     """The main one first."""
     outputs: np.ndarray
-    """`(labels, outputs)` float32: logits, or numbers."""
+    """`(positions, outputs)` float32: logits, or numbers."""
     predicted: np.ndarray
     """`(labels,)`"""
     split: EncodedSplit
@@ -147,10 +146,10 @@ def predict_split(
     bert: FineTunedBert, split: EncodedSplit, examples: Sequence[LabelledExample]
 ) -> Predicted:
     """Scores a model on a split."""
-    kind = bert.model.shape.kind
+    task = task_of(bert.model.shape.kind)
     outputs = outputs_of(bert.model, split).numpy()
-    predicted = predict(outputs, kind)
-    scores = task_scores(predicted, split.labels, kind, bert.names, examples)
+    predicted = task.predict(outputs, split.widths)
+    scores = task.scores(predicted, split.labels, bert.names, task.sizes(examples))
     return Predicted(scores, outputs, predicted, split, examples)
 
 
@@ -163,7 +162,6 @@ def _announce(run: TaskRun) -> None:
     log.info("data: %s (%s)", sizes, data.origin)
     for name, split in run.splits.items():
         if split.cut:
-            what = "divided" if shape.kind is TaskKind.tokens else "cut"
             log.info(
                 "%s: %s of %s examples have more than %s tokens, and are %s; batch.max_length "
                 "raises the limit",
@@ -171,7 +169,7 @@ def _announce(run: TaskRun) -> None:
                 f"{split.cut:,}",
                 f"{len(data.splits[name]):,}",
                 config.batch.max_length,
-                what,
+                task_of(shape.kind).too_long,
             )
         if split.wordless:
             log.warning("%s: of %s words the tokenizer leaves nothing", name, f"{split.wordless:,}")

@@ -1,18 +1,19 @@
-"""BERT with the head of a task: a class or a number for a sequence, or a class for each word."""
+"""BERT with the head of a task."""
 
 from typing import NamedTuple, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bert_lightning.batch import Sequences
 from bert_lightning.config import ModelConfig
 from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.finetuning.tasks.head import TaskHead
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.model.bert import Bert, Encoder, initialize
 from bert_lightning.model.heads import Pooler
-from bert_lightning.model.layers import Dropout
-from bert_lightning.model.objective import Sums, classification_sums
+from bert_lightning.model.objective import Sums
 
 
 class HeadShape(NamedTuple):
@@ -22,38 +23,7 @@ class HeadShape(NamedTuple):
     outputs: int
     """Classes; 1 for a number."""
     pooling: Pooling
-    """Never `auto`; that of `tokens` is `cls`, which takes the token's own vector."""
-
-
-class TaskHead(nn.Module):
-    """Dropout and one linear layer, as in Hugging Face's heads (Devlin et al., 2019, section 4)."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, config: ModelConfig, shape: HeadShape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.dropout = Dropout(config.hidden_dropout_prob)
-        self.classifier = nn.Linear(config.hidden_size, shape.outputs)
-        if shape.kind is TaskKind.number:  # learned in units of the labels' standard deviation
-            self.register_buffer("mean", torch.zeros(()))
-            self.register_buffer("scale", torch.ones(()))
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """`(labels, hidden)` → logits `(labels, classes)`, or numbers `(labels, 1)`."""
-        outputs = self.classifier(self.dropout(vectors))
-        if self.shape.kind is TaskKind.number:
-            return outputs.float() * self.scale + self.mean
-        return outputs
-
-    def sums(self, outputs: Tensor, labels: Tensor) -> Sums:
-        """Sums cross-entropy in nats, or half the squared error in squared standard deviations."""
-        if self.shape.kind is not TaskKind.number:
-            return classification_sums(outputs, labels)
-        error = (outputs[:, 0] - labels) / self.scale
-        none = torch.full_like(self.scale, torch.nan)
-        return Sums(0.5 * error.square().sum(), none, torch.ones_like(labels).sum())
+    """Never `auto`; `cls` takes the vector of each position itself, also where that is a word."""
 
 
 class BertForTask(Bert):
@@ -65,7 +35,7 @@ class BertForTask(Bert):
         self.shape = shape
         self.encoder = Encoder(config, vocab_size)
         self.pooler = Pooler(config) if shape.pooling is Pooling.pooler else None
-        self.head = TaskHead(config, shape)
+        self.head = task_of(shape.kind).head(config, shape.outputs)
         self.apply(lambda module: initialize(module, config.initializer_range))
 
     @property
@@ -74,7 +44,7 @@ class BertForTask(Bert):
         return {self.shape.kind.value: self.head}
 
     def forward(self, sequences: Sequences, positions: Tensor) -> Tensor:
-        """Returns the outputs `(labels, outputs)` for the labels at these `positions`."""
+        """Returns the outputs `(positions, outputs)` at these `positions`."""
         hidden = self.encoder(sequences)
         return self.head(self._pooled(hidden, sequences, positions))
 
@@ -91,4 +61,4 @@ class BertForTask(Bert):
 
     def sums(self, batch: TaskBatch) -> dict[str, Sums]:
         outputs = self(batch.sequences, batch.positions)
-        return {self.shape.kind.value: self.head.sums(outputs, batch.labels)}
+        return {self.shape.kind.value: self.head.sums(outputs, batch.labels, batch.widths)}

@@ -10,8 +10,8 @@ from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.finetuning.encoding import EncodedSplit
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.model import BertForTask
-from bert_lightning.finetuning.scoring.scores import predict, task_scores
 from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.training.module import TrainingModule
 
 ERROR = "error"
@@ -50,7 +50,7 @@ class TaskModule(TrainingModule[BertForTask]):
         self.names = names
         self.progress.judged_by = f"val/{ERROR}"
         self.held_out: list[tuple[Tensor, Tensor]] = []
-        """This rank's label numbers and outputs of the current validation."""
+        """This rank's outputs of the current validation, and which of the split's they are."""
 
     @property
     def epochs(self) -> float:
@@ -58,22 +58,20 @@ class TaskModule(TrainingModule[BertForTask]):
 
     def validation_step(self, batch: TaskBatch, batch_idx: int) -> None:
         outputs = self.evaluated(batch.sequences, batch.positions)
-        self.held_out.append((batch.label_index, outputs.float()))
+        self.held_out.append((batch.output_index, outputs.float()))
 
     def held_out_scores(self, sum_of_ranks: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        shape, labels = self.model.shape, torch.from_numpy(self.validation.labels)
-        outputs = torch.zeros(len(labels), shape.outputs, device=self.device)
-        for index, found in self.held_out:  # each label is on one rank
+        shape, split = self.model.shape, self.validation
+        outputs = torch.zeros(len(split.positions), shape.outputs, device=self.device)
+        for index, found in self.held_out:  # each output is on one rank
             outputs[index] = found
         self.held_out.clear()
         outputs = sum_of_ranks(outputs)
-        sums = self.evaluated.head.sums(outputs, labels.to(self.device))
-        scores = task_scores(
-            predict(outputs.cpu().numpy(), shape.kind),
-            self.validation.labels,
-            shape.kind,
-            self.names,
-            self.validation_examples,
-        )
+        labels = torch.from_numpy(split.labels).to(self.device)
+        sums = self.evaluated.head.sums(outputs, labels, split.widths)
+        task = task_of(shape.kind)
+        predicted = task.predict(outputs.cpu().numpy(), split.widths)
+        sizes = task.sizes(self.validation_examples)
+        scores = task.scores(predicted, split.labels, self.names, sizes)
         error = 1 - next(iter(scores.values()))
         return {f"{shape.kind.value}_loss": (sums.nll / sums.labels).item(), ERROR: error, **scores}

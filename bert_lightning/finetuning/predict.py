@@ -17,6 +17,7 @@ from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.task_batch import TaskBatch
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.loaded import require_rows
 from bert_lightning.inference.represent import Text, segments, tokenize
 from bert_lightning.model.bert import inference_mode
@@ -65,7 +66,7 @@ class FineTunedBert:
 
     def __repr__(self) -> str:
         shape = self.model.shape
-        what = f"{shape.outputs} classes" if self.names else "a number"
+        what = task_of(shape.kind).described(self.names)
         return f"FineTunedBert({shape.kind.value}: {what}{self.origin and f'; from {self.origin}'})"
 
     @property
@@ -144,21 +145,21 @@ class FineTunedBert:
 
 
 def outputs_of(model: BertForTask, split: EncodedSplit) -> Tensor:
-    """Returns the outputs for all labels of a split, `(labels, outputs)` float32, on the CPU."""
-    outputs = torch.empty(len(split.labels), model.shape.outputs)
-    device = model.head.classifier.weight.device
+    """Returns the outputs for all positions of a split, `(positions, outputs)` fp32, on the CPU."""
+    outputs = torch.empty(len(split.positions), model.shape.outputs)
+    device = model.encoder.embeddings.word.weight.device
     with inference_mode(model):
         for batch in batches_of(split, model.shape.kind.value):
             found = model(batch.sequences.on(device), batch.positions.to(device))
-            outputs[batch.label_index] = found.float().cpu()
+            outputs[batch.output_index] = found.float().cpu()
     return outputs
 
 
 def batches_of(split: EncodedSplit, task: str) -> Iterator[TaskBatch]:
-    """Yields the batches of a split, every label once."""
+    """Yields the batches of a split, every example once."""
     if not len(split):
         return
-    longest = int(np.diff(split.starts).max())
+    longest = int(np.diff(split.starts).max()) * split.sequences_each
     size = max(1, _TOKENS_TOGETHER // longest)
     batches = TaskEvaluationBatches(TaskExamples(split, task, 0), size)
     yield from (batches[number] for number in range(len(batches)))

@@ -13,11 +13,12 @@ from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
-from bert_lightning.evaluation.probing import ProbeResult, Split, control_labels, probe
+from bert_lightning.evaluation.probing import ProbeResult, Split, probe
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.labelled.read import read_labelled
 from bert_lightning.finetuning.predict import batches_of
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.spans import layer_means
 from bert_lightning.model.bert import Encoder
 from bert_lightning.pretrained.initial_weights import check_length
@@ -58,15 +59,18 @@ def probe_source(
     for override in overrides:
         _require_effect(override)
     kind, pooling, start = config.task.kind, config.task.pooling, time.perf_counter()
-    if kind is TaskKind.number:
-        raise UserError("task=number: a probe tells classes apart; use task=text, pair or tokens")
-    if pooling is Pooling.pooler or (kind is TaskKind.tokens and pooling is not Pooling.auto):
+    task = task_of(kind)
+    if not task.can_be_probed:
+        raise UserError(
+            f"task={kind.value}: a probe tells classes apart; use task=text, pair or tokens"
+        )
+    if pooling is Pooling.pooler or (task.of_tokens and pooling is not Pooling.auto):
         raise UserError(
             f"task.pooling={pooling.value}: a probe reads the vectors of each layer, of a text "
             "their mean or cls and of a word its own: use task.pooling=mean or cls, or omit it"
         )
     check_length(source, config.batch.max_length)
-    if kind is TaskKind.tokens:
+    if task.of_tokens:
         pooling = Pooling.cls
     elif pooling is Pooling.auto:
         pooling = Pooling.mean
@@ -119,7 +123,7 @@ def split_features(encoder: Encoder, split: EncodedSplit, pooling: Pooling) -> T
             counts = batch.sequences.lengths
             tokens = np.arange(counts.sum())
         means = layer_means(encoder, batch.sequences.on(device), tokens, counts)
-        features[:, batch.label_index] = means
+        features[:, batch.output_index] = means
     return features
 
 
@@ -139,22 +143,20 @@ def probe_task(
 
     A text has no control task: it occurs once, so that there is nothing to learn by heart.
     """
-    assert kind is not TaskKind.number, "a probe tells classes apart"
+    task = task_of(kind)
+    assert task.can_be_probed, "a probe tells classes apart"
     splits = [
         encode_split(examples, kind, names, tokenizer, max_length) for examples in (train, held_out)
     ]
     for name, split in zip(("training", "held-out"), splits, strict=True):
         if split.cut:
-            how = "divided" if kind is TaskKind.tokens else "cut"
             _log.info(
                 "%s %s examples have more than %s tokens, and are %s; batch.max_length raises "
-                "the limit", f"{split.cut:,}", name, max_length, how,
+                "the limit", f"{split.cut:,}", name, max_length, task.too_long,
             )  # fmt: skip
-    controls: Sequence[np.ndarray | None] = (None, None)
-    if kind is TaskKind.tokens:
+    controls = task.controls(train, held_out, splits[0].labels, seed)
+    if task.of_tokens:
         pooling = Pooling.cls  # each word's own vector
-        words = [[word for e in examples for word in e.texts] for examples in (train, held_out)]
-        controls = control_labels(words[0], words[1], splits[0].labels, seed)
     probed = [
         Split(split_features(encoder, split, pooling), split.labels, control)
         for split, control in zip(splits, controls, strict=True)

@@ -12,7 +12,7 @@ from typing import Any
 from bert_lightning.config.affects import ARCHITECTURE, LEARNING, leaves, named
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.plain import to_plain
-from bert_lightning.config.task import TaskKind
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.runs.launched import AUTO
 
 _MOST_SIZES = 4
@@ -74,7 +74,7 @@ def curve_sizes(config: FinetuneConfig, examples: int, classes: int) -> list[int
     [3000, 1000, 333]
     """
     least = config.batch.global_batch_size
-    if config.task.kind in (TaskKind.text, TaskKind.pair):
+    if task_of(config.task.kind).has_classes:
         least = max(least, 2 * classes)
     sizes = [round(examples / _RATIO**power) for power in range(1, _MOST_SIZES + 1)]
     return [size for size in sizes if size >= least]

@@ -6,8 +6,8 @@ from huggingface_hub import ModelCardData
 
 from bert_lightning.config.affects import PLACE, named
 from bert_lightning.config.finetune import FinetuneConfig
-from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.predict import FineTunedBert
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.model_card import run_summary, training_section
 from bert_lightning.pretrained.sources import PretrainedSource
 
@@ -22,20 +22,14 @@ model("the crane is flying")
 _NO_COUNTERPART = """transformers has no class for this model; bert-lightning loads it:
 
 """
-_ASKED = {
-    TaskKind.text: 'classify("the crane is flying")  # the likeliest label, and its probability',
-    TaskKind.pair: 'classify("a crane flies", "it is new")  # the likeliest label of a pair',
-    TaskKind.number: 'score("the crane is flying")',
-    TaskKind.tokens: 'tag("the crane is flying")  # each word with its label',
-}
 
 
 def task_card(
     name: str, source: PretrainedSource, bert: FineTunedBert, counterpart: str | None
 ) -> str:
     """Returns the README.md of an exported task, in Markdown."""
-    kind, config = bert.model.shape.kind, bert.model.config
-    pipeline = "token-classification" if kind is TaskKind.tokens else "text-classification"
+    task, config = task_of(bert.model.shape.kind), bert.model.config
+    pipeline = task.pipeline
     metadata = ModelCardData(
         model_name=name,
         library_name="transformers" if counterpart else "bert-lightning",
@@ -52,7 +46,7 @@ def task_card(
 
 # {name}
 
-BERT fine-tuned with bert-lightning (`task={kind.value}`).
+BERT fine-tuned with bert-lightning (`task={task.kind.value}`).
 
 - answers: {answers}
 - {config.num_hidden_layers} layers, {config.hidden_size} hidden, {config.num_attention_heads} heads
@@ -65,7 +59,7 @@ BERT fine-tuned with bert-lightning (`task={kind.value}`).
 import bert_lightning
 
 bert = bert_lightning.load("{name}")
-bert.{_ASKED[kind]}
+bert.{task.call}
 ```
 """
     ]

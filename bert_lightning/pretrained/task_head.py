@@ -1,7 +1,7 @@
 """The head of a task in Hugging Face's format: what config.json says of it, and its weights."""
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -21,6 +21,22 @@ _THEIRS = "classifier."
 _OURS = f"{TASK_HEAD}{_THEIRS}"
 
 
+class Counterpart(NamedTuple):
+    """What in transformers computes what a head does."""
+
+    their_class: str
+    pooling: Pooling
+    problem_type: str | None = None
+
+
+_COUNTERPARTS = {
+    TaskKind.text: Counterpart(SEQUENCE, Pooling.pooler, "single_label_classification"),
+    TaskKind.pair: Counterpart(SEQUENCE, Pooling.pooler, "single_label_classification"),
+    TaskKind.number: Counterpart(SEQUENCE, Pooling.pooler, "regression"),
+    TaskKind.tokens: Counterpart(TOKEN, Pooling.cls),
+}
+
+
 class TaskDescription(TypedDict):
     """What a head is, in plain types."""
 
@@ -34,14 +50,13 @@ class TaskDescription(TypedDict):
 
 def counterpart(task: TaskDescription) -> str | None:
     """Returns the class of transformers that computes what this head does, or None."""
-    if task["kind"] == TaskKind.tokens.value:
-        return TOKEN
-    return SEQUENCE if task["pooling"] == Pooling.pooler.value else None
+    theirs = _COUNTERPARTS[TaskKind(task["kind"])]
+    return theirs.their_class if task["pooling"] == theirs.pooling.value else None
 
 
 def to_task_config(task: TaskDescription, own: bool) -> dict[str, Any]:
     """Returns what a `config.json` says of a head; `own` if transformers is not to load it."""
-    names, number = task["names"] or [_SCORE], task["kind"] == TaskKind.number.value
+    names, problem = task["names"] or [_SCORE], _COUNTERPARTS[TaskKind(task["kind"])].problem_type
     settings: dict[str, Any] = {
         "architectures": [None if own else counterpart(task)],
         "id2label": {str(number): name for number, name in enumerate(names)},
@@ -52,9 +67,7 @@ def to_task_config(task: TaskDescription, own: bool) -> dict[str, Any]:
             "architectures": ["BertForTask"],
             _OWN: {name: task[name] for name in ("kind", "pooling")},
         }
-    if counterpart(task) == SEQUENCE:
-        settings["problem_type"] = "regression" if number else "single_label_classification"
-    return settings
+    return settings | ({"problem_type": problem} if problem else {})
 
 
 def to_task_weights(weight: Tensor, bias: Tensor, own: bool) -> dict[str, Tensor]:

@@ -18,14 +18,13 @@ import torch
 from bert_lightning.config.affects import COMMAND, leaves, named
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.plain import to_plain
-from bert_lightning.config.task import TaskKind
 from bert_lightning.files import write_text
 from bert_lightning.finetuning.fit import FinetuneResult, Predicted
-from bert_lightning.finetuning.scoring.baselines import baselines
 from bert_lightning.finetuning.scoring.metrics import Scores, confusion
 from bert_lightning.finetuning.scoring.records import SUMMARY, Record, write_predictions
 from bert_lightning.finetuning.scoring.results import THIS_MODEL
-from bert_lightning.finetuning.scoring.scores import labels_of_each, scores_of
+from bert_lightning.finetuning.tasks.kinds import task_of
+from bert_lightning.finetuning.tasks.task import Task
 from bert_lightning.runs.folder import shown
 
 PREDICTIONS = "predictions.csv"
@@ -43,10 +42,10 @@ def report(result: FinetuneResult) -> str:
     The summary is written last: a run with a summary is complete.
     """
     folder, test = result.config.folder, result.held_out["test"]
-    kind, names = result.config.task.kind, result.bert.names
+    task, names = task_of(result.config.task.kind), result.bert.names
     found = _baselines(result) if result.config.baselines else {}
-    labels, sizes = test.split.labels, labels_of_each(test.examples, kind)
-    beside = {name: scores_of(one, labels, kind, names, sizes) for name, one in found.items()}
+    labels, sizes = test.split.labels, task.sizes(test.examples)
+    beside = {name: task.scores(one, labels, names, sizes) for name, one in found.items()}
     summary = {**_summarize(result), "baselines": beside}
     write_predictions(folder, Record(summary, test.predicted, labels, sizes, names, found))
     _write_table(result)
@@ -98,10 +97,9 @@ def _summarize(result: FinetuneResult) -> dict[str, Any]:
 def _baselines(result: FinetuneResult) -> dict[str, np.ndarray]:
     """Returns the predictions of every quick baseline for the test split, by name."""
     splits, tokenizer = result.run.splits, result.bert.tokenizer
-    return baselines(
-        result.run.labelled.data,
+    return task_of(result.config.task.kind).baselines(
+        result.run.labelled.data.splits,
         {split: encoded.labels for split, encoded in splits.items()},
-        result.config.task.kind,
         lambda text: tokenizer.encode(text, add_special_tokens=False).tokens,
     )
 
@@ -112,8 +110,9 @@ def _write_table(result: FinetuneResult) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["place", "label", "predicted", "probability", "text"])
-    confidence = _confidence(test, result.config.task.kind)
-    for number, (place, shown_text) in enumerate(_units(test)):
+    task = task_of(result.config.task.kind)
+    confidence = task.confidence(test.outputs, test.split.widths)
+    for number, (place, shown_text) in enumerate(_units(test, task)):
         label, predicted = test.split.labels[number], test.predicted[number]
         if names:
             row = [names[label], names[predicted], f"{confidence[number]:.4f}"]
@@ -150,24 +149,9 @@ def _lines(result: FinetuneResult, beside: Mapping[str, Scores]) -> Iterator[str
     yield f"predictions {shown(config.folder / PREDICTIONS)}"
 
 
-def _units(predicted: Predicted) -> list[tuple[str, str]]:
-    """Returns the place and the text of each label: an example, or one word of it."""
-    units = []
-    for example in predicted.examples:
-        if isinstance(example.label, list):
-            units += [(example.place, word) for word in example.texts]
-        else:
-            units.append((example.place, " | ".join(example.texts)))
-    return units
-
-
-def _confidence(predicted: Predicted, kind: TaskKind) -> np.ndarray:
-    """Returns the probability of each prediction, `(labels,)`; zeros for numbers."""
-    if kind is TaskKind.number:
-        return np.zeros(len(predicted.predicted))
-    logits = predicted.outputs - predicted.outputs.max(1, keepdims=True)
-    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return probabilities.max(1)
+def _units(predicted: Predicted, task: Task) -> list[tuple[str, str]]:
+    """Returns the place and the text of each label."""
+    return [(one.place, text) for one in predicted.examples for text in task.shown(one)]
 
 
 def _confusions(predicted: Predicted, names: Sequence[str]) -> list[str]:
@@ -185,12 +169,10 @@ def _confusions(predicted: Predicted, names: Sequence[str]) -> list[str]:
 
 def _worst_errors(predicted: Predicted, result: FinetuneResult) -> list[str]:
     """Returns the errors that the model is surest of, or the numbers that are furthest off."""
-    kind, names = result.config.task.kind, result.bert.names
-    labels, units = predicted.split.labels, _units(predicted)
-    if kind is TaskKind.number:
-        badness = np.abs(predicted.predicted - labels)
-    else:
-        badness = np.where(predicted.predicted != labels, _confidence(predicted, kind), 0)
+    task, names = task_of(result.config.task.kind), result.bert.names
+    labels, units = predicted.split.labels, _units(predicted, task)
+    confidence = task.confidence(predicted.outputs, predicted.split.widths)
+    badness = task.badness(predicted.predicted, labels, confidence)
     lines = []
     for number in np.argsort(-badness)[:_MOST_ERRORS].tolist():
         if not badness[number]:

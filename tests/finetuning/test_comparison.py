@@ -7,8 +7,8 @@ import pytest
 
 from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.labelled.examples import LabelledExample
-from bert_lightning.finetuning.scoring.comparison import gain_interval, main_score_on, spread
-from bert_lightning.finetuning.scoring.scores import task_scores
+from bert_lightning.finetuning.scoring.comparison import gain_interval, spread
+from bert_lightning.finetuning.tasks.kinds import task_of
 
 BIO, TAGS = ["B-x", "I-x", "O"], ["ADJ", "NOUN", "VERB"]
 
@@ -29,14 +29,15 @@ def test_the_score_on_all_examples_is_the_main_score(kind: TaskKind, names: list
     predicted, labels = generator.integers(3, size=(2, sizes.sum()))
     if kind is TaskKind.number:
         predicted, labels = generator.normal(size=(2, 20))
-    score = main_score_on(predicted, labels, kind, names, sizes)
-    expected = next(iter(task_scores(predicted, labels, kind, names, examples).values()))
+    task = task_of(kind)
+    assert task.sizes(examples).tolist() == sizes.tolist()
+    score = task.score_on(predicted, labels, names, sizes)
+    expected = next(iter(task.scores(predicted, labels, names, sizes).values()))
     assert score(np.arange(20)) == pytest.approx(expected)
     chosen = np.array([3, 3, 7, 11, 19])  # the same as of a split that has just these
     starts = np.concatenate([[0], sizes.cumsum()])
     places = np.concatenate([np.arange(starts[one], starts[one + 1]) for one in chosen])
-    few = [examples[one] for one in chosen]
-    scores = task_scores(predicted[places], labels[places], kind, names, few)
+    scores = task.scores(predicted[places], labels[places], names, sizes[chosen])
     assert score(chosen) == pytest.approx(next(iter(scores.values())))
 
 

@@ -33,7 +33,8 @@ def batch_of(positions: list[int], labels: Tensor) -> TaskBatch:
     index = torch.arange(len(labels))
     name = "text"
     sequences = pack_sequences(ids, types, LENGTHS)
-    return TaskBatch(sequences, torch.tensor(positions), labels, index, {name: len(labels)})
+    widths = np.ones(len(labels), np.int64)
+    return TaskBatch(sequences, torch.tensor(positions), labels, widths, index, {name: len(labels)})
 
 
 def padded(batch: TaskBatch) -> dict[str, Tensor]:

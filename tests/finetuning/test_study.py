@@ -18,7 +18,6 @@ from bert_lightning.finetuning.scoring.records import (
     write_predictions,
 )
 from bert_lightning.finetuning.scoring.results import results
-from bert_lightning.finetuning.scoring.scores import scores_of
 from bert_lightning.finetuning.study import (
     StudyRun,
     config_of,
@@ -27,6 +26,7 @@ from bert_lightning.finetuning.study import (
     runs_of,
     steps_of,
 )
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.reports.plot import learning_curve_figure
 from bert_lightning.reports.study_report import report
 
@@ -106,7 +106,7 @@ def record(predicted: np.ndarray, **more: Any) -> Record:
     names, sizes = ["no", "yes"], np.ones(len(LABELS), int)
     summary = {
         "task": "text",
-        "test": scores_of(predicted, LABELS, TaskKind.text, names, sizes),
+        "test": task_of(TaskKind.text).scores(predicted, LABELS, names, sizes),
         "init_from": "runs/first",
         "random_weights": False,
         "data": "train.csv",

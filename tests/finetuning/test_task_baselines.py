@@ -6,11 +6,23 @@ import pytest
 from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.scoring.baselines import TfIdf, constant, label_of_word
-from bert_lightning.finetuning.scoring.scores import is_degenerate, predict, task_scores
+from bert_lightning.finetuning.scoring.metrics import Scores, is_degenerate
+from bert_lightning.finetuning.tasks.kinds import task_of
 
 
 def words(text: str) -> LabelledExample:
     return LabelledExample(tuple(text.split()), [], "here")
+
+
+def task_scores(
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    kind: TaskKind,
+    names: list[str],
+    examples: list[LabelledExample],
+) -> Scores:
+    task = task_of(kind)
+    return task.scores(predicted, labels, names, task.sizes(examples))
 
 
 def test_a_constant_is_the_commonest_class_or_the_mean() -> None:
@@ -28,12 +40,12 @@ def test_a_word_has_its_commonest_label_and_an_unseen_one_that_of_all() -> None:
 def test_the_scores_of_each_kind_begin_with_the_main_one() -> None:
     text = [LabelledExample(("x",), "a", "here")] * 4
     outputs = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0], [5.0, 4.0]])
-    predicted = predict(outputs, TaskKind.text)
+    predicted = task_of(TaskKind.text).predict(outputs, np.ones(4))
     assert predicted.tolist() == [0, 1, 0, 0]
     scores = task_scores(predicted, np.array([0, 1, 1, 0]), TaskKind.text, ["a", "b"], text)
     assert next(iter(scores)) == "accuracy"
     assert scores["accuracy"] == 0.75
-    predicted = predict(np.array([[0.5], [1.5], [3.0]]), TaskKind.number)
+    predicted = task_of(TaskKind.number).predict(np.array([[0.5], [1.5], [3.0]]), np.ones(3))
     scores = task_scores(predicted, np.array([1.0, 2.0, 9.0]), TaskKind.number, [], text)
     assert next(iter(scores)) == "spearman"
     assert scores["spearman"] == pytest.approx(1)
@@ -64,7 +76,7 @@ def test_tf_idf_learns_words_and_pairs() -> None:
     labels = np.arange(200) % 2
     one = [LabelledExample((text("good" if label else "bad"),), "", "here") for label in labels]
     halves = (one[:100], labels[:100]), (one[100:], labels[100:])
-    assert (TfIdf(TaskKind.text, str.split).fit(*halves).predict(one[100:]) == labels[100:]).all()
+    assert (TfIdf(str.split).fit(*halves).predict(one[100:]) == labels[100:]).all()
 
     texts = [text("same") for _ in labels]
     two = [
@@ -72,9 +84,9 @@ def test_tf_idf_learns_words_and_pairs() -> None:
         for here, label in zip(texts, labels, strict=True)
     ]
     halves = (two[:100], labels[:100]), (two[100:], labels[100:])
-    predicted = TfIdf(TaskKind.pair, str.split).fit(*halves).predict(two[100:])
+    predicted = TfIdf(str.split).fit(*halves).predict(two[100:])
     assert (predicted == labels[100:]).mean() > 0.9
     values = labels.astype(np.float32)
     numbers = (two[:100], values[:100]), (two[100:], values[100:])
-    ridge = TfIdf(TaskKind.number, str.split).fit(*numbers).predict(two[100:])
+    ridge = TfIdf(str.split).fit(*numbers).predict(two[100:])
     assert np.corrcoef(ridge, values[100:])[0, 1] > 0.8

@@ -98,7 +98,7 @@ def test_each_labelled_word_is_there_once_at_its_first_token(
         tokens = sequence(split, number)
         assert len(tokens) <= max_length
         assert (tokens[0], tokens[-1]) == (CLS, SEP)
-        places = split.positions[split.label_starts[number] : split.label_starts[number + 1]]
+        places = split.positions[split.output_starts[number] : split.output_starts[number + 1]]
         bounds = [*places.tolist(), len(tokens) - 1]
         assert bounds[0] == 1
         found += [tokens[start:end] for start, end in pairwise(bounds)]
@@ -140,7 +140,7 @@ def as_lists(batch: TaskBatch) -> dict[str, list[int]]:
         "types": batch.sequences.token_type_ids.tolist(),
         "positions": batch.positions.tolist(),
         "labels": batch.labels.tolist(),
-        "index": batch.label_index.tolist(),
+        "index": batch.output_index.tolist(),
     }
 
 
@@ -181,7 +181,7 @@ def test_a_step_has_the_same_sequences_however_it_is_divided(
             phases = [Phase(16, 4, 0, 6)]
             batches = StepBatches([TaskExamples(tagged, "tokens", 3)], phases, partition, 6)
             for number in range(len(batches)):
-                steps[number // accumulation] += batches[number].label_index.tolist()
+                steps[number // accumulation] += batches[number].output_index.tolist()
         return steps
 
     whole = labels_of_steps(1, 1)
@@ -204,7 +204,7 @@ def test_held_out_batches_have_every_label_once(
         seen += [
             label
             for number in range(len(batches))
-            for label in batches[number].label_index.tolist()
+            for label in batches[number].output_index.tolist()
         ]
         assert all(len(batches[number].sequences.lengths) for number in range(len(batches)))
     assert seen == list(range(len(tagged.labels)))

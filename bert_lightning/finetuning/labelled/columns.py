@@ -1,9 +1,10 @@
 """Which columns of a table hold the texts and the label: those named, or those of usual names."""
 
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import NamedTuple
 
-from bert_lightning.config.task import TaskConfig, TaskKind
+from bert_lightning.config.task import TaskConfig
 from bert_lightning.corpus.readers.table_files import require_column
 from bert_lightning.errors import UserError, did_you_mean
 from bert_lightning.finetuning.labelled.tables import Table, likely_columns
@@ -19,6 +20,24 @@ LABELS = ("label", "labels", "category", "class", "score", "rating")
 TAGS = ("labels", "tags", "ner_tags", "pos_tags", "label", "tag", "upos")
 
 
+class Second(Enum):
+    """Whether examples have a second text."""
+
+    never = auto()
+    possible = auto()
+    always = auto()
+
+
+class ColumnNames(NamedTuple):
+    """The usual names of the columns that a kind of task reads."""
+
+    texts: Sequence[str] = TEXTS
+    labels: Sequence[str] = LABELS
+    second: Second = Second.never
+    of_words: bool = False
+    """Whether the text is one of words, each with a label."""
+
+
 class Columns(NamedTuple):
     """The columns that are read."""
 
@@ -30,32 +49,31 @@ class Columns(NamedTuple):
     """Which columns those are and which are not read, each the end of a sentence."""
 
 
-def choose_columns(table: Table, task: TaskConfig, may_lack_label: bool = False) -> Columns:
+def choose_columns(
+    table: Table, task: TaskConfig, names: ColumnNames, may_lack_label: bool
+) -> Columns:
     """Returns the columns of the texts and of the label.
 
     Raises:
         UserError: one is not there, or the two texts are one column.
     """
-    _require_consistent(task)
+    _require_consistent(task, names)
     usual = {name.strip().lower(): name for name in reversed(table.columns)}
     notes: list[str] = []
-    if task.kind is TaskKind.tokens:
-        texts = [_one(table, task, "text_column", WORDS, usual, table.words)]
-    elif task.kind is TaskKind.text:
-        texts = [_one(table, task, "text_column", TEXTS, usual)]
+    if names.second is Second.never:
+        texts = [_one(table, task, names, "text_column", names.texts, usual, table.words)]
     else:
-        texts = _two(table, task, usual)
-    tags = LABELS if task.kind is not TaskKind.tokens else TAGS
-    if may_lack_label and not _has_label(table, task, tags, usual):
+        texts = _two(table, task, names, usual)
+    if may_lack_label and not _has_label(table, task, names.labels, usual):
         return Columns(texts, None, notes)
-    label = _one(table, task, "label_column", tags, usual, table.tags)
+    label = _one(table, task, names, "label_column", names.labels, usual, table.tags)
     if label in texts:
         raise UserError(
             f"task.label_column={label}: the same column of {table.name} is read as text; it has "
             f"{table.shown_columns()}"
         )
     what = {1: "the text is column", 2: "the texts are columns"}[len(texts)]
-    if task.kind is TaskKind.tokens:
+    if names.of_words:
         what = "the words are column"
     read = " and ".join(f"'{name}'" for name in texts)
     is_given = bool(task.text_column and task.label_column)
@@ -63,17 +81,18 @@ def choose_columns(table: Table, task: TaskConfig, may_lack_label: bool = False)
         "as the options say" if is_given else "by their places" if table.words else "by their names"
     )
     notes.append(f"{what} {read} and the label is column '{label}', {by}.")
-    others = [usual[name] for name in tags if name in usual and usual[name] not in (*texts, label)]
+    usual_labels = [usual[name] for name in names.labels if name in usual]
+    others = [name for name in usual_labels if name not in (*texts, label)]
     if others and task.label_column is None:
         notes.append(f"other columns that could be the label are not read: {', '.join(others)}.")
     seconds = [usual[name] for name in SECONDS if name in usual]
-    if seconds and task.kind is TaskKind.text:
+    if seconds and names.second is Second.never and not names.of_words:
         notes.append(f"column '{seconds[0]}' is not read; task=pair reads two texts.")
     return Columns(texts, label, notes)
 
 
-def _require_consistent(task: TaskConfig) -> None:
-    if task.pair_column is not None and task.kind in (TaskKind.text, TaskKind.tokens):
+def _require_consistent(task: TaskConfig, names: ColumnNames) -> None:
+    if task.pair_column is not None and names.second is Second.never:
         raise UserError(
             f"task.pair_column={task.pair_column} with task={task.kind.value}, which reads one "
             "text: task=pair reads two"
@@ -85,24 +104,26 @@ def _require_consistent(task: TaskConfig) -> None:
         )
 
 
-def _has_label(table: Table, task: TaskConfig, tags: Sequence[str], usual: dict[str, str]) -> bool:
+def _has_label(
+    table: Table, task: TaskConfig, labels: Sequence[str], usual: dict[str, str]
+) -> bool:
     if task.label_column is not None:
         return task.label_column in table.columns
-    return table.tags is not None or any(name in usual for name in tags)
+    return table.tags is not None or any(name in usual for name in labels)
 
 
-def _two(table: Table, task: TaskConfig, usual: dict[str, str]) -> list[str]:
-    """Returns the columns of two texts; for `number` that of one, where there is no second."""
+def _two(table: Table, task: TaskConfig, names: ColumnNames, usual: dict[str, str]) -> list[str]:
+    """Returns the columns of two texts, or that of one, where there need not be a second."""
     named = (task.text_column, task.pair_column)
     if named == (None, None):
         for pair in PAIRS:
             if all(name in usual for name in pair):
                 return [usual[name] for name in pair]
     others = {name: found for name, found in usual.items() if found not in named}
-    first = _one(table, task, "text_column", TEXTS, others)
-    is_pair = task.kind is TaskKind.pair or task.pair_column is not None
+    first = _one(table, task, names, "text_column", names.texts, others)
+    is_pair = names.second is Second.always or task.pair_column is not None
     if is_pair or any(name in others for name in SECONDS):
-        return [first, _one(table, task, "pair_column", SECONDS, others)]
+        return [first, _one(table, task, names, "pair_column", SECONDS, others)]
     return [first]
 
 
@@ -119,8 +140,9 @@ def _named(table: Table, column: str, option: str) -> str:
 def _one(
     table: Table,
     task: TaskConfig,
+    names: ColumnNames,
     option: str,
-    names: Sequence[str],
+    known: Sequence[str],
     usual: dict[str, str],
     by_form: str | None = None,
 ) -> str:
@@ -129,24 +151,23 @@ def _one(
         return _named(table, named, option)
     if by_form is not None:
         return by_form
-    for name in names:
+    for name in known:
         if name in usual:
             return _named(table, usual[name], option)
     if table.seems_headless():
-        likely = likely_columns(table.columns, task.kind in (TaskKind.pair, TaskKind.number))
+        likely = likely_columns(table.columns, names.second is not Second.never)
         raise UserError(
             f"{table.name} seems to have no header, as its first row is {table.shown_columns()}: "
             f"data.columns=[…] names its {len(table.columns)} columns in their order, perhaps "
             f"data.columns=[{','.join(likely)}]"
         )
-    of_words = task.kind is TaskKind.tokens
     what = {
-        "text_column": "the words" if of_words else "the text",
+        "text_column": "the words" if names.of_words else "the text",
         "pair_column": "the second text",
-        "label_column": "the labels" if of_words else "the label",
+        "label_column": "the labels" if names.of_words else "the label",
     }[option]
     raise UserError(
-        f"{table.name} has no column of {what} by a usual name ({', '.join(names)}); it has "
+        f"{table.name} has no column of {what} by a usual name ({', '.join(known)}); it has "
         f"{table.shown_columns()}: task.{option}=… names it"
         + ", and task=text reads one text"
         * (option == "pair_column")

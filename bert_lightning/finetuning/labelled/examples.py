@@ -51,25 +51,30 @@ def classes_of(example: LabelledExample) -> Sequence[str]:
     return [example.label] if isinstance(example.label, str) else []
 
 
-def require_learnable(examples: Sequence[LabelledExample], names: Sequence[str], file: str) -> None:
-    """Makes sure that there is something to tell apart.
-
-    Raises:
-        UserError: there is no example, fewer than two classes, or a class for each example.
-    """
+def require_examples(examples: Sequence[LabelledExample], file: str) -> None:
+    """Raises a UserError if there is no example."""
     if not examples:
         raise UserError(f"{file} has no labelled example")
-    if isinstance(examples[0].label, float):
-        values = {example.label for example in examples if isinstance(example.label, float)}
-        if len(values) == 1:
-            raise UserError(f"{file}: every label is {values.pop():g}; there is nothing to learn")
-        return
+
+
+def require_several(names: Sequence[str], file: str) -> None:
+    """Raises a UserError if there are fewer than two classes."""
     if len(names) == 1:
         raise UserError(
             f"{file}: every label is '{names[0]}'; a task needs two classes or more: "
             "task.label_column=… names another column"
         )
-    if isinstance(examples[0].label, str) and len(examples) <= len(names):
+
+
+def require_classes(examples: Sequence[LabelledExample], names: Sequence[str], file: str) -> None:
+    """Makes sure that examples with one class each can be told apart.
+
+    Raises:
+        UserError: there is no example, fewer than two classes, or a class for each example.
+    """
+    require_examples(examples, file)
+    require_several(names, file)
+    if len(examples) <= len(names):
         raise UserError(
             f"{file} has {len(examples)} examples, each of a class of its own: use task=number if "
             "its labels are numbers, or name another column with task.label_column=…"

@@ -54,18 +54,18 @@ def named_splits(name: str) -> list[str]:
     return [split for split, known in SPLITS.items() if any(word in known for word in words)]
 
 
+def holds_words(path: Path) -> bool:
+    """Whether a file, if it has labelled words, has one on each line."""
+    return _holds(path) in ("text", "tsv", "wikiextractor")
+
+
 def what_it_holds(path: Path, kind: TaskKind) -> TextFile:
-    """Returns a file and what it holds: `words` one a line, or a kind of table.
+    """Returns a file and what kind of table it holds.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is none; `kind` is that of the task, for the message.
     """
-    ending, name = ending_of(path), shown(path.absolute())
-    holds = ENDINGS.get(ending, "text")
-    if holds == "text" and ending not in WORD_ENDINGS:
-        holds = begins_as(path)
-    if kind is TaskKind.tokens and holds in ("text", "tsv", "wikiextractor"):
-        return TextFile(path, "words")
+    ending, name, holds = ending_of(path), shown(path.absolute()), _holds(path)
     if holds in ("csv", "tsv", "json", "parquet"):
         return TextFile(path, holds)
     if ending in WORD_ENDINGS:
@@ -80,6 +80,12 @@ def what_it_holds(path: Path, kind: TaskKind) -> TextFile:
         f"{name} is no table, as its first line has no tab: write labelled texts as .csv, .tsv, "
         ".jsonl or .parquet"
     )
+
+
+def _holds(path: Path) -> str:
+    ending = ending_of(path)
+    holds = ENDINGS.get(ending, "text")
+    return begins_as(path) if holds == "text" and ending not in WORD_ENDINGS else holds
 
 
 def expanded(path: str) -> Path:

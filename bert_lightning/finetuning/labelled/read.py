@@ -4,32 +4,26 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bert_lightning.config.task import LabelledConfig, TaskConfig, TaskKind
+from bert_lightning.config.task import LabelledConfig, TaskConfig
 from bert_lightning.corpus.manifest import digest
 from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.readers.tables import hub_tables, hub_title
 from bert_lightning.errors import UserError
-from bert_lightning.finetuning.labelled.cells import examples_of, is_missing
-from bert_lightning.finetuning.labelled.columns import Columns, choose_columns
-from bert_lightning.finetuning.labelled.conll import conll_table
-from bert_lightning.finetuning.labelled.examples import (
-    LabelledExample,
-    label_names,
-    require_known,
-    require_learnable,
-)
+from bert_lightning.finetuning.labelled.cells import is_missing
+from bert_lightning.finetuning.labelled.columns import Columns
+from bert_lightning.finetuning.labelled.examples import LabelledExample, require_known
 from bert_lightning.finetuning.labelled.files import (
     SPLITS,
     expanded,
     find_splits,
     named_splits,
-    what_it_holds,
 )
+from bert_lightning.finetuning.labelled.rows import examples_of
 from bert_lightning.finetuning.labelled.splits import draw_training, duplicates, hold_out
-from bert_lightning.finetuning.labelled.tables import Table, file_table, hub_table
+from bert_lightning.finetuning.labelled.tables import Table, hub_table
+from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.hub import UnavailableError
 
 _DESCRIBED = {
@@ -87,10 +81,11 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
         UserError: a file, a column or a cell is not what the task needs, or there is nothing to
             learn. The message has file, row or line, and column.
     """
+    own = task_of(task.kind)
     tables, notes, origin = _tables(data, task)
     splits, columns, found = _given_splits(tables, task)
-    names = label_names(splits["train"])
-    require_learnable(splits["train"], names, tables["train"].name)
+    names = own.names(splits["train"])
+    own.require_learnable(splits["train"], names, tables["train"].name)
     for split, examples in splits.items():
         require_known(examples, names, split)
     fractions = {"test": data.test_fraction, "validation": data.validation_fraction}
@@ -101,8 +96,8 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
         )
         splits, found = {**splits, **divided}, found + held_out
     splits["train"], drawn = draw_training(splits["train"], data, task.kind, seed)
-    if task.kind is TaskKind.number:  # what was held out or not drawn may be all that differed
-        require_learnable(splits["train"], names, f"the training examples of {origin}")
+    if not names:  # of numbers, what was held out or not drawn may be all that differed
+        own.require_learnable(splits["train"], names, f"the training examples of {origin}")
     splits = {split: splits[split] for split in SPLITS}
     identity = {
         "task": task.kind.value,
@@ -137,15 +132,9 @@ def _tables(data: LabelledConfig, task: TaskConfig) -> tuple[dict[str, Table], l
             "one with train, dev and test; data.hub_repository=… is a data set of the hub"
         )
     files, notes = find_splits(data)
-    tables = {split: _file_table(file, split, data, task) for split, file in files.items()}
+    own = task_of(task.kind)
+    tables = {split: own.table(file, data, split == "test") for split, file in files.items()}
     return tables, notes, shown(expanded(data.path).absolute())
-
-
-def _file_table(file: Path, split: str, data: LabelledConfig, task: TaskConfig) -> Table:
-    found = what_it_holds(file, task.kind)
-    if found.holds == "words":
-        return conll_table(file, data.columns)
-    return file_table(found, data, may_have_header=split == "test")
 
 
 def _hub_tables(data: LabelledConfig) -> tuple[dict[str, Table], list[str], str]:
@@ -173,15 +162,16 @@ def _given_splits(
     tables: dict[str, Table], task: TaskConfig
 ) -> tuple[dict[str, list[LabelledExample]], dict[str, list[str]], list[str]]:
     """Returns the examples of each table, its columns, and sentences about both."""
+    own = task_of(task.kind)
     splits: dict[str, list[LabelledExample]] = {}
     columns: dict[str, list[str]] = {}
     notes: list[str] = []
     for split, table in tables.items():
-        chosen = choose_columns(table, task, may_lack_label=split == "test")
+        chosen = own.columns(table, task, may_lack_label=split == "test")
         if split == "test" and _lacks_labels(table, chosen):
             notes.append(f"Left out: {table.name}, since its examples have no labels.")
             continue
-        splits[split], unlabelled = examples_of(table, chosen, task)
+        splits[split], unlabelled = examples_of(table, chosen, own)
         columns[split] = [*chosen.texts, str(chosen.label)]
         if split != "train" and not splits[split]:
             raise UserError(

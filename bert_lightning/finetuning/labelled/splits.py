@@ -13,6 +13,7 @@ from bert_lightning.config.task import LabelledConfig, TaskKind
 from bert_lightning.data.randomness import Stream, random_bits
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.labelled.examples import LabelledExample, classes_of
+from bert_lightning.finetuning.tasks.kinds import task_of
 
 Examples = Sequence[LabelledExample]
 
@@ -77,7 +78,7 @@ def draw_training(
             "examples of the train split: give fewer, or omit it to train on all"
         )
     classes = _classes(examples)
-    if kind in (TaskKind.text, TaskKind.pair) and data.train_examples < len(classes):
+    if task_of(kind).has_classes and data.train_examples < len(classes):
         raise UserError(
             f"data.train_examples={data.train_examples} is fewer than the {len(classes)} classes: "
             "give more, or draw data.examples_per_class=1"
@@ -98,7 +99,7 @@ def _classes(examples: Examples) -> set[str]:
 def _draw_per_class(
     examples: Examples, number: int, kind: TaskKind, seed: int
 ) -> tuple[list[LabelledExample], list[str]]:
-    if kind in (TaskKind.number, TaskKind.tokens):
+    if not task_of(kind).has_classes:
         raise UserError(
             f"data.examples_per_class={number} with task={kind.value}, where an example has no one "
             "class: use data.train_examples"

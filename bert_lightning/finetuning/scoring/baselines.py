@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.labelled.examples import LabelledExample
-from bert_lightning.finetuning.labelled.read import LabelledData
 
 log = logging.getLogger(__name__)
 _STRENGTHS = (1.0, 10.0, 100.0)
@@ -48,10 +46,9 @@ class TfIdf:
     regularization is chosen on the validation split.
     """
 
-    def __init__(self, kind: TaskKind, tokens_of: Callable[[str], list[str]]) -> None:
+    def __init__(self, tokens_of: Callable[[str], list[str]]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self.kind = kind
         self.vectorizer = TfidfVectorizer(
             tokenizer=tokens_of, token_pattern=None, lowercase=False, ngram_range=(1, 2),
             sublinear_tf=True,
@@ -67,18 +64,19 @@ class TfIdf:
         from sklearn.linear_model import LogisticRegression, Ridge
 
         examples, labels = train
+        of_numbers = labels.dtype.kind == "f"
         self.vectorizer.fit([text for example in examples for text in example.texts])
         features = self._features(examples)
         candidates: list[tuple[float, int, Any]] = []
         for strength in _STRENGTHS:
-            if self.kind is TaskKind.number:
+            if of_numbers:
                 model: Any = Ridge(alpha=10 / strength)
             else:
                 model = LogisticRegression(C=strength, max_iter=1000)
             model.fit(features, labels)
             predicted = model.predict(self._features(validation[0]))
             error = np.square(predicted - validation[1]).mean()
-            if self.kind is not TaskKind.number:
+            if not of_numbers:
                 error = (predicted != validation[1]).mean()
             candidates.append((error, len(candidates), model))
         self.model = min(candidates, key=lambda one: one[:2])[2]
@@ -102,30 +100,20 @@ class TfIdf:
         return hstack([first, second, abs(first - second), first.multiply(second), cosine]).tocsr()
 
 
-def baselines(
-    data: LabelledData,
+def tf_idf(
+    splits: Mapping[str, Sequence[LabelledExample]],
     labels: Mapping[str, np.ndarray],
-    kind: TaskKind,
     tokens_of: Callable[[str], list[str]],
 ) -> dict[str, np.ndarray]:
-    """Returns the predictions of every baseline of a task for the test split, by name.
+    """Returns the predictions of :class:`TfIdf` for the test split, where scikit-learn is there.
 
-    `labels` are those of each split, `(labels,)`. `tokens_of` divides a text as the model does.
+    `labels` are those of each split, `(examples,)`. `tokens_of` divides a text as the model does.
     """
-    train, validation, test = data.splits["train"], data.splits["validation"], data.splits["test"]
-    found = {
-        "mean" if kind is TaskKind.number else "majority": constant(
-            labels["train"], len(labels["test"])
-        )
-    }
-    if kind is TaskKind.tokens:
-        return {**found, "label of the word": label_of_word(train, labels["train"], test)}
     if find_spec("sklearn") is None:
         log.warning(
             "left out: the TF-IDF baseline, which needs scikit-learn: "
             "pip install 'bert-lightning[finetune]'"
         )
-        return found
-    model = TfIdf(kind, tokens_of)
-    model.fit((train, labels["train"]), (validation, labels["validation"]))
-    return {**found, "TF-IDF": model.predict(test)}
+        return {}
+    train, validation = ((splits[name], labels[name]) for name in ("train", "validation"))
+    return {"TF-IDF": TfIdf(tokens_of).fit(train, validation).predict(splits["test"])}

@@ -10,6 +10,17 @@ Scores = dict[str, float]
 """Scores by name, the main one of the task first."""
 
 
+def is_degenerate(predicted: np.ndarray) -> bool:
+    """Returns whether every prediction is the same: the run has learned nothing but a constant."""
+    return bool(np.ptp(predicted) == 0)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """The probabilities of logits `(labels, classes)`."""
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     """The fraction of equal entries of `(examples,)` and `(examples,)`."""
     return float((predicted == labels).mean())

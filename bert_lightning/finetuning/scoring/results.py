@@ -10,11 +10,12 @@ import numpy as np
 
 from bert_lightning.config.task import TaskKind
 from bert_lightning.errors import UserError
-from bert_lightning.finetuning.scoring.comparison import gain_interval, main_score_on, spread
-from bert_lightning.finetuning.scoring.metrics import Scores
+from bert_lightning.finetuning.scoring.comparison import gain_interval, spread
+from bert_lightning.finetuning.scoring.metrics import Scores, is_degenerate
 from bert_lightning.finetuning.scoring.records import Record
-from bert_lightning.finetuning.scoring.scores import is_degenerate, scores_of
 from bert_lightning.finetuning.study import StudyRun
+from bert_lightning.finetuning.tasks.kinds import task_of
+from bert_lightning.finetuning.tasks.task import Task
 
 THIS_MODEL, RANDOM_WEIGHTS = "this model", "random weights"
 Outcome = tuple[np.ndarray, Mapping[str, float]]
@@ -90,8 +91,7 @@ def _gain(
     ours: Mapping[int, Outcome], theirs: Mapping[int, Outcome], record: Record
 ) -> dict[str, float]:
     """Returns the mean gain in the main score and its 95 % interval, over the seeds of both."""
-    labels, kind = record.labels, TaskKind(record.summary["task"])
-    score_on = partial(main_score_on, labels=labels, kind=kind, names=record.names)
+    score_on = partial(_task(record).score_on, labels=record.labels, names=record.names)
     score = next(iter(record.scores))
     pairs = [(ours[seed], theirs[seed]) for seed in theirs]
     sides = [[score_on(pair[side][0], sizes=record.sizes) for pair in pairs] for side in (0, 1)]
@@ -100,8 +100,11 @@ def _gain(
 
 
 def _scores(predicted: np.ndarray, record: Record) -> Scores:
-    kind = TaskKind(record.summary["task"])
-    return scores_of(predicted, record.labels, kind, record.names, record.sizes)
+    return _task(record).scores(predicted, record.labels, record.names, record.sizes)
+
+
+def _task(record: Record) -> Task:
+    return task_of(TaskKind(record.summary["task"]))
 
 
 def _seeds(

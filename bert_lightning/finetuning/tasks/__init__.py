@@ -1,0 +1,1 @@
+"""The kinds of tasks: what each has of its own, in one module each."""

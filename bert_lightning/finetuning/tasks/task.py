@@ -1,0 +1,165 @@
+"""What a kind of task has of its own, and what most kinds have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bert_lightning.config.task import LabelledConfig, Pooling, TaskConfig, TaskKind
+from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.finetuning.labelled.cells import empty_cells
+from bert_lightning.finetuning.labelled.columns import ColumnNames, Columns, choose_columns
+from bert_lightning.finetuning.labelled.examples import LabelledExample, label_names
+from bert_lightning.finetuning.labelled.files import what_it_holds
+from bert_lightning.finetuning.labelled.tables import Table, file_table
+from bert_lightning.finetuning.scoring.comparison import ScoreOn
+from bert_lightning.finetuning.scoring.metrics import Scores, softmax
+from bert_lightning.finetuning.tasks.head import TaskHead
+from bert_lightning.finetuning.tasks.sequences import Encoded, encode_texts
+
+Examples = Sequence[LabelledExample]
+TokensOf = Callable[[str], list[str]]
+"""Divides a text as the model does."""
+
+
+class Task(ABC):
+    """A kind of task.
+
+    An example has one label or several. Its texts become one or more sequences; the model gives an
+    output for each of their positions; and each label is read from one output, or from `widths`.
+    """
+
+    kind: ClassVar[TaskKind]
+    column_names: ClassVar[ColumnNames] = ColumnNames()
+    head: ClassVar[type[TaskHead]] = TaskHead
+    has_classes: ClassVar[bool] = False
+    """Whether each example has one of several classes."""
+    of_tokens: ClassVar[bool] = False
+    """Whether outputs belong to tokens, and not to whole sequences."""
+    can_be_probed: ClassVar[bool] = True
+    """Whether a linear classifier of the vectors may tell its labels apart."""
+    too_long: ClassVar[str] = "cut"
+    """What becomes of examples that have more tokens than the model reads."""
+    pipeline: ClassVar[str] = "text-classification"
+    """The pipeline of transformers that answers it."""
+    call: ClassVar[str]
+    """What a model is asked in Python, as the model card shows it."""
+
+    # Reading.
+
+    def table(self, file: Path, data: LabelledConfig, may_have_header: bool) -> Table:
+        """Opens a file of examples."""
+        return file_table(what_it_holds(file, self.kind), data, may_have_header)
+
+    def columns(self, table: Table, config: TaskConfig, may_lack_label: bool) -> Columns:
+        """Returns the columns of the texts and of the label."""
+        return choose_columns(table, config, self.column_names, may_lack_label)
+
+    def empty_cells(self, texts: Sequence[Any], columns: Columns, place: str) -> list[str]:
+        """Returns where a row lacks text; a UserError names a cell that holds something else."""
+        return empty_cells(texts, columns.texts, place)
+
+    @abstractmethod
+    def example(
+        self, texts: Sequence[Any], label: Any, columns: Columns, place: str
+    ) -> LabelledExample:
+        """Returns the example of a row; a UserError names a cell that holds something else."""
+
+    def names(self, examples: Examples) -> list[str]:
+        """Returns the names of the labels, in the order of their numbers; none for numbers."""
+        return label_names(examples)
+
+    @abstractmethod
+    def require_learnable(self, examples: Examples, names: Sequence[str], file: str) -> None:
+        """Raises a UserError if all training examples that a file has leave nothing to learn."""
+
+    # Tokens and outputs.
+
+    def encode(
+        self, examples: Examples, names: Sequence[str], tokenizer: Tokenizer, max_length: int
+    ) -> Encoded:
+        """Encodes the examples, in their order."""
+        texts = [example.texts for example in examples]
+        sequences, cut = encode_texts(texts, tokenizer, max_length)
+        return Encoded(sequences, self.labels(examples, names), cut)
+
+    def labels(self, examples: Examples, names: Sequence[str]) -> np.ndarray:
+        """Returns the numbers of all labels, `(labels,)` int64."""
+        numbers = {name: number for number, name in enumerate(names)}
+        return np.array([numbers[str(example.label)] for example in examples], np.int64)
+
+    def pooling(self, wanted: Pooling) -> Pooling:
+        """Returns the pooling, or `auto` where the model decides."""
+        return wanted
+
+    def outputs(self, names: Sequence[str]) -> int:
+        """Returns the number of outputs at each position."""
+        return len(names)
+
+    # Predictions and scores.
+
+    def predict(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
+        """Returns the predictions `(labels,)` of outputs `(positions, outputs)`, here classes.
+
+        Each label is read from as many positions as its entry in `widths`, `(labels,)`, says.
+        """
+        return outputs.argmax(1)
+
+    @abstractmethod
+    def scores(
+        self, predicted: np.ndarray, labels: np.ndarray, names: Sequence[str], sizes: np.ndarray
+    ) -> Scores:
+        """Scores predictions `(labels,)`, the main score first.
+
+        `sizes` says how many labels each example has, `(examples,)`.
+        """
+
+    @abstractmethod
+    def score_on(
+        self, predicted: np.ndarray, labels: np.ndarray, names: Sequence[str], sizes: np.ndarray
+    ) -> ScoreOn:
+        """Returns the main score as a function of the examples that it is taken over."""
+
+    def sizes(self, examples: Examples) -> np.ndarray:
+        """Returns how many labels each example has, `(examples,)`."""
+        return np.ones(len(examples), np.int64)
+
+    @abstractmethod
+    def baselines(
+        self,
+        splits: Mapping[str, Examples],
+        labels: Mapping[str, np.ndarray],
+        tokens_of: TokensOf,
+    ) -> dict[str, np.ndarray]:
+        """Returns what needs no pretraining predicts for the test split, by name.
+
+        `labels` are those of each split, `(labels,)`.
+        """
+
+    # What people look at.
+
+    def shown(self, example: LabelledExample) -> list[str]:
+        """Returns the text of each label of an example."""
+        return [" | ".join(example.texts)]
+
+    def confidence(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
+        """Returns the probability of each prediction, `(labels,)`; zeros where there is none."""
+        return softmax(outputs).max(1)
+
+    def badness(
+        self, predicted: np.ndarray, labels: np.ndarray, confidence: np.ndarray
+    ) -> np.ndarray:
+        """Returns how bad each prediction is, `(labels,)`; 0 where it is right."""
+        return np.where(predicted != labels, confidence, 0)
+
+    def described(self, names: Sequence[str]) -> str:
+        """Returns what a model answers, in a few words."""
+        return f"{len(names)} classes"
+
+    def controls(
+        self, train: Examples, held_out: Examples, labels: np.ndarray, seed: int
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Returns the labels of a control task for a probe of both splits, where it has one."""
+        return None, None
