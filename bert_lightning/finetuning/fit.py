@@ -41,6 +41,8 @@ class Predicted:
     """`(positions, outputs)` float32: logits, or numbers."""
     predicted: np.ndarray
     """`(labels,)`"""
+    labels: np.ndarray
+    """`(labels,)`: what is right."""
     split: EncodedSplit
     examples: Sequence[LabelledExample]
 
@@ -148,9 +150,9 @@ def predict_split(
     """Scores a model on a split."""
     task = task_of(bert.model.shape.kind)
     outputs = outputs_of(bert.model, split).numpy()
-    predicted = task.predict(outputs, split.widths)
-    scores = task.scores(predicted, split.labels, bert.names, task.sizes(examples))
-    return Predicted(scores, outputs, predicted, split, examples)
+    predicted, labels = task.predict(outputs, split), task.right(split, examples)
+    scores = task.scores(predicted, labels, bert.names, task.sizes(examples))
+    return Predicted(scores, outputs, predicted, labels, split, examples)
 
 
 def _announce(run: TaskRun) -> None:

@@ -70,8 +70,9 @@ class TaskModule(TrainingModule[BertForTask]):
         labels = torch.from_numpy(split.labels).to(self.device)
         sums = self.evaluated.head.sums(outputs, labels, split.widths)
         task = task_of(shape.kind)
-        predicted = task.predict(outputs.cpu().numpy(), split.widths)
-        sizes = task.sizes(self.validation_examples)
-        scores = task.scores(predicted, split.labels, self.names, sizes)
+        examples = self.validation_examples
+        predicted = task.predict(outputs.cpu().numpy(), split)
+        right, sizes = task.right(split, examples), task.sizes(examples)
+        scores = task.scores(predicted, right, self.names, sizes)
         error = 1 - next(iter(scores.values()))
         return {f"{shape.kind.value}_loss": (sums.nll / sums.labels).item(), ERROR: error, **scores}

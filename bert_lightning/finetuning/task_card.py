@@ -11,14 +11,6 @@ from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.model_card import run_summary, training_section
 from bert_lightning.pretrained.sources import PretrainedSource
 
-_WITH_TRANSFORMERS = """```python
-from transformers import pipeline
-
-model = pipeline("{pipeline}", model="{name}")
-model("the crane is flying")
-```
-
-"""
 _NO_COUNTERPART = """transformers has no class for this model; bert-lightning loads it:
 
 """
@@ -36,8 +28,8 @@ def task_card(
         pipeline_tag=pipeline,
         tags=["bert", pipeline],
     )
-    use = _WITH_TRANSFORMERS if counterpart else _NO_COUNTERPART
-    answers = ", ".join(bert.names) if bert.names else "a number, in the units of its labels"
+    use = task.with_transformers if counterpart else _NO_COUNTERPART
+    answers = ", ".join(bert.names) if task.of_classes else task.described(bert.names)
     parts = [
         f"""---
 {metadata.to_yaml()}

@@ -55,9 +55,7 @@ def test_no_answer_is_right_where_there_is_none() -> None:
     assert answer_scores(["", "crane"], [[""], [""]]) == {"f1": 0.5, "exact_match": 0.5}
 
 
-WINDOWS = st.lists(
-    st.tuples(st.integers(1, 7), st.booleans()), min_size=1, max_size=5
-)
+WINDOWS = st.lists(st.tuples(st.integers(1, 7), st.booleans()), min_size=1, max_size=5)
 
 
 @settings(max_examples=60, deadline=None)

@@ -30,7 +30,9 @@ from bert_lightning.reports.finetune_report import report
 from bert_lightning.training import saving
 
 TaskConfigs = Callable[..., FinetuneConfig]
-KINDS = pytest.mark.parametrize("kind", ["text", "pair", "number", "tokens"])
+KINDS = pytest.mark.parametrize(
+    "kind", ["text", "pair", "number", "tokens", pytest.param("question", marks=pytest.mark.slow)]
+)
 EVERY_STEP = {"callbacks.every_n_train_steps": 1, "callbacks.save_top_k": 99}
 
 
@@ -103,6 +105,7 @@ CASES = [
     pytest.param("text", {}, id="text"),
     pytest.param("tokens", {}, id="tokens", marks=pytest.mark.slow),
     pytest.param("number", {}, id="number", marks=pytest.mark.slow),
+    pytest.param("question", {}, id="question", marks=pytest.mark.slow),
     pytest.param("pair", {"optim.ema_decay": 0.9}, id="average", marks=pytest.mark.slow),
     pytest.param(
         "text",

@@ -24,7 +24,7 @@ from bert_lightning.model.bert import Bert
 from bert_lightning.reports.finetune_report import report
 
 TaskConfigs = Callable[..., FinetuneConfig]
-ENOUGH = {"text": 40, "pair": 80, "number": 80, "tokens": 40}
+ENOUGH = {"text": 40, "pair": 80, "number": 80, "tokens": 40, "question": 120}
 """Optimizer steps after which the task is learned."""
 
 
@@ -53,6 +53,7 @@ KINDS = pytest.mark.parametrize(
         "tokens",
         pytest.param("pair", marks=pytest.mark.slow),
         pytest.param("number", marks=pytest.mark.slow),
+        pytest.param("question", marks=pytest.mark.slow),
     ],
 )
 
@@ -61,6 +62,7 @@ KINDS = pytest.mark.parametrize(
 def test_a_small_run_learns_its_task(learned: Callable[[str], FinetuneResult], kind: str) -> None:
     result = learned(kind)
     main = {"text": "accuracy", "pair": "accuracy", "number": "spearman", "tokens": "entity_f1"}
+    main["question"] = "f1"
     for split in ("validation", "test"):
         scores = result.held_out[split].scores
         assert next(iter(scores)) == main[kind]
@@ -82,6 +84,13 @@ def test_a_run_that_is_loaded_says_what_it_said(
     if kind == "number":
         np.testing.assert_allclose(bert.score_many(given), test.outputs[:, 0], rtol=1e-5)
         assert bert.score(texts[0][0]) == pytest.approx(float(test.outputs[0, 0]), rel=1e-5)
+        return
+    if kind == "question":
+        assert [found.text for found in bert.answer_many(texts)] == test.predicted.tolist()
+        for question, context in texts[:5]:
+            text, start, end, probability = bert.answer(question, context)
+            assert context[start:end] == text
+            assert 0 < probability <= 1
         return
     names = [bert.names[number] for number in test.predicted]
     if kind == "tokens":
@@ -121,6 +130,7 @@ def test_a_model_refuses_what_is_not_its_task(
         "text": lambda: bert.classify("the crane moves"),
         "number": lambda: bert.score("the crane moves"),
         "tokens": lambda: bert.tag("the crane moves"),
+        "question": lambda: bert.answer("what moves ?", "the crane moves"),
     }
     for other, question in questions.items():
         if other != kind and (other, kind) != ("text", "pair"):

@@ -55,8 +55,7 @@ def xquad(language: str, form: str) -> list[LabelledExample]:
         question, context, cell = row.cells
         (answer,) = answers_of(cell, context, "answers", row.place)
         text, before = (
-            unicodedata.normalize(form, part)
-            for part in (answer.text, context[: answer.start])
+            unicodedata.normalize(form, part) for part in (answer.text, context[: answer.start])
         )
         texts = question, unicodedata.normalize(form, context)
         assert texts[1].startswith(text, len(before))
@@ -114,7 +113,20 @@ def test_every_answer_of_xquad_is_found_again(
     assert (results["equal"], results["wider"]) == (1190 - wider, wider)
 
 
-PIECES = ["crane", "İstanbul", "café", "cafe\u0301", "ﬁn", "中", "文", "👍🏽", "\u200b", "naïve", "ß", "Ⅻ"]
+PIECES = [
+    "crane",
+    "İstanbul",
+    "café",
+    "cafe\u0301",
+    "ﬁn",
+    "中",
+    "文",
+    "👍🏽",
+    "\u200b",
+    "naïve",
+    "ß",
+    "Ⅻ",
+]
 """Words whose characters the normalizers delete, add, compose, divide or put into small letters."""
 
 
@@ -183,7 +195,9 @@ def test_a_question_without_an_answer_points_to_cls(by_letter: Tokenizer) -> Non
     assert encoded.labels.tolist() == [[0, 0]]
 
 
-def test_an_answer_of_which_no_token_is_left_is_counted(tokenizers: dict[object, Tokenizer]) -> None:
+def test_an_answer_of_which_no_token_is_left_is_counted(
+    tokenizers: dict[object, Tokenizer],
+) -> None:
     gone = example("crane ?", "crane \u200b", Answer("\u200b", 6))
     encoded, _ = encode_questions([gone], tokenizers[TokenizerKind.wordpiece], 9)
     assert encoded.wordless == 1

@@ -91,7 +91,7 @@ def test_a_question_may_have_no_answer(cell: Any) -> None:
         ),
         (
             [{"text": "crane", "answer_start": -5}],
-            "the answer 'crane' does not stand at its answer_start=-5, but at 2 and elsewhere: mend",
+            "the answer 'crane' does not stand at its answer_start=-5, but at 2 and elsewhere",
         ),
         (
             [{"text": "swan", "answer_start": 2}],

@@ -34,6 +34,7 @@ class ColumnNames(NamedTuple):
     texts: Sequence[str] = TEXTS
     labels: Sequence[str] = LABELS
     second: Second = Second.never
+    seconds: Sequence[str] = SECONDS
     of_words: bool = False
     """Whether the text is one of words, each with a label."""
 
@@ -122,8 +123,8 @@ def _two(table: Table, task: TaskConfig, names: ColumnNames, usual: dict[str, st
     others = {name: found for name, found in usual.items() if found not in named}
     first = _one(table, task, names, "text_column", names.texts, others)
     is_pair = names.second is Second.always or task.pair_column is not None
-    if is_pair or any(name in others for name in SECONDS):
-        return [first, _one(table, task, names, "pair_column", SECONDS, others)]
+    if is_pair or any(name in others for name in names.seconds):
+        return [first, _one(table, task, names, "pair_column", names.seconds, others)]
     return [first]
 
 

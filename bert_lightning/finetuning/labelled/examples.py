@@ -8,7 +8,6 @@ from typing import NamedTuple
 from bert_lightning.errors import UserError
 
 
-
 class Answer(NamedTuple):
     """A span of a context."""
 

@@ -92,7 +92,7 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
     fractions = {split: part for split, part in fractions.items() if split not in splits}
     if fractions:
         divided, held_out = hold_out(
-            splits["train"], fractions, data.split_seed, tables["train"].name
+            splits["train"], fractions, data.split_seed, tables["train"].name, own.together
         )
         splits, found = {**splits, **divided}, found + held_out
     splits["train"], drawn = draw_training(splits["train"], data, task.kind, seed)

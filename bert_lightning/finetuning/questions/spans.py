@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from bert_lightning.finetuning.tasks.sequences import Windows
+
 MOST_TOKENS = 64
 """Tokens of the longest answer. Devlin et al. (2019) allow 30, which is enough for English; where
 each Chinese character is a token, 14 of XQuAD's 1,190 answers have more, and one has 66."""
@@ -22,6 +24,29 @@ class Span(NamedTuple):
     """The logit that the answer starts there plus the one that it ends there."""
     probability: float
     """Among all the spans of its window, and no answer, where that is allowed."""
+
+
+class FoundAnswer(NamedTuple):
+    """The words of a context that answer a question."""
+
+    text: str
+    """Empty where the context has no answer."""
+    start: int
+    """The first character of the context."""
+    end: int
+    """One past the last."""
+    probability: float
+    """How likely the model says it is, among all that it could have answered."""
+
+
+def found_answers(outputs: np.ndarray, widths: np.ndarray, windows: Windows) -> list[FoundAnswer]:
+    """Returns the best answer of each question, from outputs as :func:`best_spans` reads them."""
+    spans = best_spans(outputs, widths, windows.questions, windows.may_have_none)
+    found = []
+    for context, span in zip(windows.contexts, spans, strict=True):
+        start, end = int(windows.characters[span.first, 0]), int(windows.characters[span.last, 1])
+        found.append(FoundAnswer(context[start:end], start, end, span.probability))
+    return found
 
 
 def best_spans(

@@ -9,9 +9,9 @@ An answer is a first and a last token among the candidates: `[CLS]`, which says 
 no answer, and the tokens of the context (Devlin et al., 2019, sections 4.2 and 4.3).
 """
 
+import logging
 import unicodedata
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -19,19 +19,11 @@ from bert_lightning.batch import CLS, SEP
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.labelled.examples import Answer, LabelledExample
-from bert_lightning.finetuning.tasks.sequences import Encoded, TokenSequence
+from bert_lightning.finetuning.tasks.sequences import Encoded, TokenSequence, Windows
 
+_log = logging.getLogger(__name__)
 _SPECIAL = 3
 """`[CLS]` and two `[SEP]`."""
-
-
-class Windows(NamedTuple):
-    """What the windows of a split are read for."""
-
-    questions: np.ndarray
-    """`(windows,)` int64: the number of each one's question."""
-    characters: np.ndarray
-    """`(candidates, 2)` int64: where each one starts and ends in its context; 0 for `[CLS]`."""
 
 
 def token_span(offsets: np.ndarray, start: int, end: int) -> tuple[int, int] | None:
@@ -62,12 +54,16 @@ def window_starts(length: int, room: int) -> list[int]:
 
 
 def encode_questions(
-    examples: Sequence[LabelledExample], tokenizer: Tokenizer, max_length: int
-) -> tuple[Encoded, Windows]:
+    examples: Sequence[LabelledExample],
+    tokenizer: Tokenizer,
+    max_length: int,
+    may_have_none: bool = False,
+) -> Encoded:
     """Encodes questions, each with a window of its context; the outputs are those of candidates.
 
     A question is cut to half the window where it has more tokens, so that its context has the
-    other half. The labels, `(windows, 2)`, are the first and the last token of the answer, counted
+    other half. `cut` counts contexts of more than one window. The labels, `(windows, 2)`, are the
+    first and the last token of the answer, counted
     among the candidates: `[CLS]`, which is 0, where the window does not hold it whole.
 
     Raises:
@@ -82,16 +78,19 @@ def encode_questions(
         for text, encoding in zip(texts, read, strict=True)
     }
     sequences, questions, spans, characters = [], list[int](), list[tuple[int, int]](), []
-    cut = wordless = 0
+    long, gone, cut = list[str](), list[str](), 0
     for number, (example, encoding) in enumerate(zip(examples, asked, strict=True)):
         context, offsets = contexts[example.texts[1]]
         question = encoding.ids[: (max_length - _SPECIAL) // 2]
-        cut += len(question) < len(encoding)
+        if len(question) < len(encoding):
+            long.append(example.place)
         room = max_length - _SPECIAL - len(question)
+        firsts = window_starts(len(offsets), room)
+        cut += len(firsts) > 1
         answer = _first_answer(example)
         span = answer and token_span(offsets, answer.start, answer.start + len(answer.text))
-        wordless += answer is not None and span is None
-        firsts = window_starts(len(offsets), room)
+        if answer and span is None:
+            gone.append(example.place)
         if span and not any(first <= span[0] and span[1] < first + room for first in firsts):
             raise UserError(
                 f"{example.place}: the answer has {span[1] - span[0] + 1} tokens, and no window "
@@ -101,14 +100,28 @@ def encode_questions(
         for first in firsts:
             ids = [start, *question, end, *context[first : first + room], end]
             before = len(question) + 2
-            positions = [0, *range(before, len(ids) - 1)]
-            sequences.append(TokenSequence(ids, before, positions))
+            sequences.append(TokenSequence(ids, before, [0, *range(before, len(ids) - 1)]))
             questions.append(number)
             spans.append(_within(span, first, room))
             characters += [np.zeros((1, 2), np.int64), offsets[first : first + room]]
-    labels = np.array(spans, np.int64).reshape(-1, 2)
-    windows = Windows(np.array(questions, np.int64), np.concatenate([np.zeros((0, 2), int), *characters]))
-    return Encoded(sequences, labels, cut, wordless), windows
+    _say("questions have more tokens than half of batch.max_length, and are cut", long)
+    _say("answers have no token that the tokenizer knows of, and are learned as none", gone)
+    return Encoded(
+        sequences,
+        np.array(spans, np.int64).reshape(-1, 2),
+        cut,
+        windows=Windows(
+            [example.texts[1] for example in examples],
+            np.array(questions, np.int64),
+            np.concatenate([np.zeros((0, 2), np.int64), *characters]),
+            may_have_none,
+        ),
+    )
+
+
+def _say(what: str, places: Sequence[str]) -> None:
+    if places:
+        _log.warning("%s %s; the first: %s", f"{len(places):,}", what, places[0])
 
 
 def _with_marks(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from bert_lightning.finetuning.scoring.metrics import Scores, number_scores, spe
 from bert_lightning.finetuning.tasks.head import TaskHead
 from bert_lightning.finetuning.tasks.task import Examples, Task, TokensOf
 from bert_lightning.model.objective import Sums
+
+if TYPE_CHECKING:
+    from bert_lightning.finetuning.encoding import EncodedSplit
 
 
 class NumberHead(TaskHead):
@@ -59,6 +62,7 @@ class Number(Task):
     column_names = ColumnNames(second=Second.possible)
     head = NumberHead
     can_be_probed = False
+    of_classes = False
     call = 'score("the crane is flying")'
 
     def example(
@@ -78,7 +82,7 @@ class Number(Task):
     def outputs(self, names: Sequence[str]) -> int:
         return 1
 
-    def predict(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    def predict(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
         return outputs[:, 0]
 
     def scores(
@@ -100,16 +104,19 @@ class Number(Task):
         mean = constant(labels["train"], len(labels["test"]))
         return {"mean": mean, **tf_idf(splits, labels, tokens_of)}
 
-    def confidence(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        return np.zeros(len(widths))
+    def confidence(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
+        return np.zeros(len(split.labels))
 
     def badness(
         self, predicted: np.ndarray, labels: np.ndarray, confidence: np.ndarray
     ) -> np.ndarray:
         return np.abs(predicted - labels)
 
+    def worded(self, value: Any, names: Sequence[str]) -> str:
+        return f"{value:g}"
+
     def described(self, names: Sequence[str]) -> str:
-        return "a number"
+        return "a number, in the units of its labels"
 
 
 def _number(label: Any, column: str, place: str) -> float:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from bert_lightning.finetuning.scoring.comparison import ScoreOn
 from bert_lightning.finetuning.scoring.metrics import Scores, softmax
 from bert_lightning.finetuning.tasks.head import TaskHead
 from bert_lightning.finetuning.tasks.sequences import Encoded, encode_texts
+
+if TYPE_CHECKING:
+    from bert_lightning.finetuning.encoding import EncodedSplit
 
 Examples = Sequence[LabelledExample]
 TokensOf = Callable[[str], list[str]]
@@ -36,6 +39,8 @@ class Task(ABC):
     head: ClassVar[type[TaskHead]] = TaskHead
     has_classes: ClassVar[bool] = False
     """Whether each example has one of several classes."""
+    of_classes: ClassVar[bool] = True
+    """Whether labels are the numbers of classes."""
     of_tokens: ClassVar[bool] = False
     """Whether outputs belong to tokens, and not to whole sequences."""
     can_be_probed: ClassVar[bool] = True
@@ -44,6 +49,15 @@ class Task(ABC):
     """What becomes of examples that have more tokens than the model reads."""
     pipeline: ClassVar[str] = "text-classification"
     """The pipeline of transformers that answers it."""
+    with_transformers: ClassVar[str] = """```python
+from transformers import pipeline
+
+model = pipeline("{pipeline}", model="{name}")
+model("the crane is flying")
+```
+
+"""
+    """How transformers uses it, as the model card shows it."""
     call: ClassVar[str]
     """What a model is asked in Python, as the model card shows it."""
 
@@ -75,6 +89,10 @@ class Task(ABC):
     def require_learnable(self, examples: Examples, names: Sequence[str], file: str) -> None:
         """Raises a UserError if all training examples that a file has leave nothing to learn."""
 
+    def together(self, example: LabelledExample) -> str | None:
+        """Returns what an example has in common with those that are held out with it, if any."""
+        return None
+
     # Tokens and outputs.
 
     def encode(
@@ -100,12 +118,13 @@ class Task(ABC):
 
     # Predictions and scores.
 
-    def predict(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        """Returns the predictions `(labels,)` of outputs `(positions, outputs)`, here classes.
-
-        Each label is read from as many positions as its entry in `widths`, `(labels,)`, says.
-        """
+    def predict(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
+        """Returns the predictions `(labels,)` of outputs `(positions, outputs)`, here classes."""
         return outputs.argmax(1)
+
+    def right(self, split: "EncodedSplit", examples: Examples) -> np.ndarray:
+        """Returns what predictions are compared with, `(labels,)`."""
+        return split.labels
 
     @abstractmethod
     def scores(
@@ -144,7 +163,7 @@ class Task(ABC):
         """Returns the text of each label of an example."""
         return [" | ".join(example.texts)]
 
-    def confidence(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    def confidence(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
         """Returns the probability of each prediction, `(labels,)`; zeros where there is none."""
         return softmax(outputs).max(1)
 
@@ -153,6 +172,10 @@ class Task(ABC):
     ) -> np.ndarray:
         """Returns how bad each prediction is, `(labels,)`; 0 where it is right."""
         return np.where(predicted != labels, confidence, 0)
+
+    def worded(self, value: Any, names: Sequence[str]) -> str:
+        """Returns a label, or a prediction, as people read it."""
+        return names[value]
 
     def described(self, names: Sequence[str]) -> str:
         """Returns what a model answers, in a few words."""
