@@ -15,9 +15,10 @@ def load(path: str | PathLike[str]) -> PretrainedBert | FineTunedBert:
             which the newest is read; a folder in Hugging Face's format; or a name on its hub.
 
     Returns:
-        What was fine-tuned answers its task: `classify`, `score` or `tag`; so does a folder of
-        BertForSequenceClassification or BertForTokenClassification. Any other model encodes texts,
-        fills masks and tells whether a sentence follows.
+        What was fine-tuned answers its task: `classify`, `score`, `tag` or `answer`; so does a
+        folder of BertForSequenceClassification, BertForTokenClassification or
+        BertForQuestionAnswering. Any other model encodes texts, fills masks and tells whether a
+        sentence follows.
 
     Raises:
         UserError: nothing is found, or it is corrupted, unsafe to load, or not supported.
