@@ -16,7 +16,7 @@ from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExample
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.model import BertForTask, HeadShape
-from bert_lightning.finetuning.questions.spans import FoundAnswer, found_answers
+from bert_lightning.finetuning.answering.spans import FoundAnswer, found_answers
 from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.loaded import require_rows

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_lightning.config import ModelConfig
-from bert_lightning.finetuning.questions import spans
-from bert_lightning.finetuning.questions.head import SpanHead
-from bert_lightning.finetuning.questions.spans import Span, best_spans
+from bert_lightning.finetuning.answering import spans
+from bert_lightning.finetuning.answering.head import SpanHead
+from bert_lightning.finetuning.answering.spans import Span, best_spans
 from bert_lightning.finetuning.scoring.answers import answer_scores, f1
 
 WORDS = ["crane", "The", "an", "a", "crane's", "-", "U.S.", "river", "“bridge”", "$5"]

@@ -19,7 +19,7 @@ from bert_lightning.errors import UserError
 from bert_lightning.finetuning.labelled.answers import answers_of
 from bert_lightning.finetuning.labelled.examples import Answer, LabelledExample
 from bert_lightning.finetuning.labelled.squad import COLUMNS, squad_table
-from bert_lightning.finetuning.questions.windows import encode_questions, window_starts
+from bert_lightning.finetuning.answering.windows import encode_questions, window_starts
 
 XQUAD = Path(__file__).parents[3] / "shared" / "datasets" / "xquad"
 CLS, SEP = 2, 3

@@ -15,10 +15,10 @@ from bert_lightning.finetuning.labelled.examples import LabelledExample, require
 from bert_lightning.finetuning.labelled.files import what_it_holds
 from bert_lightning.finetuning.labelled.squad import squad_table
 from bert_lightning.finetuning.labelled.tables import Table
-from bert_lightning.finetuning.questions.head import SpanHead
-from bert_lightning.finetuning.questions.sentences import similar_sentences
-from bert_lightning.finetuning.questions.spans import FoundAnswer, found_answers
-from bert_lightning.finetuning.questions.windows import encode_questions
+from bert_lightning.finetuning.answering.head import SpanHead
+from bert_lightning.finetuning.answering.sentences import similar_sentences
+from bert_lightning.finetuning.answering.spans import FoundAnswer, found_answers
+from bert_lightning.finetuning.answering.windows import encode_questions
 from bert_lightning.finetuning.scoring.answers import answer_scores, f1
 from bert_lightning.finetuning.scoring.comparison import ScoreOn
 from bert_lightning.finetuning.scoring.metrics import Scores
