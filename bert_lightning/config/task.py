@@ -28,6 +28,8 @@ class TaskKind(Enum):
     """A number, for a text or for two."""
     tokens = "tokens"
     """One of several classes for each word, such as entities and parts of speech."""
+    choice = "choice"
+    """The right one of two or more texts."""
     question = "question"
     """The words of a text that answer a question."""
 
@@ -51,13 +53,15 @@ class TaskConfig:
 
     kind: TaskKind = option(TaskKind.text, LEARNING | ARCHITECTURE)
     """`text`: one text to a class; `pair`: two texts to a class; `number`: one text or two to a
-    number; `tokens`: each word to a class; `question`: a question and its context to a span."""
+    number; `tokens`: each word to a class; `choice`: the right one of several texts; `question`: a
+    question and its context to a span."""
     text_column: str | None = option(None, TEXT)
     """The column of the text; for `tokens` that of the words. Null finds it by its usual names:
     text, sentence, sentence1, question, question1, premise; tokens, words, form."""
     pair_column: str | None = option(None, TEXT)
     """The column of the second text. Null finds it by its usual names: text_pair, sentence2,
-    hypothesis, question2; for `question` context, paragraph, passage."""
+    hypothesis, question2; for `choice` sentence_good and sentence_bad, or numbered columns such as
+    choice1 and choice2; for `question` context, paragraph, passage."""
     label_column: str | None = option(None, TEXT)
     """The column of the label. Null finds it by its usual names: label, labels, category, class,
     score, rating; for `tokens` labels, tags, ner_tags, pos_tags, label, upos; for `question`

@@ -130,7 +130,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
         )
         for name, examples in data.splits.items()
     }
-    sizes = _as_pretraining(config, source)
+    sizes = _as_pretraining(config, source, splits["train"].sequences_each)
     partition = divide_global_batch(sizes, devices, source.vocab_size)
     if resumed is not None:
         partition = same_partition(resumed, sizes, partition)
@@ -157,7 +157,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
             model,
             steps,
             description,
-            len(splits["train"]),
+            len(splits["train"].first_lengths),
             (splits["validation"], data.splits["validation"]),
             data.names,
         ),
@@ -178,16 +178,19 @@ def _open(config: FinetuneConfig) -> PretrainedSource:
     return source
 
 
-def _as_pretraining(config: FinetuneConfig, source: PretrainedSource) -> TrainConfig:
-    """Returns a run that needs no less memory: its heads are larger."""
-    sizes = config.batch
+def _as_pretraining(
+    config: FinetuneConfig, source: PretrainedSource, sequences_each: int
+) -> TrainConfig:
+    """Returns a run that needs no less memory: its heads are larger, its sequences not shorter."""
+    sizes, model = config.batch, source.config
+    length = sizes.max_length * sequences_each
     return TrainConfig(
         batch=BatchConfig(
-            max_length=sizes.max_length,
+            max_length=length,
             global_batch_size=sizes.global_batch_size,
             micro_batch_size=sizes.micro_batch_size,
         ),
-        model=source.config,
+        model=replace(model, max_position_embeddings=max(length, model.max_position_embeddings)),
         trainer=replace(config.trainer, max_steps=None, max_epochs=None),
         strategy=config.strategy,
     )

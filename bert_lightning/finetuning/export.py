@@ -33,6 +33,7 @@ from bert_lightning.model.bert import inference_mode
 from bert_lightning.model.hf_names import has_counterpart, to_config, to_hugging_face
 from bert_lightning.pretrained.sources import PretrainedSource, open_source
 from bert_lightning.pretrained.task_head import (
+    MULTIPLE_CHOICE,
     QUESTION,
     TASK_HEAD,
     counterpart,
@@ -58,7 +59,10 @@ def export_task(
     their_class, texts = _their_class(bert), sample_texts(bert.tokenizer, bert.max_length)
     if onnx:
         require_onnx(source.name, their_class)
-    graph = Graph(their_class, _graph_outputs(bert)) if onnx and their_class else None
+    graph = None
+    if onnx and their_class:
+        is_choice = their_class == MULTIPLE_CHOICE
+        graph = Graph(their_class, _graph_outputs(bert), has_candidates=is_choice)
 
     def write(temporary: Path, name: str) -> None:
         _write(bert, temporary)
@@ -143,6 +147,8 @@ def _transformers_outputs(
         return None
     model, batch = loaded
     with torch.inference_mode():
+        if their_class == MULTIPLE_CHOICE:
+            return model(**{name: ids[None] for name, ids in batch.items()}).logits.T
         found = model(**batch)
     names = _graph_outputs(bert)
     logits = found.logits if len(names) == 1 else torch.stack([found[name] for name in names], -1)

@@ -138,7 +138,7 @@ def _finetune(
         steps=trainer.global_step,
         best_step=best_step,
         seconds=progress.seconds,
-        examples=progress.pairs,
+        examples=progress.pairs // run.splits["train"].sequences_each,
         run=run,
         is_main=trainer.is_global_zero,
     )

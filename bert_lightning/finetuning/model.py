@@ -21,7 +21,7 @@ class HeadShape(NamedTuple):
 
     kind: TaskKind
     outputs: int
-    """Classes; 1 for a number."""
+    """Classes; 1 for a number, and for each candidate of `choice`."""
     pooling: Pooling
     """Never `auto`; `cls` takes the vector of each position itself, also where that is a word."""
 

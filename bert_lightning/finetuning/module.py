@@ -49,6 +49,8 @@ class TaskModule(TrainingModule[BertForTask]):
         self.validation, self.validation_examples = validation
         self.names = names
         self.progress.judged_by = f"val/{ERROR}"
+        if self.validation.sequences_each > 1:
+            self.unit = "sequences"
         self.held_out: list[tuple[Tensor, Tensor]] = []
         """This rank's outputs of the current validation, and which of the split's they are."""
 

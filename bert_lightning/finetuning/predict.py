@@ -12,11 +12,11 @@ from torch import Tensor
 from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
+from bert_lightning.finetuning.answering.spans import FoundAnswer, found_answers
 from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.model import BertForTask, HeadShape
-from bert_lightning.finetuning.answering.spans import FoundAnswer, found_answers
 from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.loaded import require_rows
@@ -33,6 +33,7 @@ class Prediction(NamedTuple):
     """The likeliest class, and how likely the model says it is."""
 
     label: str
+    """Its name; for `choice` the text itself."""
     probability: float
 
 
@@ -106,6 +107,25 @@ class FineTunedBert:
         """Returns the number of each text or pair."""
         self._require("numbers", TaskKind.number)
         return self._outputs_of_texts(texts, truncate)[:, 0].tolist()
+
+    def choose(self, *texts: str, truncate: bool = False) -> Prediction:
+        """Returns the text that is right, the likeliest of these."""
+        return self.choose_many([texts], truncate=truncate)[0]
+
+    def choose_many(
+        self, examples: Sequence[Sequence[str]], *, truncate: bool = False
+    ) -> list[Prediction]:
+        """Returns the text that is right, of the texts of each example."""
+        self._require("one of several texts", TaskKind.choice)
+        if any(isinstance(texts, str) or len(texts) < 2 for texts in examples):
+            raise UserError("an example has fewer than two texts to choose from: give two or more")
+        flat = [text for texts in examples for text in texts]
+        outputs = self._outputs_of_texts(flat, truncate)[:, 0]
+        found = []
+        for texts, logits in zip(examples, outputs.split([*map(len, examples)]), strict=True):
+            best = int(logits.argmax())
+            found.append(Prediction(texts[best], float(logits.softmax(0)[best])))
+        return found
 
     def tag(self, words: str | Sequence[str]) -> list[tuple[str, str]]:
         """Returns each word with its label; a text is divided at its spaces."""

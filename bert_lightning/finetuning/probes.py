@@ -62,7 +62,7 @@ def probe_source(
     task = task_of(kind)
     if not task.can_be_probed:
         raise UserError(
-            f"task={kind.value}: a probe tells classes apart; use task=text, pair or tokens"
+            f"task={kind.value}: a probe tells classes apart; use task=text, pair, tokens or choice"
         )
     if pooling is Pooling.pooler or (task.of_tokens and pooling is not Pooling.auto):
         raise UserError(
@@ -109,12 +109,12 @@ def _require_effect(override: str) -> None:
 
 
 def split_features(encoder: Encoder, split: EncodedSplit, pooling: Pooling) -> Tensor:
-    """Returns the vectors that the labels belong to, `(layers + 1, labels, hidden)` float32.
+    """Returns the vectors of all outputs, `(layers + 1, outputs, hidden)` float32.
 
-    `mean` takes that over all tokens of the sequence; anything else the token of the label, which
+    `mean` takes that over all tokens of the sequence; anything else the token of the output, which
     is `[CLS]` for a text and its first token for a word. Layer 0 is the embeddings.
     """
-    shape = len(encoder.blocks) + 1, len(split.labels), encoder.config.hidden_size
+    shape = len(encoder.blocks) + 1, len(split.positions), encoder.config.hidden_size
     features = torch.empty(shape)
     device = encoder.embeddings.word.weight.device
     for batch in batches_of(split, "probe"):
@@ -158,7 +158,11 @@ def probe_task(
     if task.of_tokens:
         pooling = Pooling.cls  # each word's own vector
     probed = [
-        Split(split_features(encoder, split, pooling), split.labels, control)
+        Split(
+            task.features(split_features(encoder, split, pooling), split.widths),
+            split.labels,
+            control,
+        )
         for split, control in zip(splits, controls, strict=True)
     ]
     return probe(probed[0], probed[1])

@@ -28,8 +28,7 @@ def task_card(
         pipeline_tag=pipeline,
         tags=["bert", pipeline],
     )
-    use = task.with_transformers if counterpart else _NO_COUNTERPART
-    answers = ", ".join(bert.names) if task.of_classes else task.described(bert.names)
+    use = f"```python\n{task.with_transformers}\n```\n\n" if counterpart else _NO_COUNTERPART
     parts = [
         f"""---
 {metadata.to_yaml()}
@@ -40,7 +39,7 @@ def task_card(
 
 BERT fine-tuned with bert-lightning (`task={task.kind.value}`).
 
-- answers: {answers}
+- answers: {task.answers(bert.names)}
 - {config.num_hidden_layers} layers, {config.hidden_size} hidden, {config.num_attention_heads} heads
 - {source.tokenizer.get_vocab_size():,} tokens in the vocabulary
 - texts of up to {config.max_position_embeddings} tokens

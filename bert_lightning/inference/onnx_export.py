@@ -25,7 +25,7 @@ ONNX_TOLERANCE = 1e-4
 """As that of an export: onnxruntime fuses and orders operations otherwise."""
 _NEEDED = ("onnx", "onnxscript", "onnxruntime", "transformers")
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""All `(batch, length)` int64, both sizes dynamic."""
+"""All `(batch, length)` int64, all sizes dynamic."""
 
 
 class Graph(NamedTuple):
@@ -35,6 +35,8 @@ class Graph(NamedTuple):
     """The class of transformers that it is made of."""
     outputs: Mapping[str, bool]
     """The names of its outputs, and whether each token has one, or each sequence."""
+    has_candidates: bool = False
+    """Whether its inputs are `(batch, candidates, length)`."""
 
 
 PRETRAINING = Graph(
@@ -76,7 +78,9 @@ def require_onnx(name: str, their_class: str | None) -> None:
 def write_graph(folder: Path, graph: Graph, tokenizer: Tokenizer, texts: Sequence[Text]) -> None:
     """Writes the graph of the model that the folder holds already."""
     model, batch = _loaded(folder, graph, tokenizer, texts)
-    dynamic = torch.export.Dim.DYNAMIC
+    if graph.has_candidates:  # two examples, as a size of 1 would become fixed
+        batch = {name: torch.stack([batch[name]] * 2) for name in _INPUTS}
+    dynamic = dict.fromkeys(range(batch[_INPUTS[0]].dim()), torch.export.Dim.DYNAMIC)
     with _quiet():
         torch.onnx.export(
             (_WithHidden(model) if graph is PRETRAINING else model).eval(),
@@ -84,7 +88,7 @@ def write_graph(folder: Path, graph: Graph, tokenizer: Tokenizer, texts: Sequenc
             f=folder / ONNX,
             input_names=_INPUTS,
             output_names=[*graph.outputs],
-            dynamic_shapes={name: {0: dynamic, 1: dynamic} for name in _INPUTS},
+            dynamic_shapes=dict.fromkeys(_INPUTS, dynamic),
             external_data=False,
             dynamo=True,
             verbose=False,
@@ -108,7 +112,12 @@ def check_graph(
     checked = []
     for chosen in ([texts[0]], [*texts], [*texts[1:], *texts]):
         _, batch = _loaded(folder, graph, tokenizer, chosen)
-        found = session.run([*graph.outputs], {name: batch[name].numpy() for name in _INPUTS})
+        inputs = {name: batch[name].numpy() for name in _INPUTS}
+        if graph.has_candidates:
+            inputs = {name: ids[None] for name, ids in inputs.items()}
+        found = session.run([*graph.outputs], inputs)
+        if graph.has_candidates:
+            found = [logits.T for logits in found]
         real = batch["attention_mask"].bool()
         theirs = {
             name: torch.from_numpy(value)[real] if of_tokens else torch.from_numpy(value)

@@ -12,7 +12,8 @@ from bert_lightning.errors import UserError
 TASK_HEAD = "head."
 """Begins the names of the weights of a task's head, in the model of a run that fine-tuned."""
 SEQUENCE, TOKEN = "BertForSequenceClassification", "BertForTokenClassification"
-QUESTION = "BertForQuestionAnswering"
+MULTIPLE_CHOICE, QUESTION = "BertForMultipleChoice", "BertForQuestionAnswering"
+_THEIR_CLASSES = (SEQUENCE, TOKEN, MULTIPLE_CHOICE, QUESTION)
 """The classes of transformers that have such a head."""
 _OWN = "bert_lightning_task"
 """The key of config.json for a head without a counterpart there."""
@@ -36,6 +37,7 @@ _COUNTERPARTS = {
     TaskKind.pair: Counterpart(SEQUENCE, Pooling.pooler, "single_label_classification"),
     TaskKind.number: Counterpart(SEQUENCE, Pooling.pooler, "regression"),
     TaskKind.tokens: Counterpart(TOKEN, Pooling.cls),
+    TaskKind.choice: Counterpart(MULTIPLE_CHOICE, Pooling.pooler),
     TaskKind.question: Counterpart(QUESTION, Pooling.cls),
 }
 
@@ -45,10 +47,11 @@ class TaskDescription(TypedDict):
 
     kind: str
     outputs: int
-    """Classes; 1 for a number."""
+    """Classes; 1 for a number, and for each candidate of `choice`."""
     pooling: str
     names: list[str]
-    """Those of the classes, in the order of the outputs; none for a number."""
+    """Those of the classes, in the order of the outputs; of `choice` the candidates' numbers; none
+    for a number."""
 
 
 def counterpart(task: TaskDescription) -> str | None:
@@ -95,30 +98,34 @@ def take_task(
     """Returns the task of a `config.json`, and its head's weights, which leave `weights`.
 
     One text and two are not told apart there. Heads of another kind stay: those of several labels
-    or numbers at once, and of multiple choice.
+    or numbers at once.
 
     Raises:
         UserError: the labels are not those of the weights.
     """
     own, architectures = values.get(_OWN), values.get("architectures") or []
-    theirs = next((one for one in (SEQUENCE, TOKEN, QUESTION) if one in architectures), None)
+    theirs = next((one for one in _THEIR_CLASSES if one in architectures), None)
     if own is None and theirs is None:
         return None, {}
     prefix = _prefix(theirs if own is None else None)
     head = {name: value for name, value in weights.items() if name.startswith(prefix)}
     weight = head.get(f"{prefix}weight")
-    if weight is None:
+    is_choice = theirs == MULTIPLE_CHOICE
+    if weight is None or (is_choice and len(weight) != 1):
         return None, {}
     outputs, problem = len(weight), values.get("problem_type")
     if problem == "multi_label_classification" or (problem == "regression" and outputs > 1):
         return None, {}
     try:
-        given = values.get("id2label") or {number: f"LABEL_{number}" for number in range(outputs)}
+        unnamed = {0: "1", 1: "2"} if is_choice else {n: f"LABEL_{n}" for n in range(outputs)}
+        given = values.get("id2label") or unnamed
         labels = {int(number): str(name) for number, name in given.items()}
         if own is not None:
             kind, pooling = TaskKind(own["kind"]), Pooling(own["pooling"])
         elif theirs == TOKEN:
             kind, pooling = TaskKind.tokens, Pooling.cls
+        elif is_choice:
+            kind, pooling = TaskKind.choice, Pooling.pooler
         elif theirs == QUESTION:
             kind, pooling = TaskKind.question, Pooling.cls
         else:
@@ -128,17 +135,18 @@ def take_task(
         raise UserError(
             f"config.json does not describe its labels ({type(error).__name__}: {error})"
         ) from error
-    if sorted(labels) != list(range(outputs)) or len({*labels.values()}) < outputs:
+    count = len(labels) if kind is TaskKind.choice else outputs
+    if sorted(labels) != list(range(count)) or len({*labels.values()}) < count:
         raise UserError(
             f"config.json names {len({*labels.values()})} different labels in id2label, and the "
-            f"classifier has {outputs}: each needs a name of its own"
+            f"classifier has {count}: each needs a name of its own"
         )
     for name in head:
         del weights[name]
     head = {f"{_OURS}{name.removeprefix(prefix)}": value for name, value in head.items()}
     if kind is TaskKind.number:  # the units of its labels
         head |= {f"{TASK_HEAD}mean": torch.zeros(()), f"{TASK_HEAD}scale": torch.ones(())}
-    names = [labels[number] for number in range(outputs)]
+    names = [labels[number] for number in range(count)]
     if kind in _OUTPUTS:
         names = [str(name) for name in values.get(_NAMES, [])]
     task = TaskDescription(kind=kind.value, outputs=outputs, pooling=pooling.value, names=names)

@@ -49,7 +49,7 @@ def report(result: FinetuneResult) -> str:
     summary = {**_summarize(result), "baselines": beside}
     write_predictions(folder, Record(summary, test.predicted, labels, sizes, names, found))
     _write_table(result)
-    if task.of_classes:
+    if names and task.has_confusions:
         _write_confusion(folder, confusion(test.predicted, labels, len(names)), names)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     write_text(folder / SUMMARY, text)
@@ -71,7 +71,7 @@ def _summarize(result: FinetuneResult) -> dict[str, Any]:
         "data": data.origin,
         "data_key": data.key,
         "notes": data.notes,
-        "classes": len(data.names) if task_of(config.task.kind).of_classes else None,
+        "classes": len(data.names) or None,
         "examples": {split: len(examples) for split, examples in data.splits.items()},
         "validation": result.held_out["validation"].scores,
         "test": test.scores,
@@ -143,8 +143,7 @@ def _lines(result: FinetuneResult, beside: Mapping[str, Scores]) -> Iterator[str
         yield "warning: every prediction is the same; try a lower optim.lr, or another seed"
     if result.best_step != result.steps:
         yield f"the best validation was at step {result.best_step} of {result.steps}"
-    if task_of(config.task.kind).of_classes:
-        yield from _confusions(test, result.bert.names)
+    yield from _confusions(test, task_of(config.task.kind), result.bert.names)
     yield from _worst_errors(test, result)
     yield f"predictions {shown(config.folder / PREDICTIONS)}"
 
@@ -154,7 +153,9 @@ def _units(predicted: Predicted, task: Task) -> list[tuple[str, str]]:
     return [(one.place, text) for one in predicted.examples for text in task.shown(one)]
 
 
-def _confusions(predicted: Predicted, names: Sequence[str]) -> list[str]:
+def _confusions(predicted: Predicted, task: Task, names: Sequence[str]) -> list[str]:
+    if not names or not task.has_confusions:
+        return []
     wrong = predicted.predicted != predicted.labels
     pairs = zip(predicted.labels[wrong], predicted.predicted[wrong], strict=True)
     common = Counter((names[label], names[guess]) for label, guess in pairs)

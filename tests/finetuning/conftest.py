@@ -1,4 +1,4 @@
-"""Pretrained models of a few steps, and labelled examples of four tasks that can be learned."""
+"""Pretrained models of a few steps, and labelled examples of each task that can be learned."""
 
 import json
 import random
@@ -81,6 +81,16 @@ def words(rng: random.Random) -> list[list[list[str]]]:
     return sentences
 
 
+def minimal_pairs(rng: random.Random) -> list[list[Any]]:
+    """The right sentence has the verb that goes up; the two differ in nothing else."""
+    rows = []
+    for _ in range(EXAMPLES):
+        subject, thing = rng.choice(NOUNS), rng.choice(NOUNS)
+        verbs = rng.choice(VERBS["up"]), rng.choice(VERBS["down"])
+        rows.append([f"The {subject} {verb} the {thing}." for verb in verbs])
+    return rows
+
+
 def questions(rng: random.Random) -> dict[str, Any]:
     """The answer is what moves, or the place and "slowly" after it; other sentences stand before.
 
@@ -119,6 +129,11 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "text": write_csv(folder / "text.csv", texts(random.Random(0))),
         "pair": write_csv(folder / "pair.csv", pairs(random.Random(0)), two),
         "number": write_csv(folder / "number.csv", numbers(random.Random(0)), number),
+        "choice": write_csv(
+            folder / "choice.csv",
+            minimal_pairs(random.Random(0)),
+            ("sentence_good", "sentence_bad"),
+        ),
         "tokens": write_conll(folder / "tokens.conll", words(random.Random(0))),
         "question": write_squad(folder / "question.json", questions(random.Random(0))),
     }

@@ -8,7 +8,7 @@ from itertools import accumulate
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bert_lightning.config import ModelConfig
@@ -21,7 +21,7 @@ WORDS = ["crane", "The", "an", "a", "crane's", "-", "U.S.", "river", "â€œbridgeâ
 TEXT = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXT, st.lists(TEXT, min_size=1, max_size=3))
 def test_answers_have_the_scores_of_squads_script(answer: str, right: list[str]) -> None:
     """As evaluate-v2.0.py (worksheets.codalab.org) computes them."""
@@ -58,7 +58,7 @@ def test_no_answer_is_right_where_there_is_none() -> None:
 WINDOWS = st.lists(st.tuples(st.integers(1, 7), st.booleans()), min_size=1, max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(WINDOWS, st.integers(1, 4), st.booleans(), st.integers(0, 2**32 - 1))
 def test_the_best_span_is_that_of_a_search_through_all(
     windows: list[tuple[int, bool]], most: int, may_have_none: bool, seed: int

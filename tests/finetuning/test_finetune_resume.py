@@ -65,13 +65,13 @@ def gradient(config: FinetuneConfig, world_size: int, accumulation: int) -> Tens
     return torch.cat([weight.grad.flatten() for weight in model.parameters()])  # type: ignore[union-attr]
 
 
-@KINDS
+@pytest.mark.parametrize("kind", ["text", "pair", "number", "tokens", "choice"])
 def test_the_gradient_of_a_step_is_the_same_for_any_micro_batch_and_any_ranks(
     task_config: TaskConfigs, tmp_path: Path, kind: str
 ) -> None:
     config = task_config(tmp_path, kind)
     whole = gradient(config, 1, 1)
-    assert whole.norm() > 0.01
+    assert whole.norm() > 1e-3
     for world_size, accumulation in ((1, 4), (2, 1), (2, 3), (3, 8)):
         other = gradient(config, world_size, accumulation)
         assert ((other - whole).norm() / whole.norm()).item() < 1e-9

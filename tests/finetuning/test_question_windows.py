@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
@@ -16,10 +16,10 @@ from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import Format, TokenizerConfig, TokenizerKind
 from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.errors import UserError
+from bert_lightning.finetuning.answering.windows import encode_questions, window_starts
 from bert_lightning.finetuning.labelled.answers import answers_of
 from bert_lightning.finetuning.labelled.examples import Answer, LabelledExample
 from bert_lightning.finetuning.labelled.squad import COLUMNS, squad_table
-from bert_lightning.finetuning.answering.windows import encode_questions, window_starts
 
 XQUAD = Path(__file__).parents[3] / "shared" / "datasets" / "xquad"
 CLS, SEP = 2, 3
@@ -130,7 +130,7 @@ PIECES = [
 """Words whose characters the normalizers delete, add, compose, divide or put into small letters."""
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     before=st.lists(st.sampled_from(PIECES), max_size=4),
     answer=st.lists(st.sampled_from(PIECES[:4]), min_size=1, max_size=3),
@@ -215,6 +215,7 @@ def test_an_answer_longer_than_every_window_is_refused(by_letter: Tokenizer) -> 
     )
 
 
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 60), st.integers(1, 12))
 def test_windows_cover_the_context_and_overlap_by_half(length: int, room: int) -> None:
     starts = window_starts(length, room)

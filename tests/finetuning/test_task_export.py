@@ -72,8 +72,13 @@ def tokenizer() -> Tokenizer:
 
 
 def names_of(shape: HeadShape) -> list[str]:
-    others = {TaskKind.number: [], TaskKind.tokens: TAGS, TaskKind.question: [NO_ANSWER]}
-    return others.get(shape.kind, NAMES)
+    own = {
+        TaskKind.number: [],
+        TaskKind.tokens: TAGS,
+        TaskKind.choice: ["1", "2"],
+        TaskKind.question: [NO_ANSWER],
+    }
+    return own.get(shape.kind, NAMES)
 
 
 def source_of(shape: HeadShape, config: ModelConfig = PLAIN) -> PretrainedSource:

@@ -35,6 +35,10 @@ class ColumnNames(NamedTuple):
     labels: Sequence[str] = LABELS
     second: Second = Second.never
     seconds: Sequence[str] = SECONDS
+    given: Sequence[str] = ()
+    """The columns of the texts, where their numbers say which they are."""
+    context: str | None = None
+    """The column of what precedes each of these."""
     of_words: bool = False
     """Whether the text is one of words, each with a label."""
 
@@ -48,6 +52,13 @@ class Columns(NamedTuple):
     """None in a test split without labels."""
     notes: list[str]
     """Which columns those are and which are not read, each the end of a sentence."""
+    has_context: bool = False
+    """Whether the first text precedes each of the others, which are candidates of `choice`."""
+
+    @property
+    def candidates(self) -> list[str]:
+        """The texts without the context."""
+        return self.texts[self.has_context :]
 
 
 def choose_columns(
@@ -61,19 +72,21 @@ def choose_columns(
     _require_consistent(task, names)
     usual = {name.strip().lower(): name for name in reversed(table.columns)}
     notes: list[str] = []
-    if names.second is Second.never:
+    if names.given:
+        texts = [*([names.context] if names.context else []), *names.given]
+    elif names.second is Second.never:
         texts = [_one(table, task, names, "text_column", names.texts, usual, table.words)]
     else:
         texts = _two(table, task, names, usual)
     if may_lack_label and not _has_label(table, task, names.labels, usual):
-        return Columns(texts, None, notes)
+        return Columns(texts, None, notes, names.context is not None)
     label = _one(table, task, names, "label_column", names.labels, usual, table.tags)
     if label in texts:
         raise UserError(
             f"task.label_column={label}: the same column of {table.name} is read as text; it has "
             f"{table.shown_columns()}"
         )
-    what = {1: "the text is column", 2: "the texts are columns"}[len(texts)]
+    what = "the text is column" if len(texts) == 1 else "the texts are columns"
     if names.of_words:
         what = "the words are column"
     read = " and ".join(f"'{name}'" for name in texts)
@@ -89,7 +102,7 @@ def choose_columns(
     seconds = [usual[name] for name in SECONDS if name in usual]
     if seconds and names.second is Second.never and not names.of_words:
         notes.append(f"column '{seconds[0]}' is not read; task=pair reads two texts.")
-    return Columns(texts, label, notes)
+    return Columns(texts, label, notes, names.context is not None)
 
 
 def _require_consistent(task: TaskConfig, names: ColumnNames) -> None:

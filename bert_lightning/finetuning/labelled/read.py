@@ -164,7 +164,7 @@ def _given_splits(
     """Returns the examples of each table, its columns, and sentences about both."""
     own = task_of(task.kind)
     splits: dict[str, list[LabelledExample]] = {}
-    columns: dict[str, list[str]] = {}
+    columns: dict[str, Columns] = {}
     notes: list[str] = []
     for split, table in tables.items():
         chosen = own.columns(table, task, may_lack_label=split == "test")
@@ -172,7 +172,7 @@ def _given_splits(
             notes.append(f"Left out: {table.name}, since its examples have no labels.")
             continue
         splits[split], unlabelled = examples_of(table, chosen, own)
-        columns[split] = [*chosen.texts, str(chosen.label)]
+        columns[split] = chosen
         if split != "train" and not splits[split]:
             raise UserError(
                 f"{table.name} has no labelled example: data.{split}_path=… names another"
@@ -180,9 +180,14 @@ def _given_splits(
         notes += [f"In {split}, {note}" for note in table.notes]
         if unlabelled:
             notes.append(f"In {split}, examples without a label are left out: {unlabelled:,}.")
-        if split == "train" or columns[split] != columns["train"]:
+        if _read(chosen) != _read(columns["train"]) or split == "train":
             notes += [f"In {split}, {note}" for note in chosen.notes]
-    return splits, columns, notes
+    settled = {split: [*examples] for split, examples in own.settled(splits, columns).items()}
+    return settled, {split: _read(one) for split, one in columns.items()}, notes
+
+
+def _read(columns: Columns) -> list[str]:
+    return [*columns.texts, str(columns.label)]
 
 
 def _lacks_labels(table: Table, columns: Columns) -> bool:

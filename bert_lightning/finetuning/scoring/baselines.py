@@ -6,6 +6,7 @@ Each returns its predictions for the labels of a split, `(labels,)`, as a model'
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -86,6 +87,10 @@ class TfIdf:
         """Returns the predictions `(examples,)`."""
         return np.asarray(self.model.predict(self._features(examples)))
 
+    def decide(self, examples: Sequence[LabelledExample]) -> np.ndarray:
+        """Returns the logits of the second of two classes, `(examples,)`."""
+        return np.asarray(self.model.decision_function(self._features(examples)))
+
     def _features(self, examples: Sequence[LabelledExample]) -> Any:
         from scipy.sparse import hstack
 
@@ -109,11 +114,40 @@ def tf_idf(
 
     `labels` are those of each split, `(examples,)`. `tokens_of` divides a text as the model does.
     """
-    if find_spec("sklearn") is None:
+    if _is_left_out():
+        return {}
+    train, validation = ((splits[name], labels[name]) for name in ("train", "validation"))
+    return {"TF-IDF": TfIdf(tokens_of).fit(train, validation).predict(splits["test"])}
+
+
+def tf_idf_choices(
+    splits: Mapping[str, Sequence[LabelledExample]],
+    labels: Mapping[str, np.ndarray],
+    tokens_of: Callable[[str], list[str]],
+) -> dict[str, np.ndarray]:
+    """As :func:`tf_idf`, where each text of an example is a candidate: the likeliest to be right.
+
+    `labels` are the places of the right ones.
+    """
+    if _is_left_out():
+        return {}
+    alone = {
+        split: [replace(one, texts=(text,)) for one in examples for text in one.texts]
+        for split, examples in splits.items()
+    }
+    is_right = {
+        split: np.eye(len(splits[split][0].texts), dtype=np.int64)[places].ravel()
+        for split, places in labels.items()
+    }
+    train, validation = ((alone[name], is_right[name]) for name in ("train", "validation"))
+    likely = TfIdf(tokens_of).fit(train, validation).decide(alone["test"])
+    return {"TF-IDF": likely.reshape(len(labels["test"]), -1).argmax(1)}
+
+
+def _is_left_out() -> bool:
+    if is_missing := find_spec("sklearn") is None:
         log.warning(
             "left out: the TF-IDF baseline, which needs scikit-learn: "
             "pip install 'bert-lightning[finetune]'"
         )
-        return {}
-    train, validation = ((splits[name], labels[name]) for name in ("train", "validation"))
-    return {"TF-IDF": TfIdf(tokens_of).fit(train, validation).predict(splits["test"])}
+    return is_missing

@@ -1,6 +1,7 @@
 """The task of each kind."""
 
 from bert_lightning.config.task import TaskKind
+from bert_lightning.finetuning.tasks.choice import Choice
 from bert_lightning.finetuning.tasks.classes import Pair, Text
 from bert_lightning.finetuning.tasks.number import Number
 from bert_lightning.finetuning.tasks.question import Question
@@ -8,7 +9,7 @@ from bert_lightning.finetuning.tasks.task import Task
 from bert_lightning.finetuning.tasks.tokens import Tokens
 
 _TASKS: dict[TaskKind, Task] = {
-    task.kind: task for task in (Text(), Pair(), Number(), Tokens(), Question())
+    task.kind: task for task in (Text(), Pair(), Number(), Tokens(), Choice(), Question())
 }
 
 

@@ -62,7 +62,6 @@ class Number(Task):
     column_names = ColumnNames(second=Second.possible)
     head = NumberHead
     can_be_probed = False
-    of_classes = False
     call = 'score("the crane is flying")'
 
     def example(
@@ -116,6 +115,9 @@ class Number(Task):
         return f"{value:g}"
 
     def described(self, names: Sequence[str]) -> str:
+        return "a number, in the units of its labels"
+
+    def answers(self, names: Sequence[str]) -> str:
         return "a number, in the units of its labels"
 
 

@@ -9,16 +9,16 @@ import numpy as np
 from bert_lightning.config.task import LabelledConfig, Pooling, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
+from bert_lightning.finetuning.answering.head import SpanHead
+from bert_lightning.finetuning.answering.sentences import similar_sentences
+from bert_lightning.finetuning.answering.spans import FoundAnswer, found_answers
+from bert_lightning.finetuning.answering.windows import encode_questions
 from bert_lightning.finetuning.labelled.answers import answers_of
 from bert_lightning.finetuning.labelled.columns import ColumnNames, Columns, Second
 from bert_lightning.finetuning.labelled.examples import LabelledExample, require_examples
 from bert_lightning.finetuning.labelled.files import what_it_holds
 from bert_lightning.finetuning.labelled.squad import squad_table
 from bert_lightning.finetuning.labelled.tables import Table
-from bert_lightning.finetuning.answering.head import SpanHead
-from bert_lightning.finetuning.answering.sentences import similar_sentences
-from bert_lightning.finetuning.answering.spans import FoundAnswer, found_answers
-from bert_lightning.finetuning.answering.windows import encode_questions
 from bert_lightning.finetuning.scoring.answers import answer_scores, f1
 from bert_lightning.finetuning.scoring.comparison import ScoreOn
 from bert_lightning.finetuning.scoring.metrics import Scores
@@ -41,18 +41,14 @@ class Question(Task):
     kind = TaskKind.question
     column_names = ColumnNames(("question",), ("answers", "answer"), Second.always, _CONTEXTS)
     head = SpanHead
-    of_classes = False
+    has_confusions = False
     of_tokens = True
     can_be_probed = False
     too_long = "read in windows that overlap by half"
     pipeline = "question-answering"
-    with_transformers = """```python
-from transformers import AutoModelForQuestionAnswering
+    with_transformers = """from transformers import AutoModelForQuestionAnswering
 
-model = AutoModelForQuestionAnswering.from_pretrained("{name}")  # start_logits and end_logits
-```
-
-"""
+model = AutoModelForQuestionAnswering.from_pretrained("{name}")  # start_logits, end_logits"""
     call = 'answer("What flew?", "A crane flew by.")  # text, start, end, probability'
 
     def table(self, file: Path, data: LabelledConfig, may_have_header: bool) -> Table:
@@ -134,7 +130,10 @@ model = AutoModelForQuestionAnswering.from_pretrained("{name}")  # start_logits 
         return str(value).replace(_BETWEEN, " | ") or NO_ANSWER
 
     def described(self, names: Sequence[str]) -> str:
-        return "words of a context that answer a question" + ", or none" * bool(names)
+        return "words of a context" + ", or none" * bool(names)
+
+    def answers(self, names: Sequence[str]) -> str:
+        return "the words of a context that answer a question" + ", or none" * bool(names)
 
 
 def _texts(example: LabelledExample) -> list[str]:

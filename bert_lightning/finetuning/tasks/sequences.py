@@ -52,22 +52,22 @@ class Encoded(NamedTuple):
 
 def encode_texts(
     texts: Sequence[Sequence[str]], tokenizer: Tokenizer, max_length: int
-) -> tuple[list[TokenSequence], int]:
+) -> tuple[list[TokenSequence], list[bool]]:
     """Encodes sequences of one text or two each, whose output belongs to `[CLS]`.
 
     Too long texts are cut as in pretraining, of two the longer one first. Returns the sequences,
-    and how many were cut.
+    and whether each was cut.
     """
     start, end = special_id(tokenizer, CLS), special_id(tokenizer, SEP)
     everything = [text for parts in texts for text in parts]
     encodings = iter(tokenizer.encode_batch(everything, add_special_tokens=False))
-    sequences, cut = [], 0
+    sequences, cut = [], list[bool]()
     for each in texts:
         parts = list(islice(encodings, len(each)))
         lengths = np.array([[len(part)] for part in parts])
         room = max_length - 1 - len(parts)
-        if lengths.sum() > room:
-            cut += 1
+        cut.append(bool(lengths.sum() > room))
+        if cut[-1]:
             pair = cut_to_fit(lengths[0], lengths[1] if len(parts) > 1 else np.array([0]), room)
             lengths = np.stack(pair)[: len(parts)]
         kept = [part.ids[: int(length[0])] for part, length in zip(parts, lengths, strict=True)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from bert_lightning.config.task import LabelledConfig, Pooling, TaskConfig, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
@@ -39,25 +40,21 @@ class Task(ABC):
     head: ClassVar[type[TaskHead]] = TaskHead
     has_classes: ClassVar[bool] = False
     """Whether each example has one of several classes."""
-    of_classes: ClassVar[bool] = True
-    """Whether labels are the numbers of classes."""
     of_tokens: ClassVar[bool] = False
     """Whether outputs belong to tokens, and not to whole sequences."""
     can_be_probed: ClassVar[bool] = True
     """Whether a linear classifier of the vectors may tell its labels apart."""
     too_long: ClassVar[str] = "cut"
     """What becomes of examples that have more tokens than the model reads."""
+    has_confusions: ClassVar[bool] = True
+    """Whether it says something which label is taken for which."""
     pipeline: ClassVar[str] = "text-classification"
-    """The pipeline of transformers that answers it."""
-    with_transformers: ClassVar[str] = """```python
-from transformers import pipeline
+    """Its name on the Hugging Face hub."""
+    with_transformers: ClassVar[str] = """from transformers import pipeline
 
 model = pipeline("{pipeline}", model="{name}")
-model("the crane is flying")
-```
-
-"""
-    """How transformers uses it, as the model card shows it."""
+model("the crane is flying")"""
+    """The code that asks transformers, as the model card shows it."""
     call: ClassVar[str]
     """What a model is asked in Python, as the model card shows it."""
 
@@ -81,6 +78,12 @@ model("the crane is flying")
     ) -> LabelledExample:
         """Returns the example of a row; a UserError names a cell that holds something else."""
 
+    def settled(
+        self, splits: Mapping[str, Examples], columns: Mapping[str, Columns]
+    ) -> Mapping[str, Examples]:
+        """Returns the examples with what only all splits together say of their labels."""
+        return splits
+
     def names(self, examples: Examples) -> list[str]:
         """Returns the names of the labels, in the order of their numbers; none for numbers."""
         return label_names(examples)
@@ -101,7 +104,7 @@ model("the crane is flying")
         """Encodes the examples, in their order."""
         texts = [example.texts for example in examples]
         sequences, cut = encode_texts(texts, tokenizer, max_length)
-        return Encoded(sequences, self.labels(examples, names), cut)
+        return Encoded(sequences, self.labels(examples, names), sum(cut))
 
     def labels(self, examples: Examples, names: Sequence[str]) -> np.ndarray:
         """Returns the numbers of all labels, `(labels,)` int64."""
@@ -180,6 +183,17 @@ model("the crane is flying")
     def described(self, names: Sequence[str]) -> str:
         """Returns what a model answers, in a few words."""
         return f"{len(names)} classes"
+
+    def answers(self, names: Sequence[str]) -> str:
+        """Returns the same, in more words, for the model card."""
+        return ", ".join(names)
+
+    def features(self, vectors: Tensor, widths: np.ndarray) -> Tensor:
+        """Returns what a probe reads of each label, `(layers, labels, hidden)`.
+
+        `vectors` are those of all outputs, `(layers, outputs, hidden)`.
+        """
+        return vectors
 
     def controls(
         self, train: Examples, held_out: Examples, labels: np.ndarray, seed: int
