@@ -31,8 +31,8 @@ class FinetuneOptimConfig(OptimConfig):
 
     optimizer: OptimizerName = option(OptimizerName.adamw, LEARNING | OPTIMIZER_STATE)
     lr: float | None = option(None, LEARNING, above=0)  # type: ignore[assignment]
-    """Peak learning rate; null follows from the width of the model: 0.0384 / hidden size, which is
-    3e-4 for tiny and 5e-5 for base."""
+    """Peak learning rate; null follows from the width of the model: 5e-5 for base, and more the
+    narrower it is, by a power of 5/3: 1e-3 for tiny."""
     beta2: float = option(0.999, LEARNING, at_least=0, below=1)
     weight_decay: float = option(0.01, LEARNING, at_least=0)
     schedule: ScheduleName = option(ScheduleName.linear, LEARNING)

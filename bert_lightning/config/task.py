@@ -69,6 +69,8 @@ class TaskConfig:
     pooling: Pooling = option(Pooling.auto, LEARNING | ARCHITECTURE)
     """The vector that stands for a sequence: `pooler`, `cls`, `mean`, or `auto`: the pooler where
     it is pretrained, else the mean."""
+    dropout: float | None = option(None, LEARNING | ARCHITECTURE, at_least=0, below=1)
+    """Dropout of hidden states and attention weights; null keeps that of pretraining."""
 
     def __post_init__(self) -> None:
         check_limits(self, "task.")

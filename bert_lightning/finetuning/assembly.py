@@ -39,8 +39,9 @@ from bert_lightning.training.assembly import Run
 from bert_lightning.training.datamodule import StepData
 
 log = logging.getLogger(__name__)
-_WIDTH_TIMES_LR = 0.0384
-"""Learning rate times hidden size, where no rate is given."""
+_BASE_LR, _BASE_WIDTH, _LR_POWER = 5e-5, 768, 5 / 3
+"""The learning rate of BERT-Base, and how it grows for narrower models: benchmarks/finetuning has
+what tiny and MiniLM learn at several."""
 _WARMUP = 0.1
 """Fraction of the run, where no number of steps is given."""
 
@@ -175,7 +176,12 @@ def _open(config: FinetuneConfig) -> PretrainedSource:
         )
     source = open_source(config.init_from)
     check_length(source, config.batch.max_length)
-    return source
+    if (dropout := config.task.dropout) is None:
+        return source
+    model = replace(
+        source.config, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
+    )
+    return replace(source, config=model)
 
 
 def _as_pretraining(
@@ -208,7 +214,9 @@ def _with_rates(config: FinetuneConfig, model: ModelConfig, steps: int) -> Finet
     """Returns the config with the learning rate and the warmup that null stands for."""
     optim = config.optim
     if optim.lr is None:
-        optim = replace(optim, lr=float(f"{_WIDTH_TIMES_LR / model.hidden_size:.2g}"))
+        optim = replace(
+            optim, lr=float(f"{_BASE_LR * (_BASE_WIDTH / model.hidden_size) ** _LR_POWER:.1g}")
+        )
     warmup = round(_WARMUP * steps) if optim.warmup_steps is None else optim.warmup_steps
     if warmup > steps:
         raise UserError(

@@ -136,15 +136,14 @@ def curves_of(run_dir: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_is_killed_resumes_exactly_by_its_folder_alone(
     task_config: TaskConfigs,
-    pretrained: Callable[..., Path],
     start: Callable[..., Run],
     tmp_path: Path,
     how: signal.Signals,
 ) -> None:
     options = options_of(
         task_config(
-            tmp_path, "text", init_from=pretrained(dropout=0.1),
-            **{"trainer.max_steps": 150, "trainer.val_check_interval": 50,
+            tmp_path, "text",
+            **{"task.dropout": 0.1, "trainer.max_steps": 150, "trainer.val_check_interval": 50,
                "callbacks.every_n_train_steps": 10},
         )
     )  # fmt: skip

@@ -17,6 +17,7 @@ from left_behind import assert_same, checkpoint, curves, read, state
 from torch import Tensor
 
 import bert_lightning
+from bert_lightning.config import PairKind
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import RunEnded, UserError
@@ -119,18 +120,19 @@ CASES = [
 @pytest.mark.parametrize(("kind", "options"), CASES)
 def test_a_run_that_is_stopped_in_every_step_is_the_run_that_never_stopped(
     task_config: TaskConfigs,
-    pretrained: Callable[..., Path],
     tmp_path: Path,
     stop_in: Callable[[int], None],
     kind: str,
     options: dict[str, Any],
 ) -> None:
     steps = 7  # of 24 examples: an epoch of 72 ends within the run, and 7 is no multiple of 3
-    options = {"trainer.max_steps": steps, "optim.warmup_steps": 2, **EVERY_STEP, **options}
-    source = pretrained(dropout=0.1)
-    whole = finetune(task_config(tmp_path / "whole", kind, init_from=source, **options))
+    options = {
+        "task.dropout": 0.1, "trainer.max_steps": steps, "optim.warmup_steps": 2,
+        **EVERY_STEP, **options,
+    }  # fmt: skip
+    whole = finetune(task_config(tmp_path / "whole", kind, **options))
     assert [step for step, _ in whole.curves["val/error"]] == [3, 6, 7]
-    config = task_config(tmp_path / "run", kind, init_from=source, **options, resume="auto")
+    config = task_config(tmp_path / "run", kind, **options, resume="auto")
     for step in range(1, steps):
         stop_in(step)
         with pytest.raises(RunEnded, match=f"stopped at step {step} by SIGTERM; saved") as ended:
@@ -172,7 +174,7 @@ def test_a_resume_with_other_options_or_data_says_what_differs(
         )
         expected = r"task\.kind=pair, and it was text"
     elif change == "init_from":
-        more = {"init_from": pretrained(dropout=0.1)}
+        more = {"init_from": pretrained(PairKind.none)}
         expected = "init_from="
     elif change == "seed":
         more, expected = {"seed": 1}, "seed=1, and it was 0"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bert_lightning.batch import pack_sequences
 from bert_lightning.config import ModelConfig
 from bert_lightning.config.task import Pooling, TaskKind
-from bert_lightning.finetuning.model import BertForTask, HeadShape
+from bert_lightning.finetuning.model import BertForTask, HeadShape, rounded
 from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.model.hf_names import to_config, to_hugging_face
 
@@ -138,3 +138,15 @@ def test_dropout_is_on_in_training() -> None:
     ours.train()
     one, two = (ours(batch.sequences, batch.positions) for _ in range(2))
     assert not torch.equal(one, two)
+
+
+def test_rounding_up_the_tokens_changes_no_output() -> None:
+    sequences = pack_sequences(np.arange(5, 17), np.zeros(12, np.int64), np.array([7, 5]))
+    longer = rounded(sequences)
+
+    assert longer.lengths.tolist() == [7, 5, 52]
+    assert longer.cu_seqlens.tolist() == [0, 7, 12, 64]
+    assert len(longer.token_ids) == len(longer.position_ids) == 64
+    assert rounded(longer) is longer
+    encoder = model_of(TaskKind.text, 2, Pooling.cls).encoder
+    torch.testing.assert_close(encoder(longer)[:12], encoder(sequences))

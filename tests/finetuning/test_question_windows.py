@@ -20,6 +20,7 @@ from bert_lightning.finetuning.answering.windows import encode_questions, window
 from bert_lightning.finetuning.labelled.answers import answers_of
 from bert_lightning.finetuning.labelled.examples import Answer, LabelledExample
 from bert_lightning.finetuning.labelled.squad import COLUMNS, squad_table
+from bert_lightning.finetuning.tasks.sequences import Encoded, Windows
 
 XQUAD = Path(__file__).parents[3] / "shared" / "datasets" / "xquad"
 CLS, SEP = 2, 3
@@ -63,9 +64,17 @@ def xquad(language: str, form: str) -> list[LabelledExample]:
     return examples
 
 
+def encoded_in_windows(
+    examples: Sequence[LabelledExample], tokenizer: Tokenizer, max_length: int
+) -> tuple[Encoded, Windows]:
+    encoded = encode_questions(examples, tokenizer, max_length)
+    assert encoded.windows is not None
+    return encoded, encoded.windows
+
+
 def found_again(examples: Sequence[LabelledExample], tokenizer: Tokenizer) -> Counter[str]:
     """Follows every answer to tokens and back in each window that holds it whole."""
-    encoded, windows = encode_questions(examples, tokenizer, 400)
+    encoded, windows = encoded_in_windows(examples, tokenizer, 400)
     bounds = pairwise(np.cumsum([0, *(len(one.positions) for one in encoded.sequences)]).tolist())
     results: Counter[str] = Counter()
     seen: dict[int, tuple[int, int]] = {}
@@ -169,7 +178,7 @@ def example(question: str, context: str, *answers: Answer) -> LabelledExample:
 
 def test_a_window_is_the_question_and_a_part_of_the_context(by_letter: Tokenizer) -> None:
     asked = example("a b", "a b c d e f", Answer("d e", 6))
-    encoded, windows = encode_questions([asked], by_letter, 9)
+    encoded, windows = encoded_in_windows([asked], by_letter, 9)
     read = [[by_letter.id_to_token(token) for token in one.ids] for one in encoded.sequences]
     assert [" ".join(one) for one in read] == [
         "[CLS] a b [SEP] a b c d [SEP]",
@@ -180,27 +189,33 @@ def test_a_window_is_the_question_and_a_part_of_the_context(by_letter: Tokenizer
     assert encoded.labels.tolist() == [[0, 0], [2, 3]]  # no answer, and its second to third token
     assert windows.characters[5:].tolist() == [[0, 0], [4, 5], [6, 7], [8, 9], [10, 11]]
     assert windows.questions.tolist() == [0, 0]
-    assert encoded.cut == 0
+    assert encoded.cut == 1  # it has more than one window
 
 
-def test_only_a_question_longer_than_half_of_a_window_is_cut(by_letter: Tokenizer) -> None:
+def test_only_a_question_longer_than_half_of_a_window_is_cut(
+    by_letter: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
     long, short = example("a b c d", "a b"), example("a b c", "a b")
-    encoded, _ = encode_questions([long, short], by_letter, 9)
-    assert encoded.cut == 1
+    encoded = encode_questions([long, short], by_letter, 9)
     assert [one.first_length for one in encoded.sequences] == [5, 5]
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "questions that have more tokens than half a window, and are cut: 1 (the first: "
+        "questions.json, question 7)"
+    )
 
 
 def test_a_question_without_an_answer_points_to_cls(by_letter: Tokenizer) -> None:
-    encoded, _ = encode_questions([example("a", "b c")], by_letter, 9)
+    encoded = encode_questions([example("a", "b c")], by_letter, 9)
     assert encoded.labels.tolist() == [[0, 0]]
 
 
 def test_an_answer_of_which_no_token_is_left_is_counted(
-    tokenizers: dict[object, Tokenizer],
+    tokenizers: dict[object, Tokenizer], caplog: pytest.LogCaptureFixture
 ) -> None:
     gone = example("crane ?", "crane \u200b", Answer("\u200b", 6))
-    encoded, _ = encode_questions([gone], tokenizers[TokenizerKind.wordpiece], 9)
-    assert encoded.wordless == 1
+    encoded = encode_questions([gone], tokenizers[TokenizerKind.wordpiece], 9)
+    assert "answers of which the tokenizer leaves nothing" in caplog.text
     assert encoded.labels.tolist() == [[0, 0]]
 
 

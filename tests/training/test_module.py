@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bert_lightning.batch import PretrainBatch, pack_sequences
 from bert_lightning.config import TrainConfig
+from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.errors import UserError
 from bert_lightning.optim.ema import average_of
 from bert_lightning.optim.time_budget import Budget
@@ -93,6 +94,20 @@ def test_the_norm_of_a_gradient_is_computed_once_a_step(
         monkeypatch.setattr(PretrainingModule, name, value)
     module.on_train_batch_start(None, 3)
     assert module.gradient_norm().item() == 0
+
+
+def test_a_step_is_seeded_as_torch_would_but_for_devices_that_are_not_there(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = module_of(small_config(tmp_path))
+    trainer = SimpleNamespace(accumulate_grad_batches=1)
+    for name, value in (("trainer", trainer), ("global_step", 3), ("global_rank", 0)):
+        monkeypatch.setattr(PretrainingModule, name, value)
+    torch.manual_seed(torch_seed(module.config.drawn_seed, Stream.dropout, 3, 0, 0))
+    drawn = torch.rand(3)
+    monkeypatch.setattr("traceback.format_stack", pytest.fail)
+    module.on_train_batch_start(None, 3)
+    assert drawn.equal(torch.rand(3))
 
 
 def test_blocks_are_compiled_for_any_number_of_tokens_where_the_config_says_so(

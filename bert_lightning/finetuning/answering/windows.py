@@ -104,8 +104,8 @@ def encode_questions(
             questions.append(number)
             spans.append(_within(span, first, room))
             characters += [np.zeros((1, 2), np.int64), offsets[first : first + room]]
-    _say("questions have more tokens than half of batch.max_length, and are cut", long)
-    _say("answers have no token that the tokenizer knows of, and are learned as none", gone)
+    _say("questions that have more tokens than half a window, and are cut", long)
+    _say("answers of which the tokenizer leaves nothing, and that are learned as none", gone)
     return Encoded(
         sequences,
         np.array(spans, np.int64).reshape(-1, 2),
@@ -121,7 +121,7 @@ def encode_questions(
 
 def _say(what: str, places: Sequence[str]) -> None:
     if places:
-        _log.warning("%s %s; the first: %s", f"{len(places):,}", what, places[0])
+        _log.warning("%s: %s (the first: %s)", what, f"{len(places):,}", places[0])
 
 
 def _with_marks(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:
