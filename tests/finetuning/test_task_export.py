@@ -399,3 +399,23 @@ def test_a_text_and_a_pair_are_answered_together() -> None:
         (alone,) = bert.probabilities([text])
         assert found == pytest.approx(alone, abs=1e-6)
     assert together[1] != bert.probabilities([TEXTS[1][0]])[0]
+
+
+def test_a_question_needs_words_and_may_have_no_answer() -> None:
+    source = source_of(SHAPES["question"])
+    bert = fine_tuned(source)
+    with pytest.raises(UserError, match="the question of entry 0 is empty: it needs text"):
+        bert.answer(" ", "the crane came")
+    with pytest.raises(UserError, match="the context of entry 1 is empty: it needs text"):
+        bert.answer_many([("what came ?", "the crane came"), ("what came ?", "")])
+    assert bert.answer_many([]) == []
+    bert.model.head.classifier.weight.data.zero_()
+    bert.model.head.classifier.bias.data.zero_()
+    context = "the crane came"  # all spans and "no answer" are equally likely
+    assert bert.answer("what came ?", context) == ("the", 0, 3, pytest.approx(1 / 7))
+    without = source_of(SHAPES["question"])
+    without.about["task"]["names"].clear()
+    sure = fine_tuned(without)
+    assert sure.answer("what came ?", context).text
+    assert "or none" in repr(bert)
+    assert "or none" not in repr(sure)
