@@ -1,8 +1,13 @@
 """The project's tables of figures on the terminal."""
 
+import io
 from collections.abc import Iterable, Sequence
 
+from rich.console import Console
 from rich.table import Table
+
+WIDTH = 80
+"""Columns of a terminal, which no table exceeds."""
 
 
 def figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -13,3 +18,10 @@ def figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def printed(table: Table) -> str:
+    """Returns the lines of a table as a terminal of 80 columns shows them."""
+    text = io.StringIO()
+    Console(file=text, highlight=False, markup=False, width=WIDTH).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

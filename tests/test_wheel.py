@@ -117,5 +117,6 @@ def test_it_starts_the_processes_of_a_sweep_and_of_devices(installed: Path, plac
     options = ("trainer.devices=2", "seed=1,2", "hydra.sweep.dir=sweep")
     output = run(installed, place, *program, *options)
     assert output.count("on 2 cpu") == 2
-    for job in ("0", "1"):
-        assert (place / "sweep" / job / "summary.json").is_file()
+    for seed in (1, 2):
+        assert (place / "sweep" / f"seed={seed}" / "summary.json").is_file()
+    assert "2 runs by val/loss, the lowest first" in output

@@ -15,6 +15,7 @@ from bert_lightning.api.result import RunResult, read_result
 from bert_lightning.cli.from_python import compose_run
 from bert_lightning.config import AnyConfig, RunConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
+from bert_lightning.finetuning.probing.while_training import probes_of
 from bert_lightning.reports.run_report import loaded, report
 from bert_lightning.reports.summary import summarize
 from bert_lightning.runs.folder import crash_report
@@ -59,7 +60,7 @@ def fit(
             train_beside("train", options, run.folder)
             return read_result(run.folder)
         with messages(run.folder, "train.log"), restored():
-            result = training.fit(run, callbacks=callbacks, loggers=loggers)
+            result = training.fit(run, callbacks=[*callbacks, *probes_of(run)], loggers=loggers)
             if result.is_main:
                 with crash_report(run.folder):
                     say(report(result))

@@ -28,7 +28,8 @@ from bert_lightning.cli.command_line import readable, readable_overrides
 from bert_lightning.cli.completion import answer
 from bert_lightning.cli.explain import explain, unknown_option
 from bert_lightning.cli.implied_options import completed, follow_run_dir, follow_source
-from bert_lightning.cli.many_runs.sweep import Trials, sweep
+from bert_lightning.cli.many_runs.sweep import sweep
+from bert_lightning.cli.many_runs.trials import Trials
 from bert_lightning.cli.schema import SCHEMAS, in_use, use
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.launched import is_first_process, reader_is_gone, this_program
@@ -102,8 +103,8 @@ def run(config_dir: Path, task: Callable[[Any], None], command: str = "train") -
                     with _environment(given):
                         code, failed = sweep(composer, asked, config, trials)
                     exit_codes.append(code)
-                    if failed:
-                        _tell(failed)
+                    for line in failed:
+                        _tell(line)
                 else:  # Hydra would compose it twice more; it gets the very config that was checked
                     follow_run_dir(config, asked.overrides)
                     notes += follow_source(config, asked.overrides)
@@ -160,8 +161,11 @@ def _environment(traceback_wanted: str | None) -> Iterator[None]:
 
 def register_schema() -> None:
     """Lets each command's file in `conf` begin with the schema that types every key."""
+    store = ConfigStore.instance()
     for schema in SCHEMAS.values():
-        ConfigStore.instance().store(f"{schema.command}_schema", schema.defaults())
+        name = f"{schema.command}_schema"
+        if f"{name}.yaml" not in store.repo:  # storing it takes as long as a fifth of a config
+            store.store(name, schema.defaults())
     # Else configs could bring secrets into logs, checkpoints and TensorBoard.
     OmegaConf.clear_resolver("oc.env")
 

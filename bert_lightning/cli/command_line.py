@@ -3,13 +3,14 @@
 Hydra reads `data.path=a=b` as a mistake, `data.path=a,b` as two values and `data.name=1e3` as the
 number 1000. What an option that takes text is given stands for itself here; so do quotes, blanks,
 brackets and letters of any script. Left to Hydra are quoted values, `null`, `${…}`, and in a sweep
-commas and functions such as `choice(…)`.
+functions such as `choice(…)` and commas, except those in the name of a file or folder that exists.
 """
 
 import json
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
+from os.path import exists  # which takes any text, other than pathlib's
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +29,8 @@ _HYDRA = "hydra."
 _MODES = ("run", "multirun", "cfg", "info")
 _FOLDERS = ("config_path", "config_dir")
 _OPEN, _CLOSED, _QUOTES = "([{", ")]}", ("'", '"')
+_NO_EXPERIMENT = "experiment=null"
+"""The default, which Hydra refuses where it is given."""
 _parser = OverridesParser.create()
 
 
@@ -58,7 +61,7 @@ def readable(arguments: Sequence[str]) -> list[str]:
         if action.option_strings and value:
             flag = action.option_strings[-1 if action.dest == "multirun" else 0]
             flags.append(flag if action.nargs == 0 else f"{flag}={value}")
-    return [*flags, *(_readable(override, asked.multirun) for override in asked.overrides)]
+    return [*flags, *_all_readable(asked.overrides, asked.multirun)]
 
 
 def _refuse_flags(asked: Namespace) -> None:
@@ -77,7 +80,11 @@ def _refuse_flags(asked: Namespace) -> None:
 
 def readable_overrides(overrides: Sequence[str]) -> list[str]:
     """Returns the options of one run so that Hydra reads what was meant."""
-    return [_readable(override, sweeps=False) for override in overrides]
+    return _all_readable(overrides, sweeps=False)
+
+
+def _all_readable(overrides: Sequence[str], sweeps: bool) -> list[str]:
+    return [_readable(override, sweeps) for override in overrides if override != _NO_EXPERIMENT]
 
 
 def given(arguments: Sequence[str]) -> dict[str, str]:
@@ -106,6 +113,8 @@ def _readable(override: str, sweeps: bool) -> str:
         return override
     section = HydraConf if name.startswith(_HYDRA) else in_use().config
     kind = kinds(declared(name.removeprefix(_HYDRA), section))[0]
+    if sweeps and kind is str and "," in value and exists(value):  # noqa: PTH110
+        return f"{key}={_quoted(value)}"  # such as the folder of a trial
     parts = list(_at_commas(value)) if sweeps or kind is not str else [value]
     if kind is bool and any(
         re.fullmatch(r"[+-]?\d+", part) and part not in ("0", "1") for part in parts

@@ -103,6 +103,7 @@ _MINIMAL_PAIRS = [
 _PROBE = [
     _MODEL,
     _options("task=tokens data.path=FOLDER, task.*, data.*, batch.max_length and seed"),
+    _flag("--all-checkpoints", "probe each checkpoint of a run, for curves over its steps"),
     _JSON,
 ]
 _LAYER = _argument("--layer", "0 is the embeddings (default: the last)", int, default=-1)
@@ -117,6 +118,12 @@ _SENSES = [
     _JSON,
 ]
 _WORD = "show its vector wherever this word occurs, and their cosines; may be repeated"
+_COMPARE = [
+    _argument("runs", "a sweep, runs, or folders of them", Path, nargs="+", metavar="RUN"),
+    _argument("--metric", "rank by this one (default: the runs' own)", metavar="NAME"),
+    _argument("--plot", "draw their validation curves", Path, metavar="FILE.png"),
+    _JSON,
+]
 _ENCODE = [
     _RUN,
     _argument("text", "a text"),
@@ -150,6 +157,7 @@ COMMANDS = {
     "tokenizer": Command("tokenizer:main", "train a tokenizer on text files", _TOKENIZER),
     "corpora": Command("corpora:main", "list prepared corpora, and remove unused ones", _CORPORA),
     "doctor": Command("evaluation:doctor", "diagnose a run from its curves", [_RUN, _JSON]),
+    "compare": Command("evaluation:comparison", "rank the runs of a sweep, or others", _COMPARE),
     "replay": Command("replay:main", "repeat one step and show the loss of each example", _REPLAY),
     "evaluate": Command(
         "evaluation:score", "score a model on held-out text, with baselines", _EVALUATE

@@ -65,7 +65,8 @@ class FinetuneConfig(RunConfig):
     baselines: bool = option(True, EXECUTION)
     """Whether the test split is scored beside what needs no pretraining: the commonest class or the
     mean, the commonest label of each word or TF-IDF with a linear model, and the same model from
-    random weights, which trains as long as the run itself."""
+    random weights, which trains as long as the run itself; sentence vectors also beside those of
+    the pretrained model before fine-tuning."""
     seeds: int = option(1, EXECUTION, at_least=1, at_most=100)
     """How many runs are compared: those of `seed`, `seed` + 1 and so on, with their baselines."""
     learning_curve: bool = option(False, EXECUTION)
@@ -79,6 +80,9 @@ class FinetuneConfig(RunConfig):
     seed: int | None = option(0, LEARNING, "; seed=null draws one", at_least=0, at_most=2**32 - 1)
     """Decides the new weights, the order, the dropout and the examples that are drawn; null draws
     one, which the log and the checkpoints name."""
+    optimized_metric: str | None = option(None, EXECUTION)
+    """What a sweep ranks its trials by and returns to its sweeper, such as `val/macro_f1`; null is
+    the task's main score of the validation split."""
     run_dir: str | None = option(None, COMMAND | PLACE)
     """The folder of this run; null makes a new one below `runs`."""
     debug: str | None = option(None, EXECUTION, words=("traceback",))

@@ -122,7 +122,8 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
     if devices.accelerator == "cpu":
         keep_freed_memory()
 
-    source = _open(config)
+    source = open_pretrained(config)
+    task = task_of(config.task.kind)
     data = read_labelled(config.data, config.task, config.drawn_seed)
     splits = {
         name: encode_split(
@@ -134,6 +135,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
     partition = divide_global_batch(sizes, devices, source.vocab_size)
     if resumed is not None:
         partition = same_partition(resumed, sizes, partition)
+    partition = task.partition(partition, config)
     steps = _steps(config, len(splits["train"]))
     config = _with_rates(config, source.config, steps)
     shape = _shape(config, source, data)
@@ -144,7 +146,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
         **describe_run(config, source.config, text, source.vocab_size),
         "task": describe_task(shape, data.names),
     }
-    model = _model(config, source, shape, splits["train"])
+    model = initial_model(config, source, shape, splits["train"])
     return TaskRun(
         config=config,
         callbacks=callbacks,
@@ -168,7 +170,8 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
     )
 
 
-def _open(config: FinetuneConfig) -> PretrainedSource:
+def open_pretrained(config: FinetuneConfig) -> PretrainedSource:
+    """Reads the pretrained model of a run."""
     if config.init_from is None:
         raise UserError(
             "init_from names no pretrained model: init_from=runs/NAME is a run, init_from=FOLDER "
@@ -235,7 +238,7 @@ def _shape(config: FinetuneConfig, source: PretrainedSource, data: LabelledData)
         raise UserError(
             f"task.pooling=pooler, and {source.name} has no pooler: use task.pooling=mean or cls"
         )
-    return HeadShape(task.kind, task.outputs(data.names), pooling)
+    return HeadShape(task.kind, task.outputs(data.names, source.config), pooling)
 
 
 def _has_pooler(source: PretrainedSource) -> bool:
@@ -246,9 +249,10 @@ def _has_pooler(source: PretrainedSource) -> bool:
     return "pooler" not in source.missing_heads and pairs != PairKind.none.value and weight > 0
 
 
-def _model(
+def initial_model(
     config: FinetuneConfig, source: PretrainedSource, shape: HeadShape, train: EncodedSplit
 ) -> BertForTask:
+    """Builds the model of a run as it is before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
         model = BertForTask(source.config, source.vocab_size, shape)
@@ -256,5 +260,5 @@ def _model(
         new = {n: value for n, value in model.state_dict().items() if n.startswith(TASK_HEAD)}
         known = model.state_dict().keys() - new.keys()
         model.load_state_dict({**new, **{name: source.state[name] for name in known}})
-    model.head.fit(train.labels)
+    model.head.fit(train.labels, config.task)
     return model

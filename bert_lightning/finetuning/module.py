@@ -36,7 +36,7 @@ class TaskModule(TrainingModule[BertForTask]):
     """
 
     config: FinetuneConfig
-    title, unit = "fine-tuning", "examples"
+    title, unit, better = "fine-tuning", "examples", "better score"
 
     def __init__(
         self,
@@ -51,6 +51,8 @@ class TaskModule(TrainingModule[BertForTask]):
         super().__init__(config, model, steps, description)
         self.epoch_size = epoch_size
         self.validation, self.validation_examples = validation
+        if self.validation.sequences_each > 1:
+            self.unit = "sequences"
         self.names = names
         self.progress.judged_by = f"val/{ERROR}"
         if self.validation.sequences_each > 1:
@@ -73,14 +75,16 @@ class TaskModule(TrainingModule[BertForTask]):
             outputs[index] = found
         self.held_out.clear()
         outputs = sum_of_ranks(outputs)
-        labels = torch.from_numpy(split.labels).to(self.device)
-        sums = self.evaluated.head.sums(outputs, labels, split.widths)
-        task = task_of(shape.kind)
+        task, loss = task_of(shape.kind), dict[str, float]()
+        if task.has_held_out_loss:
+            labels = torch.from_numpy(split.labels).to(self.device)
+            sums = self.evaluated.head.sums(outputs, labels, split.widths)
+            loss = {f"{shape.kind.value}_loss": (sums.nll / sums.labels).item()}
         predicted = task.predict(outputs.cpu().numpy(), split.widths)
         sizes = task.sizes(self.validation_examples)
         scores = task.scores(predicted, split.labels, self.names, sizes)
         error = 1 - next(iter(scores.values()))
-        return {f"{shape.kind.value}_loss": (sums.nll / sums.labels).item(), ERROR: error, **scores}
+        return {**loss, ERROR: error, **scores}
 
 
 def constant_scores(

@@ -1,13 +1,11 @@
 """What a run of fine-tuning found: its summary, its predictions, and the lines at its end."""
 
 import csv
-import hashlib
 import io
 import json
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -15,16 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from bert_lightning.config.affects import COMMAND, leaves, named
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.plain import to_plain
+from bert_lightning.corpus.manifest import digest
 from bert_lightning.files import write_text
-from bert_lightning.finetuning.fit import FinetuneResult, Predicted
+from bert_lightning.finetuning.fit import FinetuneResult, Predicted, predict_untrained
 from bert_lightning.finetuning.scoring.metrics import Scores, confusion
 from bert_lightning.finetuning.scoring.records import SUMMARY, Record, write_predictions
 from bert_lightning.finetuning.scoring.results import THIS_MODEL
 from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.finetuning.tasks.task import Task
+from bert_lightning.reports.comparison.options import changed_options, config_hash, plain_options
 from bert_lightning.runs.folder import shown
 
 PREDICTIONS = "predictions.csv"
@@ -51,6 +50,10 @@ def report(result: FinetuneResult) -> str:
     _write_table(result)
     if names and task.has_confusions:
         _write_confusion(folder, confusion(test.predicted, labels, len(names)), names)
+    if result.config.logger.tensorboard:
+        from bert_lightning.reports.hparams import write_hparams  # with TensorBoard, slow
+
+        write_hparams(result.config, summary)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     write_text(folder / SUMMARY, text)
     return "\n".join(_lines(result, beside))
@@ -59,10 +62,9 @@ def report(result: FinetuneResult) -> str:
 def _summarize(result: FinetuneResult) -> dict[str, Any]:
     """Returns the run in plain values, without baselines."""
     config, data = result.config, result.run.labelled.data
-    of_command = named(FinetuneConfig, COMMAND)
-    options = leaves(to_plain(asdict(config)))
-    identity = {name: value for name, value in options if name not in of_command}
-    test = result.held_out["test"]
+    test, progress = result.held_out["test"], result.run.module.progress
+    splits = data.identity["splits"]
+    held_out = {"classes": data.names, **{split: splits[split] for split in result.held_out}}
     return {
         "task": config.task.kind.value,
         "init_from": config.init_from,
@@ -70,6 +72,7 @@ def _summarize(result: FinetuneResult) -> dict[str, Any]:
         "seed": config.seed,
         "data": data.origin,
         "data_key": data.key,
+        "evaluation_set_sha256": digest(held_out),
         "notes": data.notes,
         "classes": len(data.names) or None,
         "examples": {split: len(examples) for split, examples in data.splits.items()},
@@ -78,6 +81,8 @@ def _summarize(result: FinetuneResult) -> dict[str, Any]:
         "degenerate": test.is_degenerate,
         "steps": result.steps,
         "best_step": result.best_step,
+        "early_end": progress.early_end or None,
+        "resumed_at": progress.resumed_at or None,
         "parameters": sum(parameter.numel() for parameter in result.bert.model.parameters()),
         "training_seconds": round(result.seconds, 3),
         "examples_per_second": round(result.examples / max(result.seconds, 1e-9), 1),
@@ -90,18 +95,22 @@ def _summarize(result: FinetuneResult) -> dict[str, Any]:
             "python": platform.python_version(),
             "torch": torch.__version__,
         },
-        "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+        "config_hash": config_hash(plain_options(config), FinetuneConfig),
+        "options": changed_options(config),
     }
 
 
 def _baselines(result: FinetuneResult) -> dict[str, np.ndarray]:
     """Returns the predictions of every quick baseline for the test split, by name."""
     splits, tokenizer = result.run.splits, result.bert.tokenizer
-    return task_of(result.config.task.kind).baselines(
+    found = task_of(result.config.task.kind).baselines(
         result.run.labelled.data.splits,
         {split: encoded.labels for split, encoded in splits.items()},
         lambda text: tokenizer.encode(text, add_special_tokens=False).tokens,
     )
+    if not [*result.bert.model.head.parameters()]:  # so that it answers without any training
+        found = {"before fine-tuning": predict_untrained(result.run), **found}
+    return found
 
 
 def _write_table(result: FinetuneResult) -> None:

@@ -1,12 +1,10 @@
 """The results of a study of fine-tuning: `results.json`, the learning curve, and a table."""
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from bert_lightning.files import atomic, write_text
@@ -14,11 +12,9 @@ from bert_lightning.finetuning.scoring.records import Record
 from bert_lightning.finetuning.scoring.results import RANDOM_WEIGHTS, THIS_MODEL, results
 from bert_lightning.finetuning.study import StudyRun
 from bert_lightning.runs.folder import shown
-from bert_lightning.terminal import figures
+from bert_lightning.terminal import figures, printed
 
 RESULTS, CURVE = "results.json", "results.png"
-_WIDTH = 80
-"""Columns of a terminal."""
 
 
 def report(folder: Path, records: Mapping[StudyRun, Record]) -> str:
@@ -42,10 +38,10 @@ def _lines(folder: Path, found: Mapping[str, Any]) -> Iterator[str]:
         f"test split: {_in_words(score)} on {found['examples']['test']:,} examples, "
         f"{f'{len(seeds)} seeds' if several else f'seed {seeds[0]}'}"
     )
-    yield _printed(_table(found["rows"], score, several))
+    yield printed(_table(found["rows"], score, several))
     if "learning_curve" in found:
         yield ""
-        yield _printed(_curve(found, score, several))
+        yield printed(_curve(found, score, several))
     yield ""
     for row in found["rows"]:
         if row["degenerate"] and row["model"] in (THIS_MODEL, RANDOM_WEIGHTS):
@@ -89,12 +85,6 @@ def _curve(found: Mapping[str, Any], score: str, several: bool) -> Table:
 
 def _spread(found: Mapping[str, float], several: bool) -> str:
     return f"{found['mean']:.3f}" + (f" ± {found['deviation']:.3f}" if several else "")
-
-
-def _printed(table: Table) -> str:
-    text = io.StringIO()
-    Console(file=text, highlight=False, markup=False, width=_WIDTH).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def _in_words(score: str) -> str:

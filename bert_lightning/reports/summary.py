@@ -1,15 +1,12 @@
 """The content of a run's summary.json."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from bert_lightning.config import TrainConfig
-from bert_lightning.config.affects import COMMAND, leaves, named
-from bert_lightning.config.plain import to_plain
 from bert_lightning.data.phases import heaviest
+from bert_lightning.reports.comparison.options import changed_options, config_hash, plain_options
 from bert_lightning.training.fit import FitResult
 from bert_lightning.training.metrics import with_joint
 
@@ -19,9 +16,6 @@ _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 def summarize(result: FitResult) -> dict[str, Any]:
     """Returns the run in plain values: losses in nats, rates per second of training."""
-    of_command = named(TrainConfig, COMMAND)
-    options = leaves(to_plain(asdict(result.config)))
-    identity = {name: value for name, value in options if name not in of_command}
     progress, seconds = result.progress, max(result.progress.seconds, 1e-9)
     largest = heaviest(result.config.batch)
     last = {name: values[-1][1] for name, values in result.curves.items()}
@@ -35,6 +29,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
         "steps": result.steps,
         "early_end": progress.early_end or None,
+        "resumed_at": progress.resumed_at or None,
         "repeat": progress.budget.by_steps() if progress.budget is not None else None,
         "epochs": result.epochs,
         "pairs": progress.pairs,
@@ -47,13 +42,16 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "accelerator": result.accelerator,
         "devices": result.partition.world_size,
         "micro_batch_size": result.partition.micro_batch_size(largest.global_batch_size),
-        "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+        "config_hash": config_hash(plain_options(result.config), TrainConfig),
+        "options": changed_options(result.config),
     }
     summary |= {
         split: found
         for prefix, split in _SPLITS.items()
         if (found := _scores(result, prefix, last))
     }
+    if probed := {name: value for name, value in last.items() if name.startswith("probe/")}:
+        summary["probe"] = {name.removeprefix("probe/"): value for name, value in probed.items()}
     if result.config.trainer.enable_checkpointing:
         summary["loaded"] = _loaded(result, summary)
     if result.validation is not None and not result.config.validates_in_part:

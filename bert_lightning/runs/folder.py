@@ -69,6 +69,19 @@ def locked(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_running(run_dir: Path) -> bool:
+    """Returns whether a run holds this folder now."""
+    if not (run_dir / _HOLDER).is_file():
+        return False
+    try:
+        with FileLock(run_dir / _LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that may only be read
+        return False
+
+
 def _shown_holder(file: Path) -> str:
     try:
         holder = json.loads(file.read_text(encoding="utf-8"))

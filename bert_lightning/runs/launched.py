@@ -16,6 +16,8 @@ AUTO = "auto"
 """The value of `resume=` that resumes a command's own run."""
 CONFIG_FILE = "run.json"
 """The file in a run's folder that holds its whole config, for `resume=`."""
+TRIALS = "trials.jsonl"
+"""In a sweep's folder: a line for each trial that begins, and one with its exit code at its end."""
 SIGNALS = [
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGUSR1")

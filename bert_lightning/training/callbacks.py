@@ -170,7 +170,7 @@ class RecordCurves(Callback):
 
 
 class EndEarly(EarlyStopping):
-    """Ends the run once `patience` validations did not lower the joint loss.
+    """Ends the run once `patience` validations did not better what judges the model.
 
     It counts the validations that every run of these options has, and not the one that a run adds
     which ends by `trainer.max_time`: so a resumed run ends where an uninterrupted one does.
@@ -180,6 +180,7 @@ class EndEarly(EarlyStopping):
         super().__init__(module.progress.judged_by, patience=patience)
         self.progress = module.progress
         self._patience = patience
+        self._better = module.better
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
@@ -195,7 +196,7 @@ class EndEarly(EarlyStopping):
         if trainer.should_stop and not ends:
             times = f"{self.wait_count} validation{'s in a row' * (self.wait_count > 1)}"
             self.progress.early_end = (
-                f"no lower loss in {times} (callbacks.early_stopping_patience={self.patience})"
+                f"no {self._better} in {times} (callbacks.early_stopping_patience={self.patience})"
                 if self.wait_count
                 else "the validation loss is not finite"
             )

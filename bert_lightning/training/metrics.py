@@ -81,8 +81,14 @@ def training_scores(total: Tensor, objectives: Iterable[str]) -> dict[str, float
 
 
 def with_joint(scores: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
-    """Returns the same scores, with the joint `loss` of these weights by objective first."""
-    joint = sum(weight * scores.get(f"{name}_loss", 0.0) for name, weight in weights.items())
+    """Returns the same scores, with the joint `loss` of these weights by objective first.
+
+    Scores without the loss of any objective stay without.
+    """
+    losses = {name: scores.get(f"{name}_loss") for name in weights}
+    if not any(loss is not None for loss in losses.values()):
+        return {**scores}
+    joint = sum(weights[name] * (loss or 0.0) for name, loss in losses.items())
     return {"loss": joint, **scores}
 
 

@@ -43,6 +43,8 @@ class TrainingModule(L.LightningModule, ABC, Generic[Model]):
     """What it does, in one word."""
     unit: str
     """What its examples are called, in the plural."""
+    better = "lower loss"
+    """What a better model has, as early stopping says it."""
     can_be_replayed = False
     """Whether `replay` shows the examples of a step."""
 

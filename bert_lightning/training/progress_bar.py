@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.data.evaluation_set import EvaluationSet
+from bert_lightning.evaluation import probing
 from bert_lightning.evaluation.scores import in_words
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.runs.curves import Curves
@@ -203,7 +204,7 @@ class LossProgress(ProgressBar):
 def scores_beside_baselines(
     config: TrainConfig, validation: EvaluationSet | None
 ) -> Callable[[Curves], str] | None:
-    """Returns what tells the losses and accuracies of the last validation, with its baselines."""
+    """Returns what tells the scores of the last validation, with its baselines and its probe."""
     if validation is None:
         return None
 
@@ -214,6 +215,11 @@ def scores_beside_baselines(
             for name, curve in curves.items()
             if name.startswith("val/")
         }
-        return "  ".join(in_words(config.weights, last, baselines))
+        words = [*in_words(config.weights, last, baselines)]
+        probed = {name: curve[-1] for name, curve in curves.items() if name.startswith("probe/")}
+        if probed and probed["probe/mix_accuracy"][0] == curves["val/loss"][-1][0]:
+            scores = {name: value for name, (_, value) in probed.items()}
+            words.append(f"probe {probing.in_words(scores)}")
+        return "  ".join(words)
 
     return line

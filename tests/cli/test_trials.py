@@ -6,7 +6,11 @@ A trial is a small program here, which notes its arguments; `tests/training` has
 import json
 import logging
 import math
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ from bert_lightning.cli import app
 from bert_lightning.cli.schema import conf_dir
 
 TRIAL = """
-import json, pathlib, sys
+import hashlib, json, pathlib, sys
 arguments = sys.argv[1:]
 with open("trials.jsonl", "a") as file:
     file.write(json.dumps(arguments) + "\\n")
@@ -29,10 +33,30 @@ if "seed=3" in arguments:
 if "seed=9" in arguments:
     import os, signal
     os.kill(os.getpid(), signal.SIGKILL)
-scores = {"validation": {"loss": 4.5}}
+scores = {"validation": {"loss": 4.5, "mlm_loss": 4.0}}
 summary = {"loaded": scores, "validation": {"loss": 5.0}} if "test=True" in arguments else {}
+pathlib.Path(folder, "run.json").write_text("{}")
+summary["config_hash"] = hashlib.sha256(b"{}").hexdigest()
 pathlib.Path(folder, "summary.json").write_text(json.dumps(summary))
 """
+WAITS = """
+import pathlib, signal, sys, time
+(folder,) = [one.partition("=")[2].strip("'") for one in sys.argv if "hydra.run.dir=" in one]
+def save(number, _):
+    pathlib.Path(folder, "saved").touch()
+    sys.exit(128 + number)
+signal.signal(signal.SIGTERM, save)
+pathlib.Path(folder, "ready").touch()
+time.sleep(600)
+"""
+PROGRAM = f"""
+import sys
+from bert_lightning.cli import app
+from bert_lightning.cli.schema import conf_dir
+app.this_program = lambda: [sys.executable, "-S", "-c", {WAITS!r}]
+app.run(conf_dir(), None)
+"""
+ROOT = Path(__file__).parents[2]
 Sweep = Callable[..., tuple[int, list[list[str]]]]
 
 
@@ -60,19 +84,26 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
     root.handlers[:], root.level = handlers, level
 
 
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 300
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def without_folder(trials: list[list[str]]) -> list[list[str]]:
     return [[one for one in trial if not one.startswith("hydra.")] for trial in trials]
 
 
 @pytest.mark.slow
 def test_each_trial_is_a_run_in_a_folder_of_its_own(sweep: Sweep, tmp_path: Path) -> None:
-    code, trials = sweep("model=tiny", "-m", "seed=1,2")
+    code, trials = sweep("model=tiny", "seed=7", "-m", "seed=1,2")
     assert (code, without_folder(trials)) == (
         0,
         [["model=tiny", "seed=1"], ["model=tiny", "seed=2"]],
     )
     folders = [trial[-1] for trial in trials]
-    assert folders == [f"hydra.run.dir='{tmp_path}/sweep/{number}'" for number in (0, 1)]
+    assert folders == [f"hydra.run.dir='{tmp_path}/sweep/seed={seed}'" for seed in (1, 2)]
     assert all("hydra.mode=RUN" in trial for trial in trials)
 
 
@@ -83,11 +114,14 @@ def test_trials_that_fail_stop_no_other_and_are_named(
     code, trials = sweep("-m", "seed=3,9,1", "optim.lr=1e-3,1e-4", "test=True")
     assert len(trials) == 6
     assert code == 128 + 9
-    assert capfd.readouterr().err == (
-        "trials that failed: 0 (seed=3 optim.lr=0.001; exit code 3), "
-        "1 (seed=3 optim.lr=0.0001; exit code 3), 2 (seed=9 optim.lr=0.001; exit code 137), "
-        "3 (seed=9 optim.lr=0.0001; exit code 137); their folders are in sweep\n"
+    shown = capfd.readouterr()
+    assert shown.err == (
+        "trials that failed: seed=3,optim.lr=0.001 (exit code 3), "
+        "seed=3,optim.lr=0.0001 (exit code 3), seed=9,optim.lr=0.001 (exit code 137), "
+        "seed=9,optim.lr=0.0001 (exit code 137); their folders are in sweep\n"
     )
+    assert "2 runs by val/loss, the lowest first" in shown.out
+    assert "not ranked  seed=9,optim.lr=0.0001: failed, exit code 137" in shown.out
     assert sweep("-m", "seed=1")[0] == 0  # what failed in an earlier sweep is forgotten
 
 
@@ -112,6 +146,20 @@ def test_a_sweeper_gets_the_validation_loss_of_each_trial(
     results.clear()
     sweep("-m", "seed=1", "test=false")  # a run without validation
     assert math.isnan(results[0])
+    results.clear()
+    sweep("-m", "seed=1", "test=true", "optimized_metric=val/mlm_loss")
+    assert results == [4.0]
+
+
+@pytest.mark.slow
+def test_a_metric_that_no_trial_logs_ends_the_sweep_after_the_first(
+    sweep: Sweep, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, trials = sweep("-m", "seed=1,2", "test=true", "optimized_metric=val/mlm_los")
+    assert (code, len(trials)) == (2, 1)
+    error = capfd.readouterr().err
+    assert "error: optimized_metric=val/mlm_los is not logged by this run; did you mean" in error
+    assert "it has val/loss, val/mlm_loss\n" in error
 
 
 @pytest.mark.slow
@@ -170,6 +218,8 @@ def test_values_reach_the_trials_as_they_are_typed(sweep: Sweep) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        ("-m optimized_metric=loss seed=1,2", "optimized_metric=loss: expects the name of a curve"),
+        ("-m optimized_metric=test/loss seed=1,2", "the test split is not evaluated; add test="),
         ("-m run_dir=mine seed=1,2", "run_dir=mine would be the folder of every trial of this"),
         ("-m --config-dir=absent seed=1", "--config-dir=absent: there is no folder "),
         ("--config-path absent", "--config-path=absent: there is no folder "),
@@ -197,4 +247,39 @@ def test_joblib_hides_no_trial_that_fails(sweep: Sweep, capfd: pytest.CaptureFix
     code, trials = sweep("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,3,2")
     assert code == 3
     assert sorted(trial[0] for trial in trials) == ["seed=1", "seed=2", "seed=3"]
-    assert "trials that failed: 1 (seed=3; exit code 3)" in capfd.readouterr().err
+    shown = capfd.readouterr()
+    assert "trials that failed: seed=3 (exit code 3); their folders are in sweep" in shown.err
+    assert "not ranked  seed=3: failed, exit code 3" in shown.out
+
+
+@pytest.mark.slow
+def test_a_stop_signal_ends_the_trials_of_joblib_gracefully_and_begins_no_other(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    run = subprocess.Popen(
+        [
+            *(sys.executable, "-c", PROGRAM, "-m", "hydra/launcher=joblib"),
+            *("hydra.launcher.n_jobs=2", "seed=1,2,3,4", "hydra.sweep.dir=sweep"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    notes = tmp_path / "sweep" / "trials.jsonl"
+    try:
+        until(lambda: [*tmp_path.glob("sweep/seed=*/ready")][1:])
+        run.send_signal(signal.SIGTERM)
+        _, errors = run.communicate(timeout=300)
+    finally:
+        run.kill()
+    assert run.returncode == 128 + signal.SIGTERM, errors
+    ends = [note for note in map(json.loads, notes.read_text().splitlines()) if "exit_code" in note]
+    assert sorted(note["exit_code"] for note in ends) == [143, 143]
+    for name in ("ready", "saved"):
+        assert {file.parent.name for file in tmp_path.glob(f"sweep/*/{name}")} == {
+            "seed=1",
+            "seed=2",
+        }
+    assert "trials that were stopped: seed=1 (exit code 143), seed=2 (exit code 143)" in errors

@@ -222,6 +222,14 @@ def test_the_pair_head_is_at_chance() -> None:
     assert not found(record(val_nsp_accuracy=[(500, 0.536)]))
 
 
+def test_a_perfect_pair_head_is_not_at_chance() -> None:
+    data = HEALTHY["data"]
+    summary = {"data": {**data, "labels": {**data["labels"], "pairs_read": 4}}}
+    check = found(record(summary, val_nsp_accuracy=[(500, 0.9)]))["NSP head"]
+    assert check.limit.startswith("1.000: ")
+    assert not found(record(summary, val_nsp_accuracy=[(500, 1.0)]))
+
+
 @pytest.mark.parametrize(("name", "title"), [("mlm", "words"), ("nsp", "pairs")])
 def test_overfitting(name: str, title: str) -> None:
     up = [(100, 0.60), (200, 0.50), (300, 0.52), (400, 0.54), (500, 0.56)]

@@ -16,7 +16,6 @@ ROOT = Path(__file__).parents[2]
     "options",
     [
         [],
-        ["trainer.devices=2"],
         ["trainer.devices=2", "optim.ema_decay=0.9", "test=true", "data.test_fraction=0.2",
          "callbacks.early_stopping_patience=9"],
         ["batch.num_workers=2", "trainer.accumulate_grad_batches=2", "logger=[tensorboard,csv]"],

@@ -482,7 +482,7 @@ def test_a_job_of_a_sweep_that_breaks_stops_no_other_and_changes_no_other(
     assert not run.processes()
     assert run.stderr.count("error: rank 1 ") == 1
     for job, steps in enumerate([6, 2, 6]):
-        folder = sweep / str(job)
+        folder = sweep / f"seed={job + 1}"
         seen = trace(folder)
         assert [(entry["step"], entry["rank"]) for entry in seen] == [
             (step + 1, rank) for step in range(steps) for rank in (0, 1)
@@ -503,21 +503,21 @@ def test_a_sweep_that_is_stopped_goes_on_with_the_job_that_was_stopped(
     run.send(SIGTERM)
     assert run.end() == 143
     (sweep,) = run.folder.iterdir()
-    run.folder = sweep / "1"
+    run.folder = sweep / "trainer.max_steps=150"
     step, _ = stopped(run, SIGTERM)
-    assert checkpoint(sweep / "0", 5).is_file()
-    assert not (sweep / "2").exists()
+    assert checkpoint(sweep / "trainer.max_steps=5", 5).is_file()
+    assert not (sweep / "trainer.max_steps=160").exists()
 
     environment, calls = fake_scontrol(tmp_path)
     run = start(tmp_path / "runs", *command, SLURM_JOB_ID="4711", **environment)
     run.until(lambda: "\nstep 1/160" in run.stdout)
     complete = re.findall(r"(\S+) is already complete at step (\d+)", run.stderr)
-    assert complete == [(f"runs/{sweep.name}/0", "5")]
+    assert complete == [(f"runs/{sweep.name}/trainer.max_steps=5", "5")]
     assert f"resumes from step {step}: " in run.stdout
-    assert checkpoint(sweep / "1", 150).is_file()
+    assert checkpoint(sweep / "trainer.max_steps=150", 150).is_file()
     run.send(SIGUSR1)
     assert run.end() == 143
-    run.folder = sweep / "2"
+    run.folder = sweep / "trainer.max_steps=160"
     stopped(run, SIGUSR1)
     assert calls.read_text() == "requeue 4711\n"
 

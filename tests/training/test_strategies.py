@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from real_runs import Run
 
 from bert_lightning.cli import app as cli
 from bert_lightning.config import StrategyConfig, StrategyName, TrainConfig
@@ -25,9 +26,15 @@ from bert_lightning.training.strategies import DataParallelStrategy, ShardedStra
 ROOT = Path(__file__).parents[2]
 PYTHON = [sys.executable]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
-TRAIN, WITHOUT_CUDA = (str(ROOT / path) for path in ("train.py", "tests/without_cuda.py"))
+TRAIN, WITHOUT_CUDA = ROOT / "train.py", ROOT / "tests" / "without_cuda.py"
 FSDP = ["strategy=fsdp", "trainer.devices=2"]
 DOCUMENTED = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def start(command: list[str], run_dir: Path, **environment: str) -> subprocess.Popen[str]:
@@ -48,8 +55,22 @@ def end(*processes: subprocess.Popen[str]) -> None:
     assert "".join(outputs).count("fill-in     ") == 3
 
 
-def train(run_dir: Path, overrides: list[str], **environment: str) -> Path:
-    end(start([*PYTHON, WITHOUT_CUDA, *overrides], run_dir, **environment))
+def train(
+    run_dir: Path, overrides: list[str], script: Path = WITHOUT_CUDA, **environment: str
+) -> Path:
+    """Trains with a process for each rank, as one starts them by hand."""
+    given = [option.partition("=")[2] for option in overrides if "trainer.devices=" in option]
+    count = int(given[-1]) if given else 1
+    if count > 1:
+        environment |= {
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": str(count),
+            "NODE_RANK": "0",
+        }  # fmt: skip
+    ranks = [{"LOCAL_RANK": str(rank)} if count > 1 else {} for rank in range(count)]
+    options = [*overrides, f"hydra.run.dir={run_dir}"]
+    runs = [Run(run_dir, *options, script=script, **environment, **rank) for rank in ranks]
+    assert [run.end() for run in runs] == [0] * count, "".join(run.stderr for run in runs)
+    assert "".join(run.stdout for run in runs).count("fill-in     ") == 3
     return run_dir
 
 
@@ -193,16 +214,10 @@ def test_blocks_gathered_in_bf16_compute_what_autocast_does(
     assert last(fsdp)["state_dict"]["model.nsp_head.weight"].dtype is torch.float32
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def by_lightning(folder: Path, small_run: Callable[..., list[str]]) -> Path:
     overrides = small_run("logger=csv", "trainer.devices=2")
-    end(start([*PYTHON, TRAIN, *overrides], folder / "lightning"))
+    end(start([*PYTHON, str(TRAIN), *overrides], folder / "lightning"))
     return folder / "lightning"
 
 
@@ -212,9 +227,9 @@ def test_launchers_start_the_same_run(
     small_run: Callable[..., list[str]], by_lightning: Path, tmp_path: Path, launcher: str
 ) -> None:
     overrides, run_dir, port = small_run("logger=csv"), tmp_path / "run", free_port()
-    two_nodes = [TRAIN, *overrides, "trainer.num_nodes=2", "trainer.devices=1"]
+    two_nodes = [str(TRAIN), *overrides, "trainer.num_nodes=2", "trainer.devices=1"]
     if launcher == "torchrun":
-        alone = ["--standalone", "--nproc_per_node=2", TRAIN, *overrides, "trainer.devices=2"]
+        alone = ["--standalone", "--nproc_per_node=2", str(TRAIN), *overrides, "trainer.devices=2"]
         end(start([*TORCHRUN, *alone], run_dir))
     elif launcher == "SLURM":
         job = {
@@ -248,7 +263,7 @@ def test_losses_of_one_two_and_four_processes_agree_over_fifty_steps(
     losses = {}
     for count in (1, 2, 4):
         run_dir = tmp_path / str(count)
-        end(start([*PYTHON, TRAIN, *overrides, f"trainer.devices={count}"], run_dir))
+        train(run_dir, [*overrides, f"trainer.devices={count}"], TRAIN)
         losses[count] = curves(run_dir)["train/loss"]
         assert len(losses[count]) == 50
     assert losses[1][-1] < losses[1][0] - 0.1

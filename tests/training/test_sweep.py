@@ -1,13 +1,16 @@
 """A sweep over several devices: real processes, one after the other."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,15 +43,22 @@ def test_each_job_has_its_own_processes_config_and_folder_and_one_that_fails_sto
     assert "batch.micro_batch_size=5" in done.stderr
     assert "Traceback" not in done.stderr
     rates = []
-    for job in range(4):
-        checkpoint = sweep / str(job) / "checkpoints" / "last.ckpt"
-        assert checkpoint.is_file() is (job % 2 == 0)
+    for rate, size in product(("0.001", "0.003"), (16, 5)):
+        trial = sweep / f"optim.lr={rate},batch.micro_batch_size={size}"
+        checkpoint = trial / "checkpoints" / "last.ckpt"
+        assert checkpoint.is_file() is (size == 16)
         if checkpoint.is_file():
             config = torch.load(checkpoint, weights_only=True)["bert_lightning"]["config"]
             assert config["seed"] == 7
             assert config["trainer"]["devices"] == 2
             rates.append(config["optim"]["lr"])
     assert rates == [1e-3, 3e-3]
+    (table,) = re.findall(r"^2 runs by val/loss, the lowest first.*", done.stdout, re.S | re.M)
+    assert re.search(r"^optim\.lr +val/loss ", table, re.M)
+    assert table.count(": failed, exit code 2") == 2
+    assert "\nbest        a sweep/optim.lr=0.00" in table
+    events = EventAccumulator(str(sweep / "optim.lr=0.001,batch.micro_batch_size=16")).Reload()
+    assert "hparam/val_loss" in events.Tags()["scalars"]
 
 
 @pytest.mark.slow

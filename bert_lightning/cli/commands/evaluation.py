@@ -22,7 +22,10 @@ from bert_lightning.inference.loaded import load
 from bert_lightning.pretrained.sources import open_source
 from bert_lightning.reports import evaluation_report as reports
 from bert_lightning.reports import sense_report
-from bert_lightning.reports.projector import write_projector
+from bert_lightning.reports.comparison.found import find_runs
+from bert_lightning.reports.comparison.metric import check_name
+from bert_lightning.reports.comparison.ranking import compare as compare_runs
+from bert_lightning.reports.comparison.table import as_json, lines
 from bert_lightning.runs.diagnosis import diagnose
 from bert_lightning.runs.record import read_run
 from bert_lightning.work import working
@@ -58,7 +61,7 @@ def senses(args: Namespace) -> None:
         with working("reading the sentences"):
             sentences = [*training, *(held_out or [])]
             vectors = word_vectors(load(args.run), args.word, sentences)
-            write_projector(args.projector, sentences, vectors)
+            sense_report.write_projector(args.projector, sentences, vectors)
         print(f"saved {args.projector}; to see it: tensorboard --logdir {args.projector}")
         return
     plain = held_out is None and training[0].sense is None
@@ -86,6 +89,22 @@ def doctor(args: Namespace) -> None:
         print(json.dumps(found, indent=2))
     else:
         reports.show_diagnosis(record, checks)
+
+
+def comparison(args: Namespace) -> None:
+    """Ranks runs, and says which cannot be ranked; draws their curves where asked."""
+    if args.metric is not None:
+        check_name(args.metric, tests=True)
+    runs = find_runs(_matching(args.runs))
+    found = compare_runs(runs, args.metric)
+    if args.json:
+        print(json.dumps(as_json(found), indent=2))
+    else:
+        print("\n".join(lines(found)).lstrip())
+    if args.plot is not None:
+        from bert_lightning.reports.comparison.figure import save_curves  # with matplotlib, slow
+
+        save_curves(found, args.plot)
 
 
 def _matching(files: Iterable[Path]) -> Iterator[Path]:

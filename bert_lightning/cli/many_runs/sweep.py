@@ -1,121 +1,103 @@
-"""A sweep: each trial is a process of its own, and those that fail are named at the end."""
+"""A sweep: its trials, whichever launcher starts them, then their table; failed ones are named."""
 
 import json
-import math
-import subprocess
+import os
 from argparse import Namespace
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.hydra import Hydra
-from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from bert_lightning.cli.command_line import written
-from bert_lightning.cli.many_runs.waiting import wait
+from bert_lightning.cli.many_runs.trials import Trials
+from bert_lightning.cli.many_runs.waiting import begin, passing_on
 from bert_lightning.errors import UserError
-
-_FAILED = "failed.jsonl"
-"""In the sweep's folder; a line for each trial that failed."""
-_OF_THE_SWEEP = tuple(
-    f"hydra{joint}{name}"
-    for joint in "./"
-    for name in ("sweep", "launcher", "mode", "run", "callbacks")
-)
-"""Options of Hydra that concern the sweep; the others concern each trial."""
-
-
-@dataclass(frozen=True)
-class Trials:
-    """How the trials of a sweep are started; launchers send it to processes of their own."""
-
-    command: Sequence[str]
-    """The program with the flags that each trial heeds as well."""
-
-    def run(self, trial: HydraConf) -> float:
-        """Runs a trial as a process of its own; returns its joint validation loss.
-
-        The processes of several devices are started with the command line of their parent: that of
-        a sweep would run the whole sweep in each. So every trial is a plain run. One that fails
-        stops no other, and its loss is NaN; one that a signal stops ends the sweep.
-        """
-        folder = trial.runtime.output_dir
-        options = [
-            *trial.overrides.task,
-            *(given for given in trial.overrides.hydra if not given.startswith(_OF_THE_SWEEP)),
-            "hydra.mode=RUN",
-            f"hydra.run.dir={written(folder)}",
-        ]
-        code, stopped = wait(subprocess.Popen([*self.command, *options]))
-        if stopped:
-            raise SystemExit(code)
-        if code:
-            _note_failure(trial, code)
-            return math.nan
-        return _validation_loss(Path(folder))
+from bert_lightning.runs.launched import SIGNALS, TRIALS
 
 
 def sweep(
     composer: Hydra, asked: Namespace, config: DictConfig, trials: Trials
-) -> tuple[int, str | None]:
+) -> tuple[int, list[str]]:
     """Runs the trials of a sweep by Hydra's sweeper and launcher, whichever the config names.
 
-    Returns the exit code, and the line that names the trials that failed.
+    Prints the table of the trials that are complete. Returns the highest exit code, and the lines
+    that name the trials that failed or were stopped.
 
     Raises:
-        UserError: all trials would have the same folder.
+        UserError: all trials would have the same folder, or the metric cannot be logged.
     """
     if config.run_dir:
         raise UserError(
             f"run_dir={config.run_dir} would be the folder of every trial of this sweep; "
             "hydra.sweep.dir=FOLDER names the sweep's, in which each trial has its own"
         )
+    if config.optimized_metric is not None:
+        from bert_lightning.reports.comparison.metric import check_name  # with torch, slow
+
+        check_name(config.optimized_metric, tests=config.get("test", True))
     folder = Path(config.hydra.sweep.dir)
-    (folder / _FAILED).unlink(missing_ok=True)  # of an earlier sweep
+    begin(folder)
+    (folder / TRIALS).unlink(missing_ok=True)  # of an earlier sweep
+    parsed = OverridesParser.create().parse_overrides(asked.overrides)
+    varies = {one.get_key_element(): one.is_sweep_override() for one in parsed}  # the last counts
+    alike = sorted(name for name, varied in varies.items() if not varied)
     # Hydra composes the config again, and would give the folder the time of that moment.
-    own = ["hydra.mode=MULTIRUN", f"hydra.sweep.dir={written(str(folder))}"]
+    own = [
+        "hydra.mode=MULTIRUN",
+        f"hydra.sweep.dir={written(str(folder))}",
+        f"hydra.job.config.override_dirname.exclude_keys={written(alike)}",
+    ]
+    trials = replace(
+        trials, alike=frozenset(alike), metric=config.optimized_metric, process=os.getpid()
+    )
 
     def job(_: DictConfig) -> float:
         return trials.run(HydraConfig.get())
 
-    composer.multirun(asked.config_name, job, [*asked.overrides, *own])
-    parsed = OverridesParser.create().parse_overrides(asked.overrides)
-    alike = {one.get_key_element() for one in parsed if not one.is_sweep_override()}
-    return _failures(folder / _FAILED, alike)
+    codes = []
+    with passing_on(folder) as stops:
+        try:
+            composer.multirun(asked.config_name, job, [*asked.overrides, *own])
+        except SystemExit as leaving:
+            codes.append(int(leaving.code or 0))
+    codes += [128 + number for number in stops[:1]]
+    ended = [one for one in _ends(folder / TRIALS) if one["exit_code"]]
+    codes += [one["exit_code"] for one in ended]
+    if (folder / TRIALS).is_file():  # else a signal came before the first trial
+        _print_table(folder)
+    return max(codes, default=0), [*_told(ended, folder)]
 
 
-def _failures(file: Path, alike: set[str]) -> tuple[int, str | None]:
-    """Returns the highest exit code, and the line that names the trials that failed.
-
-    It leaves out the options that are `alike` in all trials.
-    """
+def _ends(file: Path) -> list[dict[str, Any]]:
+    """Returns the last note of each trial that has ended, in the order of their numbers."""
     if not file.is_file():
-        return 0, None
-    lines = file.read_text(encoding="utf-8").splitlines()
-    failed = sorted(map(json.loads, lines), key=lambda one: one["trial"])
-    shown = [
-        f"{one['trial']} ("
-        + " ".join(given for given in one["options"] if given.partition("=")[0] not in alike)
-        + f"; exit code {one['exit_code']})"
-        for one in failed
-    ]
-    code = max(one["exit_code"] for one in failed)
-    return code, f"trials that failed: {', '.join(shown)}; their folders are in {file.parent}"
+        return []
+    notes = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    ends = {note["trial"]: note for note in notes if "exit_code" in note}
+    return [ends[number] for number in sorted(ends)]
 
 
-def _note_failure(trial: HydraConf, code: int) -> None:
-    line = {"trial": trial.job.num, "exit_code": code, "options": [*trial.overrides.task]}
-    with (Path(trial.sweep.dir) / _FAILED).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+def _told(ended: list[dict[str, Any]], folder: Path) -> Iterator[str]:
+    kinds: dict[str, list[str]] = {"failed": [], "were stopped": []}
+    for one in ended:
+        stopped = one["exit_code"] - 128 in SIGNALS
+        kinds["were stopped" if stopped else "failed"].append(
+            f"{one['folder']} (exit code {one['exit_code']})"
+        )
+    for how, names in kinds.items():
+        if names:
+            yield f"trials that {how}: {', '.join(names)}; their folders are in {folder}"
 
 
-def _validation_loss(folder: Path) -> float:
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return math.nan
-    scores = summary.get("loaded", summary)  # those of the model that `load` takes
-    return float(scores.get("validation", {}).get("loss", math.nan))
+def _print_table(folder: Path) -> None:
+    from bert_lightning.reports.comparison.found import find_runs  # with torch, slow to import
+    from bert_lightning.reports.comparison.ranking import compare
+    from bert_lightning.reports.comparison.table import lines
+
+    print("\n".join(lines(compare(find_runs([folder])))))
+    print(f"curves      tensorboard --logdir {folder}", flush=True)
