@@ -166,9 +166,11 @@ def predict_untrained(run: TaskRun) -> np.ndarray:
 
 
 def _charts(run: TaskRun) -> dict[str, dict[str, list[str]]]:
-    loss = f"{run.config.task.kind.value}_loss"
+    kind = run.config.task.kind
+    splits = ["train", "val"] if task_of(kind).has_held_out_loss else ["train"]
     scores = {name: [f"val/{name}", f"val/{name}_baseline"] for name in run.baselines()}
-    return {"loss": {loss: [f"train/{loss}", f"val/{loss}"]}, "validation scores": scores}
+    losses = {"loss": [f"{split}/{kind.value}_loss" for split in splits]}
+    return {"loss": losses, "validation scores": scores}
 
 
 def _announce(run: TaskRun) -> None:
