@@ -115,9 +115,9 @@ def finetuned(
 
         def text(file: str) -> str:
             found = (folder / "run" / file).read_text(encoding="utf-8")
-            for path, shown in ((datasets, "datasets"), (model, name), (folder, "")):
+            for path, shown in ((datasets, "datasets"), (model, name)):
                 found = found.replace(str(path.resolve()), shown)
-            return found
+            return found.replace(f"{folder}{os.sep}", "")
 
         command = f"python finetune.py {' '.join(options)}"
         print(f"{command}\n{done.stdout}", flush=True)

@@ -13,7 +13,6 @@ from torch._C._autograd import DeviceType
 from torch.profiler import profile
 
 from benchmarks.contestants import Contestant, contestants
-from benchmarks.machine import peak_memory
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
@@ -22,7 +21,7 @@ from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.sizing.flops import forward_flops
-from bert_lightning.sizing.machine import matrix_tflops
+from bert_lightning.sizing.machine import matrix_tflops, peak_memory
 
 _PAUSE = {"cpu": 5.0, "cuda": 0.2}
 """Seconds before each turn, in which the kernel finishes the last one's work, such as taking back

@@ -18,10 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.machine import machine, peak_memory
+from benchmarks.machine import machine
 from bert_lightning.config import CorpusConfig, CorpusSource, PairsConfig, TokenizerConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.errors import exit_on_user_error
+from bert_lightning.sizing.machine import peak_memory
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "preparation.json"

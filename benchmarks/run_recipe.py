@@ -83,9 +83,9 @@ def validations(run: Path) -> list[dict[str, float]]:
     with (run / "metrics.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     seconds = {
-        row["step"]: float(row["speed/training_seconds"])
+        row["step"]: float(row["work/training_seconds"])
         for row in rows
-        if row["speed/training_seconds"]
+        if row["work/training_seconds"]
     }
     return [
         {"step": int(row["step"]), "seconds": round(seconds[row["step"]], 2)}

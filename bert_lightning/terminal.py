@@ -1,14 +1,11 @@
-"""The project's tables of figures and progress bars."""
+"""The project's tables of figures on the terminal."""
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-Item = TypeVar("Item")
 WIDTH = 80
 """Columns of a terminal, which no table exceeds."""
 
@@ -28,11 +25,3 @@ def printed(table: Table) -> str:
     text = io.StringIO()
     Console(file=text, highlight=False, markup=False, width=WIDTH).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
-
-
-def tracked(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Yields the items; on a terminal, a progress bar shows how many are done."""
-    console = Console(stderr=True)
-    yield from track(
-        items, what, total, console=console, transient=True, disable=not console.is_terminal
-    )

@@ -14,6 +14,7 @@ from string import ascii_lowercase
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for tiny models threads are slower, before torch
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # programs of tests would compile all again
 
 import pytest
 import torch

@@ -47,7 +47,7 @@ def state(path: Path, validated: bool = True) -> dict[str, Any]:
         names += ["validation_due", "val_loss"]
     for name in names:
         del progress[name]
-    left_out = ("speed/",) if validated else ("speed/", "val/")
+    left_out = ("work/",) if validated else ("work/", "val/")
     for name in [name for name in progress["curves"] if name.startswith(left_out)]:
         del progress["curves"][name]
     del found["bert_lightning"]["config"]
@@ -62,7 +62,7 @@ class HasCurves(Protocol):
 
 
 def curves(result: HasCurves) -> dict[str, Any]:
-    return {name: curve for name, curve in result.curves.items() if not name.startswith("speed/")}
+    return {name: curve for name, curve in result.curves.items() if not name.startswith("work/")}
 
 
 def logged(run: Path, logger: str) -> dict[str, list[tuple[int, float]]]:

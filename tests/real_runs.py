@@ -4,14 +4,16 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+import psutil
+from forked import ROOT, Process
+
 TRACED = Path(__file__).with_name("traced_train.py")
 _PATIENCE = 120.0
 """Seconds for what takes one on an idle machine."""
@@ -38,21 +40,11 @@ class Run:
         self.cwd = folder.parent
         outputs = [NamedTemporaryFile(dir=self.cwd, delete=False) for _ in range(2)]  # noqa: SIM115
         self._outputs = [Path(output.name) for output in outputs]
-        self.process = subprocess.Popen(
-            [sys.executable, str(script), *arguments],
-            cwd=self.cwd,
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": str(ROOT),
-                **environment,
-            },
-            stdout=outputs[0],
-            stderr=outputs[1],
-            start_new_session=True,
-        )
         for output in outputs:
             output.close()
+        self.process = Process(
+            [str(script), *arguments], self.cwd, *self._outputs, {**os.environ, **environment}
+        )
 
     @property
     def stdout(self) -> str:
@@ -91,12 +83,14 @@ class Run:
             raise AssertionError(f"goes on:\n{self.stdout}\n{self.stderr}") from None
 
     def processes(self) -> dict[int, str]:
-        """The command lines of the run's processes, by their number: those that name its folder."""
-        table = subprocess.run(
-            ["ps", "-A", "-ww", "-o", "pid=,command="], capture_output=True, text=True, check=True
-        )
-        lines = (line.strip().partition(" ") for line in table.stdout.splitlines())
-        return {int(pid): command for pid, _, command in lines if str(self.folder) in command}
+        """The command lines of the run's processes, by their number: those of its session."""
+        found = {}
+        for process in psutil.process_iter():
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):  # it has ended
+                ours = os.getsid(process.pid) == self.process.pid
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = " ".join(process.cmdline())
+        return found
 
     def process_of_rank_1(self) -> int:
         """The number of the process that Lightning starts for the second device, or 0."""

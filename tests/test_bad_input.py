@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from bert_lightning.cli import app as cli
+from bert_lightning.cli.commands.train import train as train_and_report
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.tokenizer import load_tokenizer_text
 from bert_lightning.errors import UserError
@@ -206,30 +208,41 @@ ROWS = [
 """The row of the table, the overrides, and what the message has to say, between semicolons."""
 
 
+@contextmanager
+def global_state_put_back() -> Iterator[None]:
+    """A context after which Hydra's and logging's global state is what it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:], root.level = handlers, level
+
+
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with files in it, no GPU, and Hydra's and logging's global state put back."""
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_dir: str) -> Iterator[Path]:
+    """A folder with files in it, and no GPU."""
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CACHE", cache_dir)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield tmp_path
-    GlobalHydra.instance().clear()
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:], root.level = handlers, level
+    with global_state_put_back():
+        yield tmp_path
 
 
 def arguments(overrides: str) -> list[str]:
     """A run that would be short, if it ever began; or the resume of one, which has its options."""
     if "resume=run" in overrides:
         return overrides.split()
-    run = ["hydra.run.dir=run", "data.cache_dir=cache", "logger=none", "data=builtin"]
+    cache = f"data.cache_dir={os.environ['CACHE']}"
+    run = ["hydra.run.dir=run", cache, "logger=none", "data=builtin"]
     words = [*run, "trainer.max_steps=1", *overrides.split()]
     return sorted(words, key=lambda word: not word.startswith("-"))  # -m comes first
 
@@ -580,14 +593,10 @@ RESUMED = [
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of 4 steps in it, and the cache of its corpus."""
     folder = tmp_path_factory.mktemp("trained")
-    run = subprocess.run(
-        [sys.executable, ROOT / "train.py", *SMALL],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr
+    with pytest.MonkeyPatch.context() as patch, global_state_put_back():
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["train.py", *SMALL])
+        cli.run(ROOT / "conf", train_and_report)
     return folder
 
 

@@ -16,7 +16,7 @@ COMMANDS = PACKAGE / "cli" / "commands"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = (
-    *("errors", "files", "batch", "terminal", "hub", "extensions"),
+    *("errors", "files", "batch", "terminal", "work", "hub", "extensions"),
     *("config", "corpus", "data", "model", "optim"),
     *(
         "pretrained",
@@ -53,8 +53,13 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Full names that a file imports when it runs, at its top or within a function."""
+    return frozenset(each_import(path))
+
+
+def each_import(path: Path) -> Iterator[str]:
     waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()

@@ -42,11 +42,12 @@ ALLOWED = {
     ("bert_lightning/runs/processes.py", "os.getppid"),  # Windows has it, without news of the end
     ("bert_lightning/runs/allocator.py", "ctypes.CDLL"),  # on Linux
     ("bert_lightning/training/saving.py", ".symlink_to"),  # else a file that holds the name
-    ("benchmarks/machine.py", "resource"),  # not on Windows
+    ("bert_lightning/sizing/machine.py", "resource"),  # not on Windows
     ("benchmarks/machine.py", "/proc/cpuinfo"),  # if it exists
-    ("benchmarks/machine.py", "/proc/self/status"),  # on Linux
+    ("bert_lightning/sizing/machine.py", "/proc/self/status"),  # on Linux
     ("benchmarks/update_readme.py", ".symlink_to"),  # rerun by those who work on the project
     ("benchmarks/run_recipe.py", ".symlink_to"),
+    ("benchmarks/finetuning.py", ".symlink_to"),
 }  # fmt: skip
 """Each with what happens where it is missing; `test_without.py` takes it away."""
 

@@ -177,6 +177,13 @@ def test_the_measured_batch_is_that_of_the_command() -> None:
     assert "batch.global_batch_size" in asked
 
 
+@pytest.fixture(scope="module")
+def trained(checkout: Path, environment: dict[str, str]) -> Path:
+    """That folder with a run whose model others are for."""
+    run(small("python train.py data=builtin run_dir=runs/first"), checkout, environment)
+    return checkout
+
+
 TRAINING = [command for command in COMMANDS if command.startswith("python train.py")]
 GOING_ON = [command for command in TRAINING if "init_from=" in command]
 
@@ -217,8 +224,8 @@ def test_without_make(checkout: Path, environment: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_trained_model_is_used_for(checkout: Path, environment: dict[str, str]) -> None:
-    run(small("python train.py data=builtin"), checkout, environment)
+def test_what_a_trained_model_is_used_for(trained: Path, environment: dict[str, str]) -> None:
+    checkout = trained
     for command in COMMANDS:
         if command.startswith(("python scripts/", "python -m benchmarks.")):
             quick = " batch.global_batch_size=16 --rounds 1 --only ours-bf16 hf-best"
@@ -235,10 +242,9 @@ def test_what_a_trained_model_is_used_for(checkout: Path, environment: dict[str,
 
 
 @pytest.mark.slow
-def test_fine_tuning(checkout: Path, environment: dict[str, str]) -> None:
-    run(small("python train.py data=builtin run_dir=runs/first"), checkout, environment)
+def test_fine_tuning(trained: Path, environment: dict[str, str]) -> None:
     for command in (c for c in COMMANDS if c.startswith("python finetune.py")):
-        assert "\nrandom weights  " in run(small(command), checkout, environment)
+        assert "\nrandom weights  " in run(small(command), trained, environment)
 
 
 @pytest.mark.slow
@@ -248,12 +254,11 @@ def test_training_from_python(checkout: Path, environment: dict[str, str]) -> No
 
 
 @pytest.mark.slow
-def test_tensorboard_shows_the_runs(checkout: Path, environment: dict[str, str]) -> None:
-    run(small("python train.py data=builtin"), checkout, environment)
+def test_tensorboard_shows_the_runs(trained: Path, environment: dict[str, str]) -> None:
     (command,) = [command for command in COMMANDS if command.startswith("tensorboard")]
     server = subprocess.Popen(
         [str(BASH), "-c", f"{ACTIVATE}\nexec {command} --port 0 --host 127.0.0.1"],
-        cwd=checkout,
+        cwd=trained,
         env={**environment, "PYTHONUNBUFFERED": "1"},
         stderr=subprocess.PIPE,
         text=True,
@@ -282,6 +287,14 @@ def test_the_output_it_shows_is_the_recorded_one() -> None:
     script = runpy.run_path(str(ROOT / "benchmarks" / "update_readme.py"))
     assert "```text\nrun " in README
     assert script["filled"](README) == README
+
+
+def test_the_scores_of_fine_tuning_are_the_recorded_ones() -> None:
+    script = runpy.run_path(str(ROOT / "benchmarks" / "finetuning_table.py"))
+    for page in script["PAGES"]:
+        text = page.read_text(encoding="utf-8")
+        assert script["BEGIN"] in text
+        assert script["filled"](text) == text
 
 
 def test_the_path_from_text_to_loss_is_short() -> None:

@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch.utils.data import DataLoader
 
 from benchmarks import steps_table
-from benchmarks.machine import machine, peak_memory
+from benchmarks.machine import machine
 from benchmarks.measure import Measured, Result
 from bert_lightning import files
 from bert_lightning.api import processes as beside
@@ -38,6 +38,7 @@ from bert_lightning.runs.curves import MetricsFile, read_curves
 from bert_lightning.sizing import micro_batches
 from bert_lightning.sizing.devices import Devices
 from bert_lightning.sizing.launcher import RANK_0
+from bert_lightning.sizing.machine import peak_memory
 from bert_lightning.training.saving import tidy
 from bert_lightning.training.strategies import build_strategy
 

@@ -19,7 +19,10 @@ from torch import Tensor
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.cli import app as cli
 from bert_lightning.cli.commands.train import train
-from bert_lightning.training.module import PretrainingModule
+from bert_lightning.cli.quick_imports import quick_imports
+
+with quick_imports():
+    from bert_lightning.training.module import PretrainingModule
 
 ACT = json.loads(os.environ.get("ACT", '{"step": 0}'))
 CONF = Path(__file__).parents[1] / "conf"

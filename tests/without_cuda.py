@@ -9,17 +9,8 @@ from pathlib import Path
 import torch
 
 from bert_lightning.cli import app as cli
-from bert_lightning.config import TrainConfig
-from bert_lightning.reports.run_report import report
+from bert_lightning.cli.commands.train import train
 from bert_lightning.sizing import devices
-from bert_lightning.training.fit import fit
-
-
-def train(config: TrainConfig) -> None:
-    result = fit(config)
-    if result.is_main:
-        print(report(result))
-
 
 if __name__ == "__main__":
     if "DOUBLE" in os.environ:

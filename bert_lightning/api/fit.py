@@ -15,12 +15,14 @@ from bert_lightning.api.result import RunResult, read_result
 from bert_lightning.cli.from_python import compose_run
 from bert_lightning.config import AnyConfig, RunConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
+from bert_lightning.finetuning.probing.while_training import probes_of
 from bert_lightning.reports.run_report import loaded, report
 from bert_lightning.reports.summary import summarize
 from bert_lightning.runs.folder import crash_report
 from bert_lightning.runs.launched import is_first_process, launched_externally
 from bert_lightning.sizing.devices import find_devices
 from bert_lightning.training import fit as training
+from bert_lightning.work import PRINTED, say
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -58,10 +60,10 @@ def fit(
             train_beside("train", options, run.folder)
             return read_result(run.folder)
         with messages(run.folder, "train.log"), restored():
-            result = training.fit(run, callbacks=callbacks, loggers=loggers)
+            result = training.fit(run, callbacks=[*callbacks, *probes_of(run)], loggers=loggers)
             if result.is_main:
                 with crash_report(run.folder):
-                    print(report(result))
+                    say(report(result))
     except RunEnded as ended:
         if ended.exit_code:
             raise
@@ -105,23 +107,23 @@ def messages(folder: Path, log: str) -> Iterator[None]:
 
     A program that handles log messages itself gets them in place of the terminal.
     """
-    logger = logging.getLogger("bert_lightning")
-    level, handlers = logger.level, list[logging.Handler]()
+    logger, printed = logging.getLogger("bert_lightning"), logging.getLogger(PRINTED)
+    level, handlers = logger.level, list[tuple[logging.Logger, logging.Handler]]()
     if not logger.hasHandlers():
-        handlers.append(logging.StreamHandler(sys.stdout))
+        handlers.append((logger, logging.StreamHandler(sys.stdout)))
     if is_first_process():
         file = logging.FileHandler(folder / log, encoding="utf-8", delay=True)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        handlers.append(file)
-    for handler in handlers:
-        logger.addHandler(handler)
+        handlers += [(logger, file), (printed, file)]
+    for of, handler in handlers:
+        of.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
         yield
     finally:
         logger.setLevel(level)
-        for handler in handlers:
-            logger.removeHandler(handler)
+        for of, handler in handlers:
+            of.removeHandler(handler)
             handler.close()
 
 

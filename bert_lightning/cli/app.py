@@ -33,6 +33,7 @@ from bert_lightning.cli.many_runs.trials import Trials
 from bert_lightning.cli.schema import SCHEMAS, in_use, use
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.launched import is_first_process, reader_is_gone, this_program
+from bert_lightning.work import log_printed
 
 _log = logging.getLogger(__name__)
 _TRACEBACK_WANTED = "HYDRA_FULL_ERROR"
@@ -160,8 +161,11 @@ def _environment(traceback_wanted: str | None) -> Iterator[None]:
 
 def register_schema() -> None:
     """Lets each command's file in `conf` begin with the schema that types every key."""
+    store = ConfigStore.instance()
     for schema in SCHEMAS.values():
-        ConfigStore.instance().store(f"{schema.command}_schema", schema.defaults())
+        name = f"{schema.command}_schema"
+        if f"{name}.yaml" not in store.repo:  # storing it takes as long as a fifth of a config
+            store.store(name, schema.defaults())
     # Else configs could bring secrets into logs, checkpoints and TensorBoard.
     OmegaConf.clear_resolver("oc.env")
 
@@ -223,3 +227,4 @@ def _refuse_added_keys(section: Any, path: str = "") -> None:
 def _tell(message: str) -> None:
     if is_first_process():
         sys.stderr.write(f"{message}\n")
+        log_printed(message)

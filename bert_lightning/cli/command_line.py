@@ -29,6 +29,8 @@ _HYDRA = "hydra."
 _MODES = ("run", "multirun", "cfg", "info")
 _FOLDERS = ("config_path", "config_dir")
 _OPEN, _CLOSED, _QUOTES = "([{", ")]}", ("'", '"')
+_NO_EXPERIMENT = "experiment=null"
+"""The default, which Hydra refuses where it is given."""
 _parser = OverridesParser.create()
 
 
@@ -59,7 +61,7 @@ def readable(arguments: Sequence[str]) -> list[str]:
         if action.option_strings and value:
             flag = action.option_strings[-1 if action.dest == "multirun" else 0]
             flags.append(flag if action.nargs == 0 else f"{flag}={value}")
-    return [*flags, *(_readable(override, asked.multirun) for override in asked.overrides)]
+    return [*flags, *_all_readable(asked.overrides, asked.multirun)]
 
 
 def _refuse_flags(asked: Namespace) -> None:
@@ -78,7 +80,11 @@ def _refuse_flags(asked: Namespace) -> None:
 
 def readable_overrides(overrides: Sequence[str]) -> list[str]:
     """Returns the options of one run so that Hydra reads what was meant."""
-    return [_readable(override, sweeps=False) for override in overrides]
+    return _all_readable(overrides, sweeps=False)
+
+
+def _all_readable(overrides: Sequence[str], sweeps: bool) -> list[str]:
+    return [_readable(override, sweeps) for override in overrides if override != _NO_EXPERIMENT]
 
 
 def given(arguments: Sequence[str]) -> dict[str, str]:

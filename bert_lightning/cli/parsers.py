@@ -103,15 +103,18 @@ _MINIMAL_PAIRS = [
 _PROBE = [
     _MODEL,
     _options("task=tokens data.path=FOLDER, task.*, data.*, batch.max_length and seed"),
+    _flag("--all-checkpoints", "probe each checkpoint of a run, for curves over its steps"),
     _JSON,
 ]
 _LAYER = _argument("--layer", "0 is the embeddings (default: the last)", int, default=-1)
 _SENTENCES = "in each line sense<TAB>sentence, or a sentence; or CoarseWSD-20's *.data.txt"
+_PROJECTOR = "write the vectors there, for TensorBoard's projector, and print no table"
 _SENSES = [
     _MODEL,
     _argument("word", "the word, or a phrase"),
     _argument("--sentences", _SENTENCES, Path, metavar="FILE", required=True),
     _argument("--test", "held-out sentences (default: leave-one-out)", Path, metavar="FILE"),
+    _argument("--projector", _PROJECTOR, Path, metavar="FOLDER"),
     _JSON,
 ]
 _WORD = "show its vector wherever this word occurs, and their cosines; may be repeated"

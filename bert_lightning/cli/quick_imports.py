@@ -2,11 +2,15 @@
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+from lightning_utilities.core import imports
 from lightning_utilities.core.imports import RequirementCache
 
-_NOT_NEEDED = ("matplotlib", "transformers")
+from bert_lightning.runs.launched import is_first_process
+from bert_lightning.work import working
+
+_NOT_NEEDED = ("matplotlib", "scipy", "transformers")
 """Packages that torchmetrics imports only because they are installed."""
 
 
@@ -19,16 +23,17 @@ def quick_imports() -> Iterator[None]:
     """
     gc.disable()
     try:
-        _import_torchmetrics()
-        yield
+        with working("starting") if is_first_process() else nullcontext():
+            _import_torchmetrics()
+            yield
     finally:
         gc.freeze()
         gc.enable()
 
 
 def _import_torchmetrics() -> None:
-    """Imports torchmetrics; its plots and what runs a model of transformers are missing then."""
-    available = RequirementCache.__bool__
+    """Imports torchmetrics; its plots and what needs scipy or transformers are missing then."""
+    available, installed = RequirementCache.__bool__, imports.package_available
 
     def available_and_needed(requirement: RequirementCache) -> bool:
         if (requirement.requirement or "").startswith(_NOT_NEEDED):
@@ -37,7 +42,9 @@ def _import_torchmetrics() -> None:
         return available(requirement)
 
     RequirementCache.__bool__ = available_and_needed  # type: ignore[method-assign, assignment]
+    imports.package_available = lambda name: name not in _NOT_NEEDED and installed(name)  # type: ignore[assignment]
     try:
         import torchmetrics  # noqa: F401
     finally:
         RequirementCache.__bool__ = available  # type: ignore[method-assign]
+        imports.package_available = installed

@@ -31,6 +31,7 @@ from bert_lightning.config.optim import ObjectiveConfig as ObjectiveConfig
 from bert_lightning.config.optim import OptimConfig as OptimConfig
 from bert_lightning.config.optim import OptimizerName as OptimizerName
 from bert_lightning.config.optim import ScheduleName as ScheduleName
+from bert_lightning.config.task import ProbeConfig as ProbeConfig
 from bert_lightning.config.tokenizer import TokenizerConfig as TokenizerConfig
 from bert_lightning.config.tokenizer import TokenizerKind as TokenizerKind
 from bert_lightning.config.trainer import DEFAULT_STEPS as DEFAULT_STEPS
@@ -111,6 +112,7 @@ class TrainConfig(RunConfig):
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     init_from: str | None = option(None, LEARNING | PLACE)
     """Weights to start from, and with them the tokenizer: a run, a checkpoint, a folder in Hugging
     Face's format or a name on its hub; null starts from random weights."""
@@ -159,6 +161,11 @@ class TrainConfig(RunConfig):
                 f"callbacks.early_stopping_patience={self.callbacks.early_stopping_patience} with "
                 f"trainer.limit_val_batches={self.trainer.limit_val_batches}: early stopping "
                 "follows the validation loss; omit one of them"
+            )
+        if self.probe.path is not None and self.never_validates:
+            raise UserError(
+                f"probe.path={self.probe.path} with trainer.limit_val_batches=0: the probe follows "
+                "validations; omit one of them"
             )
         check_end(self)
 

@@ -65,7 +65,8 @@ class FinetuneConfig(RunConfig):
     baselines: bool = option(True, EXECUTION)
     """Whether the test split is scored beside what needs no pretraining: the commonest class or the
     mean, the commonest label of each word or TF-IDF with a linear model, and the same model from
-    random weights, which trains as long as the run itself."""
+    random weights, which trains as long as the run itself; sentence vectors also beside those of
+    the pretrained model before fine-tuning."""
     seeds: int = option(1, EXECUTION, at_least=1, at_most=100)
     """How many runs are compared: those of `seed`, `seed` + 1 and so on, with their baselines."""
     learning_curve: bool = option(False, EXECUTION)

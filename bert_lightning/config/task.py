@@ -1,6 +1,6 @@
-"""Labelled data, and what is learned from it: the options of fine-tuning alone."""
+"""Labelled data, and what is learned from it: the options of fine-tuning and of probes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import ClassVar
 
@@ -30,13 +30,24 @@ class TaskKind(Enum):
     """One of several classes for each word, such as entities and parts of speech."""
     choice = "choice"
     """The right one of two or more texts."""
+    sentence = "sentence"
+    """No label: the vector of a text, close to those of texts that mean the same."""
+
+
+class Positives(Enum):
+    """Which two texts belong together when sentence vectors are trained."""
+
+    dropout = "dropout"
+    """A text and the same text, through two masks of dropout (unsupervised SimCSE)."""
+    pairs = "pairs"
+    """The two texts of a row, such as paraphrases, or a premise and what follows from it."""
 
 
 class Pooling(Enum):
     """The one vector that stands for a sequence."""
 
     auto = "auto"
-    """`pooler` where it is pretrained, else `mean`."""
+    """`pooler` where it is pretrained, else `mean`; `mean` for sentence vectors."""
     pooler = "pooler"
     """BERT's: that of `[CLS]` through a layer of its own, which NSP pretrains."""
     cls = "cls"
@@ -45,13 +56,17 @@ class Pooling(Enum):
     """The mean over all tokens."""
 
 
+_OF_SENTENCES = {"positives", "min_score", "group_size", "temperature"}
+
+
 @dataclass
 class TaskConfig:
     """What is predicted, from which columns."""
 
     kind: TaskKind = option(TaskKind.text, LEARNING | ARCHITECTURE)
     """`text`: one text to a class; `pair`: two texts to a class; `number`: one text or two to a
-    number; `tokens`: each word to a class; `choice`: the right one of several texts."""
+    number; `tokens`: each word to a class; `choice`: the right one of several texts; `sentence`: a
+    text to a vector."""
     text_column: str | None = option(None, TEXT)
     """The column of the text; for `tokens` that of the words. Null finds it by its usual names:
     text, sentence, sentence1, question, question1, premise; tokens, words, form."""
@@ -64,12 +79,38 @@ class TaskConfig:
     score, rating; for `tokens` labels, tags, ner_tags, pos_tags, label, upos."""
     pooling: Pooling = option(Pooling.auto, LEARNING | ARCHITECTURE)
     """The vector that stands for a sequence: `pooler`, `cls`, `mean`, or `auto`: the pooler where
-    it is pretrained, else the mean."""
+    it is pretrained, else the mean; `sentence` takes the mean."""
     dropout: float | None = option(None, LEARNING | ARCHITECTURE, at_least=0, below=1)
     """Dropout of hidden states and attention weights; null keeps that of pretraining."""
+    positives: Positives = option(Positives.dropout, TEXT | LEARNING)
+    """Which texts of train belong together for `sentence`: `dropout`, each text and itself, or
+    `pairs`, the two of a row."""
+    min_score: float | None = option(None, TEXT | LEARNING)
+    """The least score of a row of train whose texts belong together, for `positives=pairs`; rows
+    without scores all do."""
+    group_size: int | None = option(None, LEARNING, at_least=2)
+    """Consecutive examples of a step whose texts are each other's negatives, for `sentence`; null
+    is the whole global batch. A micro-batch holds whole groups."""
+    temperature: float = option(0.05, LEARNING, above=0)
+    """Divides the cosines in the loss of `sentence`."""
 
     def __post_init__(self) -> None:
         check_limits(self, "task.")
+        if self.kind is not TaskKind.sentence:
+            for own in fields(self):
+                value = getattr(self, own.name)
+                if own.name in _OF_SENTENCES and value != own.default:
+                    shown = value.value if isinstance(value, Enum) else value
+                    raise UserError(
+                        f"task.{own.name}={shown} belongs to sentence vectors, and this is "
+                        f"task={self.kind.value}: omit it, or use task=sentence"
+                    )
+        elif self.min_score is not None and self.positives is not Positives.pairs:
+            raise UserError(
+                f"task.min_score={self.min_score:g} chooses rows whose two texts belong together, "
+                "and task.positives=dropout takes each text for itself: omit it, or use "
+                "task.positives=pairs"
+            )
 
 
 @dataclass
@@ -150,3 +191,21 @@ class LabelledBatchConfig:
 
     def __post_init__(self) -> None:
         check_limits(self, "batch.")
+
+
+@dataclass
+class ProbeConfig:
+    """A probe while a model pretrains: what its layers say of labels, without training them."""
+
+    path: str | None = option(None, EXECUTION | PLACE)
+    """Labelled examples, a file or a folder as fine-tuning reads them; null probes nothing. The
+    probe is fitted to their train split and scored on their validation split."""
+    task: TaskKind = option(TaskKind.text, EXECUTION)
+    """What a label belongs to: `text`, `pair`, `tokens` or `choice`."""
+    every_n_validations: int = option(1, EXECUTION, at_least=1)
+    """Validations from one probe to the next; the one after the last step has a probe too."""
+    examples: int = option(1000, EXECUTION, at_least=2)
+    """About how many labels the probe is fitted to, and on how many it is scored, at most."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "probe.")

@@ -29,6 +29,7 @@ from bert_lightning.corpus.encoding import TextEncoder, in_chunks
 from bert_lightning.corpus.fingerprints import hash_file
 from bert_lightning.corpus.manifest import digest, identity_of, read_manifest, write_manifest
 from bert_lightning.corpus.readers.left_out import LeftOut, announce
+from bert_lightning.corpus.readers.lines import METER
 from bert_lightning.corpus.sources import SPLITS, TextSource, find_source
 from bert_lightning.corpus.store import PreparedCorpus, Split, SplitWriter
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
@@ -37,6 +38,7 @@ from bert_lightning.corpus.vocabulary.extend import extend
 from bert_lightning.corpus.vocabulary.text import Rereadable
 from bert_lightning.errors import UserError, writing
 from bert_lightning.hub import UnavailableError
+from bert_lightning.work import working
 
 log = logging.getLogger(__name__)
 
@@ -168,6 +170,9 @@ def _write_splits(folder: Path, source: TextSource, tokenizer: Tokenizer) -> dic
     files: dict[str, dict[str, Any]] = {}
     left_out = LeftOut()
     with ExitStack() as stack:
+        total = source.megabytes
+        unit, measure = ("tokens", None) if total is None else ("MB", METER.megabytes())
+        work = stack.enter_context(working("encoding", total, unit, measure))
         for split, documents in in_chunks(source.read(left_out)):
             encoded = encoder.encode(documents)
             with _writing(folder):
@@ -175,6 +180,7 @@ def _write_splits(folder: Path, source: TextSource, tokenizer: Tokenizer) -> dic
                     writers[split] = SplitWriter(folder / split, tokenizer)
                     stack.callback(writers[split].close)
                 writers[split].append(encoded)
+            work.advance(len(encoded.token_ids))
         with _writing(folder):
             for split in sorted(writers, key=SPLITS.index):
                 counts[split], records = writers[split].finish()
@@ -188,14 +194,17 @@ def _make_tokenizer(
     source: TextSource, config: TokenizerConfig, base: Tokenizer | None
 ) -> Tokenizer:
     def sentences() -> Iterator[str]:
+        work.restart("reading words", source.megabytes, "MB", METER.megabytes())
         for split, document in source.read(LeftOut()):
             if split == "train":
                 yield from chain.from_iterable(document)
+        work.restart("training the tokenizer")
 
     text = Rereadable(sentences)
-    if base is not None:
-        return extend(base, text, config, source.text_format)
-    return build_tokenizer(text, config, source.text_format)
+    with working("building the tokenizer") as work:
+        if base is not None:
+            return extend(base, text, config, source.text_format)
+        return build_tokenizer(text, config, source.text_format)
 
 
 def _frozen_tokenizer(folder: Path) -> Tokenizer | None:

@@ -19,7 +19,7 @@ from bert_lightning.corpus.readers.builtin import builtin_documents
 from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.kinds import TextFile
 from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown
-from bert_lightning.corpus.readers.lines import read_lines
+from bert_lightning.corpus.readers.lines import MEGABYTE, read_lines
 from bert_lightning.corpus.readers.tables import hub_rows, hub_tables
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
 from bert_lightning.corpus.splits import (
@@ -30,6 +30,7 @@ from bert_lightning.corpus.splits import (
     ways_out,
 )
 from bert_lightning.errors import UserError
+from bert_lightning.work import working
 
 SPLITS = ("train", "validation", "test")
 _WIKITEXT_FILES = ("wiki.train", "wiki.valid", "wiki.test")
@@ -52,6 +53,8 @@ class TextSource:
     read: Callable[[LeftOut], Iterator[tuple[str, Document]]]
     """Reads all documents with their splits: the same each time, `train` first if the splits are
     separate, and counts what is left out. Raises UnavailableError if the text cannot be reached."""
+    megabytes: float | None
+    """Of its files; None for a text that is in none."""
     unread_files: LeftOut
     """What `data.path` names and cannot be read as text."""
 
@@ -104,7 +107,7 @@ def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
     unread = _FIXED_FORMAT | {"validation_fraction", "test_fraction"}
     # The splits are given, so they need no number of documents.
     content = _content(_hashes(files, data))
-    return _source("wikitext", content, str(path.resolve()), data, 0, unread, read)
+    return _source("wikitext", content, str(path.resolve()), data, 0, unread, read, files)
 
 
 def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
@@ -166,7 +169,8 @@ def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
     read_as = [f"{file.holds} {sha256}" for file, sha256 in zip(files, hashes, strict=True)]
     origin = f"{shown(str(data.path))} ({len(files)} files)"
     return _source(
-        "files", _content(read_as), origin, data, min_documents, _HUB, read, unread_files
+        *("files", _content(read_as), origin, data, min_documents, _HUB, read),
+        *([file.path for file in files], unread_files),
     )
 
 
@@ -211,7 +215,8 @@ def _if_wrapped(data: CorpusConfig) -> str:
 
 def _hashes(files: Sequence[Path], data: CorpusConfig) -> list[str]:
     try:
-        return hash_text_files(files, cache_folder(data))
+        with working("hashing the text"):
+            return hash_text_files(files, cache_folder(data))
     except OSError as error:
         name = shown(error.filename or "a file")
         raise UserError(f"data.path: {name} cannot be read: {error.strerror}") from error
@@ -230,6 +235,7 @@ def _source(
     min_documents: int,
     unread: set[str],
     read: Callable[[LeftOut], Iterator[tuple[str, Document]]],
+    files: Sequence[Path] = (),
     unread_files: LeftOut | None = None,
 ) -> TextSource:
     """Returns the source; `content` identifies its text before any option applies to it.
@@ -246,6 +252,6 @@ def _source(
         "splitter_version": splitter_version(str(data.sentences)),
         "min_documents": min_documents,
     }
-    return TextSource(
-        *(data.shown_name, origin, fingerprint, data.format, read, unread_files or LeftOut())
-    )
+    megabytes = sum(file.stat().st_size for file in files) / MEGABYTE if files else None
+    about = data.shown_name, origin, fingerprint, data.format, read, megabytes
+    return TextSource(*about, unread_files or LeftOut())

@@ -16,7 +16,7 @@ from bert_lightning.evaluation.scores import HeldOutSums, score_batches
 from bert_lightning.evaluation.token_stats import CLASSES, UNKNOWN, TokenStats, token_stats
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.pretrained.sources import PretrainedSource, build
-from bert_lightning.terminal import tracked
+from bert_lightning.work import tracked
 
 
 @dataclass(frozen=True)

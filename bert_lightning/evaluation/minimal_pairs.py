@@ -16,7 +16,7 @@ from bert_lightning.errors import UserError
 from bert_lightning.evaluation.lines import numbered_lines
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.pseudo_likelihood import PseudoLikelihood
-from bert_lightning.terminal import tracked
+from bert_lightning.work import tracked
 
 SENTENCES = ("sentence_good", "sentence_bad")
 GROUPS = ("field", "linguistics_term", "UID")

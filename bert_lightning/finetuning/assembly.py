@@ -22,7 +22,7 @@ from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExample
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.read import LabelledData, read_labelled
 from bert_lightning.finetuning.model import BertForTask, HeadShape
-from bert_lightning.finetuning.module import TaskModule
+from bert_lightning.finetuning.module import TaskModule, constant_scores, validation_line
 from bert_lightning.finetuning.predict import describe_task
 from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.finetuning.tasks.kinds import task_of
@@ -31,7 +31,6 @@ from bert_lightning.pretrained.sources import PretrainedSource, open_source
 from bert_lightning.pretrained.task_head import TASK_HEAD
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
-from bert_lightning.runs.curves import Curves
 from bert_lightning.runs.resume import ResumePoint, require_same_run, same_partition
 from bert_lightning.sizing.devices import find_devices, with_precision
 from bert_lightning.sizing.micro_batches import divide_global_batch
@@ -123,7 +122,8 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
     if devices.accelerator == "cpu":
         keep_freed_memory()
 
-    source = _open(config)
+    source = open_pretrained(config)
+    task = task_of(config.task.kind)
     data = read_labelled(config.data, config.task, config.drawn_seed)
     splits = {
         name: encode_split(
@@ -135,6 +135,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
     partition = divide_global_batch(sizes, devices, source.vocab_size)
     if resumed is not None:
         partition = same_partition(resumed, sizes, partition)
+    partition = task.partition(partition, config)
     steps = _steps(config, len(splits["train"]))
     config = _with_rates(config, source.config, steps)
     shape = _shape(config, source, data)
@@ -145,7 +146,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
         **describe_run(config, source.config, text, source.vocab_size),
         "task": describe_task(shape, data.names),
     }
-    model = _model(config, source, shape, splits["train"])
+    model = initial_model(config, source, shape, splits["train"])
     return TaskRun(
         config=config,
         callbacks=callbacks,
@@ -162,13 +163,15 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
             (splits["validation"], data.splits["validation"]),
             data.names,
         ),
-        validation_line=_validation_line,
+        baselines=lambda: constant_scores(splits, data, config.task.kind),
+        validation_line=validation_line,
         labelled=text,
         splits=splits,
     )
 
 
-def _open(config: FinetuneConfig) -> PretrainedSource:
+def open_pretrained(config: FinetuneConfig) -> PretrainedSource:
+    """Reads the pretrained model of a run."""
     if config.init_from is None:
         raise UserError(
             "init_from names no pretrained model: init_from=runs/NAME is a run, init_from=FOLDER "
@@ -235,7 +238,7 @@ def _shape(config: FinetuneConfig, source: PretrainedSource, data: LabelledData)
         raise UserError(
             f"task.pooling=pooler, and {source.name} has no pooler: use task.pooling=mean or cls"
         )
-    return HeadShape(task.kind, task.outputs(data.names), pooling)
+    return HeadShape(task.kind, task.outputs(data.names, source.config), pooling)
 
 
 def _has_pooler(source: PretrainedSource) -> bool:
@@ -246,9 +249,10 @@ def _has_pooler(source: PretrainedSource) -> bool:
     return "pooler" not in source.missing_heads and pairs != PairKind.none.value and weight > 0
 
 
-def _model(
+def initial_model(
     config: FinetuneConfig, source: PretrainedSource, shape: HeadShape, train: EncodedSplit
 ) -> BertForTask:
+    """Builds the model of a run as it is before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
         model = BertForTask(source.config, source.vocab_size, shape)
@@ -256,11 +260,5 @@ def _model(
         new = {n: value for n, value in model.state_dict().items() if n.startswith(TASK_HEAD)}
         known = model.state_dict().keys() - new.keys()
         model.load_state_dict({**new, **{name: source.state[name] for name in known}})
-    model.head.fit(train.labels)
+    model.head.fit(train.labels, config.task)
     return model
-
-
-def _validation_line(curves: Curves) -> str:
-    shown = {name: curve[-1][1] for name, curve in curves.items() if name.startswith("val/")}
-    scores = [f"{name[4:].replace('_', ' ')} {value:.3f}" for name, value in shown.items()]
-    return ", ".join(score for score in scores if not score.startswith("error"))

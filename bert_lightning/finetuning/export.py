@@ -8,8 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bert_lightning.config.task import Pooling
+from bert_lightning.errors import UserError
 from bert_lightning.finetuning.predict import FineTunedBert, describe_task, fine_tuned
 from bert_lightning.finetuning.task_card import task_card
+from bert_lightning.finetuning.tasks.head import TaskHead
 from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.export_folder import (
     CARD,
@@ -29,6 +32,7 @@ from bert_lightning.inference.onnx_export import (
     write_graph,
 )
 from bert_lightning.inference.represent import Text, packed, tokenize
+from bert_lightning.inference.sentence_export import export_sentences
 from bert_lightning.model.bert import inference_mode
 from bert_lightning.model.hf_names import has_counterpart, to_config, to_hugging_face
 from bert_lightning.pretrained.sources import PretrainedSource, open_source
@@ -39,6 +43,7 @@ from bert_lightning.pretrained.task_head import (
     counterpart,
     to_task_config,
     to_task_weights,
+    to_vectors_config,
 )
 
 _log = logging.getLogger(__name__)
@@ -56,6 +61,8 @@ def export_task(
         UserError: the folder holds something else, or the copy differs.
     """
     bert = fine_tuned(source)
+    if not isinstance(bert.model.head, TaskHead):
+        return _export_vectors(source, bert, folder, onnx)
     their_class, texts = _their_class(bert), sample_texts(bert.tokenizer, bert.max_length)
     if onnx:
         require_onnx(source.name, their_class)
@@ -89,6 +96,24 @@ def export_task(
     return exported
 
 
+def _export_vectors(
+    source: PretrainedSource, bert: FineTunedBert, folder: str | PathLike[str], onnx: bool
+) -> Exported:
+    """Writes a model of sentence vectors in the layout of sentence-transformers."""
+    pooling = bert.model.shape.pooling
+    if onnx:
+        raise UserError(
+            f"--onnx: {source.name} gives sentence vectors, and they have no ONNX graph: omit it"
+        )
+    if pooling is Pooling.pooler:
+        raise UserError(
+            f"{source.name} has task.pooling=pooler, which sentence-transformers lacks: fine-tune "
+            "with task.pooling=mean or cls"
+        )
+    settings = to_vectors_config(describe_task(bert.model.shape, bert.names))
+    return export_sentences(source, folder, pooling, normalized=True, settings=settings)
+
+
 def _their_class(bert: FineTunedBert) -> str | None:
     if not has_counterpart(bert.model.config):
         return None
@@ -101,6 +126,7 @@ def _write(bert: FineTunedBert, folder: Path) -> None:
     task = to_task_config(describe_task(model.shape, bert.names), own)
     state = model.state_dict()
     body = {name: value for name, value in state.items() if not name.startswith(TASK_HEAD)}
+    assert isinstance(model.head, TaskHead)
     weights = (body if own else to_hugging_face(body)) | to_task_weights(*model.head.linear(), own)
     write_model(folder, to_config(model.config, rows, own) | task, weights, bert.tokenizer)
 

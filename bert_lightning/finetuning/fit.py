@@ -2,19 +2,21 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from bert_lightning.config.finetune import FinetuneConfig
+from bert_lightning.config.task import Pooling
 from bert_lightning.files import write_text
-from bert_lightning.finetuning.assembly import TaskRun, assemble
+from bert_lightning.finetuning.assembly import TaskRun, assemble, initial_model, open_pretrained
 from bert_lightning.finetuning.encoding import EncodedSplit
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.predict import FineTunedBert, outputs_of
 from bert_lightning.finetuning.scoring.metrics import Scores, is_degenerate
+from bert_lightning.finetuning.tasks.head import TaskHead
 from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.pretrained.checkpoints import BEST, read_checkpoint, step_of
 from bert_lightning.runs.checkpoint_io import expected_size
@@ -104,7 +106,7 @@ def _finetune(
         tokenizer = run.labelled.tokenizer.to_str(pretty=True)
         write_text(config.folder / "tokenizer.json", tokenizer)
         if run.resumed is None:
-            log_config(own_loggers, config, run.labelled)
+            log_config(own_loggers, config, run.labelled, _charts(run))
         _announce(run)
     trainer, model = train(run, stops, callbacks, [*own_loggers, *loggers], test=False)
     best = config.folder / "checkpoints" / BEST
@@ -153,6 +155,20 @@ def predict_split(
     return Predicted(scores, outputs, predicted, split, examples)
 
 
+def predict_untrained(run: TaskRun) -> np.ndarray:
+    """Returns what the pretrained model predicts for the test split, with mean pooling."""
+    config, shape = replace(run.config, random_weights=False), run.module.model.shape
+    shape, test = shape._replace(pooling=Pooling.mean), run.splits["test"]
+    model = initial_model(config, open_pretrained(config), shape, run.splits["train"]).eval()
+    return task_of(shape.kind).predict(outputs_of(model, test).numpy(), test.widths)
+
+
+def _charts(run: TaskRun) -> dict[str, dict[str, list[str]]]:
+    loss = f"{run.config.task.kind.value}_loss"
+    scores = {name: [f"val/{name}", f"val/{name}_baseline"] for name in run.baselines()}
+    return {"loss": {loss: [f"train/{loss}", f"val/{loss}"]}, "validation scores": scores}
+
+
 def _announce(run: TaskRun) -> None:
     config, data, partition = run.config, run.labelled.data, run.partition
     shape, model = run.module.model.shape, run.module.model
@@ -175,8 +191,9 @@ def _announce(run: TaskRun) -> None:
             log.warning("%s: of %s words the tokenizer leaves nothing", name, f"{split.wordless:,}")
     start = "random weights, as in" if config.random_weights else "weights from"
     log.info("model: %s %s; %s", start, shown(str(config.init_from)), shape.pooling.value)
-    rows, columns = model.head.classifier.weight.shape
-    log.info("new: classifier, %s × %s", rows, columns)
+    if isinstance(model.head, TaskHead):
+        rows, columns = model.head.classifier.weight.shape
+        log.info("new: classifier, %s × %s", rows, columns)
     steps, size = run.module.progress.steps, config.batch.global_batch_size
     log.info(
         "run: %s steps of %s examples = %s devices × %s micro-batches of %s; learning rate %g; "

@@ -11,7 +11,7 @@ from bert_lightning.batch import Sequences
 from bert_lightning.config import ModelConfig
 from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.finetuning.task_batch import TaskBatch
-from bert_lightning.finetuning.tasks.head import TaskHead
+from bert_lightning.finetuning.tasks.head import Head
 from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.model.bert import Bert, Encoder, initialize
 from bert_lightning.model.heads import Pooler
@@ -26,7 +26,7 @@ class HeadShape(NamedTuple):
 
     kind: TaskKind
     outputs: int
-    """Classes; 1 for a number, and for each candidate of `choice`."""
+    """Classes; 1 for a number and for a candidate of `choice`; the width of sentence vectors."""
     pooling: Pooling
     """Never `auto`; `cls` takes the vector of each position itself, also where that is a word."""
 
@@ -44,7 +44,7 @@ class BertForTask(Bert):
         self.apply(lambda module: initialize(module, config.initializer_range))
 
     @property
-    def objectives(self) -> dict[str, TaskHead]:
+    def objectives(self) -> dict[str, Head]:
         """The one head, by the name of its kind of task."""
         return {self.shape.kind.value: self.head}
 

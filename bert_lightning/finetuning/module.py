@@ -1,17 +1,21 @@
 """The LightningModule of a task: its validation scores whole splits, of all ranks together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bert_lightning.config.finetune import FinetuneConfig
+from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.encoding import EncodedSplit
 from bert_lightning.finetuning.labelled.examples import LabelledExample
+from bert_lightning.finetuning.labelled.read import LabelledData
 from bert_lightning.finetuning.model import BertForTask
+from bert_lightning.finetuning.scoring.baselines import constant
 from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.finetuning.tasks.kinds import task_of
+from bert_lightning.runs.curves import Curves
 from bert_lightning.training.module import TrainingModule
 
 ERROR = "error"
@@ -32,7 +36,7 @@ class TaskModule(TrainingModule[BertForTask]):
     """
 
     config: FinetuneConfig
-    title, unit = "fine-tuning", "examples"
+    title, unit, better = "fine-tuning", "examples", "better score"
 
     def __init__(
         self,
@@ -47,6 +51,8 @@ class TaskModule(TrainingModule[BertForTask]):
         super().__init__(config, model, steps, description)
         self.epoch_size = epoch_size
         self.validation, self.validation_examples = validation
+        if self.validation.sequences_each > 1:
+            self.unit = "sequences"
         self.names = names
         self.progress.judged_by = f"val/{ERROR}"
         if self.validation.sequences_each > 1:
@@ -69,11 +75,33 @@ class TaskModule(TrainingModule[BertForTask]):
             outputs[index] = found
         self.held_out.clear()
         outputs = sum_of_ranks(outputs)
-        labels = torch.from_numpy(split.labels).to(self.device)
-        sums = self.evaluated.head.sums(outputs, labels, split.widths)
-        task = task_of(shape.kind)
+        task, loss = task_of(shape.kind), dict[str, float]()
+        if task.has_held_out_loss:
+            labels = torch.from_numpy(split.labels).to(self.device)
+            sums = self.evaluated.head.sums(outputs, labels, split.widths)
+            loss = {f"{shape.kind.value}_loss": (sums.nll / sums.labels).item()}
         predicted = task.predict(outputs.cpu().numpy(), split.widths)
         sizes = task.sizes(self.validation_examples)
         scores = task.scores(predicted, split.labels, self.names, sizes)
         error = 1 - next(iter(scores.values()))
-        return {f"{shape.kind.value}_loss": (sums.nll / sums.labels).item(), ERROR: error, **scores}
+        return {**loss, ERROR: error, **scores}
+
+
+def constant_scores(
+    splits: Mapping[str, EncodedSplit], data: LabelledData, kind: TaskKind
+) -> Mapping[str, float]:
+    """Returns the scores of the commonest class or the mean on the validation split."""
+    labels = splits["validation"].labels
+    predicted, task = constant(splits["train"].labels, len(labels)), task_of(kind)
+    return task.scores(predicted, labels, data.names, task.sizes(data.splits["validation"]))
+
+
+def validation_line(curves: Curves) -> str:
+    """Tells the scores of the last validation beside their baselines."""
+    last = {name[4:]: curve[-1][1] for name, curve in curves.items() if name.startswith("val/")}
+    shown = [name for name in last if not name.startswith("error") and "_baseline" not in name]
+    return ", ".join(
+        f"{name.replace('_', ' ')} {last[name]:.3f}"
+        + (f" (baseline {last[f'{name}_baseline']:.3f})" if f"{name}_baseline" in last else "")
+        for name in shown
+    )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bert_lightning.config.task import Pooling, TaskKind
-from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.corpus.tokenizer import Encoding, Tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
@@ -19,7 +19,7 @@ from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.inference.loaded import require_rows
-from bert_lightning.inference.represent import Text, segments, tokenize
+from bert_lightning.inference.represent import Text, packed, segments, tokenize
 from bert_lightning.model.bert import inference_mode
 from bert_lightning.pretrained.sources import PretrainedSource, misfit
 from bert_lightning.pretrained.task_head import TaskDescription
@@ -143,6 +143,24 @@ class FineTunedBert:
             for words, (start, end) in zip(sentences, pairwise(ends), strict=True)
         ]
 
+    def encode(self, texts: Sequence[str], *, truncate: bool = False) -> Tensor:
+        """Returns the vector of each text, `(texts, hidden)` float32, of length 1."""
+        self._require("vectors of texts", TaskKind.sentence)
+        encodings = self._encodings(texts, truncate)
+        size = max(1, _TOKENS_TOGETHER // max(map(len, encodings), default=1))
+        vectors = [torch.empty(0, self.model.shape.outputs)]
+        with inference_mode(self.model):
+            for start in range(0, len(encodings), size):
+                sequences = packed(self.model, encodings[start : start + size])
+                found = self.model(sequences, sequences.cu_seqlens[:-1])
+                vectors.append(found.float().cpu())
+        return torch.cat(vectors)
+
+    def similarity(self, first: str, second: str, *, truncate: bool = False) -> float:
+        """Returns the cosine of the vectors of two texts."""
+        a, b = self.encode([first, second], truncate=truncate)
+        return float(a @ b)
+
     def _require(self, what: str, *kinds: TaskKind) -> None:
         if (own := self.model.shape.kind) not in kinds:
             raise UserError(
@@ -150,10 +168,13 @@ class FineTunedBert:
                 f"load one of task={' or task='.join(kind.value for kind in kinds)}"
             )
 
-    def _outputs_of_texts(self, texts: Sequence[Text], truncate: bool) -> Tensor:
+    def _encodings(self, texts: Sequence[Text], truncate: bool) -> list[Encoding]:
         if isinstance(texts, str):
             raise UserError(f"expects a list of texts, not one text ({texts[:40]!r})")
-        tokenize(self.tokenizer, texts, self.max_length, truncate=truncate)  # refuses what is unfit
+        return tokenize(self.tokenizer, texts, self.max_length, truncate=truncate)
+
+    def _outputs_of_texts(self, texts: Sequence[Text], truncate: bool) -> Tensor:
+        self._encodings(texts, truncate)  # refuses what is unfit
         label: Any = self.names[0] if self.names else 0.0
         examples = [LabelledExample(tuple(segments(text)), label, "") for text in texts]
         return self._outputs(examples, self.max_length)

@@ -24,8 +24,9 @@ TOLERANCE = 1e-5
 """The largest allowed difference of outputs: absolute up to 1, above that relative to them."""
 TOKENIZER, TOKENIZER_CONFIG, CARD = "tokenizer.json", "tokenizer_config.json", "README.md"
 FILES = frozenset({CONFIG, SAFETENSORS, TOKENIZER, TOKENIZER_CONFIG, CARD})
-MODULES, MODULES_CONFIG, POOLING = "modules.json", "sentence_bert_config.json", "1_Pooling"
-"""What sentence-transformers reads beside them."""
+MODULES, MODULES_CONFIG = "modules.json", "sentence_bert_config.json"
+POOLING, NORMALIZE = "1_Pooling", "2_Normalize"
+"""What sentence-transformers reads beside them; the last is a name without a folder."""
 ONNX = "model.onnx"
 _OWN = FILES | {MODULES, MODULES_CONFIG, POOLING, ONNX}
 _MARK = "bert_lightning_export"

@@ -1,10 +1,12 @@
 """Export of an encoder that gives one vector a sentence, in the layout of sentence-transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from huggingface_hub import ModelCardData
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from bert_lightning.inference.export_folder import (
     CARD,
     MODULES,
     MODULES_CONFIG,
+    NORMALIZE,
     POOLING,
     Checked,
     Exported,
@@ -40,10 +43,26 @@ _MODULE = "sentence_transformers.models"
 """The name that old and new versions know."""
 
 
+class Vectors(NamedTuple):
+    """The one vector of a text."""
+
+    pooling: Pooling
+    """`mean` or `cls`."""
+    normalized: bool
+    """Whether its length is 1."""
+
+
 def export_sentences(
-    source: PretrainedSource, folder: str | PathLike[str], pooling: Pooling
+    source: PretrainedSource,
+    folder: str | PathLike[str],
+    pooling: Pooling,
+    *,
+    normalized: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> Exported:
-    """Writes the encoder, and that its vectors are pooled: `mean` or `cls`, not normalized.
+    """Writes the encoder, and that its vectors are pooled: `mean` or `cls`.
+
+    `normalized` scales them to length 1; `settings` are added to the `config.json`.
 
     Raises:
         UserError: the folder holds something else, transformers has no class for the model, or the
@@ -55,23 +74,30 @@ def export_sentences(
             "sentence-transformers loads models by it: omit --sentence-transformers, or pretrain "
             "with arch=bert"
         )
-    bert = PretrainedBert(build(source), source.tokenizer)
+    bert, vectors = PretrainedBert(build(source), source.tokenizer), Vectors(pooling, normalized)
 
     def write(temporary: Path, name: str) -> None:
-        _write(bert, source, pooling, temporary)
-        (temporary / CARD).write_text(_card(name, source, pooling), encoding="utf-8")
+        _write(bert, source, vectors, settings or {}, temporary)
+        (temporary / CARD).write_text(_card(name, source, vectors), encoding="utf-8")
 
-    return export_folder(folder, write, lambda temporary: _check(bert, pooling, temporary))
+    return export_folder(folder, write, lambda temporary: _check(bert, vectors, temporary))
 
 
-def _write(bert: PretrainedBert, source: PretrainedSource, pooling: Pooling, folder: Path) -> None:
+def _write(
+    bert: PretrainedBert,
+    source: PretrainedSource,
+    vectors: Vectors,
+    settings: Mapping[str, Any],
+    folder: Path,
+) -> None:
     config = to_config(bert.model.config, bert.model.encoder.embeddings.word.num_embeddings)
     parts = {"encoder", "pooler"} - source.missing_heads
     state = bert.model.state_dict().items()
     body = {name: value for name, value in state if name.partition(".")[0] in parts}
-    settings = {**config, "architectures": ["BertModel"]}
+    settings = {**config, "architectures": ["BertModel"], **settings}
     write_model(folder, settings, to_hugging_face(body), bert.tokenizer)
     modules = [("0", "", "Transformer"), ("1", POOLING, "Pooling")]
+    modules += [("2", NORMALIZE, "Normalize")] * vectors.normalized
     write_json(
         folder / MODULES,
         [
@@ -85,32 +111,35 @@ def _write(bert: PretrainedBert, source: PretrainedSource, pooling: Pooling, fol
         folder / POOLING / CONFIG,
         {
             "word_embedding_dimension": bert.model.config.hidden_size,
-            "pooling_mode_cls_token": pooling is Pooling.cls,
-            "pooling_mode_mean_tokens": pooling is Pooling.mean,
+            "pooling_mode_cls_token": vectors.pooling is Pooling.cls,
+            "pooling_mode_mean_tokens": vectors.pooling is Pooling.mean,
         },
     )
 
 
-def sentence_vectors(bert: PretrainedBert, texts: Sequence[str], pooling: Pooling) -> Tensor:
+def sentence_vectors(bert: PretrainedBert, texts: Sequence[str], vectors: Vectors) -> Tensor:
     """Returns the vector of each text, `(texts, hidden)`."""
     found = bert.encode_many(texts)
-    return torch.stack(
-        [one.cls if pooling is Pooling.cls else one.vectors.mean(0) for one in found]
-    )
+    pooled = [one.cls if vectors.pooling is Pooling.cls else one.vectors.mean(0) for one in found]
+    return _scaled(torch.stack(pooled), vectors)
 
 
-def _check(bert: PretrainedBert, pooling: Pooling, folder: Path) -> Checked:
+def _scaled(pooled: Tensor, vectors: Vectors) -> Tensor:
+    return F.normalize(pooled, dim=1) if vectors.normalized else pooled
+
+
+def _check(bert: PretrainedBert, vectors: Vectors, folder: Path) -> Checked:
     """Compares the vectors with those of the written files, by the best reader there is."""
     read = sample_texts(bert.tokenizer, bert.max_length)
     texts = [segment for text in read for segment in segments(text)]
     by, theirs = "sentence-transformers", _their_vectors(folder, texts)
     if theirs is None:
-        by, theirs = "transformers", _transformers_vectors(bert, folder, texts, pooling)
+        by, theirs = "transformers", _transformers_vectors(bert, folder, texts, vectors)
     if theirs is None:
         again = open_source(folder)
         copy = PretrainedBert(build(again), again.tokenizer)
-        by, theirs = "bert-lightning", sentence_vectors(copy, texts, pooling)
-    return compared(by, {"vectors": sentence_vectors(bert, texts, pooling)}, {"vectors": theirs})
+        by, theirs = "bert-lightning", sentence_vectors(copy, texts, vectors)
+    return compared(by, {"vectors": sentence_vectors(bert, texts, vectors)}, {"vectors": theirs})
 
 
 def _their_vectors(folder: Path, texts: list[str]) -> Tensor | None:
@@ -124,7 +153,7 @@ def _their_vectors(folder: Path, texts: list[str]) -> Tensor | None:
 
 
 def _transformers_vectors(
-    bert: PretrainedBert, folder: Path, texts: Sequence[str], pooling: Pooling
+    bert: PretrainedBert, folder: Path, texts: Sequence[str], vectors: Vectors
 ) -> Tensor | None:
     loaded = loaded_by_transformers(folder, "AutoModel", bert.tokenizer, texts)
     if loaded is None:
@@ -132,20 +161,21 @@ def _transformers_vectors(
     model, batch = loaded
     with torch.inference_mode():
         hidden = model(**batch).last_hidden_state  # (texts, length, hidden)
-    if pooling is Pooling.cls:
-        return hidden[:, 0]
+    if vectors.pooling is Pooling.cls:
+        return _scaled(hidden[:, 0], vectors)
     real = batch["attention_mask"][:, :, None]
-    return (hidden * real).sum(1) / real.sum(1)
+    return _scaled((hidden * real).sum(1) / real.sum(1), vectors)
 
 
-def _card(name: str, source: PretrainedSource, pooling: Pooling) -> str:
+def _card(name: str, source: PretrainedSource, vectors: Vectors) -> str:
     metadata = ModelCardData(
         model_name=name,
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
         tags=["bert", "sentence-transformers", "feature-extraction"],
     )
-    vector = "[CLS]" if pooling is Pooling.cls else "the mean over all tokens"
+    vector = "[CLS]" if vectors.pooling is Pooling.cls else "the mean over all tokens"
+    scaled = "scaled to length 1" if vectors.normalized else "not normalized"
     card = f"""---
 {metadata.to_yaml()}
 # license: choose one and state it here, such as apache-2.0
@@ -154,7 +184,7 @@ def _card(name: str, source: PretrainedSource, pooling: Pooling) -> str:
 # {name}
 
 The encoder of a BERT trained with bert-lightning. The vector of a sentence, of
-{source.config.hidden_size} numbers, is {vector}; it is not normalized.
+{source.config.hidden_size} numbers, is {vector}, {scaled}.
 
 ```python
 from sentence_transformers import SentenceTransformer

@@ -44,7 +44,7 @@ class TaskDescription(TypedDict):
 
     kind: str
     outputs: int
-    """Classes; 1 for a number, and for each candidate of `choice`."""
+    """Classes; 1 for a number and for a candidate of `choice`; the width of sentence vectors."""
     pooling: str
     names: list[str]
     """Those of the classes, in the order of the outputs; of `choice` the candidates' numbers; none
@@ -73,6 +73,11 @@ def to_task_config(task: TaskDescription, own: bool) -> dict[str, Any]:
     return settings | ({"problem_type": problem} if problem else {})
 
 
+def to_vectors_config(task: TaskDescription) -> dict[str, Any]:
+    """Returns what a `config.json` says of sentence vectors, whose head has no weights."""
+    return {_OWN: {"kind": task["kind"], "pooling": task["pooling"]}}
+
+
 def to_task_weights(weight: Tensor, bias: Tensor, own: bool) -> dict[str, Tensor]:
     """Returns the weights of a head under the names of the folder."""
     prefix = _OURS if own else _THEIRS
@@ -91,6 +96,10 @@ def take_task(
         UserError: the labels are not those of the weights.
     """
     own = values.get(_OWN)
+    if isinstance(own, Mapping) and own.get("kind") == TaskKind.sentence.value:
+        return TaskDescription(
+            kind=own["kind"], outputs=values["hidden_size"], pooling=own["pooling"], names=[]
+        ), {}
     prefix = _THEIRS if own is None else _OURS
     head = {name: value for name, value in weights.items() if name.startswith(prefix)}
     weight = head.get(f"{prefix}weight")

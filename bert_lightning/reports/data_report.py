@@ -31,6 +31,7 @@ from bert_lightning.data.statistics import (
 )
 from bert_lightning.pretrained.initial_weights import open_initial
 from bert_lightning.terminal import figures
+from bert_lightning.work import working
 
 _ROWS = {
     "documents": "documents",
@@ -59,13 +60,14 @@ _LABELS = {
 def show_data(config: TrainConfig, examples: int) -> None:
     """Prints the corpus of a config, its baselines, and its first `examples` training examples."""
     console = Console(highlight=False, markup=False)
-    batch, source = config.batch, open_initial(config)
-    tokenizer = source.tokenizer if source else None
-    corpus = prepare(config.data, config.tokenizer, batch.pairs, tokenizer)
-    validation = None
-    if "validation" in corpus.splits:
-        validation = EvaluationSet(corpus, "validation", batch, rows_needed(corpus.tokenizer))
-    found = statistics(corpus, batch, config.drawn_seed, validation)
+    batch, validation = config.batch, None
+    with working("reading"):
+        source = open_initial(config)
+        tokenizer = source.tokenizer if source else None
+        corpus = prepare(config.data, config.tokenizer, batch.pairs, tokenizer)
+        if "validation" in corpus.splits:
+            validation = EvaluationSet(corpus, "validation", batch, rows_needed(corpus.tokenizer))
+        found = statistics(corpus, batch, config.drawn_seed, validation)
     console.print(f"{corpus.name}: {corpus.origin}")
     console.print(f"{corpus.tokenizer.get_vocab_size():,} tokens in the vocabulary\n")
     order = [name for name in ("train", "validation", "test") if name in found.splits]

@@ -17,7 +17,7 @@ from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.manifest import digest
 from bert_lightning.files import write_text
-from bert_lightning.finetuning.fit import FinetuneResult, Predicted
+from bert_lightning.finetuning.fit import FinetuneResult, Predicted, predict_untrained
 from bert_lightning.finetuning.scoring.metrics import Scores, confusion
 from bert_lightning.finetuning.scoring.records import SUMMARY, Record, write_predictions
 from bert_lightning.finetuning.scoring.results import THIS_MODEL
@@ -103,11 +103,14 @@ def _summarize(result: FinetuneResult) -> dict[str, Any]:
 def _baselines(result: FinetuneResult) -> dict[str, np.ndarray]:
     """Returns the predictions of every quick baseline for the test split, by name."""
     splits, tokenizer = result.run.splits, result.bert.tokenizer
-    return task_of(result.config.task.kind).baselines(
+    found = task_of(result.config.task.kind).baselines(
         result.run.labelled.data.splits,
         {split: encoded.labels for split, encoded in splits.items()},
         lambda text: tokenizer.encode(text, add_special_tokens=False).tokens,
     )
+    if not [*result.bert.model.head.parameters()]:  # so that it answers without any training
+        found = {"before fine-tuning": predict_untrained(result.run), **found}
+    return found
 
 
 def _write_table(result: FinetuneResult) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bert_lightning.batch import MASK, UNK
+from bert_lightning.evaluation import probing
 from bert_lightning.evaluation.scores import in_words
 from bert_lightning.files import write_text
 from bert_lightning.inference.loaded import PretrainedBert
@@ -63,6 +64,10 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
             f"best        is step {best['step']}, whose validation loss is the lowest: fill-mask, "
             f"export and load read it, not step {result.steps}, the last"
         )
+    if "probe" in summary:
+        scores = {f"probe/{name}": value for name, value in summary["probe"].items()}
+        path = result.config.probe.path
+        lines.append(f"probe       of {path}: {probing.in_words(scores)}")
     lines.append(
         f"speed       {summary['pairs_per_second']:,.0f} pairs/s, "
         f"{summary['real_tokens_per_second']:,.0f} real tokens/s, "

@@ -18,6 +18,7 @@ def summarize(result: FitResult) -> dict[str, Any]:
     """Returns the run in plain values: losses in nats, rates per second of training."""
     progress, seconds = result.progress, max(result.progress.seconds, 1e-9)
     largest = heaviest(result.config.batch)
+    last = {name: values[-1][1] for name, values in result.curves.items()}
     summary: dict[str, Any] = {
         "corpus": result.corpus.name,
         "corpus_origin": result.corpus.origin,
@@ -36,18 +37,21 @@ def summarize(result: FitResult) -> dict[str, Any]:
         "training_seconds": round(progress.seconds, 3),
         "pairs_per_second": round(progress.pairs / seconds, 1),
         "real_tokens_per_second": round(progress.tokens / seconds, 1),
+        **{name: last.get(f"work/{name}") for name in ("tflops", "mfu", "peak_memory_gib")},
+        "matrix_tflops": progress.matrix_tflops,
         "accelerator": result.accelerator,
         "devices": result.partition.world_size,
         "micro_batch_size": result.partition.micro_batch_size(largest.global_batch_size),
         "config_hash": config_hash(plain_options(result.config), TrainConfig),
         "options": changed_options(result.config),
     }
-    last = {name: values[-1][1] for name, values in result.curves.items()}
     summary |= {
         split: found
         for prefix, split in _SPLITS.items()
         if (found := _scores(result, prefix, last))
     }
+    if probed := {name: value for name, value in last.items() if name.startswith("probe/")}:
+        summary["probe"] = {name.removeprefix("probe/"): value for name, value in probed.items()}
     if result.config.trainer.enable_checkpointing:
         summary["loaded"] = _loaded(result, summary)
     if result.validation is not None and not result.config.validates_in_part:

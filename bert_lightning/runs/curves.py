@@ -18,8 +18,8 @@ Curves = dict[str, Curve]
 METRICS = "metrics.csv"
 """In every run's folder; a column for each curve, a row for each time that one was logged."""
 _log = logging.getLogger(__name__)
-_ROWS = {"val": 1, "test": 2}
-"""Training, validation and test values of the same step have rows of their own, in this order."""
+_ROWS = {"val": 1, "probe": 2, "test": 3}
+"""These values of a step have rows of their own, in this order, after the row of training."""
 
 
 def record(curves: Curves, step: int, values: Mapping[str, float]) -> None:

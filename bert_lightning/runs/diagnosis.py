@@ -120,17 +120,18 @@ def _pair_head(record: RunRecord) -> Check | None:
     if accuracy is None or pairs is None or majority is None or length_only is None:
         return None
     error = STANDARD_ERRORS * math.sqrt(majority * (1 - majority) / pairs)
-    chance, by_lengths = majority + error, length_only + error
+    chance, by_lengths = min(1.0, majority + error), min(1.0, length_only + error)
     finding = None
-    if accuracy <= chance:
+    if accuracy < chance:
         finding = "the next-sentence head is at chance"
-    elif accuracy <= by_lengths:
+    elif accuracy < by_lengths:
         finding = "the next-sentence head is no better than the length-only baseline"
     return Check(
         "NSP head",
         f"validation accuracy {accuracy:.3f}",
         f"{max(chance, by_lengths):.3f}: the better of the majority baseline {majority:.3f} and "
-        f"the length-only baseline {length_only:.3f}, and {STANDARD_ERRORS} standard errors",
+        f"the length-only baseline {length_only:.3f}, and {STANDARD_ERRORS} standard errors, "
+        "at most 1",
         finding,
         (
             "more steps, if the MLM loss still falls",

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -51,19 +52,19 @@ def build_loggers(config: RunConfig, resumed: ResumePoint | None) -> list[Logger
     return [*loggers, *(find("logger", name, "logger.own")(config) for name in chosen.own)]
 
 
-def log_config(loggers: Sequence[Logger], config: RunConfig, corpus: TrainedOn) -> None:
-    """Shows a new run's options and corpus in its loggers."""
+Charts = Mapping[str, Mapping[str, Sequence[str]]]
+"""The curves of each chart, by its category and its title."""
+
+
+def log_config(
+    loggers: Sequence[Logger], config: RunConfig, corpus: TrainedOn, charts: Charts
+) -> None:
+    """Shows a new run's options and corpus in its loggers, and lays out its charts."""
     options = to_plain(asdict(config))
-
-    def charts(score: str) -> dict[str, list[Any]]:
-        names = config.weights
-        curves = [f"{split}/{name}_{score}" for name in names for split in ("train", "val")]
-        return {"all objectives": ["Multiline", curves]}
-
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             writer = logger.experiment
-            writer.add_custom_scalars({"losses": charts("loss"), "accuracies": charts("accuracy")})
+            writer.add_custom_scalars(_layout(charts))
             writer.add_text("config", f"```json\n{json.dumps(options, indent=2)}\n```")
             writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
             if corpus.fallback_reason:
@@ -72,6 +73,17 @@ def log_config(loggers: Sequence[Logger], config: RunConfig, corpus: TrainedOn) 
             local = named(type(config), PLACE | COMMAND)
             shared = {name: value for name, value in leaves(options) if name not in local}
             logger.log_hyperparams(shared)
+
+
+def _layout(charts: Charts) -> dict[str, dict[str, list[Any]]]:
+    """Returns TensorBoard's layout, whose tags are regular expressions that a tag begins with."""
+    return {
+        category: {
+            title: ["Multiline", [f"^{re.escape(name)}$" for name in names]]
+            for title, names in titles.items()
+        }
+        for category, titles in charts.items()
+    }
 
 
 class MetricsLogger(Logger):

@@ -55,6 +55,8 @@ class Progress:
     """Of training, up to the last log, as are `pairs` and `tokens`."""
     pairs: int = 0
     tokens: int = 0
+    matrix_tflops: float | None = None
+    """The TFLOP/s of matrix products on this device, measured as the training starts."""
     resumed_at: int = 0
     """The step of the checkpoint that the run was resumed from; 0 for a new run."""
     judged_by: str = "val/loss"

@@ -108,13 +108,25 @@ def forward_flops(
     `vocab_size` counts the rows of the embedding, `lengths` `(sequences,)` the tokens of each
     sequence, and `masked` the masked tokens of all.
     """
+    lengths = np.asarray(lengths, dtype=np.float64)
+    sums = float(lengths.sum()), float((lengths**2).sum())
+    return flops_of_sums(config, vocab_size, len(lengths), *sums, masked)
+
+
+def flops_of_sums(
+    config: ModelConfig,
+    vocab_size: int,
+    sequences: float,
+    tokens: float,
+    squared_lengths: float,
+    masked: float,
+) -> Flops:
+    """Returns the same from the number of sequences, and the sums of their lengths and squares."""
     h, layers = config.hidden_size, config.num_hidden_layers
     products = 3 if config.feed_forward is FeedForwardKind.glu else 2
-    lengths = np.asarray(lengths, dtype=np.float64)
-    tokens, sequences = float(lengths.sum()), len(lengths)
     return Flops(
         attention_projections=layers * 8 * tokens * h**2,
-        attention_scores=layers * 4 * float((lengths**2).sum()) * h,
+        attention_scores=layers * 4 * squared_lengths * h,
         feed_forward=layers * 2 * products * tokens * h * config.intermediate_size,
         pooler=2 * sequences * h**2,
         mlm_head=2 * masked * h * (h + vocab_size),

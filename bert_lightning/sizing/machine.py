@@ -1,7 +1,11 @@
-"""What this machine computes: the rate of its matrix products, measured."""
+"""What this machine computes and holds: the rate of its matrix products, and peak memory."""
 
+import re
+import sys
 import time
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 
 import psutil
 import torch
@@ -16,6 +20,7 @@ FRACTION_REACHED = 0.5
 model and the precision (`benchmarks/steps.json`)."""
 _ROWS = {"cpu": 2048, "cuda": 8192}
 """Of the square matrices; the product of smaller ones is slower."""
+_ROWS_OF_RUN = 1024
 _TIMES, _SECONDS = 4, 1.0
 """A product is repeated so often, unless it has taken so long."""
 
@@ -31,9 +36,9 @@ class LocalRun:
     hours: float
 
 
-def matrix_tflops(device: torch.device, dtype: torch.dtype) -> float:
+def matrix_tflops(device: torch.device, dtype: torch.dtype, rows: int | None = None) -> float:
     """Returns the TFLOP/s of a large matrix product, the best of a few."""
-    rows, taken = _ROWS[device.type], list[float]()
+    rows, taken = rows or _ROWS[device.type], list[float]()
     a, b = (torch.ones(rows, rows, device=device, dtype=dtype) for _ in range(2))
     while len(taken) < _TIMES and sum(taken) < _SECONDS:
         since = time.perf_counter()
@@ -42,6 +47,40 @@ def matrix_tflops(device: torch.device, dtype: torch.dtype) -> float:
             torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - since)
     return 2 * rows**3 / min(taken) / 1e12
+
+
+@cache
+def rate_of_run(device: torch.device, precision: str) -> float | None:
+    """Returns the matrix rate that a run compares itself with; None where none is measured.
+
+    On CPU the matrices are small, so that it takes a few hundredths of a second.
+    """
+    if device.type not in _ROWS:
+        return None
+    dtype = {2: torch.bfloat16, 4: torch.float32, 8: torch.float64}[byte_widths(precision).matmul]
+    if precision.startswith("16"):
+        dtype = torch.float16
+    return matrix_tflops(device, dtype, _ROWS_OF_RUN if device.type == "cpu" else None)
+
+
+def peak_memory(device: torch.device | None = None) -> int:
+    """Returns the most memory, in bytes, that was held so far.
+
+    That is what torch allocated on a GPU; elsewhere, and without a device, all of this process. On
+    macOS and Windows, that of the process that started it may count until it holds more itself.
+    """
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        if peak := re.search(r"VmHWM:\s+(\d+) kB", status):
+            return int(peak[1]) * 1024
+    import resource
+
+    bytes_of_unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_of_unit
 
 
 def on_this_machine(config: TrainConfig, planned: Plan) -> LocalRun:

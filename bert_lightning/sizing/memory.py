@@ -148,14 +148,19 @@ class Memory:
         return self.weights + self.gradients + self.optimizer_state + copied
 
     def peak(self, micro_batch_size: int) -> float:
-        """Returns the peak: in the MLM head, or when the backward pass enters the last block."""
+        """Returns the peak: in the MLM head, or when the backward pass enters the last block.
+
+        For very few tokens it is in the update, beside which a copy of the weights measures it.
+        """
         saved, backward = self.sequence.saved, self.sequence.backward
         working_set = max(self.mlm_head, micro_batch_size * backward)
-        return self.fixed + micro_batch_size * saved + working_set
+        return self.fixed + max(micro_batch_size * saved + working_set, self.weights)
 
     def largest_micro_batch(self, available: float) -> int:
         """Returns the most sequences that fit into so many bytes; 0 if not even one does."""
         room, sequence = available - self.fixed, self.sequence
+        if room < self.weights:
+            return 0
         return max(0, int(min((room - self.mlm_head) // sequence.saved, room // sequence.total)))
 
 

@@ -1,7 +1,7 @@
 """Assembles the parts of a run from its options, each once."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from bert_lightning.sizing.devices import Devices, find_devices, with_precision
 from bert_lightning.sizing.launcher import check_launch
 from bert_lightning.sizing.micro_batches import divide_global_batch
 from bert_lightning.training.datamodule import PretrainingData, StepData
+from bert_lightning.training.metrics import with_joint
 from bert_lightning.training.module import PretrainingModule, TrainingModule
 from bert_lightning.training.progress_bar import scores_beside_baselines
 
@@ -49,6 +50,8 @@ class Run:
     partition: StepPartition
     data: StepData[Any]
     module: TrainingModule[Any]
+    baselines: Callable[[], Mapping[str, float]]
+    """Returns the baselines of the validation scores that have one, by name."""
     validation_line: Callable[[Curves], str] | None
     """Tells the scores of the last validation; None without a validation split."""
 
@@ -129,8 +132,23 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
         overlong=[sampler.overlong for sampler in of_phases],
         data=PretrainingData(corpus, config.batch, partition, training_batches, evaluation_sets),
         module=module,
+        baselines=_baselines(config, evaluation_sets.get("validation")),
         validation_line=scores_beside_baselines(config, evaluation_sets.get("validation")),
     )
+
+
+def _baselines(
+    config: TrainConfig, validation: EvaluationSet | None
+) -> Callable[[], Mapping[str, float]]:
+    def found() -> Mapping[str, float]:
+        if validation is None or config.validates_in_part:
+            return {}
+        scores = validation.baselines._asdict().items()
+        known = {name: value for name, value in scores if value is not None}
+        joint = all(f"{objective}_loss" in known for objective in config.weights)
+        return with_joint(known, config.weights) if joint else known
+
+    return found
 
 
 def _vocab_size(

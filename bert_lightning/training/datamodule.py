@@ -1,5 +1,6 @@
 """The LightningDataModule: gives each rank its batches of a prepared corpus."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -62,7 +63,7 @@ class StepData(L.LightningDataModule, ABC, Generic[AnyBatch]):
     ) -> DataLoader[AnyBatch]:
         assert self.trainer is not None
         workers = self.num_workers
-        return DataLoader(
+        return TimedLoader(
             batches,
             sampler=sampler,
             batch_size=None,  # an item is a batch already
@@ -105,6 +106,24 @@ class PretrainingData(StepData[PretrainBatch]):
         phase = heaviest(self.config)
         tokens = self.partition.micro_batch_size(phase.global_batch_size) * phase.max_length
         return max(1, tokens // self.config.max_length)
+
+
+class TimedLoader(DataLoader[AnyBatch]):
+    """A loader that counts the seconds for which its reader waits."""
+
+    waited = 0.0
+
+    def __iter__(self) -> Iterator[AnyBatch]:  # type: ignore[override]
+        batches = super().__iter__()
+        while True:
+            since = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self.waited += time.perf_counter() - since
+            yield batch
 
 
 class ResumableSampler(Sampler[int]):

@@ -33,10 +33,12 @@ from bert_lightning.runs.progress import Progress
 from bert_lightning.runs.resume import ResumePoint, find_resume_point, require_more
 from bert_lightning.runs.seed import with_seed
 from bert_lightning.training.assembly import Assembly, Run, assemble
+from bert_lightning.training.metrics import charts
 from bert_lightning.training.saving import require_room
 from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.strategies import gathered
 from bert_lightning.training.trainer import build_trainer, quiet
+from bert_lightning.work import tracked, working
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +103,8 @@ def started(config: RunConfig) -> Iterator[tuple[StopSignals, ResumePoint | None
         logging.getLogger("bert_lightning").setLevel(logging.ERROR)  # the first one says it
     with ending_with_rank_0(), locked(config.folder), crash_report(config.folder), quiet():
         try:
-            yield StopSignals(deadline), find_resume_point(config)
+            with working("working"):
+                yield StopSignals(deadline), find_resume_point(config)
         except MisconfigurationException as error:
             raise UserError(f"Lightning refuses these options: {error}") from error
 
@@ -148,11 +151,13 @@ def _fit(
     own_loggers = build_loggers(config, run.resumed)
     counted = None
     if is_first_process():
-        counted = statistics(corpus, config.batch, config.drawn_seed, validation)
+        with working("counting the text"):
+            counted = statistics(corpus, config.batch, config.drawn_seed, validation)
         write_config(config)
         write_text(config.folder / "tokenizer.json", corpus.tokenizer.to_str(pretty=True))
         if run.resumed is None:
-            log_config(own_loggers, config, corpus)
+            shown = charts(config.weights, probed=config.probe.path is not None)
+            log_config(own_loggers, config, corpus, shown)
         _announce(run, counted)
     trainer, model = train(run, stops, callbacks, [*own_loggers, *loggers], config.test)
     best = _best(run, trainer) if trainer.is_global_zero else None
@@ -178,7 +183,8 @@ def _best(run: Assembly, trainer: L.Trainer) -> BestModel | None:
     test = None
     if run.config.test:
         batches = run.data.evaluation_sets["test"].batches(run.data.held_out_size)
-        test = (batches[place] for place in range(len(batches)))
+        loaded = (batches[place] for place in range(len(batches)))
+        test = tracked(loaded, len(batches), "testing the best model")
     folder, device = run.config.folder, trainer.strategy.root_device
     with trainer.strategy.precision_plugin.forward_context():
         return best_model(folder, trainer.global_step, test, run.data.token_stats, device)

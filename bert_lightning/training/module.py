@@ -1,5 +1,6 @@
 """The LightningModule: one training step, from a batch to the loss and its gradient."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -24,7 +25,7 @@ from bert_lightning.optim.optimizers import build_optimizer
 from bert_lightning.optim.schedules import follow_config, schedule
 from bert_lightning.optim.time_budget import Budget
 from bert_lightning.runs.progress import Progress, loops_at
-from bert_lightning.training.metrics import add_sums, no_sums
+from bert_lightning.training.metrics import add_counts, add_sums, no_sums
 from bert_lightning.training.strategies import gradient_norm, shard
 
 
@@ -42,6 +43,8 @@ class TrainingModule(L.LightningModule, ABC, Generic[Model]):
     """What it does, in one word."""
     unit: str
     """What its examples are called, in the plural."""
+    better = "lower loss"
+    """What a better model has, as early stopping says it."""
     can_be_replayed = False
     """Whether `replay` shows the examples of a step."""
 
@@ -62,6 +65,10 @@ class TrainingModule(L.LightningModule, ABC, Generic[Model]):
         self.losses: list[Tensor] = []
         """This rank's terms of the loss of the current step, one for each micro-batch."""
         self._gradient_norm: Tensor | None = None
+
+    def logs(self, step: int) -> bool:
+        """Returns whether the scores of training are logged after a step."""
+        return step % self.config.trainer.log_every_n_steps == 0 or step >= self.progress.steps
 
     @property
     def between_steps(self) -> bool:
@@ -132,11 +139,16 @@ class TrainingModule(L.LightningModule, ABC, Generic[Model]):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         # Lightning's own refuses every fused optimizer, with 16-mixed in mind.
-        parameters = self.model.parameters()
-        if gradient_clip_val and gradient_clip_algorithm == "value":
-            nn.utils.clip_grad_value_(parameters, gradient_clip_val)
-        elif gradient_clip_val:
-            nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, self.gradient_norm())
+        add_counts(self.progress.train_sums, steps=1)
+        if not gradient_clip_val:
+            return
+        by_value = gradient_clip_algorithm == "value"
+        norm = gradient_norm(self.model, math.inf) if by_value else self.gradient_norm()
+        add_counts(self.progress.train_sums, clipped=norm > gradient_clip_val)
+        if by_value:
+            nn.utils.clip_grad_value_(self.model.parameters(), gradient_clip_val)
+        else:
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), gradient_clip_val, norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         progress = self.progress.to_checkpoint(self.trainer)

@@ -17,6 +17,7 @@ from bert_lightning.runs.resume import newest_good
 from bert_lightning.training.assembly import assemble
 from bert_lightning.training.stops import StopSignals
 from bert_lightning.training.trainer import build_trainer, quiet
+from bert_lightning.work import working
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def replay(folder: Path, step: int) -> Replay:
         raise UserError(f"{folder} has no step {step}: it has steps 1 to {steps}")
     checkpoint = resumed.path if resumed is not None else None
     trainer = build_trainer(run, step - 1, StopSignals())
-    with quiet():
+    with quiet(), working("repeating steps"):
         trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
     batch = run.data.training_batches(StepPartition(0, 1, 1))[step - 1]
     model = run.module.model.eval()

@@ -19,6 +19,7 @@ from bert_lightning.pretrained.checkpoints import (
     CorruptCheckpointError,
     checkpoints_by_step,
     read_manifest,
+    step_of,
 )
 from bert_lightning.training.module import TrainingModule
 
@@ -30,8 +31,8 @@ class SaveCheckpoints(Checkpoint):
     """Saves between two optimizer steps, after the validation that belongs to the first of them.
 
     It saves every `callbacks.every_n_train_steps` steps, after a validation whose loss is among
-    the `callbacks.save_top_k` best, and at the end. Files in `corrupted` are left alone and do not
-    count.
+    the `callbacks.save_top_k` best (of equal ones the first), and at the end. Files in `corrupted`
+    are left alone and do not count.
     """
 
     def __init__(self, module: TrainingModule[Any], corrupted: Iterable[Path] = ()) -> None:
@@ -53,10 +54,9 @@ class SaveCheckpoints(Checkpoint):
         step, progress = trainer.global_step, self.module.progress
         if not step or not self.module.between_steps:
             return
-        losses = [
-            loss for _, loss in progress.curves.get(progress.judged_by, []) if math.isfinite(loss)
-        ]
-        if step % self.every == 0 or progress.val_loss(step) in sorted(losses)[: self.top_k]:
+        curve = progress.curves.get(progress.judged_by, [])
+        best = sorted((loss, at) for at, loss in curve if math.isfinite(loss))[: self.top_k]
+        if step % self.every == 0 or step in [at for _, at in best]:
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -90,7 +90,7 @@ def tidy(folder: Path, top_k: int, corrupted: Collection[Path] = ()) -> None:
             continue
         if manifest.get("val_loss") is not None:
             losses[file] = manifest["val_loss"]
-    best = sorted(losses, key=lambda file: losses[file])[:top_k]
+    best = sorted(losses, key=lambda file: (losses[file], step_of(file)))[:top_k]
     for name, targets in ((LAST, files), (BEST, best)):
         for target in targets[:1]:
             _link(folder / name, target.name)

@@ -6,7 +6,7 @@ Trainer's CheckpointIO. `ddp` and `fsdp` resume from each other's, and from thos
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
@@ -154,9 +154,14 @@ def shard(model: Bert, mesh: DeviceMesh, precision: str) -> None:
     fully_shard(model, mesh=devices)
 
 
-def gradient_norm(model: nn.Module) -> Tensor:
-    """Returns the norm of the whole gradient; all ranks call it together."""
-    norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+def gradient_norm(model: nn.Module, kind: float = 2.0) -> Tensor:
+    """Returns a norm of the whole gradient; all ranks call it together."""
+    return norm_of([p.grad for p in model.parameters() if p.grad is not None], kind)
+
+
+def norm_of(tensors: Iterable[Tensor], kind: float = 2.0) -> Tensor:
+    """Returns the norm of all tensors as one vector; all ranks call it together."""
+    norm = nn.utils.get_total_norm(tensors, kind)
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 

@@ -16,7 +16,7 @@ from bert_lightning.config import RunConfig
 from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO
 from bert_lightning.runs.processes import use_own_launcher
 from bert_lightning.training.assembly import Run
-from bert_lightning.training.callbacks import AverageWeights, EndEarly, RecordCurves
+from bert_lightning.training.callbacks import AverageWeights, EndEarly, MeasureUpdates, RecordCurves
 from bert_lightning.training.progress_bar import LossProgress
 from bert_lightning.training.saving import SaveCheckpoints
 from bert_lightning.training.stops import StopConsensus, StopSignals
@@ -110,10 +110,12 @@ def _callbacks(run: Run, signals: StopSignals) -> list[Callback]:
     if config.trainer.enable_checkpointing:
         checkpoints = SaveCheckpoints(module, run.resumed.corrupted if run.resumed else ())
     # In this order: what is saved, shown or stopped after a step finds its curves and its average.
-    callbacks: list[Callback] = [RecordCurves(module)]
+    updates = MeasureUpdates(module)
+    callbacks: list[Callback] = [RecordCurves(module, updates, run.baselines)]
     if config.optim.ema_decay is not None:
         callbacks.append(AverageWeights(module, config.optim.ema_decay))
-    callbacks.append(StopConsensus(module, signals, checkpoints))
+    # A time budget decides in the consensus which step is the last, which is measured.
+    callbacks += [StopConsensus(module, signals, checkpoints), updates]
     if config.trainer.enable_progress_bar:
         callbacks.append(LossProgress(module, run.validation_line))
     if (patience := config.callbacks.early_stopping_patience) is not None:

@@ -65,6 +65,11 @@ def test_a_number_is_neither_true_nor_false(number: str) -> None:
         compose_for_script(conf_dir(), [f"model.bias={number}"])
 
 
+def test_no_experiment_is_the_default_also_where_it_is_given() -> None:
+    assert readable(["experiment=null", "-m", "seed=1"]) == ["-m", "seed=1"]
+    assert compose_for_script(conf_dir(), ["experiment=null"]).seed == 0
+
+
 def test_a_whole_command_line_is_taken_as_it_is_typed() -> None:
     typed = {"data.path": TYPED[0], "data.name": "1e3", "data.text_column": "true", "debug": "null"}
     config = compose_for_script(conf_dir(), [f"{name}={text}" for name, text in typed.items()])
@@ -97,7 +102,7 @@ TEXTS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @hypothesis.given(TEXTS)
 def test_any_text_survives_the_grammar(text: str) -> None:
     hypothesis.assume(text != "???")  # what OmegaConf calls missing

@@ -1,4 +1,4 @@
-"""A training run imports neither plots nor transformers before it needs them."""
+"""A training run imports neither plots nor scipy nor transformers before it needs them."""
 
 import subprocess
 import sys
@@ -14,14 +14,15 @@ with train.quick_imports():
     from bert_lightning.training.fit import fit
     assert not gc.isenabled()
 assert gc.isenabled() and gc.get_freeze_count() > 0
-print([name for name in ("matplotlib", "transformers", "lightning") if name in sys.modules])
+others = ("matplotlib", "scipy", "transformers", "lightning")
+print([name for name in others if name in sys.modules])
 from lightning_utilities.core.imports import RequirementCache
 print(bool(RequirementCache("matplotlib>=3.6.0")))
 """
 
 
 @pytest.mark.slow
-def test_a_run_imports_no_plots_and_no_transformers() -> None:
+def test_a_run_imports_no_plots_no_scipy_and_no_transformers() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=120, check=False
     )

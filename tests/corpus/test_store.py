@@ -406,11 +406,16 @@ sys.stdin.readline()
 @pytest.mark.parametrize(
     "step",
     [
-        "preparing.TextEncoder.encode = signal_and_sleep",
-        "store.SplitWriter.finish = signal_and_sleep",
-        "preparing.Path.rename = signal_and_sleep",
+        pytest.param(
+            "preparing.TextEncoder.encode = signal_and_sleep",
+            id="encoding",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "store.SplitWriter.finish = signal_and_sleep", id="writing", marks=pytest.mark.slow
+        ),
+        pytest.param("preparing.Path.rename = signal_and_sleep", id="before the rename"),
     ],
-    ids=["encoding", "writing", "before the rename"],
 )
 def test_a_process_killed_in_mid_build_leaves_nothing_that_looks_finished(
     data: CorpusConfig, step: str, builds: list[str]
@@ -535,6 +540,7 @@ class TestHub:
         assert hub.fallback is Fallback.builtin
 
 
+@pytest.mark.slow
 def test_wikitext2_from_the_files_is_kept_under_its_own_name(
     wikitext2_corpus: PreparedCorpus, cache_dir: str
 ) -> None:

@@ -62,6 +62,7 @@ def test_the_unigram_baseline_is_a_distribution() -> None:
     assert np.exp(-nll).tolist() == pytest.approx([1 / 7, 4 / 7, 2 / 7])
 
 
+@pytest.mark.slow
 def test_wikitext2_has_its_known_baselines(wikitext2_corpus: PreparedCorpus) -> None:
     result = EvaluationSet(wikitext2_corpus, "validation", BatchConfig(), 20_256).baselines
     assert result.mlm_loss == pytest.approx(6.69, abs=0.02)

@@ -264,6 +264,7 @@ def test_each_phase_has_examples_of_its_own_length(
     ]
 
 
+@pytest.mark.slow
 def test_wikitext2_is_counted_within_a_second(wikitext2_corpus: PreparedCorpus) -> None:
     start = time.process_time()
     found = described(wikitext2_corpus, BatchConfig(global_batch_size=512), seed=0)

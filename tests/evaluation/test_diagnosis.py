@@ -192,7 +192,7 @@ def test_one_point_tells_nothing_and_no_finite_one_tells_enough() -> None:
 
 def test_a_gradient_that_overflows_once_is_no_divergence(tmp_path: Path) -> None:
     metrics = MetricsFile(tmp_path, {"train/mlm_loss": [(1, 9.5)]})
-    metrics.add(2, {"train/mlm_loss": 9.4, "train/gradient_norm": float("inf")})
+    metrics.add(2, {"train/mlm_loss": 9.4, "weights/gradient_norm": float("inf")})
     assert "diverged" not in found(read_run(tmp_path))
 
 
@@ -220,6 +220,14 @@ def test_the_pair_head_is_at_chance() -> None:
         "0.535: the better of the majority baseline 0.500 and the length-only baseline 0.520"
     )
     assert not found(record(val_nsp_accuracy=[(500, 0.536)]))
+
+
+def test_a_perfect_pair_head_is_not_at_chance() -> None:
+    data = HEALTHY["data"]
+    summary = {"data": {**data, "labels": {**data["labels"], "pairs_read": 4}}}
+    check = found(record(summary, val_nsp_accuracy=[(500, 0.9)]))["NSP head"]
+    assert check.limit.startswith("1.000: ")
+    assert not found(record(summary, val_nsp_accuracy=[(500, 1.0)]))
 
 
 @pytest.mark.parametrize(("name", "title"), [("mlm", "words"), ("nsp", "pairs")])

@@ -73,6 +73,24 @@ def test_two_layers_together_say_what_neither_says_alone() -> None:
     assert found.mix_weights[1] < min(found.mix_weights[0], found.mix_weights[2])
 
 
+def test_the_penalty_does_not_decide_for_one_layer() -> None:
+    """Two layers see the label independently, in features of their own: both together see more."""
+
+    def views(seed: int) -> Split:
+        features, labels = noise(seed), labels_of(seed)
+        features[0, :, CLASSES:] = 0
+        features[2] = features[2].roll(CLASSES, 1)
+        features[2, :, :CLASSES] = features[2, :, 2 * CLASSES :] = 0
+        one_hot = 2 * torch.eye(CLASSES)[torch.from_numpy(labels)]
+        features[0, :, :CLASSES] += one_hot
+        features[2, :, CLASSES : 2 * CLASSES] += one_hot
+        return Split(features, labels)
+
+    found = probe(views(1), views(2), ridge=1e-1)
+    assert found.mix.accuracy > max(one.accuracy for one in found.layers) + 0.04
+    assert min(found.mix_weights[0], found.mix_weights[2]) > 0.4
+
+
 def test_the_baseline_is_the_most_frequent_training_label() -> None:
     train = Split(noise(0, 20), np.array([1] * 12 + [0] * 8))
     held_out = Split(noise(1, 10), np.array([0] * 6 + [1] * 3 + [2]))  # train has no 2

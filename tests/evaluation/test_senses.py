@@ -9,6 +9,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
+from werkzeug.test import Client
 
 import bert_lightning
 from bert_lightning.errors import UserError
@@ -22,6 +27,7 @@ from bert_lightning.evaluation.senses import (
     word_vectors,
 )
 from bert_lightning.inference.loaded import PretrainedBert
+from bert_lightning.reports.projector import write_projector
 from bert_lightning.training.fit import FitResult
 
 CapSys = pytest.CaptureFixture[str]
@@ -318,3 +324,30 @@ def test_the_real_coarsewsd_is_read(labelled_data: Path, word: str) -> None:
         found = read_occurrences(labelled_data / "coarsewsd20" / word / f"{split}.data.txt")
         assert {one.sentence.split()[one.position or 0] for one in found} == {word}
         assert len({one.sense for one in found}) > 1
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_tensorboards_projector_reads_each_layer_with_its_labels(
+    bert: PretrainedBert, tmp_path: Path, labelled: bool
+) -> None:
+    texts = ["The crane sees the café.", "A crane leaves."]
+    found = [Occurrence(text, "big bird" if labelled else None, None, text) for text in texts]
+    vectors, folder = word_vectors(bert, "crane", found), tmp_path / "projector"
+    write_projector(folder, found, vectors)
+    runs = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+    provider = MultiplexerDataProvider(runs, str(folder))
+    plugin = ProjectorPlugin(TBContext(logdir=str(folder), data_provider=provider))
+
+    def read(what: str, **asked: str) -> bytes:
+        return Client(plugin.get_plugin_apps()[what]).get("/", query_string=asked).get_data()
+
+    assert read("/runs") == b'["."]'
+    wanted = ["sense\tsentence", *(f"big bird\t{text}" for text in texts)]
+    for layer, expected in enumerate(vectors.vectors):
+        asked = {"run": ".", "name": f"layer {layer}:00000"}
+        shown = np.frombuffer(read("/tensor", **asked), np.float32).reshape(expected.shape)
+        np.testing.assert_allclose(shown, expected.numpy(), rtol=1e-5)
+        lines = read("/metadata", **asked).decode().splitlines()
+        assert lines == (wanted if labelled else texts)
+    with pytest.raises(UserError, match="--projector FOLDER with a new one"):
+        write_projector(folder, found, vectors)

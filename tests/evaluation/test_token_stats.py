@@ -60,6 +60,7 @@ def test_the_rank_and_the_unigram_loss(small_corpus: PreparedCorpus) -> None:
     )
 
 
+@pytest.mark.slow
 def test_wikitext2_has_its_known_limits(wikitext2_corpus: PreparedCorpus) -> None:
     counts = wikitext2_corpus.splits["train"].token_counts
     found = token_stats(wikitext2_corpus.tokenizer, counts)

@@ -75,6 +75,25 @@ def words(rng: random.Random) -> list[list[list[str]]]:
     return sentences
 
 
+def similarities(rng: random.Random) -> list[list[Any]]:
+    """Two texts are similar if they say the same of the same, in whatever words."""
+    rows = []
+    for _ in range(EXAMPLES):
+        noun, other = rng.sample(NOUNS[:4], 2)
+        verbs, others = rng.sample([*VERBS.values()], 2)
+        score = rng.choice([0.0, 2.0, 4.0])
+        second = {0.0: (other, others), 2.0: (noun, others), 4.0: (noun, verbs)}[score]
+        text, pair = (f"The {a} {rng.choice(b)}." for a, b in ((noun, verbs), second))
+        rows.append([text, pair, score])
+    return rows
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "sentence": {"task.positives": "pairs", "task.min_score": 4.0, "task.group_size": 2}
+}
+"""What a kind of task needs beside its data."""
+
+
 def minimal_pairs(rng: random.Random) -> list[list[Any]]:
     """The right sentence has the verb that goes up; the two differ in nothing else."""
     rows = []
@@ -90,6 +109,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The file of each kind of task."""
     folder = tmp_path_factory.mktemp("labelled")
     two, number = ("sentence1", "sentence2", "label"), ("text", "score")
+    similar = ("text", "text_pair", "score")
     return {
         "text": write_csv(folder / "text.csv", texts(random.Random(0))),
         "pair": write_csv(folder / "pair.csv", pairs(random.Random(0)), two),
@@ -99,6 +119,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             minimal_pairs(random.Random(0)),
             ("sentence_good", "sentence_bad"),
         ),
+        "sentence": write_csv(folder / "sentence.csv", similarities(random.Random(0)), similar),
         "tokens": write_conll(folder / "tokens.conll", words(random.Random(0))),
     }
 
@@ -127,6 +148,7 @@ def task_config(pretrained: Callable[..., Path], labelled: dict[str, Path]) -> T
             "callbacks.every_n_train_steps": 1000,
             "init_from": str(options.pop("init_from", None) or pretrained()),
             "run_dir": str(run_dir),
+            **OPTIONS.get(kind, {}),
             **options,
         }
         nested: dict[str, Any] = {}

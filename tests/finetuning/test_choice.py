@@ -25,7 +25,7 @@ from bert_lightning.finetuning.export import export_task, outputs
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.model import HeadShape
 from bert_lightning.finetuning.predict import FineTunedBert, fine_tuned
-from bert_lightning.finetuning.probes import probe_task
+from bert_lightning.finetuning.probing.task_probe import encode_probe
 from bert_lightning.finetuning.tasks.head import TaskHead
 from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.sizing.devices import Devices
@@ -227,11 +227,13 @@ def test_a_probe_reads_the_difference_of_two_texts() -> None:
         CHOICE.features(vectors, np.array([3, 3]))
     bert = fine_tuned(source_of(SHAPE))
     made = examples([("a crane", "the crane"), ("the left", "a left")] * 10, [0, 1] * 10)
-    probed = probe_task(
-        bert.model.encoder, bert.tokenizer, made, made, ["1", "2"], kind=TaskKind.choice
-    )
+    encoded = encode_probe(bert.tokenizer, made, made, ["1", "2"], kind=TaskKind.choice)
+    probed = encoded.result(bert.model.encoder)
     assert probed.examples == 20
     assert probed.layers[0].accuracy == 1
+    three = examples([("a crane", "the crane", "a left")] * 4, [0, 1] * 2)
+    with pytest.raises(UserError, match="these examples have 3: give two"):
+        encode_probe(bert.tokenizer, three, three, ["1", "2"], kind=TaskKind.choice)
 
 
 # Answers and exports.

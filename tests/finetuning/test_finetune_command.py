@@ -1,16 +1,15 @@
 """Fine-tuning as its users start it: real data, real processes, mistakes, and other commands."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 from labelled_files import COLORS, write_csv
@@ -28,15 +27,7 @@ pytestmark = pytest.mark.slow
 
 
 def call(*arguments: Any, cwd: Path, script: Path = SCRIPT) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return forked.run(script, *arguments, cwd=cwd)
 
 
 def options_of(config: FinetuneConfig) -> list[str]:

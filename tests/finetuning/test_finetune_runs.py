@@ -1,10 +1,12 @@
 """A small run of each task learns it, and what it saves says afterwards what it said."""
 
 import csv
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,16 @@ from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import Pooling
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.assembly import _with_rates, assemble
-from bert_lightning.finetuning.fit import FinetuneResult, finetune
+from bert_lightning.finetuning.fit import FinetuneResult, _charts, finetune
+from bert_lightning.finetuning.module import validation_line
 from bert_lightning.finetuning.predict import FineTunedBert
+from bert_lightning.finetuning.scoring.metrics import pearson, spearman
+from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.model.bert import Bert
 from bert_lightning.reports.finetune_report import report
 
 TaskConfigs = Callable[..., FinetuneConfig]
-ENOUGH = {"text": 40, "pair": 80, "number": 80, "tokens": 40, "choice": 80}
+ENOUGH = {"text": 40, "pair": 80, "number": 80, "tokens": 40, "choice": 80, "sentence": 60}
 """Optimizer steps after which the task is learned."""
 
 
@@ -53,6 +58,7 @@ KINDS = pytest.mark.parametrize(
         "tokens",
         pytest.param("pair", marks=pytest.mark.slow),
         pytest.param("number", marks=pytest.mark.slow),
+        pytest.param("sentence", marks=pytest.mark.slow),
         pytest.param("choice", marks=pytest.mark.slow),
     ],
 )
@@ -61,12 +67,33 @@ KINDS = pytest.mark.parametrize(
 @KINDS
 def test_a_small_run_learns_its_task(learned: Callable[[str], FinetuneResult], kind: str) -> None:
     result = learned(kind)
-    main = {"number": "spearman", "tokens": "entity_f1"}.get(kind, "accuracy")
+    main = {"number": "spearman", "tokens": "entity_f1", "sentence": "spearman"}
+    score = main.get(kind, "accuracy")
+    enough = 0.8 if kind == "sentence" else 0.9  # three scores allow no rank correlation of 1
     for split in ("validation", "test"):
         scores = result.held_out[split].scores
-        assert next(iter(scores)) == main
-        assert scores[main] > 0.9, scores
+        assert next(iter(scores)) == score
+        assert scores[score] > enough, scores
         assert not result.held_out[split].is_degenerate
+
+
+@KINDS
+def test_validation_scores_stand_beside_those_of_a_constant(
+    learned: Callable[[str], FinetuneResult], kind: str
+) -> None:
+    result = learned(kind)
+    splits, main = result.run.splits, next(iter(result.held_out["validation"].scores))
+    expected = 0.0  # no entity is found, and nothing correlates
+    if kind in ("text", "pair"):
+        commonest = np.bincount(splits["train"].labels).argmax()
+        expected = float((splits["validation"].labels == commonest).mean())
+    curve = result.curves[f"val/{main}_baseline"]
+    assert [value for _, value in curve] == pytest.approx([expected] * 4)
+    assert f"(baseline {expected:.3f})" in validation_line(result.curves)
+    for titles in _charts(result.run).values():
+        assert {name for names in titles.values() for name in names} <= result.curves.keys()
+    assert result.curves["work/examples_per_second"][-1][1] > 0
+    assert result.curves["work/tflops"][-1][1] > 0
 
 
 @KINDS
@@ -80,6 +107,11 @@ def test_a_run_that_is_loaded_says_what_it_said(
     test = result.held_out["test"]
     texts = [example.texts for example in test.examples]
     given = [text[0] if len(text) == 1 else text for text in texts]
+    if kind == "sentence":
+        vectors = [bert.encode(side) for side in zip(*texts, strict=True)]
+        np.testing.assert_allclose((vectors[0] * vectors[1]).sum(1), test.predicted, atol=1e-5)
+        assert bert.similarity(*texts[0]) == pytest.approx(float(test.predicted[0]), abs=1e-5)
+        return
     if kind == "number":
         np.testing.assert_allclose(bert.score_many(given), test.outputs[:, 0], rtol=1e-5)
         assert bert.score(texts[0][0]) == pytest.approx(float(test.outputs[0, 0]), rel=1e-5)
@@ -117,6 +149,29 @@ def test_the_written_predictions_are_those_of_the_test_split(
         assert float(row["probability"]) == pytest.approx(said.probability, abs=1e-4)
 
 
+@pytest.mark.slow
+def test_sentence_vectors_stand_beside_those_of_the_pretrained_model(
+    learned: Callable[[str], FinetuneResult], pretrained: Callable[..., Path]
+) -> None:
+    result = learned("sentence")
+    assert "before fine-tuning" in report(result)
+    summary = json.loads((result.config.folder / "summary.json").read_text())
+    before = bert_lightning.load(pretrained())
+    assert isinstance(before, PretrainedBert)
+    test = result.held_out["test"]
+    sides = [
+        torch.stack([one.vectors.mean(0) for one in before.encode_many(texts)])
+        for texts in zip(*(example.texts for example in test.examples), strict=True)
+    ]
+    cosines = torch.cosine_similarity(*sides).numpy()
+    found = summary["baselines"]["before fine-tuning"]
+    assert found["spearman"] == pytest.approx(spearman(cosines, test.split.labels), abs=1e-3)
+    assert found["pearson"] == pytest.approx(pearson(cosines, test.split.labels), abs=1e-4)
+    assert summary["test"]["spearman"] > found["spearman"]
+    assert "TF-IDF" in summary["baselines"] or find_spec("sklearn") is None
+    assert not [name for name in result.curves if name.startswith("val/") and "loss" in name]
+
+
 @KINDS
 def test_a_model_refuses_what_is_not_its_task(
     learned: Callable[[str], FinetuneResult], kind: str
@@ -126,6 +181,7 @@ def test_a_model_refuses_what_is_not_its_task(
         "text": lambda: bert.classify("the crane moves"),
         "number": lambda: bert.score("the crane moves"),
         "tokens": lambda: bert.tag("the crane moves"),
+        "sentence": lambda: bert.encode(["the crane moves"]),
         "choice": lambda: bert.choose("the crane moves", "the crane move"),
     }
     for other, question in questions.items():

@@ -25,7 +25,8 @@ from bert_lightning.errors import UserError
 from bert_lightning.finetuning.encoding import encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample, label_names
 from bert_lightning.finetuning.labelled.read import read_labelled
-from bert_lightning.finetuning.probes import probe_source, probe_task, split_features
+from bert_lightning.finetuning.probing.models import Prober
+from bert_lightning.finetuning.probing.task_probe import encode_probe, split_features
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
@@ -97,10 +98,10 @@ def test_a_text_or_pair_has_the_vector_of_cls_or_the_mean(
 def test_parts_of_speech_are_read_and_so_are_words_learned_by_heart(bert: PretrainedBert) -> None:
     train, held_out = sentences(60, 0), sentences(30, 1)
     names = label_names(train)
-    found = probe_task(
-        bert.model.encoder, bert.tokenizer, train, held_out, names,
+    found = encode_probe(
+        bert.tokenizer, train, held_out, names,
         kind=TaskKind.tokens, max_length=16,
-    )  # fmt: skip
+    ).result(bert.model.encoder)  # fmt: skip
     assert (found.examples, found.held_out, found.majority) == (240, 120, 0.5)
     assert found.layers[0].accuracy == found.mix.accuracy == 1.0
     assert found.layers[0].control == 1.0  # ten words, all of them in train
@@ -113,10 +114,10 @@ def test_a_text_is_probed_without_a_control_task(bert: PretrainedBert) -> None:
         LabelledExample((f"{rng.choice(NOUNS)} {verb} the {rng.choice(NOUNS)}",), verb, "here")
         for verb in rng.choice(VERBS, size=90)
     ]
-    found = probe_task(
-        bert.model.encoder, bert.tokenizer, examples[:60], examples[60:], label_names(examples),
+    found = encode_probe(
+        bert.tokenizer, examples[:60], examples[60:], label_names(examples),
         kind=TaskKind.text, max_length=16,
-    )  # fmt: skip
+    ).result(bert.model.encoder)  # fmt: skip
     assert found.layers[0].accuracy == 1.0
     assert found.layers[0].control is None
 
@@ -139,7 +140,9 @@ def test_minilm_knows_parts_of_speech_beyond_the_word(minilm: Path, labelled_dat
     )
     bert = bert_lightning.load(minilm)
     names = label_names([*train, *test])
-    found = probe_task(bert.model.encoder, bert.tokenizer, train, test, names, kind=TaskKind.tokens)
+    found = encode_probe(bert.tokenizer, train, test, names, kind=TaskKind.tokens).result(
+        bert.model.encoder
+    )
     word, used = found.layers[0], found.layers[3]
     assert word.low > found.majority
     assert used.low > word.accuracy
@@ -185,14 +188,14 @@ def test_a_probe_of_files_is_that_of_their_examples(
         data=LabelledConfig(path=str(a_task(tmp_path, kind)), train_examples=30),
         batch=LabelledBatchConfig(max_length=16),
     )
-    found = probe_source(source_of(bert), config)
+    found = Prober(config).probe(source_of(bert))
     assert (found.model, found.task, found.pooling) == ("a model", kind, pooling)
     data = read_labelled(config.data, config.task, 0)
     assert len(data.splits["train"]) == 30
-    assert found.probes == probe_task(
-        bert.model.encoder, bert.tokenizer, data.splits["train"], data.splits["test"], data.names,
+    assert found.probes == encode_probe(
+        bert.tokenizer, data.splits["train"], data.splits["test"], data.names,
         kind=TaskKind(kind), max_length=16,
-    )  # fmt: skip
+    ).result(bert.model.encoder)  # fmt: skip
     assert found.seconds > 0
     json.dumps(asdict(found))
     show_probes(found)
@@ -223,7 +226,7 @@ def test_what_a_probe_cannot_use_is_refused(
 ) -> None:
     config = FinetuneConfig(task=task, batch=LabelledBatchConfig(max_length=length))
     with pytest.raises(UserError, match=message):
-        probe_source(source_of(bert), config, [override])
+        Prober(config, [override]).probe(source_of(bert))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bert_lightning.cli.many_runs.study import _steps_in
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import LabelledBatchConfig, LabelledConfig, TaskConfig, TaskKind
 from bert_lightning.errors import UserError
@@ -246,3 +247,10 @@ def test_predictions_are_read_back_exactly(tmp_path: Path, numbers: np.ndarray) 
         assert np.array_equal(getattr(found, name), getattr(written, name))
     assert (found.names, found.summary) == (written.names, written.summary)
     assert np.array_equal(found.baselines["majority"], written.baselines["majority"])
+
+
+def test_a_run_of_a_study_is_as_far_as_its_last_whole_row(tmp_path: Path) -> None:
+    assert _steps_in(tmp_path) == 0
+    rows = "step,train/loss,val/loss\n2,1.0,\n4,,2.0\n6,1"
+    (tmp_path / "metrics.csv").write_text(rows, encoding="utf-8")
+    assert _steps_in(tmp_path) == 4

@@ -65,6 +65,21 @@ def test_words_are_grouped_into_entities_by_their_sentences() -> None:
     assert next(iter(tags)) == "accuracy"
 
 
+def test_sentence_vectors_have_the_cosine_of_tf_idf_beside_them() -> None:
+    pytest.importorskip("sklearn")
+
+    def pairs(*texts: tuple[str, str]) -> list[LabelledExample]:
+        return [LabelledExample(two, 1.0, "here") for two in texts]
+
+    splits = {
+        "train": pairs(("a b", "a b"), ("c d", "e")),
+        "test": pairs(("a b", "a c"), ("c", "d e"), ("a b c", "a b c")),
+    }
+    found = task_of(TaskKind.sentence).baselines(splits, {}, str.split)["TF-IDF"]
+    assert 0 < found[0] < 1
+    assert found[1:] == pytest.approx([0, 1])
+
+
 def test_tf_idf_learns_words_and_pairs() -> None:
     pytest.importorskip("sklearn")
     generator = np.random.default_rng(0)

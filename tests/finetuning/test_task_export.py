@@ -70,7 +70,7 @@ def tokenizer() -> Tokenizer:
 
 def names_of(shape: HeadShape) -> list[str]:
     own = {TaskKind.number: [], TaskKind.tokens: TAGS, TaskKind.choice: ["1", "2"]}
-    return own.get(shape.kind, NAMES)
+    return {**own, TaskKind.sentence: []}.get(shape.kind, NAMES)
 
 
 def source_of(shape: HeadShape, config: ModelConfig = PLAIN) -> PretrainedSource:
@@ -261,6 +261,52 @@ def test_what_transformers_has_no_class_for_is_said(
     assert f"transformers has no class for {reason}" in caplog.text
     assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == "bert_lightning"
     assert "transformers has no class for this model" in (tmp_path / "out/README.md").read_text()
+
+
+def vectors(pooling: Pooling) -> HeadShape:
+    return HeadShape(TaskKind.sentence, 24, pooling)
+
+
+@pytest.mark.parametrize(
+    "checker",
+    [
+        pytest.param("sentence-transformers", marks=pytest.mark.slow),
+        pytest.param("transformers", marks=pytest.mark.slow),
+        "bert-lightning",
+    ],
+)
+@pytest.mark.parametrize("pooling", [Pooling.mean, Pooling.cls])
+def test_sentence_vectors_are_exported_with_their_length(
+    pooling: Pooling, checker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = ["sentence-transformers", "transformers", "bert-lightning"]
+    if checker == "sentence-transformers":
+        pytest.importorskip("sentence_transformers")
+    for library in readers[: readers.index(checker)]:
+        monkeypatch.setitem(sys.modules, library.replace("-", "_"), None)
+    source = source_of(vectors(pooling))
+    assert export_task(source, tmp_path / "out").checked_by == checker
+    modules = json.loads((tmp_path / "out/modules.json").read_text())
+    assert [module["path"] for module in modules] == ["", "1_Pooling", "2_Normalize"]
+    ours, back = fine_tuned(source), bert_lightning.load(tmp_path / "out")
+    assert isinstance(back, FineTunedBert)
+    assert back.model.shape == vectors(pooling)
+    texts = ["a crane", "unloading the crane is flying"]
+    torch.testing.assert_close(back.encode(texts), ours.encode(texts), rtol=0, atol=1e-6)
+    assert back.encode(texts).norm(dim=1).tolist() == pytest.approx([1, 1])
+    if checker == "sentence-transformers":
+        library = pytest.importorskip("sentence_transformers")
+        theirs = library.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+        found = theirs.encode(texts, convert_to_tensor=True)
+        torch.testing.assert_close(found, ours.encode(texts), rtol=0, atol=1e-5)
+
+
+def test_sentence_vectors_without_a_counterpart_are_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"task\.pooling=pooler, which sentence-transformers lacks"):
+        export_task(source_of(vectors(Pooling.pooler)), tmp_path / "out")
+    with pytest.raises(UserError, match="sentence vectors, and they have no ONNX graph"):
+        export_task(source_of(vectors(Pooling.mean)), tmp_path / "out", onnx=True)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.slow

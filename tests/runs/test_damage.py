@@ -11,6 +11,7 @@ from left_behind import assert_same, checkpoint, curves, state
 from bert_lightning.config import TrainConfig
 from bert_lightning.errors import UserError
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step, manifest_path
+from bert_lightning.runs.resume import find_resume_point
 from bert_lightning.training import saving
 from bert_lightning.training.fit import FitResult, fit
 
@@ -75,6 +76,20 @@ def killed(whole: tuple[Path, FitResult], tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_passed_over(
+    small_config: Config, killed: Path, caplog: pytest.LogCaptureFixture, damage: Damage
+) -> None:
+    damage(checkpoint(killed, 4))
+    found = find_resume_point(small_config(killed, *OPTIONS, "resume=auto"))
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{checkpoint(killed, 4)} is corrupt (")
+    assert warning.endswith("trying the checkpoint before it")
+    assert found is not None
+    assert found.path == checkpoint(killed, 2)
+    assert found.corrupted == (checkpoint(killed, 4),)
+
+
+@pytest.mark.parametrize("damage", [DAMAGES[0], *DAMAGES[-2:]])
+def test_a_run_without_its_newest_checkpoint_is_the_run_that_never_stopped(
     small_config: Config,
     whole: tuple[Path, FitResult],
     killed: Path,
@@ -84,9 +99,6 @@ def test_a_damaged_checkpoint_is_passed_over(
     damage(checkpoint(killed, 4))
     caplog.set_level("INFO")
     result = fit(small_config(killed, *OPTIONS, "resume=auto"))
-    (warning,) = [message for message in caplog.messages if "corrupt" in message]
-    assert warning.startswith(f"{checkpoint(killed, 4)} is corrupt (")
-    assert warning.endswith("trying the checkpoint before it")
     assert f"resumes from step 2: {checkpoint(killed, 2)}" in caplog.messages
     for step in (4, 6):
         assert_same(state(checkpoint(killed, step)), state(checkpoint(whole[0], step)))

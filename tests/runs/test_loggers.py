@@ -6,12 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
+from torch.utils.tensorboard import SummaryWriter
 
 from bert_lightning.config import LoggerConfig, TrainConfig
 from bert_lightning.errors import UserError
 from bert_lightning.runs.curves import read_curves
-from bert_lightning.runs.loggers import build_loggers
+from bert_lightning.runs.loggers import _layout, build_loggers
 from bert_lightning.training.fit import fit
 
 Config = Callable[..., TrainConfig]
@@ -47,6 +54,27 @@ def test_loggers_are_chosen_by_name(
 
 def test_the_default_is_that_of_the_dataclass(small_config: Config, tmp_path: Path) -> None:
     assert small_config(tmp_path).logger == LoggerConfig()
+
+
+def test_custom_scalars_draw_the_curves_that_they_name_and_no_others(tmp_path: Path) -> None:
+    """By the plugin's own matching: of `val/mlm_loss`, also of the start of `val/mlm_loss_rare`."""
+    wanted = ["train/mlm_loss", "val/mlm_loss", "val/mlm_loss_baseline"]
+    layout = _layout({"losses": {"MLM": wanted}})
+    with SummaryWriter(tmp_path) as writer:
+        for name in [*wanted, "val/mlm_loss_rare", "val/mlm_loss_common", "xval/mlm_loss"]:
+            writer.add_scalar(name, 1.0, 1)
+    multiplexer = EventMultiplexer({"run": str(tmp_path)}).Reload()
+    context = TBContext(
+        logdir=str(tmp_path), data_provider=MultiplexerDataProvider(multiplexer, str(tmp_path))
+    )
+    scalars = ScalarsPlugin(context)
+    context.plugin_name_to_instance = {"scalars": scalars}
+    plugin = CustomScalarsPlugin(context)
+    tags = layout["losses"]["MLM"][1]
+    joined = "|".join(f"({tag})" for tag in tags)  # as the browser does
+    drawn = plugin.scalars_impl(RequestContext(), "run", joined, "")
+    assert drawn["regex_valid"]
+    assert drawn["tag_to_events"].keys() == set(wanted)
 
 
 @pytest.mark.parametrize("logger", ["csv", "[tensorboard,csv]"])

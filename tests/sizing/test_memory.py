@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,13 @@ from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.objective import joint_loss
 from bert_lightning.optim.optimizers import updated_by_muon
 from bert_lightning.sizing.flops import count_parameters
-from bert_lightning.sizing.memory import activations, byte_widths, known_vocab_size, memory
+from bert_lightning.sizing.memory import (
+    Memory,
+    activations,
+    byte_widths,
+    known_vocab_size,
+    memory,
+)
 
 VOCAB = 400
 PRECISIONS = ["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
@@ -243,6 +250,12 @@ def test_flash_saves_no_attention_weights() -> None:
     assert double.total == pytest.approx(2 * flash.total, rel=0.01)
 
 
+@cache
+def needs_of(precision: str, checkpointing: bool) -> Memory:
+    run = run_of(precision=precision, activation_checkpointing=checkpointing)
+    return memory(run, VOCAB, 1, on_gpu=True)
+
+
 @settings(deadline=None)  # a busy machine is no failure
 @given(
     available=st.integers(0, 10**9),
@@ -252,8 +265,7 @@ def test_flash_saves_no_attention_weights() -> None:
 def test_the_largest_micro_batch_fits_and_one_more_does_not(
     available: int, checkpointing: bool, precision: str
 ) -> None:
-    run = run_of(precision=precision, activation_checkpointing=checkpointing)
-    needs = memory(run, VOCAB, 1, on_gpu=True)
+    needs = needs_of(precision, checkpointing)
     largest = needs.largest_micro_batch(available)
     assert largest == 0 or needs.peak(largest) <= available
     assert needs.peak(largest + 1) > available

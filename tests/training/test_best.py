@@ -23,6 +23,7 @@ from bert_lightning.reports.summary import summarize
 from bert_lightning.training import fit as fit_module
 from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.module import PretrainingModule
+from bert_lightning.training.saving import tidy
 
 Config = Callable[..., TrainConfig]
 WORSE = ("optim.lr=0.3", "trainer.max_steps=30", "trainer.val_check_interval=1")
@@ -84,6 +85,20 @@ def test_a_run_that_ends_early_names_its_best_model_and_scores_both(
     assert f"| {losses[step]:.3f} |" in card
     assert f"| {losses[result.steps]:.3f} |" not in card
     assert f"MLM loss {losses[step]:.3f}" in repr(read_result(tmp_path))
+
+
+def test_of_equal_losses_the_first_is_the_best(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for step in (2, 4, 6, 8):
+        checkpoint(tmp_path, step).touch()
+        manifest = {"bytes": 0, "sha256": "", "val_loss": 2.0 if step == 2 else 1.0}
+        Path(f"{checkpoint(tmp_path, step)}.json").write_text(json.dumps(manifest))
+    tidy(folder, top_k=1)
+    assert (folder / "best.ckpt").resolve() == checkpoint(tmp_path, 4)
+    assert {file.name for file in folder.glob("step=*.ckpt")} == {
+        f"step={step:06d}.ckpt" for step in (4, 6, 8)
+    }
 
 
 @pytest.mark.slow

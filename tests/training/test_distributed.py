@@ -1,7 +1,6 @@
 """Real processes over gloo: two devices compute what one does."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 
@@ -19,11 +19,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def train(run_dir: Path, overrides: list[str]) -> dict[str, Any]:
-    command = [sys.executable, str(ROOT / "train.py"), *overrides, f"hydra.run.dir={run_dir}"]
-    done = subprocess.run(
-        command, cwd=run_dir.parent, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    script = ROOT / "train.py"
+    done = forked.run(script, *overrides, f"hydra.run.dir={run_dir}", cwd=run_dir.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     # one process speaks for the run
     assert done.stdout.count("speed  ") == 1

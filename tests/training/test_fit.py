@@ -48,8 +48,8 @@ def test_the_tensorboard_file_holds_every_curve(run: FitResult) -> None:
     events = EventAccumulator(run.config.run_dir)
     events.Reload()
     scores = ["loss", "mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy"]
-    training = [f"train/{name}" for name in [*scores, "lr", "epoch"]]
-    speed = ["speed/pairs_per_second", "speed/tokens_per_second", "speed/training_seconds"]
+    training = [f"train/{name}" for name in [*scores, "lr"]]
+    speed = ["work/pairs_per_second", "work/tokens_per_second", "work/training_seconds"]
     assert {*training, *speed, *(f"val/{name}" for name in scores)} <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("train/mlm_loss")] == [1, 2, 3, 4, 5, 6]
     assert [event.step for event in events.Scalars("val/nsp_loss")] == [3, 6]
@@ -65,10 +65,11 @@ def test_tensorboard_shows_both_losses_in_one_chart_and_the_config_as_text(
     events.Reload()
     (event,) = events.Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
-    charts = {category.title: category.chart[0] for category in layout.category}
-    assert {"train/mlm_loss", "train/nsp_loss", "val/mlm_loss", "val/nsp_loss"} == set(
-        charts["losses"].multiline.tag
-    )
+    both, *alone = next(one for one in layout.category if one.title == "losses").chart
+    shown = {f"^{split}/{name}_loss$" for split in ("train", "val") for name in ("mlm", "nsp")}
+    assert set(both.multiline.tag) == shown
+    assert [chart.title for chart in alone] == ["MLM and its baseline", "NSP and its baseline"]
+    assert alone[0].multiline.tag[2] == "^val/mlm_loss_baseline$"
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert '"global_batch_size": 32' in text
     assert run.config.data.path in text

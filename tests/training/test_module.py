@@ -17,7 +17,7 @@ from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.errors import UserError
 from bert_lightning.optim.ema import average_of
 from bert_lightning.optim.time_budget import Budget
-from bert_lightning.training.metrics import training_scores
+from bert_lightning.training.metrics import counts_of, training_scores, with_joint
 from bert_lightning.training.module import PretrainingModule, TrainingModule
 from bert_lightning.training.stops import StopConsensus, StopSignals
 
@@ -77,6 +77,8 @@ def test_gradients_are_clipped_by_value_or_by_their_norm(
         assert clipped.min().item() == pytest.approx(-min(largest, 1.0))
     if norm is not None:
         assert clipped.norm().item() == pytest.approx(norm, rel=1e-4)
+    work = counts_of(module.progress.train_sums)
+    assert (work.steps, work.clipped) == (1, limit == 0.25)
 
 
 def test_the_norm_of_a_gradient_is_computed_once_a_step(
@@ -175,7 +177,15 @@ def test_a_step_adds_to_the_scores_and_its_loss_is_of_the_global_batch(
     assert not module.between_steps
     scored = training_scores(module.progress.train_sums, module.model.objectives)
     assert scored["mlm_loss"] == pytest.approx(sums["mlm"].nll.item() / 2)
-    assert module.progress.train_sums[-2:].tolist() == [2, 10]
+    assert counts_of(module.progress.train_sums)[:3] == (2, 10, 4**2 + 6**2)
+
+
+def test_the_joint_loss_is_that_of_the_objectives_that_have_one() -> None:
+    weights = {"mlm": 1.0, "nsp": 0.5}
+    scores = {"mlm_loss": 3.0, "nsp_loss": 2.0, "nsp_accuracy": 0.5}
+    assert with_joint(scores, weights) == {"loss": 4.0, **scores}
+    assert with_joint({"nsp_loss": 2.0}, weights) == {"loss": 1.0, "nsp_loss": 2.0}
+    assert with_joint({"spearman": 0.5}, {"sentence": 1.0}) == {"spearman": 0.5}
 
 
 def test_a_resumed_run_learns_at_the_rate_of_its_config(

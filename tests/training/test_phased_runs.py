@@ -117,11 +117,11 @@ def test_pairs_and_epochs_are_counted_over_the_phases(run: FitResult) -> None:
     assert run.progress.pairs == 5 * 30 + 4 * 60 + 3 * 12
     passes = [30 / sizes[0]] * 5 + [60 / sizes[1]] * 4 + [12 / sizes[2]] * 3
     expected = [(step, sum(passes[:step])) for step in range(1, STEPS + 1)]
-    assert [step for step, _ in run.curves["train/epoch"]] == [step for step, _ in expected]
-    assert [epoch for _, epoch in run.curves["train/epoch"]] == pytest.approx(
+    assert [step for step, _ in run.curves["work/epoch"]] == [step for step, _ in expected]
+    assert [epoch for _, epoch in run.curves["work/epoch"]] == pytest.approx(
         [epoch for _, epoch in expected]
     )
-    assert run.epochs == run.curves["train/epoch"][-1][1]
+    assert run.epochs == run.curves["work/epoch"][-1][1]
 
 
 def test_held_out_losses_are_of_the_same_questions(small_config: Config, tmp_path: Path) -> None:

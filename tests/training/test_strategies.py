@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from real_runs import Run
 
 from bert_lightning.cli import app as cli
 from bert_lightning.config import StrategyConfig, StrategyName, TrainConfig
@@ -25,9 +26,15 @@ from bert_lightning.training.strategies import DataParallelStrategy, ShardedStra
 ROOT = Path(__file__).parents[2]
 PYTHON = [sys.executable]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
-TRAIN, WITHOUT_CUDA = (str(ROOT / path) for path in ("train.py", "tests/without_cuda.py"))
+TRAIN, WITHOUT_CUDA = ROOT / "train.py", ROOT / "tests" / "without_cuda.py"
 FSDP = ["strategy=fsdp", "trainer.devices=2"]
 DOCUMENTED = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def start(command: list[str], run_dir: Path, **environment: str) -> subprocess.Popen[str]:
@@ -48,8 +55,22 @@ def end(*processes: subprocess.Popen[str]) -> None:
     assert "".join(outputs).count("fill-in     ") == 3
 
 
-def train(run_dir: Path, overrides: list[str], **environment: str) -> Path:
-    end(start([*PYTHON, WITHOUT_CUDA, *overrides], run_dir, **environment))
+def train(
+    run_dir: Path, overrides: list[str], script: Path = WITHOUT_CUDA, **environment: str
+) -> Path:
+    """Trains with a process for each rank, as one starts them by hand."""
+    given = [option.partition("=")[2] for option in overrides if "trainer.devices=" in option]
+    count = int(given[-1]) if given else 1
+    if count > 1:
+        environment |= {
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": str(count),
+            "NODE_RANK": "0",
+        }  # fmt: skip
+    ranks = [{"LOCAL_RANK": str(rank)} if count > 1 else {} for rank in range(count)]
+    options = [*overrides, f"hydra.run.dir={run_dir}"]
+    runs = [Run(run_dir, *options, script=script, **environment, **rank) for rank in ranks]
+    assert [run.end() for run in runs] == [0] * count, "".join(run.stderr for run in runs)
+    assert "".join(run.stdout for run in runs).count("fill-in     ") == 3
     return run_dir
 
 
@@ -57,7 +78,9 @@ def curves(run_dir: Path) -> dict[str, list[float]]:
     """Logged values of losses and gradients by name."""
     with (run_dir / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    names = [name for name in rows[0] if name.endswith(("loss", "accuracy", "gradient_norm"))]
+    names = [
+        name for name in rows[0] if name.endswith(("loss", "accuracy", "_norm", "clipped_fraction"))
+    ]
     return {name: [float(row[name]) for row in rows if row[name]] for name in names}
 
 
@@ -101,9 +124,10 @@ def divided(folder: Path, options: list[str]) -> Path:
 @pytest.mark.slow
 def test_a_divided_model_takes_the_steps_of_one_device(on_one_device: Path, divided: Path) -> None:
     assert_same_state(on_one_device, divided)
-    norms = curves(on_one_device)["train/gradient_norm"]
+    norms = curves(on_one_device)["weights/gradient_norm"]
     assert len(norms) == 6
     assert min(norms) > 0.05  # every step was clipped
+    assert curves(on_one_device)["weights/clipped_fraction"] == [1] * 6
 
 
 @pytest.mark.slow
@@ -155,7 +179,9 @@ def test_muon_makes_a_divided_matrix_orthogonal_as_a_whole(
     more = [*options, "optim=muon", "trainer.max_steps=1", "optim.warmup_steps=0"]
     one = train(tmp_path / "one", more, DOUBLE="1")
     two = train(tmp_path / "two", [*more, *FSDP], DOUBLE="1")
-    assert curves(one)["train/gradient_norm"] == pytest.approx(curves(two)["train/gradient_norm"])
+    assert curves(one)["weights/gradient_norm"] == pytest.approx(
+        curves(two)["weights/gradient_norm"]
+    )
     ours, theirs = (last(run)["state_dict"] for run in (one, two))
     names = [name for name in ours if re.search(r"blocks.*(weight)$", name) and "norm" not in name]
     assert len(names) >= 8
@@ -188,16 +214,10 @@ def test_blocks_gathered_in_bf16_compute_what_autocast_does(
     assert last(fsdp)["state_dict"]["model.nsp_head.weight"].dtype is torch.float32
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def by_lightning(folder: Path, small_run: Callable[..., list[str]]) -> Path:
     overrides = small_run("logger=csv", "trainer.devices=2")
-    end(start([*PYTHON, TRAIN, *overrides], folder / "lightning"))
+    end(start([*PYTHON, str(TRAIN), *overrides], folder / "lightning"))
     return folder / "lightning"
 
 
@@ -207,9 +227,9 @@ def test_launchers_start_the_same_run(
     small_run: Callable[..., list[str]], by_lightning: Path, tmp_path: Path, launcher: str
 ) -> None:
     overrides, run_dir, port = small_run("logger=csv"), tmp_path / "run", free_port()
-    two_nodes = [TRAIN, *overrides, "trainer.num_nodes=2", "trainer.devices=1"]
+    two_nodes = [str(TRAIN), *overrides, "trainer.num_nodes=2", "trainer.devices=1"]
     if launcher == "torchrun":
-        alone = ["--standalone", "--nproc_per_node=2", TRAIN, *overrides, "trainer.devices=2"]
+        alone = ["--standalone", "--nproc_per_node=2", str(TRAIN), *overrides, "trainer.devices=2"]
         end(start([*TORCHRUN, *alone], run_dir))
     elif launcher == "SLURM":
         job = {
@@ -243,7 +263,7 @@ def test_losses_of_one_two_and_four_processes_agree_over_fifty_steps(
     losses = {}
     for count in (1, 2, 4):
         run_dir = tmp_path / str(count)
-        end(start([*PYTHON, TRAIN, *overrides, f"trainer.devices={count}"], run_dir))
+        train(run_dir, [*overrides, f"trainer.devices={count}"], TRAIN)
         losses[count] = curves(run_dir)["train/loss"]
         assert len(losses[count]) == 50
     assert losses[1][-1] < losses[1][0] - 0.1

@@ -10,7 +10,13 @@ from pathlib import Path
 from bert_lightning.evaluation.evaluation import evaluate
 from bert_lightning.evaluation.minimal_pairs import judge, read_pairs, summarize
 from bert_lightning.evaluation.sense_files import read_occurrences
-from bert_lightning.evaluation.senses import SensesResult, Similarities, compare, score_senses
+from bert_lightning.evaluation.senses import (
+    SensesResult,
+    Similarities,
+    compare,
+    score_senses,
+    word_vectors,
+)
 from bert_lightning.evaluation.subject import corpus_of, evaluation_options
 from bert_lightning.inference.loaded import load
 from bert_lightning.pretrained.sources import open_source
@@ -20,15 +26,18 @@ from bert_lightning.reports.comparison.found import find_runs
 from bert_lightning.reports.comparison.metric import check_name
 from bert_lightning.reports.comparison.ranking import compare as compare_runs
 from bert_lightning.reports.comparison.table import as_json, lines
+from bert_lightning.reports.projector import write_projector
 from bert_lightning.runs.diagnosis import diagnose
 from bert_lightning.runs.record import read_run
+from bert_lightning.work import working
 
 
 def score(args: Namespace) -> None:
     """Scores a model on held-out text, each score beside its baseline."""
     source = open_source(args.run)
     data, batch = evaluation_options(source, args.config, args.overrides)
-    found = evaluate(source, corpus_of(source, data, batch), batch, args.split)
+    with working("evaluating"):
+        found = evaluate(source, corpus_of(source, data, batch), batch, args.split)
     if args.json:
         print(json.dumps(asdict(found), indent=2))
     else:
@@ -49,13 +58,21 @@ def senses(args: Namespace) -> None:
     """Scores the senses of a word layer by layer; of sentences alone, shows the similarities."""
     training = read_occurrences(args.sentences)
     held_out = None if args.test is None else read_occurrences(args.test)
-    bert = load(args.run)
+    if args.projector is not None:
+        with working("reading the sentences"):
+            sentences = [*training, *(held_out or [])]
+            vectors = word_vectors(load(args.run), args.word, sentences)
+            write_projector(args.projector, sentences, vectors)
+        print(f"saved {args.projector}; to see it: tensorboard --logdir {args.projector}")
+        return
     plain = held_out is None and training[0].sense is None
-    found: SensesResult | Similarities = (
-        compare(bert, args.word, training)
-        if plain
-        else score_senses(bert, args.word, training, held_out, str(args.test))
-    )
+    with working("reading the sentences"):
+        bert = load(args.run)
+        found: SensesResult | Similarities = (
+            compare(bert, args.word, training)
+            if plain
+            else score_senses(bert, args.word, training, held_out, str(args.test))
+        )
     if args.json:
         print(json.dumps(asdict(found), indent=2))
     elif isinstance(found, Similarities):

@@ -5,7 +5,10 @@ import math
 from argparse import Namespace
 from dataclasses import asdict
 
-from bert_lightning.training.replay import replay
+from bert_lightning.cli.quick_imports import quick_imports
+
+with quick_imports():
+    from bert_lightning.training.replay import replay
 
 
 def main(args: Namespace) -> None:

@@ -3,8 +3,10 @@
 from argparse import Namespace
 
 from bert_lightning.config import Format, TokenizerConfig, TokenizerKind
+from bert_lightning.corpus.readers.lines import METER
 from bert_lightning.corpus.vocabulary.build import train_on_files
 from bert_lightning.errors import UserError
+from bert_lightning.work import working
 
 
 def main(args: Namespace) -> None:
@@ -15,7 +17,8 @@ def main(args: Namespace) -> None:
         lowercase=not args.cased,
         strip_accents=args.strip_accents,
     )
-    tokenizer = train_on_files(args.files, config, Format[args.format])
+    with working("training a tokenizer", unit="MB", measure=METER.megabytes()):
+        tokenizer = train_on_files(args.files, config, Format[args.format])
     try:
         args.output.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     except OSError as error:

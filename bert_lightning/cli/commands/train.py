@@ -6,6 +6,7 @@ from bert_lightning.cli import app
 from bert_lightning.cli.quick_imports import quick_imports
 from bert_lightning.cli.schema import conf_dir
 from bert_lightning.config import TrainConfig
+from bert_lightning.work import say, working
 
 
 def main(_: Sequence[str] | None = None) -> None:
@@ -16,11 +17,14 @@ def main(_: Sequence[str] | None = None) -> None:
 def train(config: TrainConfig) -> None:
     """Trains one run, then writes and prints its results."""
     with quick_imports():
+        from bert_lightning.finetuning.probing.while_training import probes_of
         from bert_lightning.reports.run_report import report
         from bert_lightning.runs.folder import crash_report
         from bert_lightning.training.fit import fit
 
-    result = fit(config)
+    result = fit(config, callbacks=probes_of(config))
     if result.is_main:
         with crash_report(config.folder):
-            print(report(result))
+            with working("reporting"):
+                lines = report(result)
+            say(lines)

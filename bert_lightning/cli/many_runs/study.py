@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -24,9 +25,11 @@ from bert_lightning.finetuning.scoring.records import SUMMARY, is_complete, read
 from bert_lightning.finetuning.study import StudyRun, config_of, differences, runs_of, steps_of
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
 from bert_lightning.reports import finetune_report, study_report
+from bert_lightning.runs.curves import read_curves
 from bert_lightning.runs.folder import crash_report, shown
 from bert_lightning.runs.launched import AUTO, CONFIG_FILE, is_first_process, launched_externally
 from bert_lightning.sizing.launcher import launcher
+from bert_lightning.work import say, working
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -60,14 +63,16 @@ def finetune_and_compare(
         if not result.is_main:
             return result
         with crash_report(config.folder):
-            print(finetune_report.report(result), flush=True)
+            with working("scoring"):
+                lines = finetune_report.report(result)
+            say(lines)
     except RunEnded as ended:
         if ended.exit_code or not has_more_runs:
             raise
         _log.info("%s", ended)
     if has_more_runs:
         with crash_report(config.folder):
-            print(_study(config, environment))
+            say(_study(config, environment))
     return result
 
 
@@ -120,7 +125,9 @@ def _study(config: FinetuneConfig, environment: Mapping[str, str]) -> str:
         )  # fmt: skip
     for number, run in enumerate(missing, 1):
         started = time.monotonic()
-        _run(run, wanted[run], places[run], environment)
+        what, place = f"study: run {number} of {len(missing)}, {run.title}", places[run]
+        with working(what, steps_of(wanted[run], first), "steps", partial(_steps_in, place)):
+            _run(run, wanted[run], places[run], environment)
         record = read_record(places[run])
         score, value = next(iter(record.scores.items()))
         _log.info(
@@ -130,6 +137,11 @@ def _study(config: FinetuneConfig, environment: Mapping[str, str]) -> str:
         if run.random_weights != config.random_weights or run.examples is not None:
             shutil.rmtree(places[run] / "checkpoints")  # nobody will use that model
     return study_report.report(folder, {run: read_record(place) for run, place in places.items()})
+
+
+def _steps_in(folder: Path) -> int:
+    """Returns the steps that a run has logged so far."""
+    return max((curve[-1][0] for curve in read_curves(folder).values()), default=0)
 
 
 def _run(

@@ -2,10 +2,11 @@
 
 import codecs
 import gzip
+import os
 import shlex
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TextIO, cast
 
@@ -36,6 +37,41 @@ _COMMON = frozenset(" \n\r,.\u3001\u3002\uff0c")
 """Characters that most texts have: a wrong encoding of two or four bytes finds none of them."""
 
 
+class Meter:
+    """Tells how far the files of a text are read, without touching what reads them."""
+
+    def __init__(self) -> None:
+        self._closed = 0
+        self._open: list[int] = []
+
+    @contextmanager
+    def reading(self, file: Path, descriptor: int) -> Iterator[None]:
+        """A context in which a file is read; afterwards all of it counts as read."""
+        self._open.append(descriptor)
+        try:
+            yield
+        finally:
+            self._open.remove(descriptor)
+            self._closed += file.stat().st_size
+
+    def position(self) -> int:
+        """Returns the bytes that were read, compressed ones as they are on the disk."""
+        read = self._closed
+        for descriptor in [*self._open]:
+            with suppress(OSError):  # it was closed meanwhile
+                read += os.lseek(descriptor, 0, os.SEEK_CUR)
+        return read
+
+    def megabytes(self) -> Callable[[], float]:
+        """Returns what tells the megabytes that are read from now on."""
+        start = self.position()
+        return lambda: (self.position() - start) / MEGABYTE
+
+
+METER = Meter()
+MEGABYTE = 1e6
+
+
 def read_lines(file: Path) -> Iterator[str]:
     r"""Yields a file's lines without their ends, which are `\n`, `\r\n` or `\r`.
 
@@ -62,7 +98,8 @@ def open_text(file: Path, newline: str | None = None) -> Iterator[TextIO]:
         opened = gzip.open if is_compressed(file) else open
         with opened(file, "rt", encoding="utf-8-sig", newline=newline) as stream:
             try:
-                yield stream
+                with METER.reading(file, stream.fileno()):
+                    yield stream
             except UnicodeDecodeError:
                 refuse(file)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

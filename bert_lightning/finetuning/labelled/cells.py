@@ -1,9 +1,11 @@
 """What a cell of a table holds: text, a class, or nothing; errors name the cell."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from bert_lightning.config.task import TaskKind
 from bert_lightning.errors import UserError
 
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -50,3 +52,19 @@ def class_of(label: Any, column: str, place: str) -> str:
             + "; task=tokens reads a label for each word" * isinstance(label, list)
         )
     return str(label).strip()
+
+
+def number_of(label: Any, column: str, place: str, kind: TaskKind) -> float:
+    """Returns a label as a finite number, which a kind of task needs."""
+    try:
+        is_other = isinstance(label, bool | None) or "_" in str(label)  # Python reads 1_000
+        number = math.nan if is_other else float(label)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(
+            f"{place}: the label '{label}' in column '{column}' is not a finite number, which "
+            f"task={kind.value} needs: mend it, name another column with task.label_column=…, or "
+            "use task=text for classes"
+        )
+    return number

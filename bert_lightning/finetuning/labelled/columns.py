@@ -48,7 +48,7 @@ class Columns(NamedTuple):
     texts: list[str]
     """One or two; for `tokens` that of the words."""
     label: str | None
-    """None in a test split without labels."""
+    """None in a test split without labels, and in train where none is needed."""
     notes: list[str]
     """Which columns those are and which are not read, each the end of a sentence."""
     has_context: bool = False

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from bert_lightning.errors import UserError
 
-Label = str | float | list[str]
-"""A class, a number, or the class of each word."""
+Label = str | float | list[str] | None
+"""A class, a number, or the class of each word; None in training without labels."""
 
 
 @dataclass(frozen=True)

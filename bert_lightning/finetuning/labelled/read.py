@@ -91,10 +91,17 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
     fractions = {"test": data.test_fraction, "validation": data.validation_fraction}
     fractions = {split: part for split, part in fractions.items() if split not in splits}
     if fractions:
+        if splits["train"][0].label is None:
+            raise UserError(
+                f"{tables['train'].name} is read without labels, and {' and '.join(fractions)} "
+                f"would be held out of it: data.{next(iter(fractions))}_path=… names a file with "
+                "labels"
+            )
         divided, held_out = hold_out(
             splits["train"], fractions, data.split_seed, tables["train"].name
         )
         splits, found = {**splits, **divided}, found + held_out
+    splits["train"], changed = own.to_train_on(splits["train"], task, tables["train"].name)
     splits["train"], drawn = draw_training(splits["train"], data, task.kind, seed)
     if not names:  # of numbers, what was held out or not drawn may be all that differed
         own.require_learnable(splits["train"], names, f"the training examples of {origin}")
@@ -118,7 +125,7 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
             "split_seed": data.split_seed if fractions else None,
             "seed": seed if drawn else None,
         },
-        notes=notes + found + drawn + duplicates(splits),
+        notes=notes + found + changed + drawn + duplicates(splits),
     )
 
 
@@ -167,7 +174,7 @@ def _given_splits(
     columns: dict[str, Columns] = {}
     notes: list[str] = []
     for split, table in tables.items():
-        chosen = own.columns(table, task, may_lack_label=split == "test")
+        chosen = own.columns(table, task, split, is_divided=len(tables) < len(SPLITS))
         if split == "test" and _lacks_labels(table, chosen):
             notes.append(f"Left out: {table.name}, since its examples have no labels.")
             continue

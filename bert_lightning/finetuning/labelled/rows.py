@@ -14,14 +14,14 @@ def examples_of(table: Table, columns: Columns, task: Task) -> tuple[list[Labell
     Raises:
         UserError: a cell holds something else than its column is read as.
     """
-    assert columns.label is not None
     examples: list[LabelledExample] = []
     empty: list[str] = []
     unlabelled = 0
-    for row in table.rows([*columns.texts, columns.label]):
+    labels = [] if columns.label is None else [columns.label]
+    for row in table.rows([*columns.texts, *labels]):
         place = f"{table.name}, {row.place}"
-        *texts, label = row.cells
-        if table.marks_unlabelled and is_missing(label):
+        texts, label = row.cells[: len(columns.texts)], [*row.cells, None][len(columns.texts)]
+        if labels and table.marks_unlabelled and is_missing(label):
             unlabelled += 1
             continue
         empty += task.empty_cells(texts, columns, place)

@@ -120,6 +120,22 @@ def tf_idf(
     return {"TF-IDF": TfIdf(tokens_of).fit(train, validation).predict(splits["test"])}
 
 
+def tf_idf_cosines(
+    splits: Mapping[str, Sequence[LabelledExample]], tokens_of: Callable[[str], list[str]]
+) -> dict[str, np.ndarray]:
+    """Returns the cosines of the two texts' TF-IDF for the test split, where scikit-learn is there.
+
+    The frequencies are those of the training texts.
+    """
+    if _is_left_out():
+        return {}
+    model = TfIdf(tokens_of)
+    model.vectorizer.fit([text for example in splits["train"] for text in example.texts])
+    sides = zip(*(example.texts for example in splits["test"]), strict=True)
+    first, second = (model.vectorizer.transform(texts) for texts in sides)
+    return {"TF-IDF": np.asarray(first.multiply(second).sum(1))[:, 0]}
+
+
 def tf_idf_choices(
     splits: Mapping[str, Sequence[LabelledExample]],
     labels: Mapping[str, np.ndarray],

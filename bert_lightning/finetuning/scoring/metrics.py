@@ -62,10 +62,10 @@ def pearson(predicted: np.ndarray, values: np.ndarray) -> float:
 
 def spearman(predicted: np.ndarray, values: np.ndarray) -> float:
     """The correlation of the ranks, where equals share the mean of their ranks."""
-    return pearson(_ranks(predicted), _ranks(values))
+    return pearson(ranks(predicted), ranks(values))
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def ranks(values: np.ndarray) -> np.ndarray:
     """The rank of each value from 0; equals share their mean."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = counts.cumsum()

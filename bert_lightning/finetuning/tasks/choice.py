@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from bert_lightning.config import ModelConfig
 from bert_lightning.config.task import TaskConfig, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
@@ -70,7 +71,7 @@ with torch.no_grad():
     model(**{{name: ids[None] for name, ids in batch.items()}}).logits.softmax(1)"""
     call = 'choose("the crane is flying", "the crane are flying")  # the right one'
 
-    def columns(self, table: Table, config: TaskConfig, may_lack_label: bool) -> Columns:
+    def columns(self, table: Table, config: TaskConfig, split: str, is_divided: bool) -> Columns:
         usual = {name.strip().lower(): name for name in reversed(table.columns)}
         if config.text_column is None and config.pair_column is None:
             if all(name in usual for name in SENTENCES) and config.label_column is None:
@@ -80,8 +81,8 @@ with torch.no_grad():
             if candidates := _numbered(table.columns):
                 context = next((usual[name] for name in _CONTEXTS if name in usual), None)
                 names = self.column_names._replace(given=candidates, context=context)
-                return choose_columns(table, config, names, may_lack_label)
-        return super().columns(table, config, may_lack_label)
+                return choose_columns(table, config, names, may_lack_label=split == "test")
+        return super().columns(table, config, split, is_divided)
 
     def example(
         self, texts: Sequence[Any], label: Any, columns: Columns, place: str
@@ -138,7 +139,7 @@ with torch.no_grad():
         labels = self.labels(examples, names)
         return Encoded(sequences, labels, int(of_example.sum()), sequences_each=each)
 
-    def outputs(self, names: Sequence[str]) -> int:
+    def outputs(self, names: Sequence[str], model: ModelConfig) -> int:
         return 1
 
     def predict(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:

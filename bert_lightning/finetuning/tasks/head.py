@@ -1,19 +1,39 @@
-"""The head of a task: dropout and one linear layer, and its loss."""
+"""The head of a task and its loss; that of most is dropout and one linear layer."""
+
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bert_lightning.config import ModelConfig
+from bert_lightning.config.task import TaskConfig
 from bert_lightning.model.layers import Dropout
 from bert_lightning.model.objective import Sums, classification_sums
 
 
-class TaskHead(nn.Module):
-    """A class for each vector, as in Hugging Face's heads (Devlin et al., 2019, section 4)."""
+class Head(nn.Module, ABC):
+    """From the vectors of positions to outputs, and from outputs and labels to a loss."""
 
     def __init__(self, config: ModelConfig, outputs: int) -> None:
         super().__init__()
+
+    @abstractmethod
+    def sums(self, outputs: Tensor, labels: Tensor, widths: np.ndarray) -> Sums:
+        """Sums the loss of labels `(labels,)`.
+
+        Each label is read from as many positions as its entry in `widths`, `(labels,)`, says.
+        """
+
+    def fit(self, labels: np.ndarray, config: TaskConfig) -> None:
+        """Takes over what it needs of the training labels and of the options."""
+
+
+class TaskHead(Head):
+    """A class for each vector, as in Hugging Face's heads (Devlin et al., 2019, section 4)."""
+
+    def __init__(self, config: ModelConfig, outputs: int) -> None:
+        super().__init__(config, outputs)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.classifier = nn.Linear(config.hidden_size, outputs)
 
@@ -22,14 +42,8 @@ class TaskHead(nn.Module):
         return self.classifier(self.dropout(vectors))
 
     def sums(self, outputs: Tensor, labels: Tensor, widths: np.ndarray) -> Sums:
-        """Sums the loss of labels `(labels,)`, here the cross-entropy in nats.
-
-        Each label is read from as many positions as its entry in `widths`, `(labels,)`, says.
-        """
+        """Sums the cross-entropy in nats."""
         return classification_sums(outputs, labels)
-
-    def fit(self, labels: np.ndarray) -> None:
-        """Takes over what it needs to know of the training labels, before the first step."""
 
     @torch.no_grad()
     def linear(self) -> tuple[Tensor, Tensor]:

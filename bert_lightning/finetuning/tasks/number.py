@@ -1,6 +1,5 @@
 """A number, for a text or for two."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +8,9 @@ import torch
 from torch import Tensor
 
 from bert_lightning.config import ModelConfig
-from bert_lightning.config.task import TaskKind
+from bert_lightning.config.task import TaskConfig, TaskKind
 from bert_lightning.errors import UserError
+from bert_lightning.finetuning.labelled.cells import number_of
 from bert_lightning.finetuning.labelled.columns import ColumnNames, Columns, Second
 from bert_lightning.finetuning.labelled.examples import LabelledExample, require_examples
 from bert_lightning.finetuning.scoring.baselines import constant, tf_idf
@@ -42,7 +42,7 @@ class NumberHead(TaskHead):
         none = torch.full_like(self.scale, torch.nan)
         return Sums(0.5 * error.square().sum(), none, torch.ones_like(labels).sum())
 
-    def fit(self, labels: np.ndarray) -> None:
+    def fit(self, labels: np.ndarray, config: TaskConfig) -> None:
         self.mean.fill_(float(labels.mean()))
         self.scale.fill_(float(labels.std()))
 
@@ -64,7 +64,9 @@ class Number(Task):
     def example(
         self, texts: Sequence[Any], label: Any, columns: Columns, place: str
     ) -> LabelledExample:
-        return LabelledExample(tuple(texts), _number(label, str(columns.label), place), place)
+        return LabelledExample(
+            tuple(texts), number_of(label, str(columns.label), place, self.kind), place
+        )
 
     def require_learnable(self, examples: Examples, names: Sequence[str], file: str) -> None:
         require_examples(examples, file)
@@ -75,7 +77,7 @@ class Number(Task):
     def labels(self, examples: Examples, names: Sequence[str]) -> np.ndarray:
         return np.array([example.label for example in examples], np.float32)
 
-    def outputs(self, names: Sequence[str]) -> int:
+    def outputs(self, names: Sequence[str], model: ModelConfig) -> int:
         return 1
 
     def predict(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
@@ -113,18 +115,3 @@ class Number(Task):
 
     def answers(self, names: Sequence[str]) -> str:
         return "a number, in the units of its labels"
-
-
-def _number(label: Any, column: str, place: str) -> float:
-    try:
-        is_other = isinstance(label, bool | None) or "_" in str(label)  # Python reads 1_000
-        number = math.nan if is_other else float(label)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise UserError(
-            f"{place}: the label '{label}' in column '{column}' is not a finite number, which "
-            "task=number needs: mend it, name another column with task.label_column=…, or use "
-            "task=text for classes"
-        )
-    return number

@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from bert_lightning.config import ModelConfig
+from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import LabelledConfig, Pooling, TaskConfig, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.data.steps import StepPartition
 from bert_lightning.finetuning.labelled.cells import empty_cells
 from bert_lightning.finetuning.labelled.columns import ColumnNames, Columns, choose_columns
 from bert_lightning.finetuning.labelled.examples import LabelledExample, label_names
@@ -17,7 +20,7 @@ from bert_lightning.finetuning.labelled.files import what_it_holds
 from bert_lightning.finetuning.labelled.tables import Table, file_table
 from bert_lightning.finetuning.scoring.comparison import ScoreOn
 from bert_lightning.finetuning.scoring.metrics import Scores, softmax
-from bert_lightning.finetuning.tasks.head import TaskHead
+from bert_lightning.finetuning.tasks.head import Head, TaskHead
 from bert_lightning.finetuning.tasks.sequences import Encoded, encode_texts
 
 Examples = Sequence[LabelledExample]
@@ -34,13 +37,15 @@ class Task(ABC):
 
     kind: ClassVar[TaskKind]
     column_names: ClassVar[ColumnNames] = ColumnNames()
-    head: ClassVar[type[TaskHead]] = TaskHead
+    head: ClassVar[type[Head]] = TaskHead
     has_classes: ClassVar[bool] = False
     """Whether each example has one of several classes."""
     of_tokens: ClassVar[bool] = False
     """Whether outputs belong to tokens, and not to whole sequences."""
     can_be_probed: ClassVar[bool] = True
     """Whether a linear classifier of the vectors may tell its labels apart."""
+    has_held_out_loss: ClassVar[bool] = True
+    """Whether the loss is defined for held-out examples too."""
     too_long: ClassVar[str] = "cut"
     """What becomes of examples that have more tokens than the model reads."""
     has_confusions: ClassVar[bool] = True
@@ -61,9 +66,12 @@ model("the crane is flying")"""
         """Opens a file of examples."""
         return file_table(what_it_holds(file, self.kind), data, may_have_header)
 
-    def columns(self, table: Table, config: TaskConfig, may_lack_label: bool) -> Columns:
-        """Returns the columns of the texts and of the label."""
-        return choose_columns(table, config, self.column_names, may_lack_label)
+    def columns(self, table: Table, config: TaskConfig, split: str, is_divided: bool) -> Columns:
+        """Returns the columns of the texts and of the label; a test split may lack the latter.
+
+        `is_divided` says whether other splits are held out of train.
+        """
+        return choose_columns(table, config, self.column_names, may_lack_label=split == "test")
 
     def empty_cells(self, texts: Sequence[Any], columns: Columns, place: str) -> list[str]:
         """Returns where a row lacks text; a UserError names a cell that holds something else."""
@@ -89,6 +97,12 @@ model("the crane is flying")"""
     def require_learnable(self, examples: Examples, names: Sequence[str], file: str) -> None:
         """Raises a UserError if all training examples that a file has leave nothing to learn."""
 
+    def to_train_on(
+        self, examples: Examples, config: TaskConfig, file: str
+    ) -> tuple[list[LabelledExample], list[str]]:
+        """Returns what those of train become once others are held out, and sentences about it."""
+        return list(examples), []
+
     # Tokens and outputs.
 
     def encode(
@@ -108,9 +122,13 @@ model("the crane is flying")"""
         """Returns the pooling, or `auto` where the model decides."""
         return wanted
 
-    def outputs(self, names: Sequence[str]) -> int:
+    def outputs(self, names: Sequence[str], model: ModelConfig) -> int:
         """Returns the number of outputs at each position."""
         return len(names)
+
+    def partition(self, partition: StepPartition, config: FinetuneConfig) -> StepPartition:
+        """Returns the micro-batches that the loss allows, near those that fit into memory."""
+        return partition
 
     # Predictions and scores.
 

@@ -1,0 +1,80 @@
+"""The tables and the picture of fine-tuning in README and docs, from the committed results.
+
+python -m benchmarks.finetuning_table
+
+Fills what lies between the markers `finetuning` of `README.md` and `docs/finetuning.md`, and draws
+`docs/learning-curve.png` of the first model that has a learning curve.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.finetuning import RESULTS, ROOT, TASKS
+from bert_lightning.finetuning.scoring.results import RANDOM_WEIGHTS, THIS_MODEL
+from bert_lightning.reports.plot import learning_curve_figure
+
+PAGES = (ROOT / "README.md", ROOT / "docs" / "finetuning.md")
+PICTURE = ROOT / "docs" / "learning-curve.png"
+BEGIN, END = "<!-- finetuning:begin -->", "<!-- finetuning:end -->"
+_MODELS = ("tiny_bert_8min", "wikitext2_best", "minilm")
+"""In the order of the table."""
+
+
+def main() -> None:
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for found in results():
+        if "learning_curve" in found[2]:
+            learning_curve_figure(found[2]).savefig(PICTURE, format="png", dpi=130)
+            break
+
+
+def results() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yields the model, the task and the results of each comparison that is committed."""
+    for model in _MODELS:
+        for task in TASKS:
+            file = RESULTS / model / task / "results.json"
+            if file.exists():
+                yield model, task, json.loads(file.read_text(encoding="utf-8"))
+
+
+def filled(page: str) -> str:
+    """Returns a page with the table between its markers."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+
+
+def table() -> str:
+    """Returns Markdown: a row for each model and task; mean and standard deviation of the seeds."""
+    rows = [
+        "| model | task | score | pretrained | random weights | gain, 95 % interval | TF-IDF |",
+        "|---|---|---|--:|--:|--:|--:|",
+    ]
+    for model, task, found in results():
+        score, by_model = found["score"], {row["model"]: row for row in found["rows"]}
+        gain = by_model.get(RANDOM_WEIGHTS, {}).get("gain")
+        shown = gain and f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+        cells = [
+            f"`{model}`",
+            task,
+            score.replace("_", " "),
+            _spread(by_model, THIS_MODEL, score),
+            _spread(by_model, RANDOM_WEIGHTS, score),
+            shown or "",
+            _spread(by_model, "TF-IDF", score),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _spread(by_model: dict[str, Any], model: str, score: str) -> str:
+    if model not in by_model:
+        return ""
+    found = by_model[model]["scores"][score]
+    deviation = f" ± {found['deviation']:.3f}" if found["deviation"] else ""
+    return f"{found['mean']:.3f}{deviation}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Sentence vectors: which texts belong together, the contrastive loss, the export."""
