@@ -54,7 +54,7 @@ def test_each_job_has_its_own_processes_config_and_folder_and_one_that_fails_sto
             rates.append(config["optim"]["lr"])
     assert rates == [1e-3, 3e-3]
     (table,) = re.findall(r"^2 runs by val/loss, the lowest first.*", done.stdout, re.S | re.M)
-    assert re.search(r"^optim\.lr +val/loss ", table, re.M)
+    assert re.search(r"^optim\.lr +batch\.micro_batch_size +val/loss ", table, re.M)
     assert table.count(": failed, exit code 2") == 2
     assert "\nbest        a sweep/optim.lr=0.00" in table
     events = EventAccumulator(str(sweep / "optim.lr=0.001,batch.micro_batch_size=16")).Reload()
