@@ -2,7 +2,7 @@
 
 python -m benchmarks.finetuning MODEL DATASETS_FOLDER --name tiny_bert_8min
 
-Writes `benchmarks/finetuning/NAME/TASK/`: `results.json` with every model, seed and interval, the
+Writes `benchmarks/finetuned/NAME/TASK/`: `results.json` with every model, seed and interval, the
 command and the machine; the whole config; and the log. Replaces existing results only with
 `--overwrite`. Further options go to `finetune.py`, such as `learning_curve=true`.
 `python -m benchmarks.finetuning_table` makes the tables of the docs of them.
@@ -23,7 +23,7 @@ from benchmarks.machine import machine
 from bert_lightning.errors import UserError, exit_on_user_error
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "finetuning"
+RESULTS = ROOT / "benchmarks" / "finetuned"
 TASKS = {
     "banking77": ["task=text", "data.path=datasets/banking77"],
     "vader": [
@@ -113,11 +113,13 @@ def finetuned(
         if done.returncode:
             raise SystemExit(done.returncode)  # it has said why
 
-        def text(file: str) -> str:
-            found = (folder / "run" / file).read_text(encoding="utf-8")
+        def plain(text: str) -> str:
             for path, shown in ((datasets, "datasets"), (model, name)):
-                found = found.replace(str(path.resolve()), shown)
-            return found.replace(f"{folder}{os.sep}", "")
+                text = text.replace(str(path.resolve()), shown)
+            return text.replace(f"{folder}{os.sep}", "")
+
+        def text(file: str) -> str:
+            return plain((folder / "run" / file).read_text(encoding="utf-8"))
 
         command = f"python finetune.py {' '.join(options)}"
         print(f"{command}\n{done.stdout}", flush=True)
@@ -127,7 +129,7 @@ def finetuned(
             text("summary.json"),
             text("results.json") if has_results else None,
             text("run.json"),
-            done.stdout,
+            plain(done.stdout),
         )
 
 

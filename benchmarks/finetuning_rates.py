@@ -3,7 +3,7 @@
 python -m benchmarks.finetuning_rates MODEL DATASETS_FOLDER --name tiny_bert_8min \
     --grid optim.lr=3e-4,1e-3 trainer.max_epochs=5,10
 
-Writes `benchmarks/finetuning/NAME/rates.json`: for each task and each combination the scores of the
+Writes `benchmarks/finetuned/NAME/rates.json`: for each task and each combination the scores of the
 validation split, which alone may choose. Existing combinations are kept.
 """
 

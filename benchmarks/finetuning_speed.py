@@ -7,7 +7,7 @@ Needs `pip install 'bert-lightning[hf]' accelerate`. Both start from the same we
 same learning rate in the same precision, and score the same test split. The Trainer gets what it
 offers for speed: SDPA, fused AdamW, texts of like length together, each batch padded to its own
 longest. Each turn is a process of its own, after seconds of rest; what counts is the time of
-training, without start, validation and scores. Writes `benchmarks/finetuning/NAME/speed.json`.
+training, without start, validation and scores. Writes `benchmarks/finetuned/NAME/speed.json`.
 """
 
 import argparse
