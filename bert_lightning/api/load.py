@@ -15,9 +15,10 @@ def load(path: str | PathLike[str]) -> PretrainedBert | FineTunedBert:
             which the newest is read; a folder in Hugging Face's format; or a name on its hub.
 
     Returns:
-        What was fine-tuned answers its task: `classify`, `score`, `tag`, `choose`, or `encode` and
-        `similarity`; so does a folder of BertForSequenceClassification, BertForTokenClassification
-        or BertForMultipleChoice. Any other model encodes texts, fills masks and tells whether a
+        What was fine-tuned answers its task: `classify`, `score`, `tag`, `choose`, `answer`, or
+        `encode` and `similarity`; so does a folder of BertForSequenceClassification,
+        BertForTokenClassification, BertForMultipleChoice or BertForQuestionAnswering. Any other
+        model encodes texts, fills masks and tells whether a
         sentence follows.
 
     Raises:

@@ -32,6 +32,8 @@ class TaskKind(Enum):
     """The right one of two or more texts."""
     sentence = "sentence"
     """No label: the vector of a text, close to those of texts that mean the same."""
+    question = "question"
+    """The words of a text that answer a question."""
 
 
 class Positives(Enum):
@@ -66,17 +68,18 @@ class TaskConfig:
     kind: TaskKind = option(TaskKind.text, LEARNING | ARCHITECTURE)
     """`text`: one text to a class; `pair`: two texts to a class; `number`: one text or two to a
     number; `tokens`: each word to a class; `choice`: the right one of several texts; `sentence`: a
-    text to a vector."""
+    text to a vector; `question`: a question and its context to a span."""
     text_column: str | None = option(None, TEXT)
     """The column of the text; for `tokens` that of the words. Null finds it by its usual names:
     text, sentence, sentence1, question, question1, premise; tokens, words, form."""
     pair_column: str | None = option(None, TEXT)
     """The column of the second text. Null finds it by its usual names: text_pair, sentence2,
     hypothesis, question2; for `choice` sentence_good and sentence_bad, or numbered columns such as
-    choice1 and choice2."""
+    choice1 and choice2; for `question` context, paragraph, passage."""
     label_column: str | None = option(None, TEXT)
     """The column of the label. Null finds it by its usual names: label, labels, category, class,
-    score, rating; for `tokens` labels, tags, ner_tags, pos_tags, label, upos."""
+    score, rating; for `tokens` labels, tags, ner_tags, pos_tags, label, upos; for `question`
+    answers, answer."""
     pooling: Pooling = option(Pooling.auto, LEARNING | ARCHITECTURE)
     """The vector that stands for a sequence: `pooler`, `cls`, `mean`, or `auto`: the pooler where
     it is pretrained, else the mean; `sentence` takes the mean."""
@@ -118,8 +121,8 @@ class LabelledConfig:
     """Where the labelled examples come from, and how they are split."""
 
     path: str | None = option(None, TEXT | PLACE)
-    """A file of labelled examples (.csv, .tsv, .jsonl, .parquet, or .conll of words), or a folder
-    with files named train, dev (or validation) and test."""
+    """A file of labelled examples (.csv, .tsv, .jsonl, .parquet, .conll of words, or SQuAD's .json
+    of questions), or a folder with files named train, dev (or validation) and test."""
     hub_repository: str | None = option(None, TEXT)
     """A data set of the Hugging Face hub, instead of files."""
     hub_name: str | None = option(None, TEXT)
@@ -177,8 +180,8 @@ class LabelledBatchConfig:
     """The batches of labelled examples."""
 
     max_length: int = option(128, LEARNING, at_least=5)
-    """Maximum tokens of an example, `[CLS]` and `[SEP]` included; longer texts are cut, and longer
-    sequences of labelled words are divided."""
+    """Maximum tokens of an example, `[CLS]` and `[SEP]` included; longer texts are cut, longer
+    sequences of labelled words are divided, and longer contexts of questions read in windows."""
     global_batch_size: int = option(32, LEARNING, at_least=1)
     """Examples that one optimizer step sees, over all devices."""
     micro_batch_size: int | None = option(None, LEARNING, at_least=1)

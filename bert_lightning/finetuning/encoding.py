@@ -10,6 +10,7 @@ from bert_lightning.config.task import TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.tasks.kinds import task_of
+from bert_lightning.finetuning.tasks.sequences import Windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class EncodedSplit:
     output_starts: np.ndarray
     """`(sequences + 1,)`: which outputs each sequence has."""
     labels: np.ndarray
-    """`(labels,)`: classes, int64, or numbers, float32."""
+    """`(labels,)`: classes, int64, or numbers, float32; `(labels, 2)` first and last tokens."""
     widths: np.ndarray
     """`(labels,)`: from how many outputs each label is read."""
     sequences_each: int
@@ -36,6 +37,8 @@ class EncodedSplit:
     """Examples that were too long: cut, or for `tokens` divided into several sequences."""
     wordless: int
     """Labelled words of which the tokenizer leaves nothing; each became `[UNK]`."""
+    windows: Windows | None = None
+    """Where sequences are windows of a longer text."""
 
     def __len__(self) -> int:
         return len(self.first_lengths) // self.sequences_each
@@ -74,6 +77,7 @@ def encode_split(
         sequences_each=each,
         cut=found.cut,
         wordless=found.wordless,
+        windows=found.windows,
     )
 
 

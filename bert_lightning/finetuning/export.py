@@ -38,8 +38,8 @@ from bert_lightning.model.hf_names import has_counterpart, to_config, to_hugging
 from bert_lightning.pretrained.sources import PretrainedSource, open_source
 from bert_lightning.pretrained.task_head import (
     MULTIPLE_CHOICE,
+    QUESTION,
     TASK_HEAD,
-    TOKEN,
     counterpart,
     to_task_config,
     to_task_weights,
@@ -69,7 +69,7 @@ def export_task(
     graph = None
     if onnx and their_class:
         is_choice = their_class == MULTIPLE_CHOICE
-        graph = Graph(their_class, {"logits": their_class == TOKEN}, has_candidates=is_choice)
+        graph = Graph(their_class, _graph_outputs(bert), has_candidates=is_choice)
 
     def write(temporary: Path, name: str) -> None:
         _write(bert, temporary)
@@ -82,7 +82,11 @@ def export_task(
         checked = _check(bert, temporary, texts)
         if graph is None:
             return checked
-        ours = lambda chosen: [outputs(bert, chosen)]  # noqa: E731
+
+        def ours(chosen: Sequence[Text]) -> Sequence[Tensor]:
+            found = outputs(bert, chosen)
+            return [found] if len(graph.outputs) == 1 else found.unbind(1)
+
         return both(checked, check_graph(temporary, graph, bert.tokenizer, texts, ours))
 
     exported = export_folder(folder, write, check)
@@ -120,6 +124,12 @@ def _their_class(bert: FineTunedBert) -> str | None:
     return counterpart(describe_task(bert.model.shape, bert.names))
 
 
+def _graph_outputs(bert: FineTunedBert) -> dict[str, bool]:
+    """Returns the names of the outputs in transformers, and whether each token has them."""
+    names = ("start_logits", "end_logits") if _their_class(bert) == QUESTION else ("logits",)
+    return dict.fromkeys(names, task_of(bert.model.shape.kind).of_tokens)
+
+
 def _write(bert: FineTunedBert, folder: Path) -> None:
     model, own = bert.model, _their_class(bert) is None
     rows = model.encoder.embeddings.word.num_embeddings
@@ -127,7 +137,8 @@ def _write(bert: FineTunedBert, folder: Path) -> None:
     state = model.state_dict()
     body = {name: value for name, value in state.items() if not name.startswith(TASK_HEAD)}
     assert isinstance(model.head, TaskHead)
-    weights = (body if own else to_hugging_face(body)) | to_task_weights(*model.head.linear(), own)
+    head = to_task_weights(*model.head.linear(), _their_class(bert))
+    weights = (body if own else to_hugging_face(body)) | head
     write_model(folder, to_config(model.config, rows, own) | task, weights, bert.tokenizer)
 
 
@@ -164,5 +175,8 @@ def _transformers_outputs(
     with torch.inference_mode():
         if their_class == MULTIPLE_CHOICE:
             return model(**{name: ids[None] for name, ids in batch.items()}).logits.T
-        logits = model(**batch).logits
-    return logits[batch["attention_mask"].bool()] if their_class == TOKEN else logits
+        found = model(**batch)
+    names = _graph_outputs(bert)
+    logits = found.logits if len(names) == 1 else torch.stack([found[name] for name in names], -1)
+    of_tokens = task_of(bert.model.shape.kind).of_tokens
+    return logits[batch["attention_mask"].bool()] if of_tokens else logits

@@ -43,6 +43,8 @@ class Predicted:
     """`(positions, outputs)` float32: logits, or numbers."""
     predicted: np.ndarray
     """`(labels,)`"""
+    labels: np.ndarray
+    """`(labels,)`: what is right."""
     split: EncodedSplit
     examples: Sequence[LabelledExample]
 
@@ -150,9 +152,9 @@ def predict_split(
     """Scores a model on a split."""
     task = task_of(bert.model.shape.kind)
     outputs = outputs_of(bert.model, split).numpy()
-    predicted = task.predict(outputs, split.widths)
-    scores = task.scores(predicted, split.labels, bert.names, task.sizes(examples))
-    return Predicted(scores, outputs, predicted, split, examples)
+    predicted, labels = task.predict(outputs, split), task.right(split, examples)
+    scores = task.scores(predicted, labels, bert.names, task.sizes(examples))
+    return Predicted(scores, outputs, predicted, labels, split, examples)
 
 
 def predict_untrained(run: TaskRun) -> np.ndarray:
@@ -160,13 +162,15 @@ def predict_untrained(run: TaskRun) -> np.ndarray:
     config, shape = replace(run.config, random_weights=False), run.module.model.shape
     shape, test = shape._replace(pooling=Pooling.mean), run.splits["test"]
     model = initial_model(config, open_pretrained(config), shape, run.splits["train"]).eval()
-    return task_of(shape.kind).predict(outputs_of(model, test).numpy(), test.widths)
+    return task_of(shape.kind).predict(outputs_of(model, test).numpy(), test)
 
 
 def _charts(run: TaskRun) -> dict[str, dict[str, list[str]]]:
-    loss = f"{run.config.task.kind.value}_loss"
+    kind = run.config.task.kind
+    splits = ["train", "val"] if task_of(kind).has_held_out_loss else ["train"]
     scores = {name: [f"val/{name}", f"val/{name}_baseline"] for name in run.baselines()}
-    return {"loss": {loss: [f"train/{loss}", f"val/{loss}"]}, "validation scores": scores}
+    losses = {"loss": [f"{split}/{kind.value}_loss" for split in splits]}
+    return {"loss": losses, "validation scores": scores}
 
 
 def _announce(run: TaskRun) -> None:

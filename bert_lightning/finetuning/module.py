@@ -80,9 +80,10 @@ class TaskModule(TrainingModule[BertForTask]):
             labels = torch.from_numpy(split.labels).to(self.device)
             sums = self.evaluated.head.sums(outputs, labels, split.widths)
             loss = {f"{shape.kind.value}_loss": (sums.nll / sums.labels).item()}
-        predicted = task.predict(outputs.cpu().numpy(), split.widths)
-        sizes = task.sizes(self.validation_examples)
-        scores = task.scores(predicted, split.labels, self.names, sizes)
+        examples = self.validation_examples
+        predicted = task.predict(outputs.cpu().numpy(), split)
+        right, sizes = task.right(split, examples), task.sizes(examples)
+        scores = task.scores(predicted, right, self.names, sizes)
         error = 1 - next(iter(scores.values()))
         return {**loss, ERROR: error, **scores}
 
@@ -90,9 +91,11 @@ class TaskModule(TrainingModule[BertForTask]):
 def constant_scores(
     splits: Mapping[str, EncodedSplit], data: LabelledData, kind: TaskKind
 ) -> Mapping[str, float]:
-    """Returns the scores of the commonest class or the mean on the validation split."""
-    labels = splits["validation"].labels
-    predicted, task = constant(splits["train"].labels, len(labels)), task_of(kind)
+    """Returns the scores of the commonest class or the mean on the validation split, if any."""
+    task, labels = task_of(kind), splits["validation"].labels
+    if not task.has_constant_baseline:
+        return {}
+    predicted = constant(splits["train"].labels, len(labels))
     return task.scores(predicted, labels, data.names, task.sizes(data.splits["validation"]))
 
 

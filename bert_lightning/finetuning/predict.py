@@ -12,6 +12,7 @@ from torch import Tensor
 from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.corpus.tokenizer import Encoding, Tokenizer
 from bert_lightning.errors import UserError
+from bert_lightning.finetuning.answering.spans import FoundAnswer, found_answers
 from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
@@ -136,7 +137,7 @@ class FineTunedBert:
         examples = [
             LabelledExample(tuple(words), [self.names[0]] * len(words), "") for words in sentences
         ]
-        best = self._outputs(examples, self.max_length).argmax(1).tolist()
+        best = outputs_of(self.model, self._encode(examples)).argmax(1).tolist()
         ends = [0, *accumulate(map(len, sentences))]
         return [
             list(zip(words, (self.names[number] for number in best[start:end]), strict=True))
@@ -161,6 +162,26 @@ class FineTunedBert:
         a, b = self.encode([first, second], truncate=truncate)
         return float(a @ b)
 
+    def answer(self, question: str, context: str) -> FoundAnswer:
+        """Returns the words of a context that answer a question; a long context is read in parts.
+
+        A model that learned from questions without an answer may find none.
+        """
+        return self.answer_many([(question, context)])[0]
+
+    def answer_many(self, questions: Sequence[tuple[str, str]]) -> list[FoundAnswer]:
+        """Returns the answer of each question, given with its context."""
+        self._require("answers of questions", TaskKind.question)
+        for number, texts in enumerate(questions):
+            for what, text in zip(("question", "context"), texts, strict=True):
+                if not text.strip():
+                    raise UserError(f"the {what} of entry {number} is empty: it needs text")
+        examples = [LabelledExample(texts, (), "a question") for texts in questions]
+        split = self._encode(examples)
+        assert split.windows is not None
+        outputs = outputs_of(self.model, split).numpy()
+        return found_answers(outputs, split.widths, split.windows)
+
     def _require(self, what: str, *kinds: TaskKind) -> None:
         if (own := self.model.shape.kind) not in kinds:
             raise UserError(
@@ -177,12 +198,11 @@ class FineTunedBert:
         self._encodings(texts, truncate)  # refuses what is unfit
         label: Any = self.names[0] if self.names else 0.0
         examples = [LabelledExample(tuple(segments(text)), label, "") for text in texts]
-        return self._outputs(examples, self.max_length)
+        return outputs_of(self.model, self._encode(examples))
 
-    def _outputs(self, examples: Sequence[LabelledExample], max_length: int) -> Tensor:
+    def _encode(self, examples: Sequence[LabelledExample]) -> EncodedSplit:
         kind = self.model.shape.kind
-        split = encode_split(examples, kind, self.names, self.tokenizer, max_length)
-        return outputs_of(self.model, split)
+        return encode_split(examples, kind, self.names, self.tokenizer, self.max_length)
 
 
 def outputs_of(model: BertForTask, split: EncodedSplit) -> Tensor:

@@ -12,14 +12,16 @@ from bert_lightning.errors import UserError
 TASK_HEAD = "head."
 """Begins the names of the weights of a task's head, in the model of a run that fine-tuned."""
 SEQUENCE, TOKEN = "BertForSequenceClassification", "BertForTokenClassification"
-MULTIPLE_CHOICE = "BertForMultipleChoice"
+MULTIPLE_CHOICE, QUESTION = "BertForMultipleChoice", "BertForQuestionAnswering"
+_THEIR_CLASSES = (SEQUENCE, TOKEN, MULTIPLE_CHOICE, QUESTION)
 """The classes of transformers that have such a head."""
 _OWN = "bert_lightning_task"
 """The key of config.json for a head without a counterpart there."""
-_SCORE = "score"
-"""The label of a number, which transformers cannot do without."""
-_THEIRS = "classifier."
-_OURS = f"{TASK_HEAD}{_THEIRS}"
+_NAMES = "bert_lightning_names"
+"""The key of config.json for names that are not those of outputs."""
+_OUTPUTS = {TaskKind.number: ["score"], TaskKind.question: ["start", "end"]}
+"""The names of outputs that are no classes; transformers cannot do without any."""
+_OURS = f"{TASK_HEAD}classifier."
 
 
 class Counterpart(NamedTuple):
@@ -36,6 +38,7 @@ _COUNTERPARTS = {
     TaskKind.number: Counterpart(SEQUENCE, Pooling.pooler, "regression"),
     TaskKind.tokens: Counterpart(TOKEN, Pooling.cls),
     TaskKind.choice: Counterpart(MULTIPLE_CHOICE, Pooling.pooler),
+    TaskKind.question: Counterpart(QUESTION, Pooling.cls),
 }
 
 
@@ -59,12 +62,15 @@ def counterpart(task: TaskDescription) -> str | None:
 
 def to_task_config(task: TaskDescription, own: bool) -> dict[str, Any]:
     """Returns what a `config.json` says of a head; `own` if transformers is not to load it."""
-    names, problem = task["names"] or [_SCORE], _COUNTERPARTS[TaskKind(task["kind"])].problem_type
+    kind = TaskKind(task["kind"])
+    names, problem = _OUTPUTS.get(kind, task["names"]), _COUNTERPARTS[kind].problem_type
     settings: dict[str, Any] = {
         "architectures": [None if own else counterpart(task)],
         "id2label": {str(number): name for number, name in enumerate(names)},
         "label2id": {name: number for number, name in enumerate(names)},
     }
+    if kind in _OUTPUTS and task["names"]:
+        settings[_NAMES] = task["names"]
     if own:
         return settings | {
             "architectures": ["BertForTask"],
@@ -78,9 +84,16 @@ def to_vectors_config(task: TaskDescription) -> dict[str, Any]:
     return {_OWN: {"kind": task["kind"], "pooling": task["pooling"]}}
 
 
-def to_task_weights(weight: Tensor, bias: Tensor, own: bool) -> dict[str, Tensor]:
+def _prefix(their_class: str | None) -> str:
+    """Returns what the names of a head's weights begin with, in a class of transformers or here."""
+    if their_class is None:
+        return _OURS
+    return "qa_outputs." if their_class == QUESTION else "classifier."
+
+
+def to_task_weights(weight: Tensor, bias: Tensor, their_class: str | None) -> dict[str, Tensor]:
     """Returns the weights of a head under the names of the folder."""
-    prefix = _OURS if own else _THEIRS
+    prefix = _prefix(their_class)
     return {f"{prefix}weight": weight, f"{prefix}bias": bias}
 
 
@@ -95,18 +108,19 @@ def take_task(
     Raises:
         UserError: the labels are not those of the weights.
     """
-    own = values.get(_OWN)
+    own, architectures = values.get(_OWN), values.get("architectures") or []
     if isinstance(own, Mapping) and own.get("kind") == TaskKind.sentence.value:
         return TaskDescription(
             kind=own["kind"], outputs=values["hidden_size"], pooling=own["pooling"], names=[]
         ), {}
-    prefix = _THEIRS if own is None else _OURS
+    theirs = next((one for one in _THEIR_CLASSES if one in architectures), None)
+    if own is None and theirs is None:
+        return None, {}
+    prefix = _prefix(theirs if own is None else None)
     head = {name: value for name, value in weights.items() if name.startswith(prefix)}
     weight = head.get(f"{prefix}weight")
-    architectures = values.get("architectures") or []
-    is_choice = MULTIPLE_CHOICE in architectures and weight is not None and len(weight) == 1
-    known = own is not None or is_choice or bool({SEQUENCE, TOKEN} & {*architectures})
-    if weight is None or not known:
+    is_choice = theirs == MULTIPLE_CHOICE
+    if weight is None or (is_choice and len(weight) != 1):
         return None, {}
     outputs, problem = len(weight), values.get("problem_type")
     if problem == "multi_label_classification" or (problem == "regression" and outputs > 1):
@@ -117,10 +131,12 @@ def take_task(
         labels = {int(number): str(name) for number, name in given.items()}
         if own is not None:
             kind, pooling = TaskKind(own["kind"]), Pooling(own["pooling"])
-        elif TOKEN in architectures:
+        elif theirs == TOKEN:
             kind, pooling = TaskKind.tokens, Pooling.cls
         elif is_choice:
             kind, pooling = TaskKind.choice, Pooling.pooler
+        elif theirs == QUESTION:
+            kind, pooling = TaskKind.question, Pooling.cls
         else:
             kind = TaskKind.number if outputs == 1 else TaskKind.text
             pooling = Pooling.pooler
@@ -139,6 +155,8 @@ def take_task(
     head = {f"{_OURS}{name.removeprefix(prefix)}": value for name, value in head.items()}
     if kind is TaskKind.number:  # the units of its labels
         head |= {f"{TASK_HEAD}mean": torch.zeros(()), f"{TASK_HEAD}scale": torch.ones(())}
-    names = [] if kind is TaskKind.number else [labels[number] for number in range(count)]
+    names = [labels[number] for number in range(count)]
+    if kind in _OUTPUTS:
+        names = [str(name) for name in values.get(_NAMES, [])]
     task = TaskDescription(kind=kind.value, outputs=outputs, pooling=pooling.value, names=names)
     return task, head

@@ -43,7 +43,7 @@ def report(result: FinetuneResult) -> str:
     folder, test = result.config.folder, result.held_out["test"]
     task, names = task_of(result.config.task.kind), result.bert.names
     found = _baselines(result) if result.config.baselines else {}
-    labels, sizes = test.split.labels, task.sizes(test.examples)
+    labels, sizes = test.labels, task.sizes(test.examples)
     beside = {name: task.scores(one, labels, names, sizes) for name, one in found.items()}
     summary = {**_summarize(result), "baselines": beside}
     write_predictions(folder, Record(summary, test.predicted, labels, sizes, names, found))
@@ -122,14 +122,13 @@ def _write_table(result: FinetuneResult) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["place", "label", "predicted", "probability", "text"])
     task = task_of(result.config.task.kind)
-    confidence = task.confidence(test.outputs, test.split.widths)
+    confidence = task.confidence(test.outputs, test.split)
     for number, (place, shown_text) in enumerate(_units(test, task)):
-        label, predicted = test.split.labels[number], test.predicted[number]
-        if names:
-            row = [names[label], names[predicted], f"{confidence[number]:.4f}"]
-        else:
-            row = [f"{label:g}", f"{predicted:.4f}", ""]
-        writer.writerow([place, *row, shown_text])
+        label, predicted = (
+            task.worded(values[number], names) for values in (test.labels, test.predicted)
+        )
+        probability = f"{confidence[number]:.4f}" if confidence[number] else ""
+        writer.writerow([place, label, predicted, probability, shown_text])
     write_text(result.config.folder / PREDICTIONS, text.getvalue())
 
 
@@ -168,8 +167,8 @@ def _units(predicted: Predicted, task: Task) -> list[tuple[str, str]]:
 def _confusions(predicted: Predicted, task: Task, names: Sequence[str]) -> list[str]:
     if not names or not task.has_confusions:
         return []
-    wrong = predicted.predicted != predicted.split.labels
-    pairs = zip(predicted.split.labels[wrong], predicted.predicted[wrong], strict=True)
+    wrong = predicted.predicted != predicted.labels
+    pairs = zip(predicted.labels[wrong], predicted.predicted[wrong], strict=True)
     common = Counter((names[label], names[guess]) for label, guess in pairs)
     return [
         f"confused {count:4d} ×  {label} as {guess}"
@@ -181,15 +180,20 @@ def _confusions(predicted: Predicted, task: Task, names: Sequence[str]) -> list[
 def _worst_errors(predicted: Predicted, result: FinetuneResult) -> list[str]:
     """Returns the errors that the model is surest of, or the numbers that are furthest off."""
     task, names = task_of(result.config.task.kind), result.bert.names
-    labels, units = predicted.split.labels, _units(predicted, task)
-    confidence = task.confidence(predicted.outputs, predicted.split.widths)
+    labels, units = predicted.labels, _units(predicted, task)
+    confidence = task.confidence(predicted.outputs, predicted.split)
     badness = task.badness(predicted.predicted, labels, confidence)
     lines = []
     for number in np.argsort(-badness)[:_MOST_ERRORS].tolist():
         if not badness[number]:
             break
-        guess, label = predicted.predicted[number], labels[number]
-        said = f"{names[guess]}, not {names[label]}" if names else f"{guess:.2f}, not {label:.2f}"
-        text = shorten(units[number][1], _TEXT_WIDTH, placeholder=" …")
-        lines.append(f"error    {said}: {text}")
+        guess, label, text = (
+            shorten(shown_text, _TEXT_WIDTH, placeholder=" …")
+            for shown_text in (
+                task.worded(predicted.predicted[number], names),
+                task.worded(labels[number], names),
+                units[number][1],
+            )
+        )
+        lines.append(f"error    {guess}, not {label}: {text}")
     return lines

@@ -1,14 +1,20 @@
-"""Word senses on the terminal: the accuracy of each layer, or the similarity of sentences."""
+"""Word senses: accuracies or similarities on the terminal, and vectors for the projector."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from textwrap import shorten
 
 from rich.console import Console
 
-from bert_lightning.evaluation.senses import SensesResult, Similarities, Similarity
+from bert_lightning.errors import UserError, writing
+from bert_lightning.evaluation.sense_files import Occurrence
+from bert_lightning.evaluation.senses import SensesResult, Similarities, Similarity, WordVectors
 from bert_lightning.terminal import figures
 
 _SHOWN = 10
 """Pairs that are shown from either end of a long list."""
+_CONFIG = "projector_config.pbtxt"
+"""The file that TensorBoard's projector finds its vectors by."""
 
 
 def show_senses(found: SensesResult) -> None:
@@ -66,3 +72,34 @@ def _notes(console: Console, found: SensesResult | Similarities) -> None:
             f"\nOccurrences that are [UNK] to the tokenizer, so that the model sees only the words "
             f"around: {found.unknown:,}."
         )
+
+
+def write_projector(folder: Path, found: Sequence[Occurrence], vectors: WordVectors) -> None:
+    """Writes the vectors of each layer, with the sense and the sentence of each as its labels.
+
+    Raises:
+        UserError: the folder holds such vectors already, or cannot be written to.
+    """
+    if (folder / _CONFIG).exists():
+        raise UserError(
+            f"{folder} holds vectors for the projector already: --projector FOLDER with a new one"
+        )
+    columns, rows = ["sentence"], [[_one_line(one.sentence)] for one in found]
+    if all(one.sense is not None for one in found):
+        columns = ["sense", *columns]
+        rows = [[_one_line(str(one.sense)), *row] for one, row in zip(found, rows, strict=True)]
+    from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+    with writing("the projector", folder, "--projector"), SummaryWriter(folder) as writer:
+        for layer, of_layer in enumerate(vectors.vectors):
+            writer.add_embedding(
+                of_layer,
+                metadata=rows if len(columns) > 1 else [row[0] for row in rows],
+                metadata_header=columns if len(columns) > 1 else None,
+                tag=f"layer {layer}",
+            )
+
+
+def _one_line(text: str) -> str:
+    """Returns a text without the tabs that separate the columns of its file."""
+    return " ".join(text.split())

@@ -13,7 +13,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from bert_lightning.config import RunConfig
+from bert_lightning.config import RunConfig, TrainConfig
 from bert_lightning.config.affects import COMMAND, PLACE, leaves, named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.errors import UserError
@@ -64,7 +64,10 @@ def log_config(
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             writer = logger.experiment
-            writer.add_custom_scalars(_layout(charts))
+            layout = _layout(charts)
+            if isinstance(config, TrainConfig) and config.probe.path is not None:
+                layout["probe"] = {"accuracies": ["Multiline", ["^probe/.*_accuracy$"]]}
+            writer.add_custom_scalars(layout)
             writer.add_text("config", f"```json\n{json.dumps(options, indent=2)}\n```")
             writer.add_text("corpus", f"{corpus.name}: {corpus.origin}")
             if corpus.fallback_reason:

@@ -156,8 +156,7 @@ def _fit(
         write_config(config)
         write_text(config.folder / "tokenizer.json", corpus.tokenizer.to_str(pretty=True))
         if run.resumed is None:
-            shown = charts(config.weights, probed=config.probe.path is not None)
-            log_config(own_loggers, config, corpus, shown)
+            log_config(own_loggers, config, corpus, charts(config.weights))
         _announce(run, counted)
     trainer, model = train(run, stops, callbacks, [*own_loggers, *loggers], config.test)
     best = _best(run, trainer) if trainer.is_global_zero else None

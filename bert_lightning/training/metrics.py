@@ -92,7 +92,7 @@ def with_joint(scores: Mapping[str, float], weights: Mapping[str, float]) -> dic
     return {"loss": joint, **scores}
 
 
-def charts(objectives: Iterable[str], probed: bool) -> dict[str, dict[str, list[str]]]:
+def charts(objectives: Iterable[str]) -> dict[str, dict[str, list[str]]]:
     """Returns the curves that are shown together: of all objectives, and beside the baseline."""
     names = list(objectives)
 
@@ -104,6 +104,4 @@ def charts(objectives: Iterable[str], probed: bool) -> dict[str, dict[str, list[
         }
         return {"all objectives": [*chain.from_iterable(pairs.values())], **alone}
 
-    probes = [f"probe/{name}_accuracy" for name in ("mix", "best_layer", "majority")]
-    more = {"probe": {"accuracies": probes}} if probed else {}
-    return {"losses": of("loss"), "accuracies": of("accuracy"), **more}
+    return {"losses": of("loss"), "accuracies": of("accuracy")}

@@ -27,7 +27,7 @@ from bert_lightning.evaluation.senses import (
     word_vectors,
 )
 from bert_lightning.inference.loaded import PretrainedBert
-from bert_lightning.reports.projector import write_projector
+from bert_lightning.reports.sense_report import write_projector
 from bert_lightning.training.fit import FitResult
 
 CapSys = pytest.CaptureFixture[str]

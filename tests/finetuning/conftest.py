@@ -1,5 +1,6 @@
 """Pretrained models of a few steps, and labelled examples of each task that can be learned."""
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,35 @@ def minimal_pairs(rng: random.Random) -> list[list[Any]]:
     return rows
 
 
+def questions(rng: random.Random) -> dict[str, Any]:
+    """The answer is what moves, or the place and "slowly" after it; other sentences stand before.
+
+    As SQuAD's JSON; some contexts have more than one window.
+    """
+    paragraphs = []
+    for number in range(EXAMPLES // 2):
+        thing = rng.choice(["crane", "lamp", "teacher"])
+        where = rng.choice(PLACES) + rng.choice(["", " slowly"])
+        before = "the driver paints . " * rng.randint(0, 5)
+        context = f"{before}the {thing} moves {where} then ."
+        asked = [("what moves ?", thing), ("where ?", where)]
+        qas = [
+            {
+                "id": f"{number}-{answer}",
+                "question": question,
+                "answers": [{"text": answer, "answer_start": context.rindex(f" {answer}") + 1}],
+            }
+            for question, answer in asked
+        ]
+        paragraphs.append({"context": context, "qas": qas})
+    return {"data": [{"title": "Movements", "paragraphs": paragraphs}]}
+
+
+def write_squad(file: Path, content: dict[str, Any]) -> Path:
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file
+
+
 @pytest.fixture(scope="session")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The file of each kind of task."""
@@ -121,6 +151,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ),
         "sentence": write_csv(folder / "sentence.csv", similarities(random.Random(0)), similar),
         "tokens": write_conll(folder / "tokens.conll", words(random.Random(0))),
+        "question": write_squad(folder / "question.json", questions(random.Random(0))),
     }
 
 

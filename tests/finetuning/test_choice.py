@@ -171,19 +171,20 @@ def test_memory_is_planned_for_all_candidates_of_an_example() -> None:
 
 
 def test_the_loss_is_the_softmax_over_the_candidates_of_an_example() -> None:
-    logits, labels = torch.tensor([[0.5], [2.0], [-1.0], [0.0]]), torch.tensor([1, 0])
+    rows = examples([("a", "b"), ("c", "a")], [1, 0])
+    two = encode_split(rows, TaskKind.choice, ["1", "2"], tokenizer(), 16)
+    logits, labels = torch.tensor([[0.5], [2.0], [-1.0], [0.0]]), torch.from_numpy(two.labels)
     head = CHOICE.head(PLAIN, 1)
     assert isinstance(head, TaskHead)
-    widths = np.array([2, 2])
-    sums = head.sums(logits, labels, widths)
+    sums = head.sums(logits, labels, two.widths)
     expected = -(
         torch.tensor([0.5, 2.0]).log_softmax(0)[1] + torch.tensor([-1.0, 0]).log_softmax(0)[0]
     )
     torch.testing.assert_close(sums.nll, expected)
     assert (sums.correct, sums.labels) == (1, 2)
-    assert CHOICE.predict(logits.numpy(), widths).tolist() == [1, 1]
+    assert CHOICE.predict(logits.numpy(), two).tolist() == [1, 1]
     probabilities = logits.view(2, 2).softmax(1).max(1).values.numpy()
-    np.testing.assert_allclose(CHOICE.confidence(logits.numpy(), widths), probabilities, rtol=1e-6)
+    np.testing.assert_allclose(CHOICE.confidence(logits.numpy(), two), probabilities, rtol=1e-6)
 
 
 # Scores.

@@ -31,7 +31,13 @@ from bert_lightning.reports.finetune_report import report
 from bert_lightning.training import saving
 
 TaskConfigs = Callable[..., FinetuneConfig]
-KINDS = pytest.mark.parametrize("kind", ["text", "pair", "number", "tokens", "sentence"])
+KINDS = pytest.mark.parametrize(
+    "kind",
+    [
+        *("text", "pair", "number", "tokens", "sentence"),
+        pytest.param("question", marks=pytest.mark.slow),
+    ],
+)
 EVERY_STEP = {"callbacks.every_n_train_steps": 1, "callbacks.save_top_k": 99}
 
 
@@ -111,6 +117,7 @@ CASES = [
         id="sentence",
         marks=pytest.mark.slow,
     ),
+    pytest.param("question", {}, id="question", marks=pytest.mark.slow),
     pytest.param("pair", {"optim.ema_decay": 0.9}, id="average", marks=pytest.mark.slow),
     pytest.param(
         "text",

@@ -29,7 +29,10 @@ from bert_lightning.model.bert import Bert
 from bert_lightning.reports.finetune_report import report
 
 TaskConfigs = Callable[..., FinetuneConfig]
-ENOUGH = {"text": 40, "pair": 80, "number": 80, "tokens": 40, "choice": 80, "sentence": 60}
+ENOUGH = {
+    "text": 40, "pair": 80, "number": 80, "tokens": 40, "choice": 80, "sentence": 60,
+    "question": 120,
+}  # fmt: skip
 """Optimizer steps after which the task is learned."""
 
 
@@ -59,6 +62,7 @@ KINDS = pytest.mark.parametrize(
         pytest.param("pair", marks=pytest.mark.slow),
         pytest.param("number", marks=pytest.mark.slow),
         pytest.param("sentence", marks=pytest.mark.slow),
+        pytest.param("question", marks=pytest.mark.slow),
         pytest.param("choice", marks=pytest.mark.slow),
     ],
 )
@@ -67,7 +71,7 @@ KINDS = pytest.mark.parametrize(
 @KINDS
 def test_a_small_run_learns_its_task(learned: Callable[[str], FinetuneResult], kind: str) -> None:
     result = learned(kind)
-    main = {"number": "spearman", "tokens": "entity_f1", "sentence": "spearman"}
+    main = {"number": "spearman", "tokens": "entity_f1", "sentence": "spearman", "question": "f1"}
     score = main.get(kind, "accuracy")
     enough = 0.8 if kind == "sentence" else 0.9  # three scores allow no rank correlation of 1
     for split in ("validation", "test"):
@@ -115,6 +119,13 @@ def test_a_run_that_is_loaded_says_what_it_said(
     if kind == "number":
         np.testing.assert_allclose(bert.score_many(given), test.outputs[:, 0], rtol=1e-5)
         assert bert.score(texts[0][0]) == pytest.approx(float(test.outputs[0, 0]), rel=1e-5)
+        return
+    if kind == "question":
+        assert [found.text for found in bert.answer_many(texts)] == test.predicted.tolist()
+        for question, context in texts[:5]:
+            text, start, end, probability = bert.answer(question, context)
+            assert context[start:end] == text
+            assert 0 < probability <= 1
         return
     names = [bert.names[number] for number in test.predicted]
     if kind == "choice":
@@ -182,6 +193,7 @@ def test_a_model_refuses_what_is_not_its_task(
         "number": lambda: bert.score("the crane moves"),
         "tokens": lambda: bert.tag("the crane moves"),
         "sentence": lambda: bert.encode(["the crane moves"]),
+        "question": lambda: bert.answer("what moves ?", "the crane moves"),
         "choice": lambda: bert.choose("the crane moves", "the crane move"),
     }
     for other, question in questions.items():

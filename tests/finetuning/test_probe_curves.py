@@ -55,7 +55,7 @@ def test_a_probe_changes_nothing_that_a_run_learns(
         assert_same(of_both[0][name], of_both[1][name])
     ours, theirs = read_curves(folder), read_curves(tmp_path)
     for name in theirs:
-        assert name.startswith("speed/") or ours[name] == theirs[name], name
+        assert name.startswith("work/") or ours[name] == theirs[name], name
     assert all(name.startswith("probe/") for name in ours.keys() - theirs)
 
 
@@ -95,7 +95,7 @@ def test_a_run_with_a_probe_resumes(
     fit(config, callbacks=probes_of(config))
     ours, theirs = read_curves(folder), read_curves(before.folder)
     for name in ours:
-        assert name.startswith("speed/") or ours[name] == theirs[name], name
+        assert name.startswith("work/") or ours[name] == theirs[name], name
 
 
 @pytest.mark.slow

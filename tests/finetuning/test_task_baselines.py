@@ -1,9 +1,12 @@
 """The baselines predict what their names say, and never look at the labels they are scored on."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 
 from bert_lightning.config.task import TaskKind
+from bert_lightning.finetuning.encoding import EncodedSplit
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.scoring.baselines import TfIdf, constant, label_of_word
 from bert_lightning.finetuning.scoring.metrics import Scores, is_degenerate
@@ -38,14 +41,14 @@ def test_a_word_has_its_commonest_label_and_an_unseen_one_that_of_all() -> None:
 
 
 def test_the_scores_of_each_kind_begin_with_the_main_one() -> None:
-    text = [LabelledExample(("x",), "a", "here")] * 4
+    text, not_read = [LabelledExample(("x",), "a", "here")] * 4, cast(EncodedSplit, None)
     outputs = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0], [5.0, 4.0]])
-    predicted = task_of(TaskKind.text).predict(outputs, np.ones(4))
+    predicted = task_of(TaskKind.text).predict(outputs, not_read)
     assert predicted.tolist() == [0, 1, 0, 0]
     scores = task_scores(predicted, np.array([0, 1, 1, 0]), TaskKind.text, ["a", "b"], text)
     assert next(iter(scores)) == "accuracy"
     assert scores["accuracy"] == 0.75
-    predicted = task_of(TaskKind.number).predict(np.array([[0.5], [1.5], [3.0]]), np.ones(3))
+    predicted = task_of(TaskKind.number).predict(np.array([[0.5], [1.5], [3.0]]), not_read)
     scores = task_scores(predicted, np.array([1.0, 2.0, 9.0]), TaskKind.number, [], text)
     assert next(iter(scores)) == "spearman"
     assert scores["spearman"] == pytest.approx(1)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
@@ -22,6 +23,7 @@ from bert_lightning.finetuning import export as exporting
 from bert_lightning.finetuning.export import export_task, outputs
 from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.predict import FineTunedBert, describe_task, fine_tuned
+from bert_lightning.finetuning.tasks.question import NO_ANSWER
 from bert_lightning.inference.represent import Text
 from bert_lightning.inference.sentence_export import export_sentences
 from bert_lightning.model.hf_names import HEADS
@@ -37,6 +39,7 @@ SHAPES = {
     "pair": HeadShape(TaskKind.pair, 3, Pooling.pooler),
     "number": HeadShape(TaskKind.number, 1, Pooling.pooler),
     "tokens": HeadShape(TaskKind.tokens, 3, Pooling.cls),
+    "question": HeadShape(TaskKind.question, 2, Pooling.cls),
 }
 OWN = {
     "mean": HeadShape(TaskKind.pair, 3, Pooling.mean),
@@ -69,8 +72,14 @@ def tokenizer() -> Tokenizer:
 
 
 def names_of(shape: HeadShape) -> list[str]:
-    own = {TaskKind.number: [], TaskKind.tokens: TAGS, TaskKind.choice: ["1", "2"]}
-    return {**own, TaskKind.sentence: []}.get(shape.kind, NAMES)
+    own = {
+        TaskKind.number: [],
+        TaskKind.tokens: TAGS,
+        TaskKind.choice: ["1", "2"],
+        TaskKind.sentence: [],
+        TaskKind.question: [NO_ANSWER],
+    }
+    return own.get(shape.kind, NAMES)
 
 
 def source_of(shape: HeadShape, config: ModelConfig = PLAIN) -> PretrainedSource:
@@ -117,13 +126,18 @@ def asked(bert: FineTunedBert) -> Any:
         return bert.tag("unloading the crane")
     if bert.model.shape.kind is TaskKind.number:
         return bert.score_many(TEXTS)
+    if bert.model.shape.kind is TaskKind.question:
+        return bert.answer("what came ?", "he left . the crane came")
     return bert.probabilities(TEXTS)
 
 
 def logits_of(theirs: Any, reader: Any, text: Text) -> Tensor:
     batch = reader(*((text,) if isinstance(text, str) else text), return_tensors="pt")
     with torch.inference_mode():
-        return theirs(**batch).logits.flatten(0, -2)
+        found = theirs(**batch)
+    if "start_logits" in found:
+        return torch.stack([found.start_logits, found.end_logits], -1).flatten(0, -2)
+    return found.logits.flatten(0, -2)
 
 
 @pytest.mark.slow
@@ -136,8 +150,8 @@ def test_transformers_computes_the_same_logits_with_the_same_names(
     source = source_of(shape)
     exported = export_task(source, tmp_path / "out")
     assert exported.checked_by == "transformers"
-    which = "Token" if shape.kind is TaskKind.tokens else "Sequence"
-    theirs = getattr(transformers, f"AutoModelFor{which}Classification")
+    others = {"tokens": "TokenClassification", "question": "QuestionAnswering"}
+    theirs = getattr(transformers, f"AutoModelFor{others.get(name, 'SequenceClassification')}")
     theirs = theirs.from_pretrained(tmp_path / "out").eval()
     reader = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     ours = fine_tuned(source)
@@ -146,10 +160,10 @@ def test_transformers_computes_the_same_logits_with_the_same_names(
         torch.testing.assert_close(logits_of(theirs, reader, text), expected, rtol=1e-5, atol=1e-5)
     assert theirs.config.num_labels == shape.outputs
     names = names_of(shape)
-    if names:
+    if names and name != "question":
         assert [theirs.config.id2label[number] for number in range(len(names))] == names
         assert [theirs.config.label2id[name] for name in names] == [0, 1, 2]
-    problems = {"number": "regression", "tokens": None}
+    problems = {"number": "regression", "tokens": None, "question": None}
     assert theirs.config.problem_type == problems.get(name, "single_label_classification")
 
 
@@ -185,7 +199,7 @@ def test_pipelines_answer_what_the_model_answers(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("name", ["pair", "tokens"])
+@pytest.mark.parametrize("name", ["pair", "tokens", "question"])
 def test_onnxruntime_computes_the_same_logits(name: str, tmp_path: Path) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime", "transformers"):
         pytest.importorskip(package)
@@ -200,9 +214,8 @@ def test_onnxruntime_computes_the_same_logits(name: str, tmp_path: Path) -> None
     for texts in (TEXTS, TEXTS[:1], [*TEXTS[:2]] * 3):
         parts = [(text,) if isinstance(text, str) else text for text in texts]
         batch = reader.pad([reader(*part) for part in parts], return_tensors="np")
-        (logits,) = session.run(["logits"], dict(batch))
-        found = torch.from_numpy(logits)
-        if name == "tokens":
+        found = torch.from_numpy(np.stack(session.run(None, dict(batch)), -1)).squeeze(-1)
+        if name != "pair":
             found = found[torch.from_numpy(batch["attention_mask"]).bool()]
         expected = outputs(fine_tuned(source), texts)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
@@ -227,6 +240,7 @@ def test_an_export_loads_back_here_and_answers_the_same(
     assert isinstance(back, FineTunedBert)
     torch.testing.assert_close(outputs(back, TEXTS), outputs(ours, TEXTS), rtol=1e-6, atol=1e-6)
     assert back.names == ours.names
+    assert asked(back) == asked(ours) or shape.kind is not TaskKind.question
     kind = TaskKind.text if name == "pair" else shape.kind  # there the two are one class
     assert back.model.shape == shape._replace(kind=kind)
     again = export_task(source_of(shape, source.config), tmp_path / "out")
@@ -432,3 +446,23 @@ def test_a_text_and_a_pair_are_answered_together() -> None:
         (alone,) = bert.probabilities([text])
         assert found == pytest.approx(alone, abs=1e-6)
     assert together[1] != bert.probabilities([TEXTS[1][0]])[0]
+
+
+def test_a_question_needs_words_and_may_have_no_answer() -> None:
+    source = source_of(SHAPES["question"])
+    bert = fine_tuned(source)
+    with pytest.raises(UserError, match="the question of entry 0 is empty: it needs text"):
+        bert.answer(" ", "the crane came")
+    with pytest.raises(UserError, match="the context of entry 1 is empty: it needs text"):
+        bert.answer_many([("what came ?", "the crane came"), ("what came ?", "")])
+    assert bert.answer_many([]) == []
+    bert.model.head.classifier.weight.data.zero_()
+    bert.model.head.classifier.bias.data.zero_()
+    context = "the crane came"  # all spans and "no answer" are equally likely
+    assert bert.answer("what came ?", context) == ("the", 0, 3, pytest.approx(1 / 7))
+    without = source_of(SHAPES["question"])
+    without.about["task"]["names"].clear()
+    sure = fine_tuned(without)
+    assert sure.answer("what came ?", context).text
+    assert "or none" in repr(bert)
+    assert "or none" not in repr(sure)

@@ -129,6 +129,7 @@ def first_draw(seed: int, step: int, micro_batch: int, rank: int) -> float:
     """The first random number of dropout in a micro-batch of a run with three of them a step."""
     module: Any = SimpleNamespace(
         config=SimpleNamespace(drawn_seed=seed),
+        device=torch.device("cpu"),
         trainer=SimpleNamespace(accumulate_grad_batches=3),
         global_step=step,
         global_rank=rank,

@@ -184,7 +184,7 @@ def test_the_baselines_of_scores_are_constant_curves(run: FitResult) -> None:
 
 
 def test_charts_name_curves_that_there_are(run: FitResult) -> None:
-    for titles in charts(run.config.weights, probed=False).values():
+    for titles in charts(run.config.weights).values():
         assert {name for names in titles.values() for name in names} <= run.curves.keys()
 
 

@@ -26,7 +26,6 @@ from bert_lightning.reports.comparison.found import find_runs
 from bert_lightning.reports.comparison.metric import check_name
 from bert_lightning.reports.comparison.ranking import compare as compare_runs
 from bert_lightning.reports.comparison.table import as_json, lines
-from bert_lightning.reports.projector import write_projector
 from bert_lightning.runs.diagnosis import diagnose
 from bert_lightning.runs.record import read_run
 from bert_lightning.work import working
@@ -62,7 +61,7 @@ def senses(args: Namespace) -> None:
         with working("reading the sentences"):
             sentences = [*training, *(held_out or [])]
             vectors = word_vectors(load(args.run), args.word, sentences)
-            write_projector(args.projector, sentences, vectors)
+            sense_report.write_projector(args.projector, sentences, vectors)
         print(f"saved {args.projector}; to see it: tensorboard --logdir {args.projector}")
         return
     plain = held_out is None and training[0].sense is None

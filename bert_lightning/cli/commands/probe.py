@@ -26,8 +26,9 @@ def main(args: Namespace) -> None:
 def _all_checkpoints(args: Namespace) -> None:
     """Probes all checkpoints of a run, and writes the results and curves into its folder."""
     folder, checkpoints = checkpoints_of_run(args.run)
-    probed = Prober(args.config, args.overrides).probe_all(checkpoints)
-    file, curves = write_probes(folder, probed)
+    with working("probing checkpoints"):
+        probed = Prober(args.config, args.overrides).probe_all(checkpoints)
+        file, curves = write_probes(folder, probed)
     if args.json:
         print(file.read_text(encoding="utf-8"), end="")
     else:

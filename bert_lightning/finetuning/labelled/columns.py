@@ -34,6 +34,7 @@ class ColumnNames(NamedTuple):
     texts: Sequence[str] = TEXTS
     labels: Sequence[str] = LABELS
     second: Second = Second.never
+    seconds: Sequence[str] = SECONDS
     given: Sequence[str] = ()
     """The columns of the texts, where their numbers say which they are."""
     context: str | None = None
@@ -135,8 +136,8 @@ def _two(table: Table, task: TaskConfig, names: ColumnNames, usual: dict[str, st
     others = {name: found for name, found in usual.items() if found not in named}
     first = _one(table, task, names, "text_column", names.texts, others)
     is_pair = names.second is Second.always or task.pair_column is not None
-    if is_pair or any(name in others for name in SECONDS):
-        return [first, _one(table, task, names, "pair_column", SECONDS, others)]
+    if is_pair or any(name in others for name in names.seconds):
+        return [first, _one(table, task, names, "pair_column", names.seconds, others)]
     return [first]
 
 

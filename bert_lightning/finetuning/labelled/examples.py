@@ -3,11 +3,22 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bert_lightning.errors import UserError
 
-Label = str | float | list[str] | None
-"""A class, a number, or the class of each word; None in training without labels."""
+
+class Answer(NamedTuple):
+    """A span of a context."""
+
+    text: str
+    start: int
+    """Its first character."""
+
+
+Label = str | float | list[str] | tuple[Answer, ...] | None
+"""A class, a number, the class of each word, or the answers of a question: any of them is right,
+and where there is none, the context has no answer. None in training without labels."""
 
 
 @dataclass(frozen=True)

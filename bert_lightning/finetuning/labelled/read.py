@@ -98,7 +98,7 @@ def read_labelled(data: LabelledConfig, task: TaskConfig, seed: int) -> Labelled
                 "labels"
             )
         divided, held_out = hold_out(
-            splits["train"], fractions, data.split_seed, tables["train"].name
+            splits["train"], fractions, data.split_seed, tables["train"].name, own.together
         )
         splits, found = {**splits, **divided}, found + held_out
     splits["train"], changed = own.to_train_on(splits["train"], task, tables["train"].name)

@@ -5,7 +5,7 @@ smaller training set takes its beginning, so that it is a part of every larger o
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,34 +16,41 @@ from bert_lightning.finetuning.labelled.examples import LabelledExample, classes
 from bert_lightning.finetuning.tasks.kinds import task_of
 
 Examples = Sequence[LabelledExample]
+Common = Callable[[LabelledExample], str | None]
+"""Returns what an example has in common with those that it stays together with, if anything."""
+
+
+def _alone(example: LabelledExample) -> None:
+    """Keeps no examples together."""
 
 
 def hold_out(
-    examples: Examples, fractions: dict[str, float], seed: int, name: str
+    examples: Examples, fractions: dict[str, float], seed: int, name: str, common: Common = _alone
 ) -> tuple[dict[str, list[LabelledExample]], list[str]]:
     """Divides examples into `train` and the splits of these fractions; each keeps the file's order.
 
-    Each gets its fraction, rounded, and at least one example. An example stays in train if one of
-    its classes would have none left there.
+    Each gets its fraction, rounded, and at least one example, and a few more where examples stay
+    together. An example stays in train if one of its classes would have none left there.
 
     Raises:
         UserError: there are too few examples.
     """
     left = Counter(label for example in examples for label in set(classes_of(example)))
-    waiting = [int(place) for place in _order(len(examples), seed)[::-1]]
+    groups = _groups(examples, common)
+    waiting = [groups[number] for number in _order(len(groups), seed)[::-1]]
     splits: dict[str, list[LabelledExample]] = {}
-    train = set(waiting)
+    train = set(range(len(examples)))
     for split, fraction in fractions.items():
         wanted = max(1, round(len(examples) * fraction))
         taken: list[int] = []
-        for place in waiting:
-            labels = set(classes_of(examples[place]))
-            if len(taken) == wanted:
+        for group in waiting:
+            labels = Counter(label for place in group for label in {*classes_of(examples[place])})
+            if len(taken) >= wanted:
                 break
-            if place in train and all(left[label] > 1 for label in labels):
-                taken.append(place)
+            if train.issuperset(group) and all(left[one] > labels[one] for one in labels):
+                taken += group
                 left.subtract(labels)
-                train.discard(place)
+                train.difference_update(group)
         if not taken or not train:
             raise UserError(
                 f"{name}: {len(examples):,} examples are too few to hold out "
@@ -57,6 +64,15 @@ def hold_out(
         for split in splits
     ]
     return {"train": [examples[place] for place in sorted(train)], **splits}, notes
+
+
+def _groups(examples: Examples, common: Common) -> list[list[int]]:
+    """Returns the places of the examples that stay together."""
+    groups: dict[str | int, list[int]] = {}
+    for place, example in enumerate(examples):
+        shared = common(example)
+        groups.setdefault(place if shared is None else shared, []).append(place)
+    return list(groups.values())
 
 
 def draw_training(

@@ -12,7 +12,7 @@ Scores = dict[str, float]
 
 def is_degenerate(predicted: np.ndarray) -> bool:
     """Returns whether every prediction is the same: the run has learned nothing but a constant."""
-    return bool(np.ptp(predicted) == 0)
+    return bool((predicted == predicted[0]).all())
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

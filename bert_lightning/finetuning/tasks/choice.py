@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -36,6 +36,9 @@ from bert_lightning.finetuning.tasks.sequences import Encoded, encode_texts
 from bert_lightning.finetuning.tasks.task import Examples, Task, TokensOf
 from bert_lightning.model.objective import Sums, classification_sums
 
+if TYPE_CHECKING:
+    from bert_lightning.finetuning.encoding import EncodedSplit
+
 _NUMBERED = re.compile(r"(choice|ending|option|candidate|answer|sentence|text)_?(\d+)")
 """The columns of candidates, as in COPA and SWAG."""
 _CONTEXTS = ("premise", "startphrase", "context", "ctx")
@@ -55,6 +58,7 @@ class Choice(Task):
     """The right one of the candidates of each example; all examples have as many."""
 
     kind = TaskKind.choice
+    has_constant_baseline = False
     column_names = ColumnNames(labels=(*LABELS, "answer"), second=Second.always)
     head = ChoiceHead
     has_confusions = False
@@ -142,8 +146,8 @@ with torch.no_grad():
     def outputs(self, names: Sequence[str], model: ModelConfig) -> int:
         return 1
 
-    def predict(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        return outputs.reshape(len(widths), -1).argmax(1)
+    def predict(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
+        return outputs.reshape(len(split.labels), -1).argmax(1)
 
     def scores(
         self, predicted: np.ndarray, labels: np.ndarray, names: Sequence[str], sizes: np.ndarray
@@ -165,8 +169,8 @@ with torch.no_grad():
         chance = np.full(len(labels["test"]), _NO_CHOICE)
         return {"chance": chance, **tf_idf_choices(splits, labels, tokens_of)}
 
-    def confidence(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        return softmax(outputs.reshape(len(widths), -1)).max(1)
+    def confidence(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
+        return softmax(outputs.reshape(len(split.labels), -1)).max(1)
 
     def described(self, names: Sequence[str]) -> str:
         return f"one of {len(names)} texts"

@@ -1,7 +1,7 @@
 """A number, for a text or for two."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from bert_lightning.finetuning.scoring.metrics import Scores, number_scores, spe
 from bert_lightning.finetuning.tasks.head import TaskHead
 from bert_lightning.finetuning.tasks.task import Examples, Task, TokensOf
 from bert_lightning.model.objective import Sums
+
+if TYPE_CHECKING:
+    from bert_lightning.finetuning.encoding import EncodedSplit
 
 
 class NumberHead(TaskHead):
@@ -80,7 +83,7 @@ class Number(Task):
     def outputs(self, names: Sequence[str], model: ModelConfig) -> int:
         return 1
 
-    def predict(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    def predict(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
         return outputs[:, 0]
 
     def scores(
@@ -102,16 +105,19 @@ class Number(Task):
         mean = constant(labels["train"], len(labels["test"]))
         return {"mean": mean, **tf_idf(splits, labels, tokens_of)}
 
-    def confidence(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        return np.zeros(len(widths))
+    def confidence(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
+        return np.zeros(len(split.labels))
 
     def badness(
         self, predicted: np.ndarray, labels: np.ndarray, confidence: np.ndarray
     ) -> np.ndarray:
         return np.abs(predicted - labels)
 
+    def worded(self, value: Any, names: Sequence[str]) -> str:
+        return f"{value:g}"
+
     def described(self, names: Sequence[str]) -> str:
-        return "a number"
+        return "a number, in the units of its labels"
 
     def answers(self, names: Sequence[str]) -> str:
         return "a number, in the units of its labels"

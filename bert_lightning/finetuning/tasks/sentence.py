@@ -1,7 +1,7 @@
 """The vector of a text, trained contrastively (SimCSE: Gao et al., 2021), scored on similarity."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from bert_lightning.finetuning.tasks.head import Head
 from bert_lightning.finetuning.tasks.sequences import Encoded, encode_texts
 from bert_lightning.finetuning.tasks.task import Examples, Task, TokensOf
 from bert_lightning.model.objective import Sums
+
+if TYPE_CHECKING:
+    from bert_lightning.finetuning.encoding import EncodedSplit
 
 
 class SentenceHead(Head):
@@ -66,6 +69,7 @@ class Sentence(Task):
     """A vector for each text; held-out pairs have a score of how similar they are."""
 
     kind = TaskKind.sentence
+    has_constant_baseline = False
     column_names = ColumnNames(second=Second.always)
     head = SentenceHead
     can_be_probed = False
@@ -125,7 +129,7 @@ class Sentence(Task):
     def partition(self, partition: StepPartition, config: FinetuneConfig) -> StepPartition:
         return with_whole_groups(partition, config)
 
-    def predict(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    def predict(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
         """Returns the cosine of each pair, `(labels,)`."""
         return np.einsum("lh,lh->l", outputs[0::2], outputs[1::2])
 
@@ -147,8 +151,8 @@ class Sentence(Task):
     ) -> dict[str, np.ndarray]:
         return tf_idf_cosines(splits, tokens_of)
 
-    def confidence(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        return np.zeros(len(widths))
+    def confidence(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
+        return np.zeros(len(split.widths))
 
     def badness(
         self, predicted: np.ndarray, labels: np.ndarray, confidence: np.ndarray

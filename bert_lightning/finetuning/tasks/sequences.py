@@ -21,6 +21,19 @@ class TokenSequence(NamedTuple):
     """The places of the tokens that have an output."""
 
 
+class Windows(NamedTuple):
+    """What windows of contexts were cut from: where their outputs are in the text."""
+
+    contexts: list[str]
+    """The context of each question."""
+    questions: np.ndarray
+    """`(windows,)` int64: the number of each one's question, in their order."""
+    characters: np.ndarray
+    """`(outputs, 2)` int64: where each one's token starts and ends in its context; `[CLS]` at 0."""
+    may_have_none: bool
+    """Whether a question may have no answer."""
+
+
 class Encoded(NamedTuple):
     """The sequences and labels of examples, in their order."""
 
@@ -33,6 +46,8 @@ class Encoded(NamedTuple):
     """Labelled words of which the tokenizer leaves nothing; each became `[UNK]`."""
     sequences_each: int = 1
     """Sequences that are one example, which no batch divides."""
+    windows: Windows | None = None
+    """Where sequences are windows of a longer text."""
 
 
 def encode_texts(

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +22,9 @@ from bert_lightning.finetuning.scoring.comparison import ScoreOn
 from bert_lightning.finetuning.scoring.metrics import Scores, softmax
 from bert_lightning.finetuning.tasks.head import Head, TaskHead
 from bert_lightning.finetuning.tasks.sequences import Encoded, encode_texts
+
+if TYPE_CHECKING:
+    from bert_lightning.finetuning.encoding import EncodedSplit
 
 Examples = Sequence[LabelledExample]
 TokensOf = Callable[[str], list[str]]
@@ -46,6 +49,8 @@ class Task(ABC):
     """Whether a linear classifier of the vectors may tell its labels apart."""
     has_held_out_loss: ClassVar[bool] = True
     """Whether the loss is defined for held-out examples too."""
+    has_constant_baseline: ClassVar[bool] = True
+    """Whether one and the same prediction, the commonest class or the mean, is a baseline."""
     too_long: ClassVar[str] = "cut"
     """What becomes of examples that have more tokens than the model reads."""
     has_confusions: ClassVar[bool] = True
@@ -103,6 +108,10 @@ model("the crane is flying")"""
         """Returns what those of train become once others are held out, and sentences about it."""
         return list(examples), []
 
+    def together(self, example: LabelledExample) -> str | None:
+        """Returns what an example has in common with those that are held out with it, if any."""
+        return None
+
     # Tokens and outputs.
 
     def encode(
@@ -132,12 +141,13 @@ model("the crane is flying")"""
 
     # Predictions and scores.
 
-    def predict(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        """Returns the predictions `(labels,)` of outputs `(positions, outputs)`, here classes.
-
-        Each label is read from as many positions as its entry in `widths`, `(labels,)`, says.
-        """
+    def predict(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
+        """Returns the predictions `(labels,)` of outputs `(positions, outputs)`, here classes."""
         return outputs.argmax(1)
+
+    def right(self, split: "EncodedSplit", examples: Examples) -> np.ndarray:
+        """Returns what predictions are compared with, `(labels,)`."""
+        return split.labels
 
     @abstractmethod
     def scores(
@@ -176,7 +186,7 @@ model("the crane is flying")"""
         """Returns the text of each label of an example."""
         return [" | ".join(example.texts)]
 
-    def confidence(self, outputs: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    def confidence(self, outputs: np.ndarray, split: "EncodedSplit") -> np.ndarray:
         """Returns the probability of each prediction, `(labels,)`; zeros where there is none."""
         return softmax(outputs).max(1)
 
@@ -185,6 +195,10 @@ model("the crane is flying")"""
     ) -> np.ndarray:
         """Returns how bad each prediction is, `(labels,)`; 0 where it is right."""
         return np.where(predicted != labels, confidence, 0)
+
+    def worded(self, value: Any, names: Sequence[str]) -> str:
+        """Returns a label, or a prediction, as people read it."""
+        return names[value]
 
     def described(self, names: Sequence[str]) -> str:
         """Returns what a model answers, in a few words."""

@@ -1,0 +1,1 @@
+"""Questions about a text whose answers are spans of it."""
