@@ -51,7 +51,9 @@ def report(result: FinetuneResult) -> str:
     if names and task.has_confusions:
         _write_confusion(folder, confusion(test.predicted, labels, len(names)), names)
     if result.config.logger.tensorboard:
-        from bert_lightning.reports.hparams import write_hparams  # with TensorBoard, slow
+        from bert_lightning.reports.comparison.hparams import (
+            write_hparams,  # with TensorBoard, slow
+        )
 
         write_hparams(result.config, summary)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"

@@ -31,7 +31,9 @@ def report(result: FitResult) -> str:
 
         loss_figure(result.curves, summary).savefig(folder / "loss.png", dpi=130)
     if result.config.logger.tensorboard:
-        from bert_lightning.reports.hparams import write_hparams  # with TensorBoard, slow
+        from bert_lightning.reports.comparison.hparams import (
+            write_hparams,  # with TensorBoard, slow
+        )
 
         write_hparams(result.config, summary)
     # Written last: a run with a summary is complete.

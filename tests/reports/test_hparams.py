@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import api_pb2, list_session_groups
 from tensorboard.plugins.hparams.backend_context import Context
 
 from bert_lightning.config import OptimConfig, TrainConfig
-from bert_lightning.reports.hparams import write_hparams
+from bert_lightning.reports.comparison.hparams import write_hparams
 
 OPTIONS = {"optim.lr", "seed", "model.hidden_size", "data.path", "trainer.precision"}
 
