@@ -159,5 +159,8 @@ class Sentence(Task):
     ) -> np.ndarray:
         return np.abs(ranks(predicted) - ranks(labels))
 
+    def worded(self, value: Any, names: Sequence[str]) -> str:
+        return f"{value:.2f}"
+
     def described(self, names: Sequence[str]) -> str:
         return "the vector of a text"
