@@ -90,7 +90,11 @@ def half_written(run_dir: Path, run: Run) -> bool:
 def curves(run_dir: Path, logger: str) -> dict[str, list[tuple[int, float]]]:
     """What was logged in training; clocks are left out."""
     found = logged(run_dir, logger)
-    return {name: curve for name, curve in found.items() if name.startswith(("train/", "val/"))}
+    return {
+        name: curve
+        for name, curve in found.items()
+        if name.startswith(("train/", "val/", "weights/"))
+    }
 
 
 def assert_same_run(one: Path, other: Path, steps: int) -> None:

@@ -112,7 +112,7 @@ def test_a_signal_stops_within_a_validation_which_comes_first_when_the_run_goes_
     options = ["batch.global_batch_size=2", "data.validation_fraction=0.5"]
     folder, whole = tmp_path / "run", tmp_path / "whole"
     run = start(folder, *small_run(*options, f"hydra.run.dir={folder}"), script=TRACED)
-    run.until(lambda: len(run.trace("validation")) > 20)
+    run.until(lambda: len(run.trace("validation")) > 60)
     run.send(SIGTERM)
     assert run.end() == 143
     assert stopped(run, SIGTERM)[0] == 3
