@@ -14,6 +14,7 @@ from typing import Any
 import lightning as L  # noqa: N812
 from torch import Tensor
 
+from bert_lightning.errors import UserError
 from bert_lightning.optim.time_budget import Budget
 from bert_lightning.runs.curves import Curves, pack_curves, unpack_curves
 
@@ -122,6 +123,11 @@ class Progress:
 
     def restore(self, trainer: L.Trainer, saved: Mapping[str, Any], step: int) -> None:
         """Takes up a checkpoint of `step`; `steps` stays, unless a time budget has settled it."""
+        if saved["train_sums"].shape[1] != len(self.train_sums):
+            raise UserError(
+                f"the checkpoint of step {step} is of an earlier version, which kept other sums "
+                "of the scores: it cannot resume; init_from= starts a new run from its weights"
+            )
         self.resumed_at, self.validation_due = step, saved["validation_due"]
         self.curves = unpack_curves(saved["curves"])
         self.clock, self.seconds = Clock(saved["elapsed"]), saved["seconds"]

@@ -3,12 +3,14 @@
 import io
 import logging
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from lightning.pytorch.callbacks import LambdaCallback
 from rich.console import Console
 
 from bert_lightning import work
@@ -48,8 +50,12 @@ def test_a_bar_with_both_losses_on_a_terminal(
     for module in (work, progress_bar):
         monkeypatch.setattr(module, "bar_console", lambda: terminal)
     monkeypatch.setattr(work, "_SECONDS_BEFORE_BAR", 0)
+    monkeypatch.setattr(work, "_SECONDS_BETWEEN_LOOKS", 0.05)
+    slow = LambdaCallback(on_train_batch_end=lambda *_: time.sleep(0.2))  # for several looks
+        on_train_batch_end=lambda *_: time.sleep(0.25)
+    )  # the bar is drawn between
     with caplog.at_level(logging.INFO):
-        result = fit(small_config(tmp_path))
+        result = fit(small_config(tmp_path), callbacks=[slow])
     losses = [f"MLM {value:.3f}" for _, value in result.curves["train/mlm_loss"]]
     assert any(f"/6  {loss}  NSP" in screen.getvalue() for loss in losses)
     assert "pretraining" in screen.getvalue()

@@ -235,6 +235,15 @@ def test_a_loaded_checkpoint_restores_weights_and_progress_and_gets_the_loops_of
     assert module.load_state_dict(checkpoint["state_dict"], strict=True)
 
 
+def test_a_checkpoint_of_a_version_that_kept_other_sums_is_refused(
+    small_config: Config, tmp_path: Path
+) -> None:
+    module: Any = module_of(small_config(tmp_path))
+    saved = {"train_sums": torch.zeros(1, len(module.progress.train_sums) - 3)}
+    with pytest.raises(UserError, match=r"step 5 is of an earlier version.*init_from="):
+        module.progress.restore(None, saved, 5)
+
+
 def test_a_checkpoint_has_no_loops_as_they_follow_from_its_step(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
