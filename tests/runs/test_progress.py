@@ -52,8 +52,6 @@ def test_a_bar_with_both_losses_on_a_terminal(
     monkeypatch.setattr(work, "_SECONDS_BEFORE_BAR", 0)
     monkeypatch.setattr(work, "_SECONDS_BETWEEN_LOOKS", 0.05)
     slow = LambdaCallback(on_train_batch_end=lambda *_: time.sleep(0.2))  # for several looks
-        on_train_batch_end=lambda *_: time.sleep(0.25)
-    )  # the bar is drawn between
     with caplog.at_level(logging.INFO):
         result = fit(small_config(tmp_path), callbacks=[slow])
     losses = [f"MLM {value:.3f}" for _, value in result.curves["train/mlm_loss"]]
