@@ -2,12 +2,14 @@
 
 python -m benchmarks.finetuning_speed HUGGING_FACE_FOLDER DATASETS_FOLDER --name tiny_bert_8min
 
-Needs `pip install 'bert-lightning[hf]' accelerate`. Both start from the same weights, read the same
+Needs `pip install 'bert-lightning[hf]' accelerate`. All start from the same weights, read the same
 10,003 texts of the train split with the same tokenizer, take the same steps of 32 examples at the
-same learning rate in the same precision, and score the same test split. The Trainer gets what it
-offers for speed: SDPA, fused AdamW, texts of like length together, each batch padded to its own
-longest. Each turn is a process of its own, after seconds of rest; what counts is the time of
-training, without start, validation and scores. Writes `benchmarks/finetuned/NAME/speed.json`.
+same learning rate in the same precision, and score the same test split. The Trainer has SDPA, fused
+AdamW, and each batch padded to its own longest. It takes part twice: with its own random order, as
+ours is, and with texts of like length together, which is faster and another training: its batches
+are no random samples. Each turn is a process of its own, after seconds of rest; what counts is the
+time of training, without start, validation and scores. Writes
+`benchmarks/finetuned/NAME/speed.json`.
 """
 
 import argparse
@@ -27,7 +29,9 @@ from benchmarks.finetuning import RESULTS, ROOT
 from benchmarks.machine import machine
 from bert_lightning.errors import exit_on_user_error
 
-OURS, TRAINER = "bert-lightning", "Trainer"
+OURS = "bert-lightning"
+TRAINERS = {"Trainer": "random", "Trainer, like lengths together": "group_by_length"}
+"""The contestants by the Trainer, and what they call its order."""
 _BATCH, _LENGTH, _REST = 32, 128, 5.0
 
 
@@ -41,23 +45,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--precision", choices=["bf16-mixed", "32-true"], default="bf16-mixed")
-    parser.add_argument("--trainer", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--order", choices=TRAINERS.values(), help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if args.trainer:
+    if args.order:
         print(json.dumps(theirs(args)))
         return
     about, turns = machine(), list[dict[str, Any]]()
     for seed in range(args.rounds):
-        for contestant in (OURS, TRAINER):
+        for contestant in (OURS, *TRAINERS):
             time.sleep(_REST)
-            found = ours(args, seed) if contestant == OURS else started(args, seed)
+            order = TRAINERS.get(contestant)
+            found = started(args, seed, order) if order else ours(args, seed)
             turns.append({"contestant": contestant, "seed": seed, **found})
             print(turns[-1], flush=True)
     made = {
         "command": "python -m benchmarks.finetuning_speed " + " ".join(shown(args)),
         "machine": about,
-        "contestants": {name: summary(turns, name) for name in (OURS, TRAINER)},
+        "contestants": {name: summary(turns, name) for name in (OURS, *TRAINERS)},
         "turns": turns,
     }
     file = RESULTS / args.name / "speed.json"
@@ -107,11 +112,11 @@ def ours(args: argparse.Namespace, seed: int) -> dict[str, float]:
     return result(examples, found["training_seconds"], found["test"]["accuracy"])
 
 
-def started(args: argparse.Namespace, seed: int) -> dict[str, float]:
+def started(args: argparse.Namespace, seed: int, order: str) -> dict[str, float]:
     """Runs the Trainer in a process of its own."""
     command = [
         "-m", "benchmarks.finetuning_speed", str(args.model.resolve()),
-        str(args.datasets.resolve()), "--name", args.name, "--trainer",
+        str(args.datasets.resolve()), "--name", args.name, "--order", order,
         "--seed", str(seed), "--epochs", str(args.epochs), "--lr", str(args.lr),
         "--precision", args.precision,
     ]  # fmt: skip
@@ -155,7 +160,7 @@ def theirs(args: argparse.Namespace) -> dict[str, float]:
         warmup_steps=0.1,
         weight_decay=0.01,
         optim="adamw_torch_fused",
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy=args.order,
         bf16=args.precision == "bf16-mixed",
         use_cpu=not torch.cuda.is_available(),
         save_strategy="no",

@@ -51,8 +51,6 @@ class TaskModule(TrainingModule[BertForTask]):
         super().__init__(config, model, steps, description)
         self.epoch_size = epoch_size
         self.validation, self.validation_examples = validation
-        if self.validation.sequences_each > 1:
-            self.unit = "sequences"
         self.names = names
         self.progress.judged_by = f"val/{ERROR}"
         if self.validation.sequences_each > 1:
