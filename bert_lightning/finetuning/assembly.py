@@ -13,6 +13,7 @@ from bert_lightning.config import BatchConfig, ModelConfig, PairKind, TrainConfi
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import Pooling
 from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.corpus.vocabulary.prose import reading_prose
 from bert_lightning.data.phases import Phase
 from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.data.steps import StepBatches, StepPartition
@@ -179,6 +180,7 @@ def open_pretrained(config: FinetuneConfig) -> PretrainedSource:
         )
     source = open_source(config.init_from)
     check_length(source, config.batch.max_length)
+    source = replace(source, tokenizer=reading_prose(source.tokenizer))
     if (dropout := config.task.dropout) is None:
         return source
     model = replace(

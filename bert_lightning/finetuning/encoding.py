@@ -1,13 +1,16 @@
 """Labelled examples as token ids: what the batches of a task are cut from."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from bert_lightning.batch import CLS, SEP, UNK
 from bert_lightning.config.task import TaskKind
-from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.corpus.tokenizer import Tokenizer, special_id
+from bert_lightning.data.shortcomings import MOST_UNKNOWN
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.finetuning.tasks.sequences import Windows
@@ -37,6 +40,8 @@ class EncodedSplit:
     """Examples that were too long: cut, or for `tokens` divided into several sequences."""
     wordless: int
     """Labelled words of which the tokenizer leaves nothing; each became `[UNK]`."""
+    unknown: float
+    """The fraction of the tokens, without `[CLS]` and `[SEP]`, that are `[UNK]`."""
     windows: Windows | None = None
     """Where sequences are windows of a longer text."""
 
@@ -66,8 +71,11 @@ def encode_split(
     if len(found.labels) < len(positions):
         widths = np.diff(output_starts[::each])
     assert len(widths) == len(found.labels)
+    token_ids = np.array([token for sequence in sequences for token in sequence.ids], np.int64)
+    frame = [special_id(tokenizer, token) for token in (CLS, SEP)]
+    unknown = token_ids[~np.isin(token_ids, frame)] == special_id(tokenizer, UNK)
     return EncodedSplit(
-        token_ids=np.array([token for sequence in sequences for token in sequence.ids], np.int64),
+        token_ids=token_ids,
         starts=_offsets(len(sequence.ids) for sequence in sequences),
         first_lengths=np.array([sequence.first_length for sequence in sequences], np.int64),
         positions=np.array(positions, np.int64),
@@ -77,8 +85,22 @@ def encode_split(
         sequences_each=each,
         cut=found.cut,
         wordless=found.wordless,
+        unknown=float(unknown.mean()) if len(unknown) else 0.0,
         windows=found.windows,
     )
+
+
+def tell_unknown(train: EncodedSplit, log: logging.Logger) -> None:
+    """Says which fraction of the training tokens is `[UNK]`, and warns where it is large."""
+    if train.unknown > MOST_UNKNOWN:
+        log.warning(
+            "%s of the training tokens are [UNK], more than %s: the model's vocabulary does not "
+            "fit these texts; one that was pretrained with tokenizer=wordpiece reads rare words "
+            "in pieces",
+            *(f"{fraction:.1%}" for fraction in (train.unknown, MOST_UNKNOWN)),
+        )
+    elif train.unknown:
+        log.info("%s of the training tokens are [UNK]", f"{train.unknown:.1%}")
 
 
 def _offsets(lengths: Iterable[int]) -> np.ndarray:

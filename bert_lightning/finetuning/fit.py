@@ -12,7 +12,7 @@ from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import Pooling
 from bert_lightning.files import write_text
 from bert_lightning.finetuning.assembly import TaskRun, assemble, initial_model, open_pretrained
-from bert_lightning.finetuning.encoding import EncodedSplit
+from bert_lightning.finetuning.encoding import EncodedSplit, tell_unknown
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.predict import FineTunedBert, outputs_of
 from bert_lightning.finetuning.scoring.metrics import Scores, is_degenerate
@@ -193,6 +193,7 @@ def _announce(run: TaskRun) -> None:
             )
         if split.wordless:
             log.warning("%s: of %s words the tokenizer leaves nothing", name, f"{split.wordless:,}")
+    tell_unknown(run.splits["train"], log)
     start = "random weights, as in" if config.random_weights else "weights from"
     log.info("model: %s %s; %s", start, shown(str(config.init_from)), shape.pooling.value)
     if isinstance(model.head, TaskHead):

@@ -78,6 +78,7 @@ def _summarize(result: FinetuneResult) -> dict[str, Any]:
         "notes": data.notes,
         "classes": len(data.names) or None,
         "examples": {split: len(examples) for split, examples in data.splits.items()},
+        "unknown_fraction": result.run.splits["train"].unknown,
         "validation": result.held_out["validation"].scores,
         "test": test.scores,
         "degenerate": test.is_degenerate,

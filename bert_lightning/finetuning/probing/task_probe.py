@@ -10,8 +10,9 @@ from torch import Tensor
 
 from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
+from bert_lightning.corpus.vocabulary.prose import reading_prose
 from bert_lightning.evaluation.probing import ProbeResult, Split, probe
-from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
+from bert_lightning.finetuning.encoding import EncodedSplit, encode_split, tell_unknown
 from bert_lightning.finetuning.labelled.examples import LabelledExample
 from bert_lightning.finetuning.predict import batches_of
 from bert_lightning.finetuning.tasks.kinds import task_of
@@ -75,6 +76,7 @@ def encode_probe(
     """
     task = task_of(kind)
     assert task.can_be_probed, "a probe tells classes apart"
+    tokenizer = reading_prose(tokenizer)
     train_split, held_out_split = (
         encode_split(examples, kind, names, tokenizer, max_length) for examples in (train, held_out)
     )
@@ -85,6 +87,7 @@ def encode_probe(
                 "%s %s examples have more than %s tokens, and are %s; batch.max_length raises "
                 "the limit", f"{split.cut:,}", name, max_length, task.too_long,
             )  # fmt: skip
+    tell_unknown(train_split, _log)
     controls: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
     if control_seed is not None:
         controls = task.controls(train, held_out, train_split.labels, control_seed)
