@@ -9,7 +9,33 @@ from bert_lightning.config import Format, TokenizerConfig, TokenizerKind
 from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.corpus.vocabulary.prose import reading_prose
 
-WORDS = "didn 't i know @-@ 1 @,@ 000 @.@ 5 the u.s. card it 's \" ? ! , . ( ) $ o 'brien".split()
+WORDS = [
+    "didn",
+    "'t",
+    "i",
+    "know",
+    "@-@",
+    "1",
+    "@,@",
+    "000",
+    "@.@",
+    "5",
+    "the",
+    "u.s.",
+    "card",
+    "it",
+    "'s",
+    '"',
+    "?",
+    "!",
+    ",",
+    ".",
+    "(",
+    ")",
+    "$",
+    "o",
+    "'brien",
+]
 CONFIG = TokenizerConfig(kind=TokenizerKind.word, min_frequency=1)
 
 
