@@ -11,6 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from bert_lightning.batch import IS_NEXT, MASK, SPECIAL_TOKENS
 from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed
+from bert_lightning.corpus.vocabulary.prose import reading_prose
 from bert_lightning.errors import UserError
 from bert_lightning.inference.pseudo_likelihood import PseudoLikelihood, pseudo_likelihoods
 from bert_lightning.inference.represent import (
@@ -173,8 +174,9 @@ class PretrainedBert:
 
 
 def loaded(source: PretrainedSource) -> PretrainedBert:
-    """Builds the model of a source, and says which heads it lacks."""
-    bert = PretrainedBert(build(source), source.tokenizer, source.missing_heads, source.name)
+    """Builds the model of a source, which reads prose, and says which heads it lacks."""
+    tokenizer = reading_prose(source.tokenizer)
+    bert = PretrainedBert(build(source), tokenizer, source.missing_heads, source.name)
     _log.info("loaded %s", source.name)
     if source.missing_heads:
         _log.warning("%s has no %s", source.name, named(source.missing_heads))

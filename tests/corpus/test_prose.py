@@ -10,31 +10,8 @@ from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.corpus.vocabulary.prose import reading_prose
 
 WORDS = [
-    "didn",
-    "'t",
-    "i",
-    "know",
-    "@-@",
-    "1",
-    "@,@",
-    "000",
-    "@.@",
-    "5",
-    "the",
-    "u.s.",
-    "card",
-    "it",
-    "'s",
-    '"',
-    "?",
-    "!",
-    ",",
-    ".",
-    "(",
-    ")",
-    "$",
-    "o",
-    "'brien",
+    *("didn", "'t", "i", "know", "@-@", "1", "@,@", "000", "@.@", "5", "the", "u.s.", "card"),
+    *("it", "'s", '"', "?", "!", ",", ".", "(", ")", "$", "o", "'brien"),
 ]
 CONFIG = TokenizerConfig(kind=TokenizerKind.word, min_frequency=1)
 
