@@ -89,7 +89,7 @@ def learning(run: Named, word: str, sentences: Named | None = None, *, layer: in
     if len(of_steps) < 2:
         raise UserError(
             f"{shown(folder)} has a checkpoint of one step, {next(iter(of_steps))}, and a curve "
-            "needs two or more: train with callbacks.save_top_k=1000, which keeps each validated one"
+            "needs more: train with callbacks.save_top_k=1000, which keeps each validated one"
         )
     where = {-1: "the last layer", 0: "the embeddings"}.get(layer, f"layer {layer}")
     title = f"“{word}” in {len(found)} sentences, {where}, while {folder.name} trained"

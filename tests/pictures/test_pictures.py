@@ -133,12 +133,12 @@ class TestLearning:
     def test_what_has_no_checkpoints(self, run: Path, cranes: Path, minilm: Path) -> None:
         with pytest.raises(UserError, match="is not the folder of a run, all of whose checkpoints"):
             draw.learning(minilm, "crane", cranes)
-        with pytest.raises(UserError, match="--layer 3: this model has layers 0, .* to 2"):
+        with pytest.raises(UserError, match=r"--layer 3: this model has layers 0, .* to 2"):
             draw.learning(run, "crane", cranes, layer=3)
         checkpoints = sorted((run / "checkpoints").iterdir())
         for checkpoint in checkpoints[1:]:
             checkpoint.unlink()
-        with pytest.raises(UserError, match="one step, 2, .* callbacks.save_top_k=1000"):
+        with pytest.raises(UserError, match=r"one step, 2, .* callbacks.save_top_k=1000"):
             draw.learning(run, "crane", cranes)
         checkpoints[0].unlink()
         with pytest.raises(UserError, match="has no checkpoint"):
