@@ -95,7 +95,7 @@ class TestWord:
         ("word", "text", "message"),
         [
             ("heron", None, "sentences of our own for crane, not for 'heron': give --sentences"),
-            ("heron", "a\tthe crane\nb\tthe crane\n", "'heron' is not in the text"),
+            ("heron", "a\tthe crane\n" * 2 + "b\tthe crane\n" * 2, "'heron' is not in the text"),
             ("crane", "a\tthe crane\na\tthe crane flies\n", "at least two senses are needed"),
             ("crane", "a\tthe crane\na\ta crane\nb\ta crane\n", "the only sentence with the sense"),
             ("crane", "the crane\nthe crane flies\n", "has no sense: write sense<TAB>sentence"),
@@ -130,9 +130,11 @@ class TestLearning:
         assert below.lines[0].get_ydata()[-1] == accuracy
         assert below.lines[1].get_label() == "majority: 60%"
 
-    def test_what_has_no_checkpoints(self, run: Path, cranes: Path, minilm: Path) -> None:
+    def test_what_has_no_checkpoints(self, run: Path, cranes: Path, tmp_path: Path) -> None:
+        (exported := tmp_path / "exported").mkdir()
+        (exported / "config.json").touch()
         with pytest.raises(UserError, match="is not the folder of a run, all of whose checkpoints"):
-            draw.learning(minilm, "crane", cranes)
+            draw.learning(exported, "crane", cranes)
         with pytest.raises(UserError, match=r"--layer 3: this model has layers 0, .* to 2"):
             draw.learning(run, "crane", cranes, layer=3)
         checkpoints = sorted((run / "checkpoints").iterdir())
