@@ -27,6 +27,7 @@ ORDER = (
         "training",
         "finetuning",
         "reports",
+        "demo",
         "cli",
         "api",
     ),
@@ -42,6 +43,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "transformers": "inference.export_folder",
     "onnxruntime": "inference.onnx_export",
     "sentence_transformers": "inference.sentence_export",
+    "gradio": "demo.page",
 }
 MOST_LINES = 270
 MOST_MODULES = 12
