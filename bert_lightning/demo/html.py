@@ -23,6 +23,7 @@ STYLE = """
 .answer mark { background: var(--color-accent-soft); color: inherit; border-radius: 0.25rem;
   padding: 0.1rem 0.3rem; box-decoration-break: clone; }
 .answer mark small { font-weight: 600; margin-left: 0.35rem; color: var(--color-accent); }
+.answer .text { white-space: pre-wrap; line-height: 2; }
 .answer .line { font-size: 1.5rem; }
 .answer .error, .answer .note { border-left: 4px solid; padding: 0.5rem 0.9rem;
   overflow-wrap: anywhere; }
@@ -76,14 +77,11 @@ def _bar(name: str, probability: float, kind: str = "") -> str:
 
 @_shown.register
 def _(shown: Labelled) -> str:
-    return (
-        "<p>"
-        + " ".join(
-            f"<mark>{escape(part)}<small>{escape(label)}</small></mark>" if label else escape(part)
-            for part, label in shown.parts
-        )
-        + "</p>"
+    parts = (
+        f"<mark>{escape(part)}<small>{escape(label)}</small></mark>" if label else escape(part)
+        for part, label in shown.parts
     )
+    return f'<p class="text">{"".join(parts)}</p>'
 
 
 @_shown.register

@@ -13,8 +13,9 @@ MOST_SENTENCES = 24
 
 def fill(bert: PretrainedBert, text: str) -> Answer:
     """Returns the likeliest words for the `[MASK]` of a text."""
-    found = bert.fill_mask(text, _WORDS, truncate=True)
-    return Answer(Probabilities(found, "all other words"), left_out(bert, [text]))
+    notes = left_out(bert, [text])
+    found = bert.fill_mask(text, _WORDS, truncate=bool(notes))
+    return Answer(Probabilities(found, "all other words"), notes)
 
 
 def follow(bert: PretrainedBert, first: str, second: str) -> Answer:

@@ -39,11 +39,11 @@ class _TakenError(UserError):
 
 def _listening(host: str, port: int) -> socket.socket:
     place = f"--host {host} --port {port}"
+    if not 0 <= port < 2**16:
+        raise UserError(f"{place}: a port is a number from 0 to {2**16 - 1}")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
-    except OverflowError:
-        raise UserError(f"{place}: a port is a number from 0 to 65535") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise _TakenError(
