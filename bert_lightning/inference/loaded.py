@@ -12,6 +12,7 @@ from torch.nn.functional import cosine_similarity
 from bert_lightning.batch import IS_NEXT, MASK, SPECIAL_TOKENS
 from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed
 from bert_lightning.errors import UserError
+from bert_lightning.inference.attention_weights import Attention, attention_weights
 from bert_lightning.inference.pseudo_likelihood import PseudoLikelihood, pseudo_likelihoods
 from bert_lightning.inference.represent import (
     Representation,
@@ -114,6 +115,14 @@ class PretrainedBert:
         """Returns the cosine of a word's vectors in two texts, of its first occurrence in each."""
         a, b = self.encode_many([first, second], layer=layer, truncate=truncate)
         return float(cosine_similarity(a.word(word), b.word(word), dim=0))
+
+    def attention(
+        self, first: str, second: str | None = None, *, truncate: bool = False
+    ) -> Attention:
+        """Returns how much each token of a text, or of a pair, takes from each other."""
+        text = first if second is None else (first, second)
+        encodings = tokenize(self.tokenizer, [text], self.max_length, truncate=truncate)
+        return attention_weights(self.model, encodings[0])
 
     def fill_mask(self, text: str, top: int = 5, *, truncate: bool = False) -> list[Fill]:
         """Returns the `top` likeliest tokens for a text's one `[MASK]`, never a special token."""
