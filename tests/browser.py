@@ -6,6 +6,7 @@ other machines are not resolved, and what a page asked of them is in `chromium.o
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,13 +55,9 @@ class Chromium:
         return [url for url in self.requests if (urlsplit(url).hostname or "") not in _LOCAL]
 
 
-@pytest.fixture
-def chromium() -> Iterator[Chromium]:
-    """Headless Chromium with an empty page; skips where the program or Playwright is absent.
-
-    It lasts for one test, as Playwright's event loop runs in this thread while it is open, where
-    another test would find it.
-    """
+@contextmanager
+def opened() -> Iterator[Chromium]:
+    """Headless Chromium with an empty page; skips where the program or Playwright is absent."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
     program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
     if program is None:
@@ -71,3 +68,13 @@ def chromium() -> Iterator[Chromium]:
         page.set_default_timeout(60_000)  # this may be a busy machine
         yield Chromium(page)
         browser.close()
+
+
+@pytest.fixture
+def chromium() -> Iterator[Chromium]:
+    """That Chromium for one test.
+
+    Playwright's event loop runs in this thread while it is open, where another test would find it.
+    """
+    with opened() as found:
+        yield found

@@ -45,40 +45,46 @@ def build_page(subjects: Sequence[Subject]) -> gr.Blocks:
         for subject in subjects:
             gr.Markdown(f"**{subject.name}**: {subject.described}")
         with gr.Tabs():
-            for tab in tabs_of(subjects):
-                with gr.Tab(tab.title):
-                    _fill_tab(tab, subjects)
+            for place, tab in enumerate(tabs_of(subjects)):
+                with gr.Tab(tab.title) as opened:
+                    _fill_tab(tab, subjects, opened, is_first=place == 0)
     return page
 
 
-def _fill_tab(tab: Tab, subjects: Sequence[Subject]) -> None:
+def _fill_tab(tab: Tab, subjects: Sequence[Subject], opened: gr.Tab, is_first: bool) -> None:
+    """Adds what is asked for, and the answer of each model, which comes when the tab is opened."""
     gr.Markdown(tab.explanation)
     fields = [gr.Textbox(field.text, label=field.label, lines=field.lines) for field in tab.fields]
     ask = gr.Button("Ask", variant="primary", elem_classes="ask")
-    given = [field.text for field in tab.fields]
+    triggers = [opened.select, ask.click, *(field.submit for field in fields)]
     with gr.Row():
         for subject in subjects:
             with gr.Column():
                 if len(subjects) > 1:
                     gr.Markdown(f"**{subject.name}**")
-                _add_answer(tab, subject, fields, given, ask)
+                if subject.asked(tab) is None:
+                    gr.HTML(note_html(f"Not for this model: {subject.why_not(tab)}."))
+                else:
+                    _add_answer(tab, subject, fields, triggers, is_first)
 
 
 def _add_answer(
-    tab: Tab, subject: Subject, fields: list[gr.Textbox], given: list[str], ask: gr.Button
+    tab: Tab, subject: Subject, fields: list[gr.Textbox], triggers: list[Any], is_first: bool
 ) -> None:
-    """Adds a model's answer, to what the tab opens with at first."""
-    if subject.asked(tab) is None:
-        gr.HTML(note_html(f"Not for this model: {subject.why_not(tab)}."))
-        return
-    triggers = [ask.click, *(field.submit for field in fields)]
+    """Adds the answer of a model; that of the first tab is there when the page is."""
     inputs: list[Any] = [*fields]
-    opening: list[Any] = [*given]
     if tab.has_layer:
         last = subject.layers
         layer = gr.Slider(0, last, last, step=1, label="Layer; 0 is the embeddings")
-        triggers.append(layer.release)
         inputs.append(layer)
-        opening.append(last)
-    answer = gr.HTML(subject.reply(tab, *opening))
-    gr.on(triggers, partial(subject.reply, tab), inputs, answer, api_visibility="private")
+        triggers = [*triggers, layer.release]
+    opening = subject.reply(tab, *(given.value for given in inputs)) if is_first else None
+    gr.on(
+        triggers,
+        partial(subject.reply, tab),
+        inputs,
+        gr.HTML(opening),
+        api_visibility="private",
+        concurrency_limit=1,
+        concurrency_id="answers",  # one at a time: matplotlib's style is that of the process
+    )
