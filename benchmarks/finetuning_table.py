@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.finetuning import RESULTS, ROOT, TASKS
 from bert_lightning.finetuning.scoring.results import RANDOM_WEIGHTS, THIS_MODEL
-from bert_lightning.reports.plot import learning_curve_figure
+from bert_lightning.pictures.labels import learning_curve_figure
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "finetuning.md")
 PICTURE = ROOT / "docs" / "learning-curve.png"
@@ -26,7 +26,7 @@ def main() -> None:
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     for found in results():
         if "learning_curve" in found[2]:
-            learning_curve_figure(found[2]).savefig(PICTURE, format="png", dpi=130)
+            learning_curve_figure(found[2]).save(PICTURE)
             break
 
 

@@ -56,7 +56,12 @@ def test_it_holds_the_package_and_its_configs_and_nothing_else(wheel: Path) -> N
         for path in ROOT.glob("conf/**/*.yaml")
     }
     assert "bert_lightning/conf/train.yaml" in configs
-    assert names == {*modules(), *configs, "bert_lightning/py.typed"}
+    sentences = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.glob("bert_lightning/pictures/sentences/*.tsv")
+    }
+    assert sentences
+    assert names == {*modules(), *configs, *sentences, "bert_lightning/py.typed"}
 
 
 @pytest.fixture(scope="module")

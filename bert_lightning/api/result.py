@@ -11,7 +11,7 @@ from bert_lightning.runs.curves import Curves, read_curves
 from bert_lightning.runs.folder import shown
 
 if TYPE_CHECKING:
-    from bert_lightning.reports.plot import LossFigure
+    from bert_lightning.pictures.style import Picture
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,9 +27,9 @@ class RunResult:
     summary: Mapping[str, Any]
     """The content of `summary.json`: scores, baselines, speed and facts of the corpus."""
 
-    def plot(self) -> "LossFigure":
+    def plot(self) -> "Picture":
         """Draws the training and validation losses; `savefig` of the figure writes a file."""
-        from bert_lightning.reports.plot import loss_figure  # with matplotlib, slow to import
+        from bert_lightning.pictures.losses import loss_figure  # with matplotlib, slow to import
 
         return loss_figure(self.curves, self.summary)
 

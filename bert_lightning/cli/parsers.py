@@ -1,8 +1,9 @@
 """The commands of `bert-lightning`, and their arguments."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bert_lightning.config import Format, TokenizerKind
@@ -19,6 +20,8 @@ class Command(NamedTuple):
     arguments: Sequence[Argument]
     schema: str = "train"
     """The command whose options it takes, where it takes any."""
+    kinds: Mapping[str, tuple[str, Sequence[Argument]]] = MappingProxyType({})
+    """By its first argument, what it does then and the arguments that follow."""
 
     @property
     def takes_options(self) -> bool:
@@ -150,6 +153,39 @@ _EXPORT = [
     ),
     _flag("--onnx", "add model.onnx, checked by onnxruntime"),
 ]
+_OUT = _argument("--out", "default: in the run's folder, or here", Path, metavar="FILE.png")
+_OF_SENSES = _argument(
+    "--sentences", "sense<TAB>sentence (default: ours, of crane)", Path, metavar="FILE"
+)
+_PICTURES = {
+    "loss": (
+        "the joint loss of a run as stacked areas, with its baselines",
+        [_argument("run", "a run folder"), _OUT],
+    ),
+    "word": (
+        "a word layer by layer, its senses in colors",
+        [_MODEL, _argument("word", "the word, or a phrase"), _OF_SENSES, _OUT],
+    ),
+    "learning": (
+        "a word over all checkpoints of a run, within and between its senses",
+        [
+            *(_argument("run", "a run folder"), _argument("word", "the word, or a phrase")),
+            *(_OF_SENSES, _LAYER, _OUT),
+        ],
+    ),
+    "attention": (
+        "the attention of each layer and head in a text, or in a pair",
+        [
+            *(_MODEL, _argument("text", "a text")),
+            _argument("text_pair", "a second text, read together with the first", nargs="?"),
+            *(_TRUNCATE, _OUT),
+        ],
+    ),
+    "labels": (
+        "what pretraining buys: the score against the number of labelled examples",
+        [_argument("run", "a fine-tuning run with learning_curve=true"), _OUT],
+    ),
+}
 
 COMMANDS = {
     "train": Command("train:main", "pretrain a model", _TRAIN),
@@ -157,9 +193,11 @@ COMMANDS = {
         "finetune:main", "fine-tune a model to labelled examples", _FINETUNE, "finetune"
     ),
     "plan": Command(
-        "plan:main", "estimate the parameters, FLOPs, memory and hours of a run", _PLAN
+        "preview:plan", "estimate the parameters, FLOPs, memory and hours of a run", _PLAN
     ),
-    "inspect": Command("inspect:main", "show a corpus, its examples and its baselines", _INSPECT),
+    "inspect": Command(
+        "preview:inspect", "show a corpus, its examples and its baselines", _INSPECT
+    ),
     "tokenizer": Command("tokenizer:main", "train a tokenizer on text files", _TOKENIZER),
     "corpora": Command("corpora:main", "list prepared corpora, and remove unused ones", _CORPORA),
     "doctor": Command("evaluation:doctor", "diagnose a run from its curves", [_RUN, _JSON]),
@@ -175,6 +213,9 @@ COMMANDS = {
         "probe:main", "measure what layers say of labels, without training them", _PROBE, "finetune"
     ),
     "senses": Command("evaluation:senses", "measure how well layers tell word senses", _SENSES),
+    "picture": Command(
+        "pictures:main", "draw losses, a word's senses, attention, ...", [], kinds=_PICTURES
+    ),
     "encode": Command("inference:encode", "print the vectors of a text, or of a pair", _ENCODE),
     "fill-mask": Command(
         "inference:fill_mask", "print the most probable words for a [MASK]", _FILL_MASK
@@ -191,4 +232,13 @@ def parse(name: str, argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(shown_command(name), description=f"{purpose[0].upper()}{purpose[1:]}.")
     for argument, settings in COMMANDS[name].arguments:
         parser.add_argument(argument, **settings)
-    return parser.parse_intermixed_args(argv)
+    if not COMMANDS[name].kinds:
+        return parser.parse_intermixed_args(argv)
+    kinds = parser.add_subparsers(
+        dest=name, required=True, metavar="KIND", prog=shown_command(name)
+    )
+    for kind, (shows, arguments) in COMMANDS[name].kinds.items():
+        of_kind = kinds.add_parser(kind, help=shows, description=f"Draws {shows}.")
+        for argument, settings in arguments:
+            of_kind.add_argument(argument, **settings)
+    return parser.parse_args(argv)

@@ -1,7 +1,7 @@
 """Pretrained models from runs, checkpoints, Hugging Face folders and the hub."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -89,6 +89,46 @@ def open_source(path: str | PathLike[str]) -> PretrainedSource:
             f"Hugging Face Hub ({unavailable}): give {_KINDS}; a model that was loaded once stays "
             "in the cache"
         ) from unavailable
+
+
+def checkpoints_of_run(run: str | PathLike[str]) -> tuple[Path, list[Path]]:
+    """Returns a run's folder and all its checkpoints.
+
+    Raises:
+        UserError: there is no run.
+    """
+    path = Path(run).expanduser()
+    if not path.is_dir() or (path / CONFIG).is_file():
+        raise UserError(
+            f"{run} is not the folder of a run, all of whose checkpoints are to be read: give "
+            "runs/NAME (without --all-checkpoints one model is probed)"
+        )
+    found = find_checkpoints(path)
+    return found[0].parent.parent, found
+
+
+def sources_of_steps(checkpoints: Sequence[Path]) -> Iterator[tuple[int, PretrainedSource]]:
+    """Yields the optimizer step and the model of each checkpoint, each step once, in their order.
+
+    A corrupted one is skipped with a warning. Where a run was copied without its links, `best.ckpt`
+    and `last.ckpt` are files too, of a step that others have.
+
+    Raises:
+        CorruptCheckpointError: all of them are corrupted.
+    """
+    found: set[int] = set()
+    for checkpoint in checkpoints:
+        try:
+            source = open_source(checkpoint)
+        except CorruptCheckpointError as error:
+            if checkpoint == checkpoints[-1] and not found:
+                raise
+            _log.warning("%s; skipped", error)
+            continue
+        step = source.about["step"] or 0
+        if step not in found:
+            found.add(step)
+            yield step, source
 
 
 def build(source: PretrainedSource) -> BertForPreTraining:

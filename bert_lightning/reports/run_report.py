@@ -27,9 +27,9 @@ def report(result: FitResult) -> str:
     folder, summary = result.config.folder, summarize(result)
     plotted = "train/mlm_loss" in result.curves
     if plotted:
-        from bert_lightning.reports.plot import loss_figure  # with matplotlib, slow to import
+        from bert_lightning.pictures.losses import loss_figure  # with matplotlib, slow to import
 
-        loss_figure(result.curves, summary).savefig(folder / "loss.png", dpi=130)
+        loss_figure(result.curves, summary).save(folder / "loss.png")
     if result.config.logger.tensorboard:
         from bert_lightning.reports.comparison.hparams import (
             write_hparams,  # with TensorBoard, slow

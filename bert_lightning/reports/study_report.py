@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from bert_lightning.files import atomic, write_text
+from bert_lightning.files import write_text
 from bert_lightning.finetuning.scoring.records import Record
 from bert_lightning.finetuning.scoring.results import RANDOM_WEIGHTS, THIS_MODEL, results
 from bert_lightning.finetuning.study import StudyRun
@@ -21,10 +21,9 @@ def report(folder: Path, records: Mapping[StudyRun, Record]) -> str:
     """Writes the results of a study into its folder; returns the lines to print."""
     found = results(records)
     if "learning_curve" in found:
-        from bert_lightning.reports.plot import learning_curve_figure  # with matplotlib, slow
+        from bert_lightning.pictures.labels import learning_curve_figure  # with matplotlib, slow
 
-        with atomic(folder / CURVE) as temporary:
-            learning_curve_figure(found).savefig(temporary, format="png", dpi=130)
+        learning_curve_figure(found).save(folder / CURVE)
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     write_text(folder / RESULTS, text)
     return "\n".join(_lines(folder, found))

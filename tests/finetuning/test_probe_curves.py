@@ -16,8 +16,8 @@ from bert_lightning.config import ProbeConfig, TrainConfig, TrainerConfig
 from bert_lightning.config.task import TaskKind
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.labelled.examples import LabelledExample
-from bert_lightning.finetuning.probing.models import checkpoints_of_run
 from bert_lightning.finetuning.probing.while_training import drawn, probes_of
+from bert_lightning.pretrained.sources import checkpoints_of_run
 from bert_lightning.reports.run_report import report
 from bert_lightning.runs.curves import read_curves
 from bert_lightning.training.fit import fit
@@ -164,7 +164,7 @@ def test_all_checkpoints_are_those_of_a_run(tmp_path: Path) -> None:
     file = tmp_path / "last.ckpt"
     file.touch()
     for path in (file, tmp_path / "none"):
-        with pytest.raises(UserError, match="is not the folder of a run, whose checkpoints"):
+        with pytest.raises(UserError, match="is not the folder of a run, all of whose checkpoints"):
             checkpoints_of_run(str(path))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="has no checkpoint"):

@@ -28,7 +28,7 @@ from bert_lightning.finetuning.study import (
     steps_of,
 )
 from bert_lightning.finetuning.tasks.kinds import task_of
-from bert_lightning.reports.plot import learning_curve_figure
+from bert_lightning.pictures.labels import learning_curve_figure
 from bert_lightning.reports.study_report import report
 
 FIRST = {"seed": 7, "classes": 2, "examples": {"train": 900, "test": 40}, "steps": 1000}

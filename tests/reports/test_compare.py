@@ -264,7 +264,7 @@ def test_the_command_prints_json_draws_curves_and_takes_patterns(
     assert [run["seed"] for run in only["rows"][0]["runs"]] == [0, 1]
     assert only["lower_is_better"]
     assert Path("c.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UserError, match="the curves cannot be written to"):
+    with pytest.raises(UserError, match="c.png cannot be written"):
         evaluation.comparison(parse("compare", ["sweep", "--plot", "absent/c.png"]))
 
 

@@ -102,7 +102,7 @@ def comparison(args: Namespace) -> None:
     else:
         print("\n".join(lines(found)).lstrip())
     if args.plot is not None:
-        from bert_lightning.reports.comparison.figure import save_curves  # with matplotlib, slow
+        from bert_lightning.reports.comparison.curves import save_curves  # with matplotlib, slow
 
         save_curves(found, args.plot)
 

@@ -4,8 +4,8 @@ import json
 from argparse import Namespace
 from dataclasses import asdict
 
-from bert_lightning.finetuning.probing.models import Prober, checkpoints_of_run
-from bert_lightning.pretrained.sources import open_source
+from bert_lightning.finetuning.probing.models import Prober
+from bert_lightning.pretrained.sources import checkpoints_of_run, open_source
 from bert_lightning.reports.probe_curves import write_probes
 from bert_lightning.reports.probe_report import show_probes, show_run
 from bert_lightning.work import working

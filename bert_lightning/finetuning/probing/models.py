@@ -1,6 +1,5 @@
 """Probes of a model, and of all checkpoints of a run."""
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +13,8 @@ from bert_lightning.evaluation.probing import ProbeResult
 from bert_lightning.finetuning.labelled.read import LabelledData, read_labelled
 from bert_lightning.finetuning.probing.task_probe import encode_probe
 from bert_lightning.finetuning.tasks.kinds import task_of
-from bert_lightning.pretrained.checkpoints import CorruptCheckpointError, find_checkpoints
-from bert_lightning.pretrained.hf_folder import CONFIG
 from bert_lightning.pretrained.initial_weights import check_length
-from bert_lightning.pretrained.sources import PretrainedSource, build, open_source
-
-_log = logging.getLogger(__name__)
+from bert_lightning.pretrained.sources import PretrainedSource, build, sources_of_steps
 
 
 @dataclass(frozen=True)
@@ -100,25 +95,13 @@ class Prober:
     def probe_all(self, checkpoints: Sequence[Path]) -> list[Probed]:
         """Probes the checkpoint of each step, in the order of the steps.
 
-        A corrupted one is skipped with a warning. Where a run was copied without its links,
-        `best.ckpt` and `last.ckpt` are files too, of a step that others have.
+        A corrupted one is skipped with a warning.
 
         Raises:
             CorruptCheckpointError: all of them are corrupted.
         """
-        found: dict[int, Probed] = {}
-        for checkpoint in checkpoints:
-            try:
-                source = open_source(checkpoint)
-            except CorruptCheckpointError as error:
-                if checkpoint == checkpoints[-1] and not found:
-                    raise
-                _log.warning("%s; skipped", error)
-                continue
-            step = source.about["step"] or 0
-            if step not in found:
-                found[step] = self.probe(source)
-        return [found[step] for step in sorted(found)]
+        probed = {step: self.probe(source) for step, source in sources_of_steps(checkpoints)}
+        return [probed[step] for step in sorted(probed)]
 
 
 def require_classes(kind: TaskKind, option: str = "task") -> None:
@@ -129,22 +112,6 @@ def require_classes(kind: TaskKind, option: str = "task") -> None:
             f"{option}={kind.value}: a probe tells classes apart; use {option}="
             f"{', '.join(others)} or {last}"
         )
-
-
-def checkpoints_of_run(run: str) -> tuple[Path, list[Path]]:
-    """Returns a run's folder and all its checkpoints.
-
-    Raises:
-        UserError: there is no run.
-    """
-    path = Path(run).expanduser()
-    if not path.is_dir() or (path / CONFIG).is_file():
-        raise UserError(
-            f"--all-checkpoints: {run} is not the folder of a run, whose checkpoints they are; "
-            "give runs/NAME, or omit it to probe one model"
-        )
-    found = find_checkpoints(path)
-    return found[0].parent.parent, found
 
 
 def _require_effect(override: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bert_lightning.data.baselines import Baselines
-from bert_lightning.reports.plot import loss_figure
+from bert_lightning.pictures.losses import loss_figure
 
 CURVES = {
     "train/mlm_loss": [(1, 7.0), (2, 6.0)],
