@@ -11,7 +11,7 @@ from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.represent import Text, tokenize
 
 if TYPE_CHECKING:  # slow to import
-    from matplotlib.figure import Figure
+    from bert_lightning.pictures.style import Picture
 
 Model = PretrainedBert | FineTunedBert
 
@@ -43,7 +43,7 @@ class Line:
 class Pictures:
     """Figures, beside one another where there is room."""
 
-    figures: "Sequence[Figure]"
+    figures: "Sequence[Picture]"
 
 
 class Answer(NamedTuple):

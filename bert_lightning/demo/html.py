@@ -1,7 +1,6 @@
 """Answers as HTML: bars, marked words, figures and messages."""
 
 import base64
-import io
 from functools import singledispatch
 from html import escape
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 from bert_lightning.demo.answers import Answer, Labelled, Line, Pictures, Probabilities
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from bert_lightning.pictures.style import Picture
 
 STYLE = """
 .ask { max-width: 12rem; }
@@ -95,13 +94,8 @@ def _(shown: Pictures) -> str:
     return f'<div class="figures">{images}</div>'
 
 
-def _image(figure: "Figure") -> str:
-    """Returns a figure as an image of its own, whose text the browser's fonts draw."""
-    from matplotlib import rc_context
-
-    svg = io.BytesIO()
-    with rc_context({"svg.fonttype": "none"}):
-        figure.savefig(svg, format="svg")
-    data = base64.b64encode(svg.getvalue()).decode()
-    title = ", ".join(axes.get_title() for axes in figure.axes if axes.get_title())
+def _image(picture: "Picture") -> str:
+    """Returns a picture as an image of its own, apart from the styles of the page."""
+    data = base64.b64encode(picture.svg()).decode()
+    title = ", ".join(axes.get_title() for axes in picture.axes if axes.get_title())
     return f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(title)}">'

@@ -9,6 +9,8 @@ from bert_lightning.inference.loaded import PretrainedBert
 _WORDS = 10
 MOST_SENTENCES = 24
 """Rows of a matrix that can be read."""
+MOST_TOKENS = 40
+"""Rows of the small matrix of a head that can be read."""
 
 
 def fill(bert: PretrainedBert, text: str) -> Answer:
@@ -27,7 +29,7 @@ def follow(bert: PretrainedBert, first: str, second: str) -> Answer:
 
 def word_in_context(bert: PretrainedBert, word: str, lines: str, layer: int) -> Answer:
     """Draws the cosines of a word's vectors in several sentences, and the vectors themselves."""
-    from bert_lightning.demo.word_figures import places_figure, similarity_figure
+    from bert_lightning.pictures.similarity import places_figure, similarity_figure
 
     sentences = [line.strip() for line in lines.splitlines() if line.strip()]
     if not word.strip():
@@ -60,6 +62,20 @@ def word_in_context(bert: PretrainedBert, word: str, lines: str, layer: int) -> 
     vectors = found.vectors[layer]
     figures = [similarity_figure(vectors, sentences, word), places_figure(vectors, layer)]
     return Answer(Pictures(figures), notes)
+
+
+def attend(bert: PretrainedBert, first: str, second: str) -> Answer:
+    """Draws how much each token of a text, or of a pair, takes from each other."""
+    from bert_lightning.pictures.attention_maps import attention_figure
+
+    pair = (first, second) if second.strip() else (first,)
+    found = bert.attention(*pair, truncate=True)
+    if len(found.tokens) > MOST_TOKENS:
+        raise UserError(
+            f"{len(found.tokens)} tokens with [CLS] and [SEP] are given, and {MOST_TOKENS} at most "
+            "can be told apart in a picture: shorten the texts"
+        )
+    return Answer(Pictures([attention_figure(found, bert.origin)]))
 
 
 TABS = (
@@ -99,5 +115,15 @@ TABS = (
         ],
         word_in_context,
         has_layer=True,
+    ),
+    Tab(
+        "Attention",
+        "How much does each token, a row, take from each other token, a column? Each layer has a "
+        "row of small pictures, and each of its heads a column.",
+        [
+            Field("A", "The crane lifted the beams."),
+            Field("B, or nothing", "Its driver sat high above."),
+        ],
+        attend,
     ),
 )

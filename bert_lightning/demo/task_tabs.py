@@ -53,7 +53,7 @@ def _choose(model: FineTunedBert, lines: str) -> Answer:
 
 def _compare(model: FineTunedBert, lines: str) -> Answer:
     """Draws the cosines of the vectors of texts."""
-    from bert_lightning.demo.word_figures import similarity_figure
+    from bert_lightning.pictures.similarity import similarity_figure
 
     texts = _lines(lines)
     if not 2 <= len(texts) <= _MOST_TEXTS:

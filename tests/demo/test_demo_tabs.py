@@ -13,9 +13,9 @@ from bert_lightning.demo import pretrained_tabs
 from bert_lightning.demo.answers import Answer, Line, Pictures, Tab
 from bert_lightning.demo.html import answer_html
 from bert_lightning.demo.subjects import Subject, read_subject, tabs_of
-from bert_lightning.demo.word_figures import principal_components, similarity_figure
+from bert_lightning.pictures.similarity import places_figure, similarity_figure
 
-FILL, NEXT, WORD = pretrained_tabs.TABS[:3]
+FILL, NEXT, WORD, ATTENTION = pretrained_tabs.TABS
 CRANES = "The crane is flying.\nthe crane driver came\n\nhe just left the Crane"
 SaveHf = Callable[..., Path]
 
@@ -66,12 +66,11 @@ def test_a_word_is_compared_in_the_layer_that_is_asked(subject: Subject, layer: 
     assert [text.get_text() for text in places.texts] == ["1", "2", "3"]
 
 
-def test_principal_components_keep_the_distances_of_points_in_a_plane() -> None:
-    plane = torch.tensor([[0.0, 0, 5, 1], [3, 0, 5, 1], [3, 4, 5, 1]])
-    places, explained = principal_components(plane)
-    assert torch.pdist(places) == pytest.approx(torch.pdist(plane))
-    assert sum(explained) == pytest.approx(1)
-    assert explained[0] > explained[1]
+def test_the_axes_say_how_much_of_the_variance_they_show() -> None:
+    line = torch.tensor([[0.0, 0, 5, 1], [3, 0, 5, 1], [6, 0, 5, 1]])
+    axes = places_figure(line, 1).axes[0]
+    assert axes.get_xlabel() == "component 1: 100% of the variance"
+    assert axes.get_ylabel() == "component 2: 0% of the variance"
 
 
 def test_a_long_text_is_labelled_by_what_stands_around_the_word() -> None:
@@ -97,6 +96,7 @@ def test_a_long_text_is_labelled_by_what_stands_around_the_word() -> None:
         (WORD, ["crane", "the crane\n", 1], "1 sentence is given: write two or more, one in each"),
         (WORD, ["crane", "\n", 1], "No sentence is given: write two or more"),
         (WORD, ["crane", "the crane\n" * 25, 1], "25 sentences are given, and 24 at most can be"),
+        (ATTENTION, [" ", "he left"], "The first text is empty: it needs at least one word"),
         (WORD, ["crane", "the crane\nthe driver", 1], "Sentence 2: 'crane' is not in the text"),
     ],
 )
@@ -118,6 +118,19 @@ def test_a_text_that_is_too_long_is_cut_and_says_so(subject: Subject) -> None:
     assert "and the model reads 32" in words(subject.reply(NEXT, long, "he left"))
     assert "cut around the word: 1." in words(
         subject.reply(WORD, "driver", f"{long} driver\na driver", 0)
+    )
+
+
+@pytest.mark.parametrize("second", ["he left", " "])
+def test_attention_has_a_panel_for_each_layer_and_head(subject: Subject, second: str) -> None:
+    shown = ATTENTION.answer(subject.bert, "the crane is flying", second).shown
+    assert isinstance(shown, Pictures)
+    (figure,) = shown.figures
+    config = subject.bert.model.config
+    panels = [axes for axes in figure.axes if axes.get_images() and axes.get_subplotspec()]
+    assert len(panels) >= config.num_hidden_layers * config.num_attention_heads
+    assert ("second text" in {text.get_text() for text in figure.legends[0].texts}) is (
+        second == "he left"
     )
 
 

@@ -4,9 +4,11 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from bert_lightning.pictures.style import COLORS, Picture, styled
+from bert_lightning.pictures.words import principal_components
 
 _LABEL = 34
 """Characters of a text that a label shows."""
@@ -15,16 +17,18 @@ _MOST_NUMBERS = 12
 _GRAY = "#dddddd"
 
 
-def similarity_figure(vectors: Tensor, texts: Sequence[str], word: str = "") -> Figure:
+@styled
+def similarity_figure(vectors: Tensor, texts: Sequence[str], word: str = "") -> Picture:
     """Draws the cosine of each two vectors `(texts, hidden)`, two or more, as a matrix."""
     units, count = normalize(vectors, dim=1), len(texts)
     cosines = (units @ units.T).numpy()
     np.fill_diagonal(cosines, np.nan)
     lowest, highest = np.nanmin(cosines), np.nanmax(cosines)
-    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    figure = Picture(7, 4.4)
     axes = figure.subplots()
     axes.set_facecolor(_GRAY)  # the diagonal
     image = axes.imshow(cosines, cmap="Blues")
+    axes.grid(visible=False)
     names = [f"{_around(text, word)}  {place}" for place, text in enumerate(texts, start=1)]
     axes.set_yticks(range(count), names, parse_math=False)
     axes.set_xticks(range(count), [str(place) for place in range(1, count + 1)])
@@ -41,12 +45,15 @@ def similarity_figure(vectors: Tensor, texts: Sequence[str], word: str = "") -> 
     return figure
 
 
-def places_figure(vectors: Tensor, layer: int) -> Figure:
+@styled
+def places_figure(vectors: Tensor, layer: int) -> Picture:
     """Draws the two principal components of vectors `(texts, hidden)`, numbered from 1."""
-    places, explained = principal_components(vectors)
-    figure = Figure(figsize=(5.4, 4.4), layout="constrained")
+    places = principal_components(vectors)
+    variance = (vectors - vectors.mean(0)).square().sum().clamp_min(1e-30)
+    explained = (places.square().sum(0) / variance).tolist()
+    figure = Picture(5.4, 4.4)
     axes = figure.subplots()
-    axes.scatter(places[:, 0], places[:, 1], s=320, color="C0", alpha=0.85, linewidths=0)
+    axes.scatter(places[:, 0], places[:, 1], s=320, color=COLORS[0], alpha=0.85, linewidths=0)
     for place, (x, y) in enumerate(places.tolist(), start=1):
         axes.text(x, y, str(place), ha="center", va="center", color="white", weight="bold")
     names = [
@@ -55,15 +62,7 @@ def places_figure(vectors: Tensor, layer: int) -> Figure:
     ]
     axes.set(xlabel=names[0], ylabel=names[1], title=f"vectors in layer {layer} (PCA)")
     axes.margins(0.15)
-    axes.grid(alpha=0.25)
     return figure
-
-
-def principal_components(vectors: Tensor) -> tuple[Tensor, list[float]]:
-    """Returns the coordinates `(texts, 2)`, and the fraction of variance along each of the two."""
-    left, values, _ = (vectors - vectors.mean(0)).svd()
-    variances = values.square() / values.square().sum().clamp_min(1e-30)
-    return left[:, :2] * values[:2], variances[:2].tolist()
 
 
 def _around(text: str, word: str) -> str:
