@@ -18,6 +18,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # programs of tests would compi
 
 import pytest
 import torch
+from browser import chromium  # noqa: F401 -- a fixture
 from real_runs import Run
 
 from bert_lightning.config import (

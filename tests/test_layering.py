@@ -28,6 +28,7 @@ ORDER = (
         "finetuning",
         "pictures",
         "reports",
+        "demo",
         "cli",
         "api",
     ),
@@ -44,6 +45,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "transformers": "inference.export_folder",
     "onnxruntime": "inference.onnx_export",
     "sentence_transformers": "inference.sentence_export",
+    "gradio": "demo.page",
 }
 MOST_LINES = 270
 MOST_MODULES = 12

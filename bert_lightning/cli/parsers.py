@@ -138,6 +138,12 @@ _ENCODE = [
 ]
 _FILL_MASK = [_RUN, _argument("text", "a text with one [MASK]"), _TOP, _TRUNCATE]
 _IS_NEXT = [_RUN, _argument("A", "a text"), _argument("B", "another one"), _TRUNCATE]
+_DEMO = [
+    _MODEL,
+    _argument("run2", "another one, to be shown beside it", nargs="?"),
+    _argument("--host", "address to listen on (default: %(default)s)", default="127.0.0.1"),
+    _argument("--port", "default: the first free one from 7860", int),
+]
 _SENTENCES_TOO = "for sentence-transformers: the encoder, and how it pools (default: %(const)s)"
 _EXPORT = [
     _MODEL,
@@ -215,6 +221,7 @@ COMMANDS = {
         "inference:fill_mask", "print the most probable words for a [MASK]", _FILL_MASK
     ),
     "is-next": Command("inference:is_next", "print the probability that B follows A", _IS_NEXT),
+    "demo": Command("demo:main", "serve a page to play with a model, or with two", _DEMO),
     "export": Command("export:main", "write a model in Hugging Face's format", _EXPORT),
 }
 

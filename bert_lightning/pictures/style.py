@@ -73,3 +73,10 @@ class Picture(Figure):
         image = io.BytesIO()
         self.savefig(image, format="png", dpi=100)
         return image.getvalue()
+
+    def svg(self) -> bytes:
+        """Returns the picture as SVG, whose text the reader's fonts draw."""
+        image = io.BytesIO()
+        with rc_context({"svg.fonttype": "none"}):
+            self.savefig(image, format="svg")
+        return image.getvalue()
