@@ -25,6 +25,7 @@ from bert_lightning.finetuning.scoring.records import SUMMARY, is_complete, read
 from bert_lightning.finetuning.study import StudyRun, config_of, differences, runs_of, steps_of
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
 from bert_lightning.reports import finetune_report, study_report
+from bert_lightning.reports.page.while_training import pages_of
 from bert_lightning.runs.curves import read_curves
 from bert_lightning.runs.folder import crash_report, shown
 from bert_lightning.runs.launched import AUTO, CONFIG_FILE, is_first_process, launched_externally
@@ -59,7 +60,7 @@ def finetune_and_compare(
     result = None
     try:
         own = _continued(config) if has_more_runs else config
-        result = finetune(own, callbacks=callbacks, loggers=loggers)
+        result = finetune(own, callbacks=[*callbacks, *pages_of(own)], loggers=loggers)
         if not result.is_main:
             return result
         with crash_report(config.folder):

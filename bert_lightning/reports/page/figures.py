@@ -78,5 +78,7 @@ def inline(figure: Figure, inches: tuple[float, float], label: str) -> Markup:
     svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
     svg = svg.replace("#000000", "currentColor").replace("#ffffff", "var(--page)")
     width, height = (72 * size for size in inches)
-    box = rf'<svg role="img" aria-label="{Markup.escape(label)}" viewBox="0 0 {width:g} {height:g}">'
+    box = (
+        rf'<svg role="img" aria-label="{Markup.escape(label)}" viewBox="0 0 {width:g} {height:g}">'
+    )
     return Markup(re.sub(r"<svg[^>]*>", lambda _: box, svg, count=1))

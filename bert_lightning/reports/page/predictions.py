@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -84,9 +85,11 @@ def _masked(model: BertForPreTraining, split: Split, tokenizer: Tokenizer) -> It
     sequences = packed(token_ids, np.zeros_like(token_ids), lengths).on(device)
     positions = sequences.cu_seqlens[:-1] + torch.tensor(places, device=device) + 1
     logits = model.mlm_head(model(sequences).hidden[positions])
-    probabilities = logits.float().softmax(-1).cpu()  # (sentences, vocab)
+    probabilities = logits.float().softmax(-1).cpu()  # (sentences, vocabulary)
+    vocabulary = probabilities.shape[1]
     for number, (ids, place) in enumerate(zip(chosen, places, strict=True)):
-        found = zip(*(values.tolist() for values in probabilities[number].sort(descending=True)))
+        values, tokens = probabilities[number].topk(min(_TOP + len(SPECIAL_TOKENS), vocabulary))
+        found = zip(values.tolist(), tokens.tolist(), strict=True)
         ranked = ((tokenizer.id_to_token(token), p) for p, token in found)
         words = ((token, p) for token, p in ranked if token and token not in SPECIAL_TOKENS)
         yield Guess(
@@ -94,7 +97,7 @@ def _masked(model: BertForPreTraining, split: Split, tokenizer: Tokenizer) -> It
             after=_text(tokenizer, ids[place + 1 :]),
             right=str(tokenizer.id_to_token(ids[place])),
             probability=float(probabilities[number, ids[place]]),
-            top=[next(words) for _ in range(_TOP)],
+            top=[*islice(words, _TOP)],
         )
 
 
@@ -113,7 +116,9 @@ def _pairs(model: BertForPreTraining, validation: EvaluationSet) -> Iterator[Pai
     """Takes short pairs of the evaluation set, spread over it, without their masks."""
     builder = validation.batches(_PAIRS).examples
     starts = np.linspace(0, len(builder), _PAIRS, endpoint=False).astype(int)
-    index = np.unique(np.concatenate([np.arange(s, min(s + _LOOKED_AT, len(builder))) for s in starts]))
+    index = np.unique(
+        np.concatenate([np.arange(s, min(s + _LOOKED_AT, len(builder))) for s in starts])
+    )
     pairs = builder.pairs(index, np.zeros_like(index))
     short = np.flatnonzero((pairs.lengths <= _MOST_OF_PAIR) & (pairs.nsp_labels != IGNORE_INDEX))
     if not len(short):

@@ -150,7 +150,7 @@ def _verdicts(files: RunFiles, baselines: Mapping[str, float]) -> Iterator[dict[
 
 
 def _classes(files: RunFiles) -> Iterator[dict[str, Any]]:
-    """Yields the scores of masked tokens by the frequency of their words, each beside a baseline."""
+    """Yields the scores of masked tokens by the frequency of their words."""
     known, step = files.written.get("run", {}).get("classes") or {}, files.validated_at
     for name, title in _CLASSES.items():
         loss = files.at(f"val/mlm_loss_{name}", step)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from bert_lightning.config import RunConfig
 from bert_lightning.model.bert import Bert, BertForPreTraining
 from bert_lightning.reports.page.predictions import predictions
+from bert_lightning.reports.page.safely import harmless, write_page_of_run
 from bert_lightning.reports.page.start import write_facts, write_start
-from bert_lightning.reports.page.write import harmless
-from bert_lightning.reports.page.written import write_run_page
 from bert_lightning.training.callbacks import FollowRun
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.module import TrainingModule
@@ -46,7 +45,7 @@ class WhileTraining:
                 held_out = data.evaluation_sets.get("validation")
                 found = predictions(model, data.corpus, held_out, trainer.global_step)
                 write_facts(self.folder, {"predictions": found})
-            write_run_page(self.folder)
+        write_page_of_run(self.folder)
         taken = time.monotonic() - started
         self._next = started + max(_SECONDS, _RATIO * taken)
 
