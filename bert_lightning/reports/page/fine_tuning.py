@@ -167,5 +167,5 @@ def _members(folder: Path) -> Iterator[tuple[str, str | None]]:
     """Yields the further runs of a study, and the way to the page of each that has one."""
     for summary in sorted((folder / "study").rglob("summary.json")):
         place = summary.parent.relative_to(folder)
-        page = place / PAGE if (folder / place / PAGE).is_file() else None
-        yield place.as_posix(), page and page.as_posix()
+        has_page = (folder / place / PAGE).is_file()
+        yield place.as_posix(), f"{place.as_posix()}/{PAGE}" if has_page else None

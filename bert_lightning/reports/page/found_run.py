@@ -94,7 +94,9 @@ class RunFiles:
         """The devices of its last start, in words."""
         here = self.starts[-1] if self.starts else self.facts.get("machine", self.facts)
         count, kind = here.get("devices", 1), here.get("accelerator", "")
-        threads = f", {here['threads']} threads" if kind == "cpu" and "threads" in here else ""
+        threads = ""
+        if kind == "cpu" and "threads" in here:
+            threads = f", {here['threads']} thread{'s' * (here['threads'] != 1)}"
         named = {"cpu": "CPU", "cuda": "GPU", "gpu": "GPU"}.get(kind, kind)
         details = f"{here.get('processor', '')}{threads}".strip(", ")
         return f"{count} {named}{f' ({details})' if details else ''}" if kind else ""
@@ -117,7 +119,7 @@ def speed(files: RunFiles, unit: str) -> list[tuple[str, str, str]]:
             spread = f"median of the logged {median(curve):,.0f}" if curve else ""
             rows.append((title, f"{mean:,.0f}", spread))
     for name, title, form, means_that in (
-        ("tflops", "TFLOP/s", "{:,.2f}", "a device's, of the products of the model alone"),
+        ("tflops", "TFLOP/s", "{:,.2g}", "a device's, of the products of the model alone"),
         ("mfu", "utilization (MFU)", "{:.0%}", "of the rate of large matrix products there"),
         ("waiting_fraction", "waiting for data", "{:.1%}", "of the time of training"),
         ("peak_memory_gib", "peak memory", "{:,.2f} GiB", "of the process or the GPU"),

@@ -22,6 +22,8 @@ _TITLES = {
     "nsp_accuracy": "sentence pairs: right",
 }
 _NOT_SCORES = ("mlm_unknown_fraction",)
+_HARDLY = 0.02
+"""The fraction of its baseline by which a loss has to be lower, so that something was learned."""
 _CLASSES = {
     "common": "common",
     "middle": "in between",
@@ -146,6 +148,7 @@ def _verdicts(files: RunFiles, baselines: Mapping[str, float]) -> Iterator[dict[
             "accuracy": scores.get(right),
             "accuracy_baseline": baselines.get(right),
             "better": loss < baseline,
+            "hardly": loss > (1 - _HARDLY) * baseline,
         }
 
 

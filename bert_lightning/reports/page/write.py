@@ -33,14 +33,14 @@ def render(folder: Path, template: str, content: Mapping[str, Any]) -> None:
     write_text(folder / PAGE, page.encode("utf-8", "replace").decode())
 
 
-def _count(value: float | None | Undefined) -> str:
+def _count(value: float | Undefined | None) -> str:
     return f"{value:,.0f}" if isinstance(value, int | float) else "–"
 
 
-def _number(value: float | None | Undefined) -> str:
+def _number(value: float | Undefined | None) -> str:
     """Returns a loss or a score; a dash where there is none."""
     return f"{value:,.3f}" if isinstance(value, int | float) else "–"
 
 
-def _percent(value: float | None | Undefined) -> str:
+def _percent(value: float | Undefined | None) -> str:
     return f"{value:.1%}" if isinstance(value, int | float) else "–"
