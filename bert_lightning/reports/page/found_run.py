@@ -66,7 +66,8 @@ class RunFiles:
     def validated_at(self) -> int | None:
         """The step of the model whose scores count: that which `load` takes, or the last one."""
         if self.is_complete:
-            return self.summary.get("loaded", {}).get("step", self.summary.get("best_step"))
+            last = self.summary.get("best_step", self.summary.get("steps"))
+            return self.summary.get("loaded", {}).get("step", last)
         curve = self.curves.get("val/loss") or self.curves.get("val/error")
         return curve[-1][0] if curve else None
 
