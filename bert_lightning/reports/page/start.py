@@ -92,7 +92,7 @@ def commit_of(checkout: Path) -> str | None:
     command = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(
-            [*command, "--dirty"], capture_output=True, text=True, timeout=10, check=True
+            [*command, "--dirty"], capture_output=True, encoding="utf-8", timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
