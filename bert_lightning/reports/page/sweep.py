@@ -13,7 +13,7 @@ from bert_lightning.reports.page.options import shown
 from bert_lightning.reports.page.write import PAGE, render
 from bert_lightning.runs.launched import TRIALS
 
-_MOST_METRICS = 5
+_MOST_METRICS = 4
 """Held-out scores beside the one that ranks."""
 
 
@@ -73,7 +73,9 @@ def _further(ranking: Ranking) -> Iterator[str]:
     for row in ranking.rows:
         for run in row.runs:
             shared = [name for name in shared if name in final_scores(run.summary)]
-    named = [n for n in shared if n != ranking.metric and not n.endswith("_fraction")]
+    better_known = {name.removesuffix("_known") for name in shared if name.endswith("_known")}
+    left_out = {ranking.metric, *better_known}
+    named = [n for n in shared if n not in left_out and not n.endswith("_fraction")]
     yield from named[:_MOST_METRICS]
 
 
