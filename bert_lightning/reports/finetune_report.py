@@ -24,7 +24,6 @@ from bert_lightning.finetuning.scoring.results import THIS_MODEL
 from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.finetuning.tasks.task import Task
 from bert_lightning.reports.comparison.options import changed_options, config_hash, plain_options
-from bert_lightning.reports.page.safely import write_page_of_run
 from bert_lightning.runs.folder import shown
 
 PREDICTIONS = "predictions.csv"
@@ -59,7 +58,6 @@ def report(result: FinetuneResult) -> str:
         write_hparams(result.config, summary)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     write_text(folder / SUMMARY, text)
-    write_page_of_run(folder)
     return "\n".join(_lines(result, beside))
 
 

@@ -11,7 +11,6 @@ from bert_lightning.files import atomic, write_text
 from bert_lightning.finetuning.scoring.records import Record
 from bert_lightning.finetuning.scoring.results import RANDOM_WEIGHTS, THIS_MODEL, results
 from bert_lightning.finetuning.study import StudyRun
-from bert_lightning.reports.page.safely import write_page_of_run
 from bert_lightning.runs.folder import shown
 from bert_lightning.terminal import figures, printed
 
@@ -28,7 +27,6 @@ def report(folder: Path, records: Mapping[StudyRun, Record]) -> str:
             learning_curve_figure(found).savefig(temporary, format="png", dpi=130)
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     write_text(folder / RESULTS, text)
-    write_page_of_run(folder)
     return "\n".join(_lines(folder, found))
 
 

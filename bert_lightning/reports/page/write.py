@@ -25,7 +25,7 @@ def render(folder: Path, template: str, content: Mapping[str, Any]) -> None:
     )
     environment.filters |= {"count": _count, "number": _number, "percent": _percent}
     environment.filters["duration"] = duration
-    written = time.strftime("%Y-%m-%d %H:%M")
+    written = time.strftime("%c")
     page = environment.get_template(template).render(
         **content, name=folder.absolute().name, written=written
     )
