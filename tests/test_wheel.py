@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+TEMPLATES = "bert_lightning/reports/page/templates/*"
 SMALL = [
     *("data=builtin", "trainer.max_steps=2", "batch.global_batch_size=8", "batch.max_length=32"),
     *("trainer.val_check_interval=2", "trainer.limit_val_batches=1", "trainer.accelerator=cpu"),
@@ -56,12 +57,13 @@ def test_it_holds_the_package_and_its_configs_and_nothing_else(wheel: Path) -> N
         for path in ROOT.glob("conf/**/*.yaml")
     }
     assert "bert_lightning/conf/train.yaml" in configs
-    sentences = {
+    data = {
         path.relative_to(ROOT).as_posix()
-        for path in ROOT.glob("bert_lightning/pictures/sentences/*.tsv")
+        for pattern in ("bert_lightning/pictures/sentences/*.tsv", TEMPLATES)
+        for path in ROOT.glob(pattern)
     }
-    assert sentences
-    assert names == {*modules(), *configs, *sentences, "bert_lightning/py.typed"}
+    assert len(data) > 4
+    assert names == {*modules(), *configs, *data, "bert_lightning/py.typed"}
 
 
 @pytest.fixture(scope="module")

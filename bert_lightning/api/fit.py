@@ -16,6 +16,7 @@ from bert_lightning.cli.from_python import compose_run
 from bert_lightning.config import AnyConfig, RunConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.finetuning.probing.while_training import probes_of
+from bert_lightning.reports.page.while_training import pages_of
 from bert_lightning.reports.run_report import loaded, report
 from bert_lightning.reports.summary import summarize
 from bert_lightning.runs.folder import crash_report
@@ -60,7 +61,8 @@ def fit(
             train_beside("train", options, run.folder)
             return read_result(run.folder)
         with messages(run.folder, "train.log"), restored():
-            result = training.fit(run, callbacks=[*callbacks, *probes_of(run)], loggers=loggers)
+            own = [*callbacks, *probes_of(run), *pages_of(run)]
+            result = training.fit(run, callbacks=own, loggers=loggers)
             if result.is_main:
                 with crash_report(run.folder):
                     say(report(result))

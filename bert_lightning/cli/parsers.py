@@ -127,6 +127,7 @@ _COMPARE = [
     _argument("--plot", "draw their validation curves", Path, metavar="FILE.png"),
     _JSON,
 ]
+_REPORT = [_argument("run", "a run, a sweep, a study of fine-tuning, or a folder of runs")]
 _ENCODE = [
     _RUN,
     _argument("text", "a text"),
@@ -201,6 +202,7 @@ COMMANDS = {
     "tokenizer": Command("tokenizer:main", "train a tokenizer on text files", _TOKENIZER),
     "corpora": Command("corpora:main", "list prepared corpora, and remove unused ones", _CORPORA),
     "doctor": Command("evaluation:doctor", "diagnose a run from its curves", [_RUN, _JSON]),
+    "report": Command("report:main", "write the report.html of a run or a sweep anew", _REPORT),
     "compare": Command("evaluation:comparison", "rank the runs of a sweep, or others", _COMPARE),
     "replay": Command("replay:main", "repeat one step and show the loss of each example", _REPLAY),
     "evaluate": Command(

@@ -63,9 +63,11 @@ class HeldOutSums(NamedTuple):
         }
         if known:
             found["mlm_accuracy_known"] = self.mlm_correct[:UNKNOWN].sum() / known
-        for name, nll, count in zip(CLASSES, self.mlm_nll, self.masked, strict=True):
+        of_classes = zip(CLASSES, self.mlm_nll, self.mlm_correct, self.masked, strict=True)
+        for name, nll, correct, count in of_classes:
             if count:
                 found[f"mlm_loss_{name}"] = nll / count
+                found[f"mlm_accuracy_{name}"] = correct / count
         if self.characters:
             found["bits_per_character"] = self.mlm_nll.sum() / math.log(2) / self.characters
         for name, (nll, correct, count) in zip(others, self.others, strict=True):

@@ -13,6 +13,10 @@ from bert_lightning.evaluation.scores import in_words
 from bert_lightning.files import write_text
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.pretrained.sources import build
+from bert_lightning.reports.page.predictions import predictions
+from bert_lightning.reports.page.safely import harmless, write_page_of_run
+from bert_lightning.reports.page.start import write_facts
+from bert_lightning.reports.page.write import PAGE
 from bert_lightning.reports.summary import summarize
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import shown_command
@@ -36,9 +40,15 @@ def report(result: FitResult) -> str:
         )
 
         write_hparams(result.config, summary)
+    bert = loaded(result)
+    with harmless(folder):
+        step = summary.get("loaded", summary).get("step", result.steps)
+        found = predictions(bert.model, result.corpus, result.validation, step)
+        write_facts(folder, {"predictions": found})
     # Written last: a run with a summary is complete.
     write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    return "\n".join(_lines(result, summary, plotted))
+    write_page_of_run(folder)
+    return "\n".join(_lines(result, summary, bert, plotted))
 
 
 def loaded(result: FitResult) -> PretrainedBert:
@@ -47,7 +57,9 @@ def loaded(result: FitResult) -> PretrainedBert:
     return PretrainedBert(model, result.corpus.tokenizer, origin=str(result.config.folder))
 
 
-def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[str]:
+def _lines(
+    result: FitResult, summary: dict[str, Any], bert: PretrainedBert, plotted: bool
+) -> list[str]:
     run = shown(result.config.folder)
     corpus = f"{summary['corpus']} ({summary['corpus_origin']})"
     if summary["fallback_reason"]:
@@ -79,7 +91,8 @@ def _lines(result: FitResult, summary: dict[str, Any], plotted: bool) -> list[st
     if result.progress.budget is not None:
         slower = "not by its steps: they became slower, and its decay was shortened for its budget"
         lines.append(f"repeat      {summary['repeat'] or slower}")
-    lines += [f"fill-in     {line}" for line in _fill_ins(result)]
+    lines += [f"fill-in     {line}" for line in _fill_ins(result, bert)]
+    lines.append(f"report      {run}/{PAGE}")
     if plotted:
         lines.append(f"curves      {run}/loss.png, or: tensorboard --logdir {Path(run).parent}")
     if result.config.trainer.enable_checkpointing:
@@ -102,9 +115,9 @@ def _score_lines(
         yield f"{label:<12}{words}"
 
 
-def _fill_ins(result: FitResult) -> Iterator[str]:
+def _fill_ins(result: FitResult, bert: PretrainedBert) -> Iterator[str]:
     """Masks a word in short sentences, spread over the validation split; yields the top three."""
-    splits, tokenizer, bert = result.corpus.splits, result.corpus.tokenizer, loaded(result)
+    splits, tokenizer = result.corpus.splits, result.corpus.tokenizer
     split = splits.get("validation", splits["train"])
     longest = min(_EXAMPLE_LENGTHS.stop, result.config.model.max_position_embeddings - 2)
     lengths, unknown = np.diff(split.sentence_starts), tokenizer.token_to_id(UNK)

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
 from bert_lightning.config import OptimizerName
+from bert_lightning.model.bert import Bert
 from bert_lightning.optim.ema import average_of, follow, put_average_first
 from bert_lightning.runs.curves import record
 from bert_lightning.sizing.machine import peak_memory, rate_of_run
@@ -21,7 +22,7 @@ from bert_lightning.training.metrics import (
     with_joint,
 )
 from bert_lightning.training.module import TrainingModule
-from bert_lightning.training.strategies import norm_of
+from bert_lightning.training.strategies import is_sharded, norm_of
 
 
 class MeasureUpdates(Callback):
@@ -167,6 +168,34 @@ class RecordCurves(Callback):
         device = trainer.strategy.root_device
         peak = torch.tensor(peak_memory(device) / GIB, device=device)
         return trainer.strategy.reduce(peak, reduce_op="max").item()
+
+
+class FollowRun(Callback):
+    """Lets the first process do more than train, in time that is not training time.
+
+    Args:
+        begin: called before the first step.
+        renew: called after each validation, with the model that was validated; None if its weights
+            are sharded.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[Trainer, TrainingModule[Any]], None],
+        renew: Callable[[Trainer, TrainingModule[Any], Bert | None], None],
+    ) -> None:
+        self.begin, self.renew = begin, renew
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        if trainer.is_global_zero:
+            self.begin(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            model = pl_module.evaluated
+            self.renew(trainer, pl_module, None if is_sharded(model) else model)
 
 
 class EndEarly(EarlyStopping):

@@ -16,6 +16,7 @@ from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import TrainingBatches
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.phases import heaviest
+from bert_lightning.data.statistics import DataStatistics
 from bert_lightning.data.steps import AnyBatch, StepBatches, StepPartition
 from bert_lightning.evaluation.token_stats import TokenStats, token_stats
 
@@ -89,6 +90,8 @@ class PretrainingData(StepData[PretrainBatch]):
         self.corpus = corpus
         self.config = config
         self.evaluation_sets = evaluation_sets
+        self.statistics: DataStatistics | None = None
+        """Those of the first process, once they are counted."""
 
     @cached_property
     def token_stats(self) -> TokenStats:

@@ -153,6 +153,7 @@ def _fit(
     if is_first_process():
         with working("counting the text"):
             counted = statistics(corpus, config.batch, config.drawn_seed, validation)
+        run.data.statistics = counted
         write_config(config)
         write_text(config.folder / "tokenizer.json", corpus.tokenizer.to_str(pretty=True))
         if run.resumed is None:

@@ -165,9 +165,14 @@ def norm_of(tensors: Iterable[Tensor], kind: float = 2.0) -> Tensor:
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
+def is_sharded(model: Bert) -> bool:
+    """Returns whether each rank holds a shard of the weights."""
+    return isinstance(cast(nn.Module, model), FSDPModule)
+
+
 def gathered(model: Model) -> Model:
     """Returns the model or, if it is sharded, a copy on the CPU; all ranks call it together."""
-    if not isinstance(cast(nn.Module, model), FSDPModule):
+    if not is_sharded(model):
         return model
     weights = {name: value.full_tensor().cpu() for name, value in model.state_dict().items()}
     whole = model.another()

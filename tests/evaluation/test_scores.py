@@ -150,6 +150,7 @@ def test_means_omit_what_has_no_labels() -> None:
             **{"mlm_loss": 14 / 5, "mlm_accuracy": 1 / 5, "mlm_accuracy_at_5": 3 / 5},
             **{"mlm_accuracy_known": 1 / 5, "mlm_unknown_fraction": 0},
             **{"mlm_loss_common": 2, "mlm_loss_rare": 4},
+            **{"mlm_accuracy_common": 1 / 3, "mlm_accuracy_rare": 0},
         }
     )
     all_of_it = some._replace(

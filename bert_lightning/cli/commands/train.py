@@ -18,11 +18,12 @@ def train(config: TrainConfig) -> None:
     """Trains one run, then writes and prints its results."""
     with quick_imports():
         from bert_lightning.finetuning.probing.while_training import probes_of
+        from bert_lightning.reports.page.while_training import pages_of
         from bert_lightning.reports.run_report import report
         from bert_lightning.runs.folder import crash_report
         from bert_lightning.training.fit import fit
 
-    result = fit(config, callbacks=probes_of(config))
+    result = fit(config, callbacks=[*probes_of(config), *pages_of(config)])
     if result.is_main:
         with crash_report(config.folder):
             with working("reporting"):

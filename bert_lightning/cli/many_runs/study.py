@@ -25,6 +25,8 @@ from bert_lightning.finetuning.scoring.records import SUMMARY, is_complete, read
 from bert_lightning.finetuning.study import StudyRun, config_of, differences, runs_of, steps_of
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
 from bert_lightning.reports import finetune_report, study_report
+from bert_lightning.reports.page.safely import write_page_of_run
+from bert_lightning.reports.page.while_training import pages_of
 from bert_lightning.runs.curves import read_curves
 from bert_lightning.runs.folder import crash_report, shown
 from bert_lightning.runs.launched import AUTO, CONFIG_FILE, is_first_process, launched_externally
@@ -59,12 +61,13 @@ def finetune_and_compare(
     result = None
     try:
         own = _continued(config) if has_more_runs else config
-        result = finetune(own, callbacks=callbacks, loggers=loggers)
+        result = finetune(own, callbacks=[*callbacks, *pages_of(own)], loggers=loggers)
         if not result.is_main:
             return result
         with crash_report(config.folder):
             with working("scoring"):
                 lines = finetune_report.report(result)
+                write_page_of_run(config.folder)
             say(lines)
     except RunEnded as ended:
         if ended.exit_code or not has_more_runs:
@@ -136,7 +139,9 @@ def _study(config: FinetuneConfig, environment: Mapping[str, str]) -> str:
         )  # fmt: skip
         if run.random_weights != config.random_weights or run.examples is not None:
             shutil.rmtree(places[run] / "checkpoints")  # nobody will use that model
-    return study_report.report(folder, {run: read_record(place) for run, place in places.items()})
+    lines = study_report.report(folder, {run: read_record(place) for run, place in places.items()})
+    write_page_of_run(folder)
+    return lines
 
 
 def _steps_in(folder: Path) -> int:

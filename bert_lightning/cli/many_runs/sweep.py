@@ -98,6 +98,10 @@ def _print_table(folder: Path) -> None:
     from bert_lightning.reports.comparison.found import find_runs  # with torch, slow to import
     from bert_lightning.reports.comparison.ranking import compare
     from bert_lightning.reports.comparison.table import lines
+    from bert_lightning.reports.page.safely import write_page_of_sweep
+    from bert_lightning.reports.page.write import PAGE
 
     print("\n".join(lines(compare(find_runs([folder])))))
+    write_page_of_sweep(folder)
+    print(f"report      {folder / PAGE}")
     print(f"curves      tensorboard --logdir {folder}", flush=True)
