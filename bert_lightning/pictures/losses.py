@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from bert_lightning.errors import UserError
 from bert_lightning.pictures.style import COLORS, GRAY, Picture, styled
-from bert_lightning.runs.curves import Curves
+from bert_lightning.runs.curves import Curve, Curves
 
 _TITLES = {"mlm": "masked language modeling", "nsp": "next-sentence prediction"}
 _FEW = 30
@@ -36,6 +36,21 @@ def loss_figure(curves: Curves, summary: Mapping[str, Any]) -> Picture:
         axes.set(title=title, xlabel="optimizer step", ylabel="loss (nats)")
         axes.legend()
     figure.suptitle(f"{summary['corpus']}: {summary['steps']:,} steps")
+    return figure
+
+
+@styled
+def score_figure(curve: Curve, baseline: float | None, name: str) -> Picture:
+    """Draws a validation score over the steps, beside its baseline if it has one."""
+    figure = Picture(5, 3.1)
+    axes = figure.subplots()
+    steps, values = zip(*curve, strict=True)
+    axes.plot(steps, values, "o-", label="validation", color=COLORS[1])
+    if baseline is not None:
+        label = f"baseline: {baseline:.2f}"
+        axes.axhline(baseline, color=GRAY, linestyle=":", label=label)
+    axes.set(title=f"{name} of the validation split", xlabel="optimizer step", ylabel=name)
+    axes.legend()
     return figure
 
 

@@ -102,9 +102,9 @@ def comparison(args: Namespace) -> None:
     else:
         print("\n".join(lines(found)).lstrip())
     if args.plot is not None:
-        from bert_lightning.reports.comparison.curves import save_curves  # with matplotlib, slow
+        from bert_lightning.reports.comparison.curves import comparison_figure  # with matplotlib
 
-        save_curves(found, args.plot)
+        comparison_figure(found).save(args.plot)
 
 
 def _matching(files: Iterable[Path]) -> Iterator[Path]:

@@ -1,18 +1,13 @@
 """The validation curves that runs are ranked by, as a picture."""
 
-from pathlib import Path
-
 from bert_lightning.pictures.curves import Line, Panel, curves_figure
+from bert_lightning.pictures.style import Picture
 from bert_lightning.reports.comparison.ranking import Comparison, Ranking, Row
 
 
-def save_curves(found: Comparison, file: Path) -> None:
-    """Draws the curves of a comparison, a panel for each evaluation set.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    curves_figure([_panel(ranking) for ranking in found.rankings]).save(file)
+def comparison_figure(found: Comparison) -> Picture:
+    """Draws the curves of a comparison, a panel for each evaluation set."""
+    return curves_figure([_panel(ranking) for ranking in found.rankings])
 
 
 def _panel(ranking: Ranking) -> Panel:
