@@ -19,6 +19,8 @@ from bert_lightning.runs.curves import METRICS, Curves, read_curves
 from bert_lightning.runs.launched import SIGNALS
 
 _SECONDS_BETWEEN_LOOKS = 0.05
+_HOPELESS = 3
+"""Trials that fail before their first step, and none has begun to train: it is not their values."""
 _PAUSED_BY = 128 + signal.SIGTERM
 _ENDED_AT_ONCE = 1
 """The exit code on Windows, which has no signal that a process may handle."""
@@ -34,8 +36,8 @@ class Plan:
     halving: Halving | None
     """None where no trial is paused."""
     propose: Callable[[Sequence[SearchTrial]], Values | None]
-    add: Callable[[Values, int], SearchTrial]
-    """Adds a trial with these values and this number to the journal."""
+    add: Callable[[Values], SearchTrial]
+    """Adds a trial with these values to the journal."""
     start: Callable[[SearchTrial, Mapping[str, str]], Process]
     """Starts a trial, or resumes it, in the environment of a slot."""
     score: Callable[[Path], float]
@@ -115,7 +117,7 @@ class Loop:
         promoted = plan.halving.promoted(contenders) if plan.halving else None
         if promoted is None and len(trials) < plan.n_trials:
             if (values := plan.propose(trials)) is not None:
-                return plan.add(values, len(trials))
+                return plan.add(values)
             if not self._is_exhausted:
                 self._is_exhausted = True
                 plan.tell(None, f"no untried values were found after {len(trials)} trials")
@@ -215,10 +217,10 @@ class Loop:
         self.journal.fail(work.number, code, message)
         trials = self.journal.trials()
         self.plan.tell(trials[work.number], f"failed, exit code {code}: {message}")
-        if code == 2 and not any(
-            (self.plan.folder / trial.folder / METRICS).exists() for trial in trials
-        ):
-            self._stop(code, "no trial began to train: put that right first", None)
+        began = any((self.plan.folder / trial.folder / METRICS).exists() for trial in trials)
+        failures = [trial for trial in trials if trial.state is State.failed]
+        if not began and len(failures) == min(_HOPELESS, self.plan.n_trials):
+            self._stop(code, f"{len(failures)} trials failed before their first step", None)
 
     def _tell_validation(self, number: int, what: str) -> None:
         trial = self.journal.trial(number)

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from bert_lightning.errors import writing
@@ -18,6 +16,8 @@ from bert_lightning.files import atomic
 from bert_lightning.reports.comparison.metric import lower_is_better
 
 _TICKS = 5
+_LIGHTEST = 0.85
+"""Of the colors, in which the worst trial is drawn; the best is dark."""
 _MOST_LABELS = 12
 """Choices that are named on an axis."""
 
@@ -53,17 +53,15 @@ def save_parallel(axes: Sequence[Axis], lines: Sequence[Line], metric: str, file
 
 
 def parallel_figure(axes: Sequence[Axis], lines: Sequence[Line], metric: str) -> Figure:
-    """Draws the trials of a search, the best on top; those that were paused are dashed.
+    """Draws the trials of a search, the best darkest; those that were paused are dashed.
 
-    The last axis is the metric, whose colors are those of the lines. Its scale ends where the worse
-    half begins to run away: such trials are drawn at its end.
+    The last axis is the metric. Trials that are far worse than the others are drawn at its end.
     """
     lower = lower_is_better(metric)
     scores = np.array([line.score for line in lines])
     best, worst = _span(scores if lower else -scores)
     low, high = (best, worst) if lower else (-worst, -best)
-    shades = colormaps["viridis_r" if lower else "viridis"]
-    scale = Normalize(low, high)
+    shades = colormaps["viridis"]
     figure = Figure(figsize=(2.2 * len(axes) + 2.6, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     panel = figure.add_subplot()
@@ -73,7 +71,7 @@ def parallel_figure(axes: Sequence[Axis], lines: Sequence[Line], metric: str) ->
     for rank, at in enumerate(order):
         panel.plot(
             range(len(columns)), [column[at] for column in columns],
-            color=shades(float(np.clip(scale(scores[at]), 0.05, 1))),
+            color=shades(_LIGHTEST * float(columns[-1][at] if lower else 1 - columns[-1][at])),
             linestyle="-" if lines[at].is_complete else (0, (4, 2)),
             linewidth=2.2 if lines[at].is_complete else 1.1,
             marker="o", markersize=3.5, zorder=2 + rank / len(order),
@@ -81,15 +79,17 @@ def parallel_figure(axes: Sequence[Axis], lines: Sequence[Line], metric: str) ->
     for place, axis in enumerate(axes):
         _draw_axis(panel, place, axis, [line.values[place] for line in lines])
     for value in np.linspace(low, high, _TICKS):
-        _label(panel, len(axes), (value - low) / (high - low), f"{value:.4g}")
+        beyond = ""
+        if value in (low, high):  # where trials lie that are beyond it
+            beyond = "≥ " if scores.max() > high and value == high else beyond
+            beyond = "≤ " if scores.min() < low and value == low else beyond
+        _label(panel, len(axes), (value - low) / (high - low), f"{beyond}{value:.4f}")
     panel.vlines(range(len(columns)), 0, 1, color="black", linewidth=0.8, zorder=1)
     panel.set_xticks(range(len(columns)), [*(axis.name for axis in axes), metric])
     panel.set(xlim=(-0.35, len(axes) + 0.5), ylim=(-0.04, 1.04), yticks=[])
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
     _describe(panel, lines, metric)
-    bar = ScalarMappable(scale, shades)
-    figure.colorbar(bar, ax=panel, label=metric, pad=0.01, fraction=0.04)
     return figure
 
 
@@ -99,7 +99,9 @@ def _describe(panel: Any, lines: Sequence[Line], metric: str) -> None:
     parts = [f"{complete} complete (solid)"] * bool(complete)
     parts += [f"{paused} paused (dashed)"] * bool(paused)
     order = "lowest" if lower_is_better(metric) else "highest"
-    panel.set_title(f"Trials: {', '.join(parts)}; the {order} {metric} on top", fontsize=10)
+    panel.set_title(
+        f"Trials: {', '.join(parts)}; the darkest has the {order} {metric}", fontsize=10
+    )
 
 
 def _span(badness: np.ndarray) -> tuple[float, float]:
