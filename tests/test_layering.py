@@ -41,6 +41,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "tokenizers": ("corpus.tokenizer", "corpus.vocabulary.", "pretrained.hf_tokenizer"),
     "transformers": "inference.export_folder",
     "onnxruntime": "inference.onnx_export",
+    "optuna": "cli.search.",
     "sentence_transformers": "inference.sentence_export",
 }
 MOST_LINES = 270

@@ -98,7 +98,7 @@ class Fixture:
             lambda values: journal.add(values, SPACE.distributions, f"t{len(journal.trials())}"),
             start,
             score,
-            lambda trial, code: None,
+            lambda *_: None,
             lambda trial, text: self.told.append(f"{trial and trial.number} {text}"),
         )
         loop = Loop(plan, journal, [{}] * slots)
@@ -116,8 +116,8 @@ class Fixture:
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fixture:
     monkeypatch.setattr(search_loop, "_SECONDS_BETWEEN_LOOKS", 0.0)
-    monkeypatch.setattr(search_loop, "end_orphan", lambda folder: None)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # the journal's, hundreds of times
+    monkeypatch.setattr(search_loop, "end_orphan", lambda _: None)
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # the journal's, hundreds of times
     return Fixture(tmp_path)
 
 
