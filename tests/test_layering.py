@@ -44,6 +44,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "matplotlib": "pictures.",
     "transformers": "inference.export_folder",
     "onnxruntime": "inference.onnx_export",
+    "optuna": "cli.search.",
     "sentence_transformers": "inference.sentence_export",
     "gradio": "demo.page",
 }

@@ -22,7 +22,11 @@ SMALL = [
 
 def modules() -> set[str]:
     """All Python files of the package, by their paths below the checkout."""
-    return {path.relative_to(ROOT).as_posix() for path in ROOT.glob("bert_lightning/**/*.py")}
+    return {
+        path.relative_to(ROOT).as_posix()
+        for package in ("bert_lightning", "hydra_plugins")
+        for path in ROOT.glob(f"{package}/**/*.py")
+    }
 
 
 def test_the_wheel_lists_every_package() -> None:
@@ -39,7 +43,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = (tmp_path_factory.mktemp(name) for name in ("source", "wheel"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("bert_lightning", "conf", "benchmarks", "tests", "scripts"):
+    for name in ("bert_lightning", "hydra_plugins", "conf", "benchmarks", "tests", "scripts"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     command = [*pip, "--no-index", "--wheel-dir", str(target), str(source)]

@@ -9,7 +9,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,17 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from bert_lightning.cli.allowlist import refuse_foreign_code
 from bert_lightning.cli.command_line import readable, readable_overrides
 from bert_lightning.cli.completion import answer
-from bert_lightning.cli.explain import explain, unknown_option
+from bert_lightning.cli.explain import explain
 from bert_lightning.cli.implied_options import completed, follow_run_dir, follow_source
 from bert_lightning.cli.many_runs.sweep import sweep
 from bert_lightning.cli.many_runs.trials import Trials
 from bert_lightning.cli.schema import SCHEMAS, in_use, use
+from bert_lightning.cli.search import settings as search_settings
+from bert_lightning.cli.typed import to_typed as to_typed
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.launched import is_first_process, reader_is_gone, this_program
 from bert_lightning.work import log_printed
@@ -166,6 +166,7 @@ def register_schema() -> None:
         name = f"{schema.command}_schema"
         if f"{name}.yaml" not in store.repo:  # storing it takes as long as a fifth of a config
             store.store(name, schema.defaults())
+    store.store(search_settings.NAME, search_settings.SearchConfig, search_settings.GROUP)
     # Else configs could bring secrets into logs, checkpoints and TensorBoard.
     OmegaConf.clear_resolver("oc.env")
 
@@ -195,33 +196,6 @@ def compose_for_script(config_dir: Path, overrides: Sequence[str], command: str 
         if (message := explain(error, overrides)) is None:
             raise
         raise UserError(message) from error
-
-
-def to_typed(config: DictConfig, folder: str | None = None) -> Any:
-    """Turns a composed config into dataclasses, which check themselves.
-
-    `folder` is the one that Hydra made for the run; the config may name another.
-
-    Raises:
-        UserError: a value is not allowed, cannot be resolved, or belongs to no option.
-    """
-    try:
-        typed = OmegaConf.to_object(config)
-    except OmegaConfBaseException as error:
-        raise UserError(explain(error)) from error
-    assert isinstance(typed, in_use().config)
-    _refuse_added_keys(typed)
-    return typed if typed.run_dir is not None else replace(typed, run_dir=folder)
-
-
-def _refuse_added_keys(section: Any, path: str = "") -> None:
-    """`+key=value` gets past the schema; nothing would read it."""
-    known = {field.name for field in fields(section)}
-    for name, value in vars(section).items():
-        if name not in known:
-            raise UserError(unknown_option(f"{path}{name}"))
-        if is_dataclass(value):
-            _refuse_added_keys(value, f"{path}{name}.")
 
 
 def _tell(message: str) -> None:

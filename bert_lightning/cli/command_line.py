@@ -29,6 +29,7 @@ _HYDRA = "hydra."
 _MODES = ("run", "multirun", "cfg", "info")
 _FOLDERS = ("config_path", "config_dir")
 _OPEN, _CLOSED, _QUOTES = "([{", ")]}", ("'", '"')
+_SEARCH = "hparams_search"
 _NO_EXPERIMENT = "experiment=null"
 """The default, which Hydra refuses where it is given."""
 _parser = OverridesParser.create()
@@ -48,6 +49,8 @@ def readable(arguments: Sequence[str]) -> list[str]:
     parser.error = refuse  # type: ignore[method-assign]
     asked = parser.parse_intermixed_args(list(arguments))
     _refuse_flags(asked)
+    if not any(getattr(asked, mode) for mode in _MODES):
+        asked.multirun = _names_search(asked.overrides)
     for name in _FOLDERS:
         if given := getattr(asked, name):
             folder = Path(given).expanduser().absolute()
@@ -76,6 +79,12 @@ def _refuse_flags(asked: Namespace) -> None:
             f"--experimental-rerun={asked.experimental_rerun} reads a pickle, which can run code; "
             "start the run again with the options in .hydra/overrides.yaml of its folder"
         )
+
+
+def _names_search(overrides: Sequence[str]) -> bool:
+    """Returns whether a command line implies `-m`: a search of it, and no trial of one."""
+    options = given(overrides)
+    return options.get(_SEARCH) not in (None, "", "null") and "hydra.mode" not in options
 
 
 def readable_overrides(overrides: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from omegaconf.errors import (
 )
 
 from bert_lightning.cli.schema import conf_dir, in_use
+from bert_lightning.cli.search.settings import SECTION, SearchConfig
 from bert_lightning.config.affects import options
 from bert_lightning.config.limits import expected, kinds
 from bert_lightning.config.trainer import NO_OPTIONS
@@ -141,6 +142,11 @@ def unknown_option(full_name: str) -> str:
     similar name: in the same section first, then in all of them.
     """
     section, dot, name = full_name.rpartition(".")
+    if section == SECTION:
+        own = [field.name for field in fields(SearchConfig)]
+        if name in own:
+            return f"{full_name} belongs to a search: name one with hparams_search="
+        return f"{full_name}: no such option{did_you_mean(name, own)}"
     if section == "trainer" and name in NO_OPTIONS:
         return f"{full_name}: no such option: {NO_OPTIONS[name]}"
     owner = _section(declared(section)) if section else in_use().config

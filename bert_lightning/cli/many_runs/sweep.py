@@ -5,17 +5,19 @@ import os
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.hydra import Hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from bert_lightning.cli.command_line import written
-from bert_lightning.cli.many_runs.trials import Trials
+from bert_lightning.cli.many_runs.trials import Trials, TrialTask
 from bert_lightning.cli.many_runs.waiting import begin, passing_on
+from bert_lightning.cli.search.settings import TARGET
 from bert_lightning.errors import UserError
 from bert_lightning.runs.launched import SIGNALS, TRIALS
 
@@ -25,7 +27,8 @@ def sweep(
 ) -> tuple[int, list[str]]:
     """Runs the trials of a sweep by Hydra's sweeper and launcher, whichever the config names.
 
-    Prints the table of the trials that are complete. Returns the highest exit code, and the lines
+    So does a search, which chooses them by their results. Prints the table of the trials that are
+    complete. Returns the highest exit code, and the lines
     that name the trials that failed or were stopped.
 
     Raises:
@@ -41,8 +44,6 @@ def sweep(
 
         check_name(config.optimized_metric, tests=config.get("test", True))
     folder = Path(config.hydra.sweep.dir)
-    begin(folder)
-    (folder / TRIALS).unlink(missing_ok=True)  # of an earlier sweep
     parsed = OverridesParser.create().parse_overrides(asked.overrides)
     varies = {one.get_key_element(): one.is_sweep_override() for one in parsed}  # the last counts
     alike = sorted(name for name, varied in varies.items() if not varied)
@@ -55,14 +56,18 @@ def sweep(
     trials = replace(
         trials, alike=frozenset(alike), metric=config.optimized_metric, process=os.getpid()
     )
-
-    def job(_: DictConfig) -> float:
-        return trials.run(HydraConfig.get())
-
+    task = TrialTask(trials)
+    if config.hydra.sweeper.get("_target_") == TARGET:
+        _register_search()
+        found: tuple[int, list[str]]
+        found = composer.multirun(asked.config_name, task, [*asked.overrides, *own])
+        return found
+    begin(folder)
+    (folder / TRIALS).unlink(missing_ok=True)  # of an earlier sweep
     codes = []
     with passing_on(folder) as stops:
         try:
-            composer.multirun(asked.config_name, job, [*asked.overrides, *own])
+            composer.multirun(asked.config_name, task, [*asked.overrides, *own])
         except SystemExit as leaving:
             codes.append(int(leaving.code or 0))
     codes += [128 + number for number in stops[:1]]
@@ -71,6 +76,29 @@ def sweep(
     if (folder / TRIALS).is_file():  # else a signal came before the first trial
         _print_table(folder)
     return max(codes, default=0), [*_told(ended, folder)]
+
+
+def _register_search() -> None:
+    """Has Hydra know the sweeper of a search, wherever the project is installed.
+
+    Hydra looks for plugins in folders alone, and an editable install has none.
+
+    Raises:
+        UserError: Optuna is not installed, or an install is older than the search.
+    """
+    if find_spec("optuna") is None:
+        raise UserError(
+            "a hyperparameter search needs Optuna: pip install 'bert-lightning[search]', or "
+            "pip install 'optuna>=4.9'"
+        )
+    try:
+        from hydra_plugins.bert_lightning_search import Search
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{TARGET} is not found: install this version of the project again, such as by "
+            "pip install --editable ."
+        ) from error
+    Plugins.instance().register(Search)
 
 
 def _ends(file: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 
 from bert_lightning.cli.command_line import written
 from bert_lightning.cli.many_runs import naming as naming  # for the processes of launchers too
@@ -51,7 +53,7 @@ class Trials:
             return self._leave(0)
         options = [
             *trial.overrides.task,
-            *(given for given in trial.overrides.hydra if not given.startswith(_OF_THE_SWEEP)),
+            *options_of_hydra(trial.overrides.hydra),
             "hydra.mode=RUN",
             f"hydra.run.dir={written(str(folder))}",
         ]
@@ -80,9 +82,29 @@ class Trials:
     def _note(self, trial: HydraConf, **end: Any) -> None:
         varied = [one for one in trial.overrides.task if one.partition("=")[0] not in self.alike]
         name = Path(trial.runtime.output_dir).name
-        line = {"trial": trial.job.num, "folder": name, "options": varied, **end}
-        with (Path(trial.sweep.dir) / TRIALS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        note(Path(trial.sweep.dir), trial.job.num, name, varied, **end)
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """What Hydra's sweepers call with the config of each trial."""
+
+    trials: Trials
+
+    def __call__(self, _: DictConfig) -> float:
+        return self.trials.run(HydraConfig.get())
+
+
+def note(sweep: Path, number: int, folder: str, varied: Sequence[str], **end: Any) -> None:
+    """Notes in the sweep's folder that a trial began, or how it ended."""
+    line = {"trial": number, "folder": folder, "options": [*varied], **end}
+    with (sweep / TRIALS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def options_of_hydra(given: Sequence[str]) -> list[str]:
+    """Returns the options of Hydra on the command line of a sweep that concern each trial."""
+    return [one for one in given if not one.startswith(_OF_THE_SWEEP)]
 
 
 def metric_of(folder: Path, name: str | None) -> float:

@@ -31,7 +31,7 @@ def wait(process: "subprocess.Popen[Any]") -> tuple[int, bool]:
         if number != signal.SIGINT:  # the terminal sends that one to the run itself
             process.send_signal(number)
 
-    with _handling(pass_on):
+    with handling(pass_on):
         code = process.wait()
     code = code if code >= 0 else 128 - code
     return code or (128 + stops[0] if stops else 0), bool(stops)
@@ -57,7 +57,7 @@ def passing_on(sweep: Path) -> Iterator[list[int]]:
                 with suppress(psutil.Error):
                     trial.send_signal(number)
 
-    with _handling(pass_on):
+    with handling(pass_on):
         yield stops
 
 
@@ -77,7 +77,7 @@ def is_stopped(sweep: Path) -> bool:
 
 
 @contextmanager
-def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
+def handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
     """A context in which this handles stop signals, where it may: in a program's main thread."""
     may_handle = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, handler) for number in SIGNALS * may_handle}

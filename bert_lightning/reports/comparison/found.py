@@ -65,7 +65,7 @@ def find_runs(paths: Iterable[Path]) -> list[FoundRun]:
 def read_found(folder: Path) -> FoundRun:
     """Reads the folder of a run, whatever state it is in."""
     trial = _trials(folder.parent).get(folder.name, {})
-    ended = _ended(trial.get("exit_code"))
+    ended = _ended(trial)
     run = FoundRun(folder, trial=dict(one.split("=", 1) for one in trial.get("options", [])))
     try:
         config, summary = (_read_dict(folder / name) for name in (CONFIG_FILE, SUMMARY))
@@ -127,10 +127,13 @@ def _read_dict(file: Path) -> dict[str, Any] | None:
     return found
 
 
-def _ended(exit_code: int | None) -> str:
+def _ended(trial: Mapping[str, Any]) -> str:
     """Returns how a trial ended that its sweep has seen the end of; empty for a good end."""
+    exit_code = trial.get("exit_code")
     if not exit_code:
         return ""
+    if trial.get("paused"):
+        return "paused by its search"
     stopped = exit_code - 128 in SIGNALS
     return f"{'stopped' if stopped else 'failed'}, exit code {exit_code}"
 
