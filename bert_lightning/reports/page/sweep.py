@@ -13,7 +13,7 @@ from bert_lightning.reports.page.options import shown
 from bert_lightning.reports.page.write import PAGE, render
 from bert_lightning.runs.launched import TRIALS
 
-_MOST_METRICS = 4
+_MOST_METRICS = 3
 """Held-out scores beside the one that ranks."""
 
 
