@@ -15,7 +15,8 @@ from bert_lightning.cli.search.journal import SearchTrial, State
 from bert_lightning.cli.search.rungs import Halving
 from bert_lightning.cli.search.space import Space
 from bert_lightning.files import write_text
-from bert_lightning.reports.comparison.parallel import Axis, Line, save_parallel
+from bert_lightning.pictures.parallel import Axis, Line, parallel_figure
+from bert_lightning.reports.comparison.metric import lower_is_better
 from bert_lightning.terminal import figures, printed
 
 TABLE, PICTURE = "trials.csv", "parallel.png"
@@ -40,7 +41,9 @@ class Results:
         """Writes the table and the picture."""
         write_text(self.folder / TABLE, self._csv())
         if any(math.isfinite(trial.score) for trial in self.trials):
-            save_parallel(self._axes(), self._lines(), self.metric, self.folder / PICTURE)
+            lower = lower_is_better(self.metric)
+            figure = parallel_figure(self._axes(), self._lines(), self.metric, lower)
+            figure.save(self.folder / PICTURE)
 
     def told(self) -> Iterator[str]:
         """Yields the lines of the trials that are not complete, and of the importance."""

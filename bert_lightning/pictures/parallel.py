@@ -3,17 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from bert_lightning.errors import writing
-from bert_lightning.files import atomic
-from bert_lightning.reports.comparison.metric import lower_is_better
+from bert_lightning.pictures.style import Picture, styled
 
 _TICKS = 5
 _LIGHTEST = 0.85
@@ -42,29 +37,22 @@ class Line:
     is_complete: bool
 
 
-def save_parallel(axes: Sequence[Axis], lines: Sequence[Line], metric: str, file: Path) -> None:
-    """Draws the trials of a search into a PNG.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    with writing("the picture", file.parent, "hydra.sweep.dir"), atomic(file) as temporary:
-        parallel_figure(axes, lines, metric).savefig(temporary, format="png", dpi=130)
-
-
-def parallel_figure(axes: Sequence[Axis], lines: Sequence[Line], metric: str) -> Figure:
+@styled
+def parallel_figure(
+    axes: Sequence[Axis], lines: Sequence[Line], metric: str, lower: bool
+) -> Picture:
     """Draws the trials of a search, the best darkest; those that were paused are dashed.
 
-    The last axis is the metric. Trials that are far worse than the others are drawn at its end.
+    The last axis is the metric; `lower` says whether a lower one is better. Trials that are far
+    worse than the others are drawn at its end.
     """
-    lower = lower_is_better(metric)
     scores = np.array([line.score for line in lines])
     best, worst = _span(scores if lower else -scores)
     low, high = (best, worst) if lower else (-worst, -best)
     shades = colormaps["viridis"]
-    figure = Figure(figsize=(2.2 * len(axes) + 2.6, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(2.2 * len(axes) + 2.6, 4.4)
     panel = figure.add_subplot()
+    panel.grid(False)
     columns = [_places(axis, [line.values[at] for line in lines]) for at, axis in enumerate(axes)]
     columns.append(np.clip((scores - low) / (high - low), 0, 1))
     order = sorted(range(len(lines)), key=lambda at: scores[at], reverse=lower)
@@ -89,16 +77,16 @@ def parallel_figure(axes: Sequence[Axis], lines: Sequence[Line], metric: str) ->
     panel.set(xlim=(-0.35, len(axes) + 0.5), ylim=(-0.04, 1.04), yticks=[])
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
-    _describe(panel, lines, metric)
+    _describe(panel, lines, metric, lower)
     return figure
 
 
-def _describe(panel: Any, lines: Sequence[Line], metric: str) -> None:
+def _describe(panel: Any, lines: Sequence[Line], metric: str, lower: bool) -> None:
     complete = sum(line.is_complete for line in lines)
     paused = len(lines) - complete
     parts = [f"{complete} complete (solid)"] * bool(complete)
     parts += [f"{paused} paused (dashed)"] * bool(paused)
-    order = "lowest" if lower_is_better(metric) else "highest"
+    order = "lowest" if lower else "highest"
     panel.set_title(
         f"Trials: {', '.join(parts)}; the darkest has the {order} {metric}", fontsize=10
     )
