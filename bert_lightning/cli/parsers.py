@@ -216,7 +216,7 @@ COMMANDS = {
     ),
     "senses": Command("evaluation:senses", "measure how well layers tell word senses", _SENSES),
     "picture": Command(
-        "pictures:main", "draw losses, a word's senses, attention, ...", [], kinds=_PICTURES
+        "pictures:main", "draw the loss, a word, attention, or scores", [], kinds=_PICTURES
     ),
     "encode": Command("inference:encode", "print the vectors of a text, or of a pair", _ENCODE),
     "fill-mask": Command(

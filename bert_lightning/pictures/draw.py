@@ -126,12 +126,15 @@ def labels(run: Named) -> Picture:
     folder = Path(run).expanduser()
     try:
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        picture = learning_curve_figure(results)
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{(folder / RESULTS).absolute()} cannot be read ({error}): give the folder of a "
-            "fine-tuning run with learning_curve=true that is complete"
+            f"{(folder / RESULTS).absolute()} cannot be read ({type(error).__name__}: {error}): give the folder of a "
+            "complete fine-tuning run with learning_curve=true, of this version"
         ) from error
-    return _placed(learning_curve_figure(results), folder, "labels")
+    return _placed(picture, folder, "labels")
 
 
 def _sentences(word: str, file: Named | None) -> list[Occurrence]:

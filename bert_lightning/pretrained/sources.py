@@ -101,7 +101,7 @@ def checkpoints_of_run(run: str | PathLike[str]) -> tuple[Path, list[Path]]:
     if not path.is_dir() or (path / CONFIG).is_file():
         raise UserError(
             f"{run} is not the folder of a run, all of whose checkpoints are to be read: give "
-            "runs/NAME (without --all-checkpoints one model is probed)"
+            "runs/NAME, since a single model shows no steps"
         )
     found = find_checkpoints(path)
     return found[0].parent.parent, found

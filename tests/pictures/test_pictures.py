@@ -182,6 +182,9 @@ def test_results_of_one_number_of_examples_are_no_curve(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps({"score": "accuracy"}))
     with pytest.raises(UserError, match="one number of labelled examples"):
         draw.labels(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({"learning_curve": []}))
+    with pytest.raises(UserError, match=r"cannot be read \(KeyError: 'score'\)"):
+        draw.labels(tmp_path)
 
 
 def test_only_the_best_of_many_lines_have_colors() -> None:
