@@ -3,7 +3,7 @@
 python -m benchmarks.finetuning_table
 
 Fills what lies between the markers `finetuning` and `finetuning-speed` of `README.md` and
-`docs/finetuning.md`, and draws `docs/learning-curve.png` of the first comparison that has one.
+`docs/finetuning.md`, and draws `docs/pictures/labels.png`, the first learning curve of the results.
 """
 
 import json
@@ -15,7 +15,7 @@ from bert_lightning.finetuning.scoring.results import RANDOM_WEIGHTS, THIS_MODEL
 from bert_lightning.pictures.labels import learning_curve_figure
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "finetuning.md")
-PICTURE = ROOT / "docs" / "learning-curve.png"
+PICTURE = ROOT / "docs" / "pictures" / "labels.png"
 _MODELS = ("tiny_bert_8min", "wikitext2_best", "minilm")
 """In the order of the table."""
 

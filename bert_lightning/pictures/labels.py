@@ -1,6 +1,7 @@
 """What pretraining buys: the score of a task against the number of its labelled examples."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bert_lightning.errors import UserError
@@ -42,6 +43,7 @@ def learning_curve_figure(results: Mapping[str, Any]) -> Picture:
     axes.set_xticks([size["examples"] for size in sizes], [f"{s['examples']:,}" for s in sizes])
     axes.set_xticks([], minor=True)
     name = score.replace("_", " ")
-    axes.set(title=results["task"], xlabel="training examples", ylabel=f"{name} of the test split")
+    title = f"{Path(results['data']).stem} ({results['task']})"
+    axes.set(title=title, xlabel="training examples", ylabel=f"{name} of the test split")
     axes.legend()
     return figure
