@@ -27,6 +27,7 @@ from typing import Any
 
 from benchmarks.finetuning import RESULTS, ROOT
 from benchmarks.machine import machine
+from bert_lightning.corpus.vocabulary.prose import reading_prose
 from bert_lightning.errors import exit_on_user_error
 
 OURS = "bert-lightning"
@@ -132,11 +133,15 @@ def theirs(args: argparse.Namespace) -> dict[str, float]:
         AutoModelForSequenceClassification,
         AutoTokenizer,
         DataCollatorWithPadding,
+        PreTrainedTokenizerFast,
         Trainer,
         TrainingArguments,
     )
 
-    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    given = AutoTokenizer.from_pretrained(args.model)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=reading_prose(given.backend_tokenizer), **given.special_tokens_map
+    )
     texts = {split: rows(args.datasets / "banking77" / f"{split}.csv") for split in SPLITS}
     names = sorted({label for _, label in texts["train"]})
     encoded = {
