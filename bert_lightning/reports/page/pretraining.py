@@ -132,8 +132,8 @@ def _verdicts(files: RunFiles, baselines: Mapping[str, float]) -> Iterator[dict[
     is_order = files.run.options.get("batch.pairs.task") == PairTask.sop.value
     pairs = "the order of two sentences" if is_order else "which sentence follows another"
     for objective, what, baseline_is in (
-        ("mlm", "masked words", "word frequencies alone"),
-        ("nsp", pairs, "the more frequent answer alone"),
+        ("mlm", "masked words", "word frequencies alone lose"),
+        ("nsp", pairs, "the more frequent answer alone loses"),
     ):
         loss, baseline = scores.get(f"{objective}_loss"), baselines.get(f"{objective}_loss")
         if loss is None or baseline is None:
