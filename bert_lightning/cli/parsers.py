@@ -202,7 +202,7 @@ COMMANDS = {
     "tokenizer": Command("tokenizer:main", "train a tokenizer on text files", _TOKENIZER),
     "corpora": Command("corpora:main", "list prepared corpora, and remove unused ones", _CORPORA),
     "doctor": Command("evaluation:doctor", "diagnose a run from its curves", [_RUN, _JSON]),
-    "report": Command("report:main", "write the report.html of a run or a sweep anew", _REPORT),
+    "report": Command("look:report", "write the report.html of a run or a sweep anew", _REPORT),
     "compare": Command("evaluation:comparison", "rank the runs of a sweep, or others", _COMPARE),
     "replay": Command("replay:main", "repeat one step and show the loss of each example", _REPLAY),
     "evaluate": Command(
@@ -216,7 +216,7 @@ COMMANDS = {
     ),
     "senses": Command("evaluation:senses", "measure how well layers tell word senses", _SENSES),
     "picture": Command(
-        "pictures:main", "draw the loss, a word, attention, or scores", [], kinds=_PICTURES
+        "look:picture", "draw the loss, a word, attention, or scores", [], kinds=_PICTURES
     ),
     "encode": Command("inference:encode", "print the vectors of a text, or of a pair", _ENCODE),
     "fill-mask": Command(

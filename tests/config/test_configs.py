@@ -54,7 +54,7 @@ def test_every_file_composes(file: Path) -> None:
 def test_every_folder_is_a_group_of_the_schema(path: Path) -> None:
     sections = (TrainConfig, BatchConfig, FinetuneConfig)
     groups = {field.name for section in sections for field in fields(section)}
-    groups |= {"arch", "experiment", "hydra"}  # arch sets options of model
+    groups |= {"arch", "experiment", "hparams_search", "hydra"}  # arch sets options of model
     assert path.name in {*groups, *(f"{command}.yaml" for command in RUNS)}
 
 

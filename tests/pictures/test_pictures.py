@@ -9,7 +9,7 @@ import torch
 from matplotlib.image import imread
 from torch.nn.functional import cosine_similarity
 
-from bert_lightning.cli.commands import pictures
+from bert_lightning.cli.commands import look
 from bert_lightning.cli.parsers import parse
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.sense_files import read_occurrences
@@ -221,11 +221,11 @@ class TestFiles:
             (["learning", str(run), *word], "crane_while_learning.png"),
             (["attention", str(run), *PAIR], "attention.png"),
         ):
-            pictures.main(parse("picture", arguments))
+            look.picture(parse("picture", arguments))
             assert capsys.readouterr().out == f"saved {run / name}\n"
             assert imread(run / name).shape[2] == 4
         out = tmp_path / "mine.png"
-        pictures.main(parse("picture", ["loss", str(run), "--out", str(out)]))
+        look.picture(parse("picture", ["loss", str(run), "--out", str(out)]))
         assert capsys.readouterr().out == f"saved {out}\n"
         assert out.is_file()
 

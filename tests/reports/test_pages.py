@@ -192,6 +192,7 @@ def study(tmp_path: Path) -> Path:
     ]
     results = {
         "task": "text",
+        "data": "reviews.csv",
         "score": "accuracy",
         "random_weights": False,
         "seeds": [0, 1],

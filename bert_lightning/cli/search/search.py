@@ -22,6 +22,8 @@ from bert_lightning.errors import UserError, writing
 from bert_lightning.reports.comparison.found import find_runs
 from bert_lightning.reports.comparison.ranking import compare
 from bert_lightning.reports.comparison.table import lines
+from bert_lightning.reports.page.safely import write_page_of_sweep
+from bert_lightning.reports.page.write import PAGE
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import AUTO, TRIALS
 from bert_lightning.terminal import WIDTH
@@ -183,6 +185,8 @@ def _end(found: Search, journal: Journal, exit_code: int) -> tuple[int, list[str
         runs = [run for run in find_runs([found.folder]) if run.folder.name not in waiting]
         say("\n".join(lines(compare(runs))) if runs else "")
     say("\n".join(results.told()))
+    write_page_of_sweep(found.folder)
+    say(f"{'report':<{_INDENT}}{shown(found.folder / PAGE)}")
     say(f"{'curves':<{_INDENT}}tensorboard --logdir {shown(found.folder)}")
     failed = [trial for trial in results.trials if trial.state is State.failed]
     codes = [exit_code, *(trial.exit_code or 1 for trial in failed)]
