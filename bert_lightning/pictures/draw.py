@@ -131,8 +131,8 @@ def labels(run: Named) -> Picture:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{(folder / RESULTS).absolute()} cannot be read ({type(error).__name__}: {error}): give the folder of a "
-            "complete fine-tuning run with learning_curve=true, of this version"
+            f"{(folder / RESULTS).absolute()} cannot be read ({type(error).__name__}: {error}): "
+            "give the folder of a complete fine-tuning run with learning_curve=true"
         ) from error
     return _placed(picture, folder, "labels")
 
