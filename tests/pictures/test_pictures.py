@@ -211,6 +211,7 @@ class TestFiles:
         with pytest.raises(UserError, match=r"x.png cannot be written: .* a folder that exists"):
             Picture(2, 1).save(tmp_path / "absent" / "x.png")
 
+    @pytest.mark.slow
     def test_the_command_says_where_the_picture_is(
         self, run: Path, cranes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
