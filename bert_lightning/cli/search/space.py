@@ -104,7 +104,8 @@ def _distribution(name: str, override: Override) -> BaseDistribution:
     if override.is_choice_sweep():
         choices = [*dict.fromkeys(map(str, override.sweep_iterator(Transformer.str)))]
         return CategoricalDistribution(choices)
-    numbers = sorted(override.sweep_iterator())
+    numbers: list[Any] = [*override.sweep_iterator()]
+    numbers.sort()
     if not numbers:
         raise UserError(f"{override.input_line} is empty")
     if len(numbers) == 1:
