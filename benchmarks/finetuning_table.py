@@ -2,8 +2,8 @@
 
 python -m benchmarks.finetuning_table
 
-Fills what lies between the markers `finetuning` of `README.md` and `docs/finetuning.md`, and draws
-`docs/learning-curve.png` of the first model that has a learning curve.
+Fills what lies between the markers `finetuning` and `finetuning-speed` of `README.md` and
+`docs/finetuning.md`, and draws `docs/learning-curve.png` of the first comparison that has one.
 """
 
 import json
@@ -16,7 +16,6 @@ from bert_lightning.pictures.labels import learning_curve_figure
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "finetuning.md")
 PICTURE = ROOT / "docs" / "learning-curve.png"
-BEGIN, END = "<!-- finetuning:begin -->", "<!-- finetuning:end -->"
 _MODELS = ("tiny_bert_8min", "wikitext2_best", "minilm")
 """In the order of the table."""
 
@@ -40,12 +39,16 @@ def results() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def filled(page: str) -> str:
-    """Returns a page with the table between its markers."""
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+    """Returns a page with the tables between their markers."""
+    for name, table in {"finetuning": scores_table, "finetuning-speed": speed_table}.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        before, found, rest = page.partition(begin)
+        if found:
+            page = f"{before}{begin}\n{table()}\n{end}{rest.partition(end)[2]}"
+    return page
 
 
-def table() -> str:
+def scores_table() -> str:
     """Returns Markdown: a row for each model and task; mean and standard deviation of the seeds."""
     rows = [
         "| model | task | score | pretrained | random weights | gain, 95 % interval | TF-IDF |",
@@ -65,6 +68,33 @@ def table() -> str:
             _spread(by_model, "TF-IDF", score),
         ]
         rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def speed_table() -> str:
+    """Returns Markdown: a row for each model and contestant."""
+    rows = [
+        "| model | precision | | examples/s | bert-lightning is | accuracy (lowest to highest) |",
+        "|---|---|---|--:|--:|--:|",
+    ]
+    for model in _MODELS:
+        file = RESULTS / model / "speed.json"
+        if not file.exists():
+            continue
+        found = json.loads(file.read_text(encoding="utf-8"))
+        precision = found["command"].rpartition("--precision ")[2]
+        for name, speed in found["contestants"].items():
+            times = speed["times_slower"]
+            lowest, highest = speed["accuracy_range"]
+            cells = [
+                f"`{model}`",
+                precision,
+                name,
+                f"{speed['examples_per_second']:,.0f}",
+                f"{times:.2f} times as fast" if times != 1 else "",
+                f"{speed['accuracy']:.3f} ({lowest:.3f} to {highest:.3f})",
+            ]
+            rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
