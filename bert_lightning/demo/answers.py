@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from bert_lightning.batch import UNK
 from bert_lightning.config.task import TaskKind
 from bert_lightning.finetuning.predict import FineTunedBert
 from bert_lightning.inference.loaded import PretrainedBert
-from bert_lightning.inference.represent import Text, tokenize
+from bert_lightning.inference.represent import Text, tokenize, words_of
 
 if TYPE_CHECKING:  # slow to import
     from bert_lightning.pictures.style import Picture
@@ -79,16 +80,26 @@ class Tab:
     """The task that a model has to be fine-tuned for; None asks the pretrained model."""
 
 
-def left_out(model: Model, texts: Sequence[Text]) -> list[str]:
-    """Returns a note for each text, or pair, of which the model does not read all tokens."""
+def notes_on(model: Model, texts: Sequence[Text]) -> list[str]:
+    """Returns what a model does not read of texts, or pairs: the end of long ones, unknown words.
+
+    Raises:
+        UserError: a text is empty.
+    """
     encodings = tokenize(model.tokenizer, texts, sys.maxsize, truncate=False)
-    return [
-        f"{_nth(place, len(texts))} has {len(encoding):,} tokens with [CLS] and [SEP], and the "
-        f"model reads {model.max_length:,}: the rest is left out."
-        for place, encoding in enumerate(encodings, start=1)
-        if len(encoding) > model.max_length
+    lengths = [*map(len, encodings)]
+    notes = [
+        f"{f'Text {place}' if len(texts) > 1 else 'The text'} has {length:,} tokens with [CLS] and "
+        f"[SEP], and the model reads {model.max_length:,}: the rest is left out."
+        for place, length in enumerate(lengths, start=1)
+        if length > model.max_length
     ]
-
-
-def _nth(place: int, count: int) -> str:
-    return f"Text {place}" if count > 1 else "The text"
+    unknown = [
+        f"'{word.text}'"
+        for text, encoding in zip(texts, encodings, strict=True)
+        for word in words_of(model.tokenizer, encoding, text)
+        if UNK in encoding.tokens[word.tokens]
+    ]
+    if unknown:
+        notes.append(f"Not in the vocabulary, and read as [UNK]: {', '.join(unknown)}.")
+    return notes

@@ -1,6 +1,9 @@
 """What a pretrained model is asked: words for a `[MASK]`, the next sentence, a word in context."""
 
-from bert_lightning.demo.answers import Answer, Field, Pictures, Probabilities, Tab, left_out
+from pathlib import Path
+
+from bert_lightning.batch import MASK
+from bert_lightning.demo.answers import Answer, Field, Pictures, Probabilities, Tab, notes_on
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.sense_files import Occurrence
 from bert_lightning.evaluation.senses import word_vectors
@@ -15,8 +18,10 @@ MOST_TOKENS = 40
 
 def fill(bert: PretrainedBert, text: str) -> Answer:
     """Returns the likeliest words for the `[MASK]` of a text."""
-    notes = left_out(bert, [text])
-    found = bert.fill_mask(text, _WORDS, truncate=bool(notes))
+    notes = notes_on(bert, [text])
+    if MASK not in text:
+        raise UserError(f"the text has no {MASK}: write {MASK} where a word is missing")
+    found = bert.fill_mask(text, _WORDS, truncate=True)
     return Answer(Probabilities(found, "all other words"), notes)
 
 
@@ -24,7 +29,7 @@ def follow(bert: PretrainedBert, first: str, second: str) -> Answer:
     """Returns how probable it is that the second text follows the first."""
     follows = bert.is_next(first, second, truncate=True)
     rows = [("B follows A", follows), ("B is from elsewhere", 1 - follows)]
-    return Answer(Probabilities(rows), left_out(bert, [(first, second)]))
+    return Answer(Probabilities(rows), notes_on(bert, [(first, second)]))
 
 
 def word_in_context(bert: PretrainedBert, word: str, lines: str, layer: int) -> Answer:
@@ -69,20 +74,21 @@ def attend(bert: PretrainedBert, first: str, second: str) -> Answer:
     from bert_lightning.pictures.attention_maps import attention_figure
 
     pair = (first, second) if second.strip() else (first,)
+    notes = notes_on(bert, [(first, second) if second.strip() else first])
     found = bert.attention(*pair, truncate=True)
     if len(found.tokens) > MOST_TOKENS:
         raise UserError(
             f"{len(found.tokens)} tokens with [CLS] and [SEP] are given, and {MOST_TOKENS} at most "
             "can be told apart in a picture: shorten the texts"
         )
-    return Answer(Pictures([attention_figure(found, bert.origin)]))
+    return Answer(Pictures([attention_figure(found, Path(bert.origin).name)]), notes)
 
 
 TABS = (
     Tab(
         "Fill [MASK]",
         "Which words may stand in place of `[MASK]`, and how probable is each?",
-        [Field("A text with one [MASK]", "The [MASK] lifted the steel beams onto the bridge.")],
+        [Field("A text with one [MASK]", "the [MASK] lifted the steel beams onto the bridge")],
         fill,
         heads=frozenset({"mlm_head"}),
     ),
@@ -90,8 +96,8 @@ TABS = (
         "Next sentence",
         "Does text B follow text A, or is it from elsewhere? In training half of the pairs follow.",
         [
-            Field("A", "The crane lifted the steel beams."),
-            Field("B", "Its driver sat high above the bridge."),
+            Field("A", "the crane lifted the steel beams"),
+            Field("B", "its driver sat high above the bridge"),
         ],
         follow,
         heads=frozenset({"pooler", "nsp_head"}),
@@ -121,8 +127,8 @@ TABS = (
         "How much does each token, a row, take from each other token, a column? Each layer has a "
         "row of small pictures, and each of its heads a column.",
         [
-            Field("A", "The crane lifted the beams."),
-            Field("B, or nothing", "Its driver sat high above."),
+            Field("A", "the crane lifted the steel beams"),
+            Field("B, or nothing", "its driver sat high above"),
         ],
         attend,
     ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bert_lightning.demo import pretrained_tabs, task_tabs
@@ -47,7 +48,7 @@ class Subject:
 
     @property
     def described(self) -> str:
-        """Its sizes, where it lies, and which tabs of pretrained models it cannot answer."""
+        """Its sizes, the name of its file or folder, and the tabs that it cannot answer."""
         config, words = self.bert.model.config, self.bert.tokenizer.get_vocab_size()
         sizes = (
             f"{config.num_hidden_layers} layers, {config.hidden_size} hidden, "
@@ -58,7 +59,7 @@ class Subject:
             for tab in pretrained_tabs.TABS
             if self.asked(tab) is None
         ]
-        return f"{sizes}; from {self.bert.origin}{''.join(unable)}"
+        return f"{sizes}; from {Path(self.bert.origin).name}{''.join(unable)}"
 
 
 def read_subject(name: str) -> Subject:

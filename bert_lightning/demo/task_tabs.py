@@ -9,7 +9,7 @@ from bert_lightning.demo.answers import (
     Pictures,
     Probabilities,
     Tab,
-    left_out,
+    notes_on,
 )
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.predict import FineTunedBert
@@ -26,14 +26,14 @@ def _classify(model: FineTunedBert, *texts: str) -> Answer:
     (found,) = model.probabilities([text], truncate=True)
     rows = sorted(found.items(), key=lambda one: -one[1])
     rest = "all other classes" if len(rows) > _MOST_CLASSES else ""
-    return Answer(Probabilities(rows[:_MOST_CLASSES], rest), left_out(model, [text]))
+    return Answer(Probabilities(rows[:_MOST_CLASSES], rest), notes_on(model, [text]))
 
 
 def _score(model: FineTunedBert, first: str, second: str) -> Answer:
     """Returns the number of a text, or of two."""
     text: Text = (first, second) if second.strip() else first
     (found,) = model.score_many([text], truncate=True)
-    return Answer(Line(f"{found:.4g}"), left_out(model, [text]))
+    return Answer(Line(f"{found:.4g}"), notes_on(model, [text]))
 
 
 def _tag(model: FineTunedBert, text: str) -> Answer:
@@ -48,7 +48,7 @@ def _choose(model: FineTunedBert, lines: str) -> Answer:
     """Returns the text that is right."""
     texts = _lines(lines)
     found = model.choose(*texts, truncate=True)
-    return Answer(Probabilities([found], "the others"), left_out(model, texts))
+    return Answer(Probabilities([found], "the others"), notes_on(model, texts))
 
 
 def _compare(model: FineTunedBert, lines: str) -> Answer:
@@ -59,7 +59,7 @@ def _compare(model: FineTunedBert, lines: str) -> Answer:
     if not 2 <= len(texts) <= _MOST_TEXTS:
         raise UserError(f"{len(texts)} texts are given: write 2 to {_MOST_TEXTS}, one in each line")
     vectors = model.encode(texts, truncate=True)
-    return Answer(Pictures([similarity_figure(vectors, texts)]), left_out(model, texts))
+    return Answer(Pictures([similarity_figure(vectors, texts)]), notes_on(model, texts))
 
 
 def _answer(model: FineTunedBert, question: str, context: str) -> Answer:

@@ -134,6 +134,12 @@ def test_attention_has_a_panel_for_each_layer_and_head(subject: Subject, second:
     )
 
 
+def test_words_that_the_tokenizer_does_not_know_are_named(subject: Subject) -> None:
+    html = subject.reply(NEXT, "the 鶴 is flying", "he left")
+    assert "Not in the vocabulary, and read as [UNK]: '鶴'." in words(html)
+    assert "[UNK]" not in words(subject.reply(NEXT, "the crane is flying", "he left"))
+
+
 def test_text_is_shown_as_text() -> None:
     assert "<b>" not in answer_html(Answer(Line("<b>"), ["<b>"]))
 
