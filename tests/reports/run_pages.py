@@ -104,7 +104,7 @@ def leave(
 class Page(HTMLParser):
     """A page as a browser reads it: every element is closed, and nothing is loaded."""
 
-    EMPTY = ("meta", "link", "br", "use", "path", "rect")
+    EMPTY = ("meta", "link", "br", "img", "use", "path", "rect")
 
     def __init__(self, file: Path) -> None:
         super().__init__()

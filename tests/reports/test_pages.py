@@ -1,5 +1,6 @@
 """report.html: built from the files of a run's folder, whatever state they are in."""
 
+import base64
 import json
 import logging
 import shlex
@@ -15,6 +16,7 @@ from bert_lightning.cli import app
 from bert_lightning.config import CorpusConfig, OptimConfig, TrainConfig
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.errors import UserError
+from bert_lightning.pictures.style import Picture
 from bert_lightning.reports import run_report
 from bert_lightning.reports.comparison.options import plain_options
 from bert_lightning.reports.page import pages, pretraining, while_training
@@ -98,6 +100,20 @@ def test_a_run_without_pairs_says_nothing_of_them(tmp_path: Path) -> None:
         validation_baselines=baselines,
     )
     assert "sentence" not in page_of(run).text.split("Options")[0]
+
+
+def test_it_has_the_joint_loss_and_the_pictures_that_were_drawn(tmp_path: Path) -> None:
+    folder = leave(tmp_path / "run")
+    assert "pictures" not in Page(write_run_page(folder)).ids
+    picture = Picture(1, 1).save(folder / "crane_by_layer.png")
+    (folder / "loss.png").write_bytes(picture.read_bytes())
+    text = write_run_page(folder).read_text(encoding="utf-8")
+    assert base64.b64encode(picture.read_bytes()).decode() in text
+    assert "the joint loss by optimizer step" in text
+    page = Page(folder / "report.html")
+    assert "pictures" in page.ids
+    assert "crane by layer" in page.text
+    assert text.count("data:image/png") == 1
 
 
 def test_while_it_lasts_it_says_up_to_which_step(tmp_path: Path) -> None:

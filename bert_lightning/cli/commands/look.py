@@ -3,6 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
+from bert_lightning.reports.page.write import PAGE
 from bert_lightning.runs.folder import shown
 from bert_lightning.work import working
 
@@ -16,6 +17,8 @@ def picture(args: Namespace) -> None:
     with working("drawing"):
         file = getattr(draw, name)(**given).save(out)
     print(f"saved {shown(file)}")
+    if (file.parent / PAGE).is_file():
+        report(Namespace(run=file.parent))
 
 
 def report(args: Namespace) -> None:

@@ -7,13 +7,16 @@ from markupsafe import Markup
 
 from bert_lightning.pictures.inline import inline
 from bert_lightning.pictures.labels import learning_curve_figure
-from bert_lightning.pictures.losses import loss_figure, score_figure
+from bert_lightning.pictures.losses import joint_loss_figure, loss_figure, score_figure
 from bert_lightning.reports.comparison.curves import comparison_figure
 from bert_lightning.reports.comparison.ranking import Comparison
 from bert_lightning.runs.curves import Curve, Curves
 
 _PANEL = (5.0, 3.1)
 """Inches of a figure that fills a phone's width, and half of a screen's."""
+
+_WIDE = (10.4, 4.0)
+"""Inches of a figure with two panels."""
 
 
 def losses(curves: Curves, summary: Mapping[str, Any]) -> list[Markup]:
@@ -33,6 +36,18 @@ def losses(curves: Curves, summary: Mapping[str, Any]) -> list[Markup]:
         figure.suptitle("")
         drawn.append(inline(figure, _PANEL, f"loss of {name} by optimizer step"))
     return drawn
+
+
+def joint_loss(
+    curves: Curves, weights: Mapping[str, float], baselines: Mapping[str, float]
+) -> Markup | None:
+    """Draws the joint loss as stacked areas; None where fewer than two objectives count."""
+    counted = [name for name, weight in weights.items() if weight > 0]
+    if len(counted) < 2 or any(f"train/{name}_loss" not in curves for name in counted):
+        return None
+    figure = joint_loss_figure(curves, weights, baselines, "joint loss")
+    figure.suptitle("")
+    return inline(figure, _WIDE, "the joint loss by optimizer step, as stacked areas")
 
 
 _SPLITS = ("train", "val")

@@ -1,6 +1,7 @@
 """What the files of a run's folder say of it, whether it has ended or not."""
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -14,6 +15,8 @@ from bert_lightning.runs.curves import Curve, Curves
 
 _PREFIXES = ("work", "speed")
 """Of the curves of throughput; earlier versions had the second."""
+_DRAWN_HERE = ("loss.png", "joint_loss.png", "results.png")
+"""Pictures of a run's folder that its page draws itself."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ def ending(files: RunFiles) -> dict[str, Any]:
         "log": "\n".join(log),
         "log_left_out": left_out,
         "log_name": f"{command}.log",
+        "pictures": [*_pictures(folder)],
         "speed": speed(files, "pairs" if command == "train" else "examples"),
         "device": files.device,
         "seconds": files.seconds,
@@ -155,3 +159,10 @@ def ending(files: RunFiles) -> dict[str, Any]:
         "not_finite": files.not_finite,
         "parameters": files.facts.get("parameters"),
     }
+
+
+def _pictures(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yields the name and the content, in base64, of each picture that was drawn of a run."""
+    for file in sorted(folder.glob("*.png")):
+        if file.name not in _DRAWN_HERE:
+            yield file.stem.replace("_", " "), base64.b64encode(file.read_bytes()).decode()

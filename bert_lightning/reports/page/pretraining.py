@@ -47,6 +47,7 @@ def write_page(folder: Path) -> None:
         "scored_at": files.validated_at,
         "verdicts": [*_verdicts(files, baselines)],
         "losses": figures.losses(files.curves, _for_figure(files, baselines)),
+        "joint_loss": figures.joint_loss(files.curves, _weights(files), baselines),
         "scores": [*_scores(files, baselines)],
         "last_step": files.step,
         "splits": data.get("splits", {}),
@@ -63,6 +64,11 @@ def write_page(folder: Path) -> None:
 def _planned(files: RunFiles) -> int | None:
     started = files.written.get("run", {}).get("steps")
     return started or files.run.options.get("trainer.max_steps")
+
+
+def _weights(files: RunFiles) -> dict[str, float]:
+    """Returns the weight of each objective of the paper in the joint loss."""
+    return {name: files.run.options.get(f"objective.{name}_weight", 0.0) for name in ("mlm", "nsp")}
 
 
 def _baselines(files: RunFiles) -> dict[str, float]:
