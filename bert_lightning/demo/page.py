@@ -45,13 +45,13 @@ def build_page(subjects: Sequence[Subject]) -> gr.Blocks:
         for subject in subjects:
             gr.Markdown(f"**{subject.name}**: {subject.described}")
         with gr.Tabs():
-            for place, tab in enumerate(tabs_of(subjects)):
+            for tab in tabs_of(subjects):
                 with gr.Tab(tab.title) as opened:
-                    _fill_tab(tab, subjects, opened, is_first=place == 0)
+                    _fill_tab(tab, subjects, opened)
     return page
 
 
-def _fill_tab(tab: Tab, subjects: Sequence[Subject], opened: gr.Tab, is_first: bool) -> None:
+def _fill_tab(tab: Tab, subjects: Sequence[Subject], opened: gr.Tab) -> None:
     """Adds what is asked for, and the answer of each model, which comes when the tab is opened."""
     gr.Markdown(tab.explanation)
     fields = [gr.Textbox(field.text, label=field.label, lines=field.lines) for field in tab.fields]
@@ -65,25 +65,22 @@ def _fill_tab(tab: Tab, subjects: Sequence[Subject], opened: gr.Tab, is_first: b
                 if subject.asked(tab) is None:
                     gr.HTML(note_html(f"Not for this model: {subject.why_not(tab)}."))
                 else:
-                    _add_answer(tab, subject, fields, triggers, is_first)
+                    _add_answer(tab, subject, fields, triggers)
 
 
-def _add_answer(
-    tab: Tab, subject: Subject, fields: list[gr.Textbox], triggers: list[Any], is_first: bool
-) -> None:
-    """Adds the answer of a model; that of the first tab is there when the page is."""
+def _add_answer(tab: Tab, subject: Subject, fields: list[gr.Textbox], triggers: list[Any]) -> None:
+    """Adds the answer of a model, which has a layer of its own to choose."""
     inputs: list[Any] = [*fields]
     if tab.has_layer:
         last = subject.layers
         layer = gr.Slider(0, last, last, step=1, label="Layer; 0 is the embeddings")
         inputs.append(layer)
         triggers = [*triggers, layer.release]
-    opening = subject.reply(tab, *(given.value for given in inputs)) if is_first else None
     gr.on(
         triggers,
         partial(subject.reply, tab),
         inputs,
-        gr.HTML(opening),
+        gr.HTML(),
         api_visibility="private",
         concurrency_limit=1,
         concurrency_id="answers",  # one at a time: matplotlib's style is that of the process
