@@ -12,7 +12,7 @@ def main(url: str, file: str) -> None:
     with opened() as chromium:
         chromium.page.goto(url)
         chromium.page.locator(".answer .bars").first.wait_for()
-        chromium.page.wait_for_timeout(8000)  # the other model has answered too
+        chromium.page.wait_for_load_state("networkidle")  # the other model has answered too
         chromium.page.screenshot(path=file, full_page=True)
 
 

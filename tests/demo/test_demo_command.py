@@ -85,7 +85,7 @@ def test_the_page_answers_in_a_browser_and_asks_nobody_else(
             page.get_by_label(label, exact=True).filter(visible=True).fill(text)
         page.get_by_role("button", name="Ask").filter(visible=True).click()
 
-    page.get_by_text("all other words").filter(visible=True).wait_for()  # before it is told to
+    page.get_by_text("all other words").filter(visible=True).wait_for()  # nobody has pressed Ask
     assert "Not for this model: it has no masked-language-model head" in panel()
 
     ask("Fill [MASK]", **{"A text with one [MASK]": "the crane is flying"})
