@@ -82,6 +82,7 @@ def _add_answer(tab: Tab, subject: Subject, fields: list[gr.Textbox], triggers: 
         inputs,
         gr.HTML(),
         api_visibility="private",
+        trigger_mode="always_last",  # what is asked while an answer is due is answered after it
         concurrency_limit=1,
         concurrency_id="answers",  # one at a time: matplotlib's style is that of the process
     )
