@@ -24,8 +24,8 @@ from bert_lightning.corpus.readers.tables import hub_rows, hub_tables
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
 from bert_lightning.corpus.splits import (
     Document,
-    assign_splits,
     require_documents,
+    split_documents,
     usable,
     ways_out,
 )
@@ -80,7 +80,7 @@ def _builtin_source(data: CorpusConfig, min_documents: int) -> TextSource:
 
     def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
         documents = _documents(builtin_documents(), data, left_out)
-        return assign_splits(documents, data, min_documents, "the built-in text")
+        return split_documents(documents, data, min_documents, "the built-in text", left_out)
 
     origin = f"pydoc_data.topics of {version}"
     return _source("builtin", version, origin, data, min_documents, _FIXED_FORMAT, read)
@@ -126,7 +126,8 @@ def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
                 f"{commit} has no split 'train'; it has {', '.join(tables())}: "
                 "choose another data.hub_name"
             )
-        yield from assign_splits(documents("train", left_out), data, min_documents, commit, given)
+        train = documents("train", left_out)
+        yield from split_documents(train, data, min_documents, commit, left_out, given)
         for split in given[1:]:
             yield from require_documents(split, documents(split, left_out), data, commit)
 
@@ -154,8 +155,9 @@ def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
                 f"{sum(sizes)} paragraphs, none of them {usable(data)}{ways_out(data)}"
                 f"{_if_wrapped(data)}"
             )
-        yield from assign_splits(
-            chain([first], documents), data, min_documents, f"data.path={data.path}"
+        documents = chain([first], documents)
+        yield from split_documents(
+            documents, data, min_documents, f"data.path={data.path}", left_out
         )
 
     hashes = _hashes([file.path for file in files], data)
