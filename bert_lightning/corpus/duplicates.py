@@ -2,7 +2,7 @@
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from hashlib import blake2b
 from itertools import chain
@@ -136,3 +136,15 @@ class Groups:
         for slot in before:
             if slot:
                 self._slots[self._place(slot)] = slot
+
+
+def look_ahead(keys: Iterator[DocumentKey], most: int) -> tuple[list[DocumentKey], int]:
+    """Returns the first keys, until `most` are distinct, and how many are."""
+    ahead, distinct, groups = list[DocumentKey](), 0, Groups()
+    for key in keys:
+        ahead.append(key)
+        distinct += groups.split_of(key) is None
+        groups.add(key, "train")
+        if distinct == most:
+            break
+    return ahead, distinct

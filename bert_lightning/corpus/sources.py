@@ -16,26 +16,21 @@ from bert_lightning.corpus.fingerprints import hash_text_files
 from bert_lightning.corpus.manifest import digest
 from bert_lightning.corpus.readers import text_files
 from bert_lightning.corpus.readers.builtin import builtin_documents
+from bert_lightning.corpus.readers.document_units import settle_documents
 from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.kinds import TextFile
-from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown
+from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown, usable, ways_out
 from bert_lightning.corpus.readers.lines import MEGABYTE, read_lines
 from bert_lightning.corpus.readers.tables import hub_rows, hub_tables
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
-from bert_lightning.corpus.splits import (
-    Document,
-    require_documents,
-    split_documents,
-    usable,
-    ways_out,
-)
+from bert_lightning.corpus.splits import Document, require_documents, split_documents
 from bert_lightning.errors import UserError
 from bert_lightning.work import working
 
 SPLITS = ("train", "validation", "test")
 _WIKITEXT_FILES = ("wiki.train", "wiki.valid", "wiki.test")
 _HUB = {"hub_repository", "hub_name", "hub_revision"}
-_PROSE = {"hard_wrapped"}
+_PROSE = {"hard_wrapped", "document"}
 _FIXED_FORMAT = {"format", "text_column"} | _PROSE | _HUB
 """Options that sources of one format do not read."""
 
@@ -138,6 +133,7 @@ def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
 def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
     unread_files = LeftOut()
     files = find_text_files(data, unread_files)
+    data = settle_documents(data, files, min_documents, unread_files)
 
     def raw(left_out: LeftOut) -> Iterator[list[str]]:
         return chain.from_iterable(text_files.raw_documents(file, data, left_out) for file in files)
@@ -202,7 +198,7 @@ def _documents(
             yield document
     left_out.add_text(
         f"paragraphs of fewer than {data.min_sentences} sentences",
-        f"pairs=segment and pairs=none keep them (data.min_sentences=1){_if_wrapped(data)}",
+        f"pairs=document, segment and none keep them (data.min_sentences=1){_if_wrapped(data)}",
         *(paragraphs - kept, paragraphs),
         *(characters - kept_characters, characters),
     )

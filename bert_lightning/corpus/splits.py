@@ -6,31 +6,14 @@ from itertools import chain
 from math import ceil
 from typing import TypeVar
 
-from bert_lightning.config import CorpusConfig
-from bert_lightning.corpus.duplicates import DocumentKey, Groups, document_key
-from bert_lightning.corpus.readers.left_out import LeftOut
+from bert_lightning.config import CorpusConfig, DocumentUnit
+from bert_lightning.corpus.duplicates import DocumentKey, Groups, document_key, look_ahead
+from bert_lightning.corpus.readers.left_out import LeftOut, usable, ways_out
 from bert_lightning.errors import UserError
 
 Document = list[list[str]]
 """Paragraphs, each a list of sentences."""
 Item = TypeVar("Item")
-
-
-def usable(data: CorpusConfig) -> str:
-    """Returns the condition for keeping a paragraph, for a message."""
-    if data.min_sentences == 1:
-        return "with a sentence"
-    return f"with {data.min_sentences} sentences or more"
-
-
-def ways_out(data: CorpusConfig) -> str:
-    """Returns what else helps if no paragraph has the required number of sentences."""
-    if data.min_sentences == 1:
-        return ""
-    return (
-        " (data.min_sentences); pairs=segment takes paragraphs of one sentence too, "
-        "pairs=none pretrains without pairs"
-    )
 
 
 def require_documents(
@@ -92,14 +75,14 @@ def assign_splits(
     keys = iter(keys)
     needed = min_documents * (1 + len(fractions))
     enough = [ceil(min_documents / fraction) for fraction in fractions.values()]
-    ahead, distinct = _look_ahead(keys, max(needed, *enough))
+    ahead, distinct = look_ahead(keys, max(needed, *enough))
     if distinct < needed:
         reason = ", as a random second sentence comes from another document"
         copies = f" ({len(ahead)} with duplicates)" * (distinct < len(ahead))
         raise UserError(
             f"{origin} has {distinct} documents{copies} that have a paragraph {usable(data)}, and "
             f"{needed} are needed, {min_documents} for each split{reason * (min_documents > 1)}; "
-            "separate documents by blank lines, give more files, or hold out nothing: "
+            f"{_more(data)}, give more files, or hold out nothing: "
             + " ".join(f"data.{name}_fraction=0" for name in fractions)
         )
     offered: Counter[str] = Counter()
@@ -119,16 +102,10 @@ def assign_splits(
         )
 
 
-def _look_ahead(keys: Iterator[DocumentKey], most: int) -> tuple[list[DocumentKey], int]:
-    """Returns the first keys, until `most` are distinct, and how many are."""
-    ahead, distinct, groups = list[DocumentKey](), 0, Groups()
-    for key in keys:
-        ahead.append(key)
-        distinct += groups.split_of(key) is None
-        groups.add(key, "train")
-        if distinct == most:
-            break
-    return ahead, distinct
+def _more(data: CorpusConfig) -> str:
+    if data.document is DocumentUnit.file:
+        return "end documents at blank lines (data.document=blank_line)"
+    return "separate documents by blank lines"
 
 
 def _split_of_next(offered: Counter[str], fractions: dict[str, float], at_least: float) -> str:

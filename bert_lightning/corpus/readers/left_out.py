@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from os import PathLike, fsdecode
 from typing import Any
 
+from bert_lightning.config import CorpusConfig
+
 log = logging.getLogger(__name__)
 
 MOST_LEFT_OUT = 0.2
@@ -98,6 +100,23 @@ def announce(omissions: Iterable[Omission], fate: str = "") -> None:
         remark = omission.fate != LEFT_OUT or little
         level = logging.INFO if remark else logging.WARNING
         log.log(level, "%s: %s.", fate or omission.fate, omission)
+
+
+def usable(data: CorpusConfig) -> str:
+    """Returns the condition for keeping a paragraph, for a message."""
+    if data.min_sentences == 1:
+        return "with a sentence"
+    return f"with {data.min_sentences} sentences or more"
+
+
+def ways_out(data: CorpusConfig) -> str:
+    """Returns what else helps if no paragraph has the required number of sentences."""
+    if data.min_sentences == 1:
+        return ""
+    return (
+        " (data.min_sentences); pairs=document and pairs=segment take paragraphs of one "
+        "sentence too, pairs=none pretrains without pairs"
+    )
 
 
 def shown(path: str | PathLike[str]) -> str:
