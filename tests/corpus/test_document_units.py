@@ -82,7 +82,7 @@ def test_headings_are_those_of_wikitext(unit: DocumentUnit, text_format: Format)
     if (unit is DocumentUnit.heading) is (text_format is Format.wikitext):
         config_of("notes", document=unit, format=text_format)
     else:
-        with pytest.raises(UserError, match="does not go with data.format"):
+        with pytest.raises(UserError, match="does not go with"):
             config_of("notes", document=unit, format=text_format)
 
 

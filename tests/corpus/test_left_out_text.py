@@ -55,8 +55,8 @@ def test_paragraphs_of_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert said.levelno == logging.WARNING
     assert said.message == (
         "Left out: 6 paragraphs of fewer than 2 sentences (of 12; 39.7% of the text); "
-        "pairs=document, segment and none keep them (data.min_sentences=1); for text with hard line "
-        "breaks: data.hard_wrapped=true."
+        "pairs=document, segment and none keep them (data.min_sentences=1); for text with hard "
+        "line breaks: data.hard_wrapped=true."
     )
 
 

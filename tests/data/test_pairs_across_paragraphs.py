@@ -1,4 +1,4 @@
-"""Pairs of two sentences of a document: those of a slow count, and a function of the index alone."""
+"""Pairs of two sentences of a document: those of a slow count, whatever is asked for beside."""
 
 import random
 
