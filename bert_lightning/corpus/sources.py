@@ -16,26 +16,21 @@ from bert_lightning.corpus.fingerprints import hash_text_files
 from bert_lightning.corpus.manifest import digest
 from bert_lightning.corpus.readers import text_files
 from bert_lightning.corpus.readers.builtin import builtin_documents
+from bert_lightning.corpus.readers.document_units import settle_documents
 from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.kinds import TextFile
-from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown
+from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown, usable, ways_out
 from bert_lightning.corpus.readers.lines import MEGABYTE, read_lines
 from bert_lightning.corpus.readers.tables import hub_rows, hub_tables
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
-from bert_lightning.corpus.splits import (
-    Document,
-    assign_splits,
-    require_documents,
-    usable,
-    ways_out,
-)
+from bert_lightning.corpus.splits import Document, require_documents, split_documents
 from bert_lightning.errors import UserError
 from bert_lightning.work import working
 
 SPLITS = ("train", "validation", "test")
 _WIKITEXT_FILES = ("wiki.train", "wiki.valid", "wiki.test")
 _HUB = {"hub_repository", "hub_name", "hub_revision"}
-_PROSE = {"hard_wrapped"}
+_PROSE = {"hard_wrapped", "document"}
 _FIXED_FORMAT = {"format", "text_column"} | _PROSE | _HUB
 """Options that sources of one format do not read."""
 
@@ -80,7 +75,7 @@ def _builtin_source(data: CorpusConfig, min_documents: int) -> TextSource:
 
     def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
         documents = _documents(builtin_documents(), data, left_out)
-        return assign_splits(documents, data, min_documents, "the built-in text")
+        return split_documents(documents, data, min_documents, "the built-in text", left_out)
 
     origin = f"pydoc_data.topics of {version}"
     return _source("builtin", version, origin, data, min_documents, _FIXED_FORMAT, read)
@@ -126,7 +121,8 @@ def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
                 f"{commit} has no split 'train'; it has {', '.join(tables())}: "
                 "choose another data.hub_name"
             )
-        yield from assign_splits(documents("train", left_out), data, min_documents, commit, given)
+        train = documents("train", left_out)
+        yield from split_documents(train, data, min_documents, commit, left_out, given)
         for split in given[1:]:
             yield from require_documents(split, documents(split, left_out), data, commit)
 
@@ -137,6 +133,7 @@ def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
 def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
     unread_files = LeftOut()
     files = find_text_files(data, unread_files)
+    data = settle_documents(data, files, min_documents, unread_files)
 
     def raw(left_out: LeftOut) -> Iterator[list[str]]:
         return chain.from_iterable(text_files.raw_documents(file, data, left_out) for file in files)
@@ -154,8 +151,9 @@ def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
                 f"{sum(sizes)} paragraphs, none of them {usable(data)}{ways_out(data)}"
                 f"{_if_wrapped(data)}"
             )
-        yield from assign_splits(
-            chain([first], documents), data, min_documents, f"data.path={data.path}"
+        documents = chain([first], documents)
+        yield from split_documents(
+            documents, data, min_documents, f"data.path={data.path}", left_out
         )
 
     hashes = _hashes([file.path for file in files], data)
@@ -200,7 +198,7 @@ def _documents(
             yield document
     left_out.add_text(
         f"paragraphs of fewer than {data.min_sentences} sentences",
-        f"pairs=segment and pairs=none keep them (data.min_sentences=1){_if_wrapped(data)}",
+        f"pairs=document, segment and none keep them (data.min_sentences=1){_if_wrapped(data)}",
         *(paragraphs - kept, paragraphs),
         *(characters - kept_characters, characters),
     )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bert_lightning.config import CorpusConfig, CorpusSource, Format
-from bert_lightning.corpus.readers.left_out import LeftOut
+from bert_lightning.corpus.readers.left_out import LEFT_OUT, LeftOut
 from bert_lightning.corpus.sources import find_source
 from bert_lightning.corpus.splits import Document
 from bert_lightning.errors import UserError
@@ -30,7 +30,8 @@ def read(path: Path | str, **options: Any) -> tuple[list[Document], dict[str, in
     """Returns the documents, and how many things were left out of each kind."""
     source, left_out = find_source(config_of(path, **options), 1), LeftOut()
     documents = [document for _, document in source.read(left_out)]
-    return documents, {o.what: o.count for o in [*source.unread_files, *left_out]}
+    found = [*source.unread_files, *left_out]
+    return documents, {one.what: one.count for one in found if one.fate == LEFT_OUT}
 
 
 def refusal(path: Path | str, **options: Any) -> str:
