@@ -11,6 +11,7 @@ log = logging.getLogger(__name__)
 MOST_LEFT_OUT = 0.2
 """The fraction of a text, in characters, that may be left out without a warning."""
 _MOST_EXAMPLES = 3
+HIDDEN = "hidden files and folders"
 
 
 @dataclass
