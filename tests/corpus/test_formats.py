@@ -135,9 +135,11 @@ class TestJson:
     def test_the_one_list_of_an_object_is_its_rows(
         self, tmp_path: Path, name: str, indent: int | None
     ) -> None:
-        content = {"version": "1", "data": [{"text": ONE}, {"text": TWO}], "tags": ["a"]}
-        (tmp_path / name).write_text(json.dumps(content, indent=indent))
+        rows: dict[str, Any] = {"data": [{"text": ONE}, {"text": TWO}], "tags": ["a"]}
+        (tmp_path / name).write_text(json.dumps(rows, indent=indent))
         assert documents_of(tmp_path) == READ
+        (tmp_path / "b.json").write_text(json.dumps({"version": "1"} | rows, indent=indent))
+        assert documents_of(tmp_path / "b.json") == READ
 
     def test_an_object_with_the_column_is_a_row(self, tmp_path: Path) -> None:
         row = {"text": ONE, "links": [{"text": "a"}]}
@@ -169,7 +171,8 @@ class TestJson:
 
     def test_settings_in_a_folder_are_no_text(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text(TEXT)
-        (tmp_path / "b.json").write_text(json.dumps({"a": 1, "b": {"c": [{"d": 1}]}}, indent=1))
+        content = {"version": "1.0", "padding": None, "added_tokens": [{"id": 0}]}
+        (tmp_path / "tokenizer.json").write_text(json.dumps(content, indent=1))
         assert read(tmp_path) == (READ, {"files of other kinds": 1})
 
 

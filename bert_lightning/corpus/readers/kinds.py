@@ -25,8 +25,7 @@ ENDINGS = {
 """What files hold, by their endings, in capitals or not; that of a compression may follow."""
 _BEGINNINGS = {
     "json": re.compile(
-        rb'\[\s*\{\s*"[^"\n]*"\s*:|\{[ \t]*"[^"\n]*"\s*:'
-        rb'|\{(?:\s*"[^"\n]*"\s*:\s*(?:"[^"\n]*"|[\w.+-]+)\s*,)*\s*"[^"\n]*"\s*:\s*\[\s*\{'
+        rb'\[\s*\{\s*"[^"\n]*"\s*:|\{[ \t]*"[^"\n]*"\s*:|\{\s*"[^"\n]*"\s*:\s*\[\s*\{'
     ),
     "wikiextractor": re.compile(rb'<doc id="'),
     "wikipedia": re.compile(rb"(?:<\?xml[^>]*>\s*)?<mediawiki[\s>]"),
@@ -34,7 +33,7 @@ _BEGINNINGS = {
     "parquet": re.compile(rb"PAR1"),
 }
 """What files hold that no ending of a table names, by their first bytes; others hold text. JSON is
-objects on lines, or a list of objects, which an object may hold behind texts and numbers."""
+objects on lines, or a list of objects, also as the first value of an object."""
 _OF_MANY_FORMS = {".json": "json", ".xml": "wikipedia"}
 """Endings of files that often hold something else, and what these hold if they are meant."""
 
