@@ -21,6 +21,7 @@ from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.kinds import TextFile
 from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown, usable, ways_out
 from bert_lightning.corpus.readers.lines import MEGABYTE, read_lines
+from bert_lightning.corpus.readers.storage.opening import File, size_of
 from bert_lightning.corpus.readers.tables import hub_rows, hub_tables
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
 from bert_lightning.corpus.splits import Document, require_documents, split_documents
@@ -211,7 +212,7 @@ def _if_wrapped(data: CorpusConfig) -> str:
     return "; for text with hard line breaks: data.hard_wrapped=true"
 
 
-def _hashes(files: Sequence[Path], data: CorpusConfig) -> list[str]:
+def _hashes(files: Sequence[File], data: CorpusConfig) -> list[str]:
     try:
         with working("hashing the text"):
             return hash_text_files(files, cache_folder(data))
@@ -233,7 +234,7 @@ def _source(
     min_documents: int,
     unread: set[str],
     read: Callable[[LeftOut], Iterator[tuple[str, Document]]],
-    files: Sequence[Path] = (),
+    files: Sequence[File] = (),
     unread_files: LeftOut | None = None,
 ) -> TextSource:
     """Returns the source; `content` identifies its text before any option applies to it.
@@ -250,6 +251,6 @@ def _source(
         "splitter_version": splitter_version(str(data.sentences)),
         "min_documents": min_documents,
     }
-    megabytes = sum(file.stat().st_size for file in files) / MEGABYTE if files else None
+    megabytes = sum(map(size_of, files)) / MEGABYTE if files else None
     about = data.shown_name, origin, fingerprint, data.format, read, megabytes
     return TextSource(*about, unread_files or LeftOut())

@@ -15,8 +15,8 @@ from bert_lightning.corpus.readers.hard_wrapping import joined, unwrapping
 from bert_lightning.corpus.readers.kinds import TextFile
 from bert_lightning.corpus.readers.left_out import LeftOut, shown
 from bert_lightning.corpus.readers.lines import read_lines
-from bert_lightning.corpus.readers.table_files import file_cells
-from bert_lightning.corpus.readers.tables import texts_of
+from bert_lightning.corpus.readers.pages.forms import PAGES
+from bert_lightning.corpus.readers.tables import file_texts
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +50,9 @@ def _documents_of(
         return _between_gaps(chain.from_iterable(blocks)) if of_file else blocks
     if file.holds == "wikiextractor":
         return _split_at_doc_tags(read_lines(file.path))
-    cells = file_cells(file, data.text_column)
-    texts = texts_of(cells, data.text_column, shown(file.path.absolute()), left_out)
-    return table_documents(texts, name, data, left_out)
+    if file.holds in PAGES:
+        return PAGES[file.holds](file.path, left_out)
+    return table_documents(file_texts(file, data, left_out), name, data, left_out)
 
 
 def table_documents(
