@@ -24,6 +24,7 @@ ORDER = (
         "evaluation",
         "sizing",
         "runs",
+        "launching",
         "training",
         "finetuning",
         "pictures",
@@ -47,6 +48,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "optuna": "cli.search.",
     "sentence_transformers": "inference.sentence_export",
     "gradio": "demo.page",
+    "ray": ("launching.", "training.strategies"),
 }
 MOST_LINES = 270
 MOST_MODULES = 12
