@@ -24,6 +24,7 @@ ORDER = (
         "evaluation",
         "sizing",
         "runs",
+        "launching",
         "training",
         "finetuning",
         "pictures",
@@ -53,6 +54,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "sentence_transformers": "inference.sentence_export",
     "gradio": "demo.page",
     "datasketch": "corpus.duplicates",
+    "ray": ("launching.", "training.strategies"),
 }
 MOST_LINES = 270
 MOST_MODULES = 12
