@@ -1,9 +1,9 @@
 """Code of your own: the mark that it carries, and how an option finds it.
 
-An option that ends in `own`, `data.sentences` or `data.words` names an object as `module:name`. It can name
-only what its author has marked for that use, so a config from somebody else runs no code unseen.
-The module is installed, lies in the working directory, beside `train.py` in a checkout, or in a
-folder that PYTHONPATH names:
+An option that ends in `own`, `data.sentences` or `data.words` names an object as `module:name`. It
+can name only what its author has marked for that use, so a config from somebody else runs no code
+unseen. The module is installed, lies in the working directory, beside `train.py` in a checkout, or
+in a folder that PYTHONPATH names:
 
     from bert_lightning.extensions import extension
 

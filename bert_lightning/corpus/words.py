@@ -142,7 +142,7 @@ def find_segmenter(name: str | None) -> Segmenter | None:
 
 
 def segmenter_version(name: str | None) -> str:
-    """Returns a value that changes when a segmenter outside this package does, and "" for others."""
+    """Returns a value that changes when a segmenter of other code does, and "" for others."""
     find_segmenter(name)
     return metadata.version("rjieba") if name == "rjieba" else code_version(name or "")
 
