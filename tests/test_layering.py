@@ -41,6 +41,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "hydra": "cli.",
     "omegaconf": "cli.",
     "datasets": "corpus.readers.tables",
+    "rjieba": "corpus.words",
     "tokenizers": ("corpus.tokenizer", "corpus.vocabulary.", "pretrained.hf_tokenizer"),
     "fsspec": "corpus.readers.find_remote",
     "zstandard": "corpus.readers.storage.compression",

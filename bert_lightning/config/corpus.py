@@ -71,6 +71,11 @@ class CorpusConfig:
     """How a paragraph becomes sentences: wikitext (` . ` separates them), prose (rules), line (a
     line is a sentence), pysbd (needs that package), or `module:function` of your own; null follows
     from `format`."""
+    words: str | None = option(None, TEXT)
+    """Which characters belong to one word, for masks of whole words and of spans
+    (`batch.masking.unit`) in text without spaces: rjieba (Chinese; needs that package), spaces (the
+    text was segmented before), or `module:function` of your own; null leaves it to the tokenizer,
+    to which each Chinese character is a word."""
     min_sentences: int = option(2, TEXT | EXAMPLES, at_least=1)
     """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair within
     the paragraph, as pairs=document, segment and none do."""

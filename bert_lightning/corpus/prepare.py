@@ -165,7 +165,7 @@ def _build(
 
 def _write_splits(folder: Path, source: TextSource, tokenizer: Tokenizer) -> dict[str, Any]:
     """Reads the text once and writes the arrays; returns what the manifest says of them."""
-    encoder = TextEncoder(tokenizer)
+    encoder = TextEncoder(tokenizer, source.segmenter)
     writers: dict[str, SplitWriter] = {}
     counts: dict[str, dict[str, int]] = {}
     files: dict[str, dict[str, Any]] = {}

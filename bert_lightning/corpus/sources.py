@@ -25,6 +25,7 @@ from bert_lightning.corpus.readers.storage.opening import File, size_of
 from bert_lightning.corpus.readers.tables import hub_rows, hub_tables
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
 from bert_lightning.corpus.splits import Document, require_documents, split_documents
+from bert_lightning.corpus.words import Segmenter, find_segmenter, segmenter_version
 from bert_lightning.errors import UserError
 from bert_lightning.work import working
 
@@ -53,6 +54,8 @@ class TextSource:
     """Of its files; None for a text that is in none."""
     unread_files: LeftOut
     """What `data.path` names and cannot be read as text."""
+    segmenter: Segmenter | None
+    """The one that decides where words begin; None leaves that to the tokenizer."""
 
 
 def find_source(data: CorpusConfig, min_documents: int) -> TextSource:
@@ -249,8 +252,9 @@ def _source(
         "content": content,
         "options": {f"data.{name}": values[name] for name in used},
         "splitter_version": splitter_version(str(data.sentences)),
+        "segmenter_version": segmenter_version(data.words),
         "min_documents": min_documents,
     }
     megabytes = sum(map(size_of, files)) / MEGABYTE if files else None
     about = data.shown_name, origin, fingerprint, data.format, read, megabytes
-    return TextSource(*about, unread_files or LeftOut())
+    return TextSource(*about, unread_files or LeftOut(), find_segmenter(data.words))
