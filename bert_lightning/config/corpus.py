@@ -80,8 +80,8 @@ class CorpusConfig:
     """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair within
     the paragraph, as pairs=document, segment and none do."""
     text_column: str = option("text", TEXT)
-    """The column of a table (of the hub, .csv, .tsv, JSON or .parquet) that holds the text; `a.b` is a
-    field within a column, and `title+body` joins columns, as paragraphs of one document."""
+    """The column of a table (of the hub, .csv, .tsv, JSON or .parquet) that holds the text; `a.b`
+    is a field within a column, and `title+body` joins columns, as paragraphs of one document."""
     hard_wrapped: bool | None = option(None, TEXT)
     """In `prose`, each line is a paragraph. When true, single line breaks mean nothing: each block
     between blank lines, of a file or of a cell of a table, is one paragraph. Null finds it out for
