@@ -1,7 +1,7 @@
 """The corpus: where its text comes from, and how it becomes documents, sentences and splits."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from bert_lightning.config.affects import (
@@ -13,6 +13,7 @@ from bert_lightning.config.affects import (
     check_limits,
     option,
 )
+from bert_lightning.config.prepare import PrepareConfig
 from bert_lightning.errors import UserError
 
 
@@ -81,6 +82,8 @@ class CorpusConfig:
     """Fraction of the documents held out for validation, where the corpus has no such split."""
     test_fraction: float = option(0.05, TEXT, at_least=0, below=1)
     """Fraction of the documents held out for testing, where the corpus has no such split."""
+
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
 
     def __post_init__(self) -> None:
         check_limits(self, "data.")

@@ -8,6 +8,7 @@ from math import ceil
 from bert_lightning.config import CorpusConfig
 from bert_lightning.errors import UserError
 
+SPLITS = ("train", "validation", "test")
 Document = list[list[str]]
 """Paragraphs, each a list of sentences."""
 
