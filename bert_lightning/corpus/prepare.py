@@ -129,10 +129,12 @@ def _check_pairs(name: str, split: Split, config: PairsConfig) -> None:
             "random second half comes from another document; separate documents by blank lines, "
             "give more files, or use batch.pairs.task=sop or pairs=none"
         )
-    if split.pairs == 0 and config.kind is PairKind.sentence:
+    within = config.kind is PairKind.sentence and not config.across_paragraphs
+    if split.pairs == 0 and within:
         raise UserError(
             f"{about} and {split.paragraphs} paragraphs, none of them with 2 sentences or more, "
-            "and pairs=sentence needs paragraphs that have; pairs=segment pairs over paragraphs, "
+            "and pairs=sentence needs paragraphs that have; pairs=document and pairs=segment pair over "
+            "paragraphs, "
             "pairs=none needs no pairs"
         )
 

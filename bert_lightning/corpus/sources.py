@@ -16,18 +16,19 @@ from bert_lightning.corpus.manifest import digest
 from bert_lightning.corpus.preparation.files import FilePiece, file_pieces
 from bert_lightning.corpus.preparation.items import Piece
 from bert_lightning.corpus.preparation.pieces import HubPiece, HubTables, ManualPiece, hub_pieces
+from bert_lightning.corpus.readers.document_units import settle_documents
 from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.kinds import TextFile
-from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown
+from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown, usable, ways_out
 from bert_lightning.corpus.readers.lines import MEGABYTE
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
-from bert_lightning.corpus.splits import SPLITS, Document, usable, ways_out
+from bert_lightning.corpus.splits import SPLITS, Document
 from bert_lightning.errors import UserError
 from bert_lightning.work import working
 
 _WIKITEXT_FILES = ("wiki.train", "wiki.valid", "wiki.test")
 _HUB = {"hub_repository", "hub_name", "hub_revision"}
-_PROSE = {"hard_wrapped"}
+_PROSE = {"hard_wrapped", "document"}
 _FIXED_FORMAT = {"format", "text_column"} | _PROSE | _HUB
 """Options that sources of one format do not read."""
 
@@ -57,8 +58,8 @@ class TextSource:
 
     def refuse_empty(self) -> None:
         """Raises the error of a text of files without a document, with what is in them."""
-        pieces = self.pieces()
-        if not isinstance(pieces[0], FilePiece):
+        pieces = [piece for piece in self.pieces() if isinstance(piece, FilePiece)]
+        if not pieces:
             return
         raw = (piece.raw_documents(self.data, LeftOut()) for piece in pieces)
         sizes = [len(paragraphs) for paragraphs in chain.from_iterable(raw)]
@@ -146,6 +147,7 @@ def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
 def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
     unread_files = LeftOut()
     files = find_text_files(data, unread_files)
+    data = settle_documents(data, files, min_documents, unread_files)
 
     hashes = _hashes([file.path for file in files], data)
     found: dict[str, TextFile] = {}
@@ -193,7 +195,7 @@ def sentences_of(
             yield document
     left_out.add_text(
         f"paragraphs of fewer than {data.min_sentences} sentences",
-        f"pairs=segment and pairs=none keep them (data.min_sentences=1){_if_wrapped(data)}",
+        f"pairs=document, segment and none keep them (data.min_sentences=1){_if_wrapped(data)}",
         *(paragraphs - kept, paragraphs),
         *(characters - kept_characters, characters),
     )

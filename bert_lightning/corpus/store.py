@@ -73,10 +73,10 @@ class Split:
         """Pairs of consecutive sentences: one fewer than sentences in each paragraph."""
         return self.sentences - self.paragraphs
 
-    def first_sentence(self, pair: np.ndarray) -> np.ndarray:
-        """Returns the first sentence of each consecutive pair `(pairs,)`."""
-        # As many sentences as pairs precede it, and one more for each paragraph that has ended.
-        pairs_before = self.paragraph_starts - np.arange(len(self.paragraph_starts))
+    def first_sentence(self, pair: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Returns the first sentence of each pair `(pairs,)` within the parts with these starts."""
+        # As many sentences as pairs precede it, and one more for each part that has ended.
+        pairs_before = starts - np.arange(len(starts))
         return pair + np.searchsorted(pairs_before, pair, side="right") - 1
 
     def sentence_length(self, sentence: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ ARTICLES = [
 SETUP = """
 import os, sys, time
 from bert_lightning.config import CorpusConfig, CorpusSource, Format, PairsConfig, TokenizerConfig
-from bert_lightning.corpus import prepare as preparing, store
+from bert_lightning.corpus import encoding, prepare as preparing, store
 
 def signal_and_sleep(*_):
     print("reached", flush=True)
@@ -407,7 +407,7 @@ sys.stdin.readline()
     "step",
     [
         pytest.param(
-            "preparing.TextEncoder.encode = signal_and_sleep",
+            "encoding.TextEncoder.encode = signal_and_sleep",
             id="encoding",
             marks=pytest.mark.slow,
         ),

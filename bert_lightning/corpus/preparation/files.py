@@ -12,8 +12,10 @@ from typing import BinaryIO
 
 from bert_lightning.config import CorpusConfig, Format
 from bert_lightning.corpus.preparation import items
+from bert_lightning.corpus.readers.hard_wrapping import unwrapping
 from bert_lightning.corpus.readers.kinds import TextFile, is_compressed
-from bert_lightning.corpus.readers.left_out import LeftOut
+from bert_lightning.corpus.readers.left_out import LeftOut, shown
+from bert_lightning.corpus.readers.lines import read_lines
 from bert_lightning.corpus.readers.table_files import row_group_bytes
 from bert_lightning.corpus.readers.text_files import begins_part, part_documents, raw_documents
 from bert_lightning.errors import UserError
@@ -43,7 +45,14 @@ class FilePiece:
         return replace(self, file=file, bytes=file.path.stat().st_size)
 
     def raw_documents(self, data: CorpusConfig, left_out: LeftOut) -> Iterator[list[str]]:
-        first = self.file.part is None or self.file.part[0] == 0
+        part = self.file.part
+        first = part is None or part[0] == 0
+        if part is not None and self.file.holds == "text" and data.format is Format.prose:
+            # Hard line breaks are recognized by the beginning of the file, whatever the part.
+            said = left_out if first else LeftOut()
+            beginning = read_lines(self.file.path)
+            wrapped, _ = unwrapping(beginning, shown(self.file.path), data, said)
+            data = replace(data, hard_wrapped=wrapped)
         read = raw_documents if first else part_documents
         return read(self.file, data, left_out)
 

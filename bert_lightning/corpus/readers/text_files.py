@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from io import StringIO
 from itertools import chain
 
-from bert_lightning.config import CorpusConfig, Format
+from bert_lightning.config import CorpusConfig, DocumentUnit, Format
+from bert_lightning.corpus.readers.hard_wrapping import joined, unwrapping
 from bert_lightning.corpus.readers.kinds import TextFile
 from bert_lightning.corpus.readers.left_out import LeftOut, shown
 from bert_lightning.corpus.readers.lines import read_lines
@@ -41,7 +42,11 @@ def part_documents(file: TextFile, data: CorpusConfig, left_out: LeftOut) -> Ite
     """Yields the documents of a part of a file, about whose first one nothing is said."""
     if file.holds == "text":
         lines = read_lines(file.path, file.part)
-        return split_at_headings(lines) if data.format is Format.wikitext else _blocks(lines, data)
+        if data.format is Format.wikitext:
+            return split_at_headings(lines)
+        blocks = _blocks(*unwrapping(lines, shown(file.path), data, left_out))
+        of_file = data.document is DocumentUnit.file
+        return _between_gaps(chain.from_iterable(blocks)) if of_file else blocks
     if file.holds == "wikiextractor":
         return _split_at_doc_tags(read_lines(file.path, file.part))
     cells = file_cells(file, data.text_column)
@@ -58,7 +63,7 @@ def begins_part(line: str, file: TextFile, data: CorpusConfig) -> bool:
         return _DOC_TAG.fullmatch(first) is not None
     if file.holds == "text" and data.format is Format.wikitext:
         return _is_title(first)
-    return file.holds == "text" and not first
+    return file.holds == "text" and data.document is not DocumentUnit.file and not first
 
 
 def _is_title(line: str) -> bool:
@@ -75,7 +80,9 @@ def table_documents(
         return
     for text in texts:
         if text.strip():
-            yield from _between_gaps(chain.from_iterable(_blocks(_lines(text), data)))
+            yield from _between_gaps(
+                chain.from_iterable(_blocks(bool(data.hard_wrapped), _lines(text)))
+            )
         else:
             left_out.add(f"rows without a word in '{data.text_column}'", name)
 
@@ -84,10 +91,10 @@ def _lines(text: str) -> Iterator[str]:
     return (line.removesuffix("\n") for line in StringIO(text, newline=None))
 
 
-def _blocks(lines: Iterable[str], data: CorpusConfig) -> Iterator[list[str]]:
+def _blocks(wrapped: bool, lines: Iterable[str]) -> Iterator[list[str]]:
     """Yields the lines between blank lines as paragraphs, or as one if they are hard-wrapped."""
     for block in _between_gaps(line.strip() or None for line in lines):
-        yield [" ".join(block)] if data.hard_wrapped else block
+        yield [joined(block)] if wrapped else block
 
 
 def _split_at_doc_tags(lines: Iterable[str]) -> Iterator[list[str]]:
