@@ -19,6 +19,7 @@ from bert_lightning.config.batch import PairTask as PairTask
 from bert_lightning.config.batch import PhaseConfig as PhaseConfig
 from bert_lightning.config.corpus import CorpusConfig as CorpusConfig
 from bert_lightning.config.corpus import CorpusSource as CorpusSource
+from bert_lightning.config.corpus import DocumentUnit as DocumentUnit
 from bert_lightning.config.corpus import Fallback as Fallback
 from bert_lightning.config.corpus import Format as Format
 from bert_lightning.config.length import check_end

@@ -60,8 +60,8 @@ class CorpusConfig:
     """A file, folder or pattern for `text`; for `hub` a folder with WikiText's files instead."""
     format: Format = option(Format.wikitext, TEXT)
     """How text becomes documents, paragraphs and words. `wikitext`: a line is a paragraph,
-    ` = Title = ` starts a document, and spaces separate words and ` . `. `prose`: documents are those
-    of `document`, and punctuation is split from words."""
+    ` = Title = ` starts a document, and spaces separate words and ` . `. `prose`: a line is a
+    paragraph, `document` says what a document is, and punctuation is split from words."""
     document: DocumentUnit | None = option(None, TEXT)
     """What a document of `text` is: a `file`, in which blank lines separate paragraphs; what stands
     between blank lines (`blank_line`); an article of WikiText's format (`heading`); a `row` of a

@@ -133,9 +133,8 @@ def _check_pairs(name: str, split: Split, config: PairsConfig) -> None:
     if split.pairs == 0 and within:
         raise UserError(
             f"{about} and {split.paragraphs} paragraphs, none of them with 2 sentences or more, "
-            "and pairs=sentence needs paragraphs that have; pairs=document and pairs=segment pair over "
-            "paragraphs, "
-            "pairs=none needs no pairs"
+            "and pairs=sentence needs paragraphs that have; pairs=document and pairs=segment pair "
+            "over paragraphs, pairs=none needs no pairs"
         )
 
 

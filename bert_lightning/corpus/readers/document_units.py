@@ -43,7 +43,7 @@ def settle_documents(
             f"data.document=row: {len(texts) or len(files)} of the {len(files)} files of "
             f"data.path={data.path} hold text, which has no rows: use file or blank_line"
         )
-    if unit in (DocumentUnit.file, DocumentUnit.blank_line) and not texts:
+    if unit is not None and unit is not DocumentUnit.row and not texts:
         raise UserError(
             f"data.document={unit.value}: none of the {len(files)} files of data.path={data.path} "
             "is plain text, and documents of other files are their rows or articles: omit it"

@@ -80,9 +80,8 @@ def table_documents(
         return
     for text in texts:
         if text.strip():
-            yield from _between_gaps(
-                chain.from_iterable(_blocks(bool(data.hard_wrapped), _lines(text)))
-            )
+            blocks = _blocks(data.hard_wrapped is True, _lines(text))
+            yield from _between_gaps(chain.from_iterable(blocks))
         else:
             left_out.add(f"rows without a word in '{data.text_column}'", name)
 
