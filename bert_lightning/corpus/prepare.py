@@ -7,8 +7,8 @@ an interrupted build is never mistaken for a prepared corpus.
 
 import logging
 import shutil
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -163,9 +163,9 @@ def _build(
             return extend(base, text, tokenizer_config, source.data.format)
         return build_tokenizer(text, tokenizer_config, source.data.format)
 
-    size = round((source.megabytes or 0) * MEGABYTE)
+    about_workers = source.data.prepare, round((source.megabytes or 0) * MEGABYTE), parts
     try:
-        with _writing(folder), workers_of(source.data.prepare, size, parts) as workers:
+        with _writing(folder), _kept_unless_refused(parts), workers_of(*about_workers) as workers:
             preparation = Preparation(source, parts, workers)
             tokenizer = preparation.tokenizer(make)
             shards = preparation.encode(tokenizer)
@@ -176,14 +176,20 @@ def _build(
             }
             write_manifest(temporary, content)
             temporary.rename(folder)
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, UserError | UnavailableError) and not isinstance(
-            error.__cause__, OSError
-        ):
-            shutil.rmtree(parts, ignore_errors=True)  # another text or other options are needed
         raise
     shutil.rmtree(parts, ignore_errors=True)
+
+
+@contextmanager
+def _kept_unless_refused(parts: Path) -> Iterator[None]:
+    """A context after which finished shards stay, unless another text or options are needed."""
+    try:
+        yield
+    except (UserError, UnavailableError):
+        shutil.rmtree(parts, ignore_errors=True)
+        raise
 
 
 def _merge(
