@@ -32,6 +32,8 @@ from bert_lightning.config.optim import ObjectiveConfig as ObjectiveConfig
 from bert_lightning.config.optim import OptimConfig as OptimConfig
 from bert_lightning.config.optim import OptimizerName as OptimizerName
 from bert_lightning.config.optim import ScheduleName as ScheduleName
+from bert_lightning.config.prepare import PrepareConfig as PrepareConfig
+from bert_lightning.config.prepare import PrepareExecutor as PrepareExecutor
 from bert_lightning.config.task import ProbeConfig as ProbeConfig
 from bert_lightning.config.tokenizer import TokenizerConfig as TokenizerConfig
 from bert_lightning.config.tokenizer import TokenizerKind as TokenizerKind

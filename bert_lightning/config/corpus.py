@@ -1,7 +1,7 @@
 """The corpus: where its text comes from, and how it becomes documents, sentences and splits."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from bert_lightning.config.affects import (
@@ -13,6 +13,7 @@ from bert_lightning.config.affects import (
     check_limits,
     option,
 )
+from bert_lightning.config.prepare import PrepareConfig
 from bert_lightning.errors import UserError
 
 
@@ -107,6 +108,8 @@ class CorpusConfig:
     """The similarity from which a document stays in the split of an earlier one: the fraction that
     their runs of five words have in common, such as 0.8, by MinHash (needs the extra `dedup`). Null
     keeps exact duplicates together, whose sentences are the same."""
+
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
 
     def __post_init__(self) -> None:
         check_limits(self, "data.")

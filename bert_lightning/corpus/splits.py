@@ -11,6 +11,7 @@ from bert_lightning.corpus.duplicates import DocumentKey, Groups, document_key, 
 from bert_lightning.corpus.readers.left_out import LeftOut, usable, ways_out
 from bert_lightning.errors import UserError
 
+SPLITS = ("train", "validation", "test")
 Document = list[list[str]]
 """Paragraphs, each a list of sentences."""
 Item = TypeVar("Item")

@@ -6,8 +6,8 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from bert_lightning.corpus.readers.columns import cell_of, names_within, require_column
+from bert_lightning.corpus.readers.kinds import TextFile
 from bert_lightning.corpus.readers.lines import open_text, without_nul
-from bert_lightning.corpus.readers.storage.opening import File
 from bert_lightning.errors import UserError
 
 LARGEST_ARRAY = 2**29
@@ -27,7 +27,9 @@ class _Item(NamedTuple):
     value: Any
 
 
-def json_cells(file: File, name: str, columns: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+def json_cells(
+    file: TextFile, name: str, columns: Sequence[str]
+) -> Iterator[tuple[str, list[Any]]]:
     """Yields the place and the cells of each object; a missing column is a missing cell, None."""
     names: dict[str, None] = {}
     for item in _objects(file, name, columns):
@@ -42,15 +44,15 @@ def json_cells(file: File, name: str, columns: Sequence[str]) -> Iterator[tuple[
         require_column(column, list(names), name, way_out=way_out if inner else "")
 
 
-def json_columns(file: File, name: str) -> list[str]:
+def json_columns(file: TextFile, name: str) -> list[str]:
     """Returns the keys of all objects."""
     return list(dict.fromkeys(key for item in _objects(file, name, ()) for key in item.value))
 
 
-def _objects(file: File, name: str, columns: Sequence[str]) -> Iterator[_Item]:
+def _objects(file: TextFile, name: str, columns: Sequence[str]) -> Iterator[_Item]:
     items = _values(file, name)
     first = [*islice(items, 2)]
-    if len(first) == 1:
+    if len(first) == 1 and file.part is None:
         first = [*_listed(first[0], name, columns)]
     for item in chain(first, items):
         if not isinstance(item.value, dict):
@@ -85,10 +87,10 @@ def _listed(only: _Item, name: str, columns: Sequence[str]) -> Iterator[_Item]:
                 yield _Item(f"object {number} of '{key}'", _step(key), item)
 
 
-def _values(file: File, name: str) -> Iterator[_Item]:
+def _values(file: TextFile, name: str) -> Iterator[_Item]:
     """Yields the value of each line; or the items of an array, or an object, over many lines."""
-    with open_text(file) as stream:
-        lines = without_nul(stream, file)
+    with open_text(file.path, part=file.part) as stream:
+        lines = without_nul(stream, file.path)
         first = next(lines, "").strip()
         if not (first.startswith("[") or _is_begun(first)):
             for number, line in enumerate(chain([first], lines), 1):
@@ -97,7 +99,7 @@ def _values(file: File, name: str) -> Iterator[_Item]:
                     yield _Item(place, "", _parsed(text, place, name))
             return
         what = "array" if first.startswith("[") else "object"
-        text = "\n".join([first, *without_nul([stream.read(LARGEST_ARRAY)], file)])
+        text = "\n".join([first, *without_nul([stream.read(LARGEST_ARRAY)], file.path)])
         if stream.read(1):
             raise UserError(
                 f"{name} is one JSON {what} of more than {LARGEST_ARRAY:,} characters; "

@@ -50,6 +50,8 @@ class TextFile(NamedTuple):
     path: File
     holds: str
     """A value of `ENDINGS`, or `wikiextractor`."""
+    part: tuple[int, int] | None = None
+    """The range of its bytes that is read, or of the row groups of a .parquet; None is all."""
 
 
 def is_meant(file: File, left_out: LeftOut, unnamed: LeftOut) -> bool:

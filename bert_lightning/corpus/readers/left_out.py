@@ -86,6 +86,20 @@ class LeftOut:
         omission.characters += characters
         omission.of_characters += of_characters
 
+    def add_all(self, omissions: Iterable[Omission]) -> None:
+        """Adds what was left out of the next part of a text."""
+        for omission in omissions:
+            for example in omission.examples or [""]:
+                self.add(omission.what, example, omission.way_out, 0, fate=omission.fate)
+            self.add_text(
+                *(omission.what, omission.way_out, omission.count, omission.of),
+                *(omission.characters, omission.of_characters),
+            )
+
+    def counted(self) -> Iterator[Omission]:
+        """Yields all that was counted, also of what nothing was left out."""
+        yield from self._omissions.values()
+
     def __iter__(self) -> Iterator[Omission]:
         return (omission for omission in self._omissions.values() if omission.count)
 

@@ -35,13 +35,13 @@ _COMMON = frozenset(" \n\r,.\u3001\u3002\uff0c")
 """Characters that most texts have: a wrong encoding of two or four bytes finds none of them."""
 
 
-def read_lines(file: File) -> Iterator[str]:
+def read_lines(file: File, part: tuple[int, int] | None = None) -> Iterator[str]:
     r"""Yields a file's lines without their ends, which are `\n`, `\r\n` or `\r`.
 
-    A line of more than `LONGEST_LINE` characters is divided.
+    A line of more than `LONGEST_LINE` characters is divided. `part` is a range of its bytes.
     """
     rest = ""
-    with open_text(file) as stream:
+    with open_text(file, part=part) as stream:
         while line := rest + stream.readline(LONGEST_LINE - len(rest)):
             rest = ""
             if len(line) >= LONGEST_LINE and not line.endswith("\n"):
@@ -55,11 +55,17 @@ def read_lines(file: File) -> Iterator[str]:
 
 
 @contextmanager
-def open_text(file: File, newline: str | None = None) -> Iterator[TextIO]:
-    """Opens a file for reading; what goes wrong while it is open is told as the user's mistake."""
+def open_text(
+    file: File, newline: str | None = None, part: tuple[int, int] | None = None
+) -> Iterator[TextIO]:
+    """Opens a file for reading; what goes wrong while it is open is told as the user's mistake.
+
+    `part` is a range of its bytes, which begins and ends with a line.
+    """
+    encoding = "utf-8" if part is not None and part[0] else "utf-8-sig"
     with (
-        opened(file) as stream,
-        TextIOWrapper(stream, encoding="utf-8-sig", newline=newline) as text,
+        opened(file, part) as stream,
+        TextIOWrapper(stream, encoding=encoding, newline=newline) as text,
     ):
         try:
             yield text

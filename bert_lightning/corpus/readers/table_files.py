@@ -41,7 +41,7 @@ def file_rows(
     name = shown(file.path.absolute())
     if file.holds in _DELIMITERS:
         return _delimited(file, name, columns, header)
-    return (Row(*row) for row in _FORMS[file.holds].cells(file.path, name, columns))
+    return (Row(*row) for row in _FORMS[file.holds].cells(file, name, columns))
 
 
 def file_columns(file: TextFile) -> list[str]:
@@ -49,7 +49,7 @@ def file_columns(file: TextFile) -> list[str]:
     name = shown(file.path.absolute())
     if file.holds in _DELIMITERS:
         return next((cells for _, _, cells in _delimited_rows(file, name)), [])
-    return _FORMS[file.holds].columns(file.path, name)
+    return _FORMS[file.holds].columns(file, name)
 
 
 def _delimited(
@@ -136,15 +136,24 @@ def _open_parquet(file: File, name: str) -> Iterator[Any]:
         raise UserError(f"{name} cannot be read as parquet: {error}") from error
 
 
+def row_group_bytes(file: TextFile) -> list[int]:
+    """Returns the size of each row group of a .parquet, decompressed."""
+    with _open_parquet(file.path, shown(file.path.absolute())) as table:
+        groups = range(table.metadata.num_row_groups)
+        return [table.metadata.row_group(group).total_byte_size for group in groups]
+
+
 def _parquet_cells(
-    file: File, name: str, columns: Sequence[str]
+    file: TextFile, name: str, columns: Sequence[str]
 ) -> Iterator[tuple[str, list[Any]]]:
-    with _open_parquet(file, name) as table:
+    with _open_parquet(file.path, name) as table:
         fields = [[*_fields(field)] for field in table.schema_arrow]
         for column in columns:
             require_column(column, [within for field in fields for within in field], name)
         number = 0
-        for batch in table.iter_batches(batch_size=256, columns=list(columns)):  # rows in memory
+        groups = range(*(file.part or (0, table.metadata.num_row_groups)))
+        # so many rows are in memory
+        for batch in table.iter_batches(256, row_groups=groups, columns=list(columns)):
             for number, row in enumerate(batch.to_pylist(), number + 1):  # noqa: B020
                 yield f"row {number}", [cell_of(row, column) for column in columns]
 
@@ -159,16 +168,16 @@ def _fields(field: Any, prefix: str = "") -> Iterator[str]:
             yield from _fields(inner, f"{prefix}{field.name}.")
 
 
-def _parquet_columns(file: File, name: str) -> list[str]:
-    with _open_parquet(file, name) as table:
+def _parquet_columns(file: TextFile, name: str) -> list[str]:
+    with _open_parquet(file.path, name) as table:
         return list(table.schema_arrow.names)
 
 
 class _Form(NamedTuple):
     """A form of tables whose columns have names of their own."""
 
-    cells: Callable[[File, str, Sequence[str]], Iterator[tuple[str, list[Any]]]]
-    columns: Callable[[File, str], list[str]]
+    cells: Callable[[TextFile, str, Sequence[str]], Iterator[tuple[str, list[Any]]]]
+    columns: Callable[[TextFile, str], list[str]]
 
 
 _FORMS = {

@@ -29,7 +29,7 @@ _DOC_TAG = re.compile(r"<doc id=.*>|</doc>")
 def raw_documents(file: TextFile, data: CorpusConfig, left_out: LeftOut) -> Iterator[list[str]]:
     """Yields the documents of a file as lists of paragraphs."""
     name, documents = shown(file.path), 0
-    for document in _documents_of(file, name, data, left_out):
+    for document in part_documents(file, data, left_out):
         if not documents and data.format is Format.prose and _HEADING.fullmatch(document[0]):
             log.warning("%s is WikiText, it seems: data.format=wikitext keeps its articles.", name)
         documents += 1
@@ -38,21 +38,37 @@ def raw_documents(file: TextFile, data: CorpusConfig, left_out: LeftOut) -> Iter
         left_out.add("files without a word", name)
 
 
-def _documents_of(
-    file: TextFile, name: str, data: CorpusConfig, left_out: LeftOut
-) -> Iterator[list[str]]:
+def part_documents(file: TextFile, data: CorpusConfig, left_out: LeftOut) -> Iterator[list[str]]:
+    """Yields the documents of a part of a file, about whose first one nothing is said."""
     if file.holds == "text":
-        lines = read_lines(file.path)
+        lines = read_lines(file.path, file.part)
         if data.format is Format.wikitext:
             return split_at_headings(lines)
-        blocks = _blocks(*unwrapping(lines, name, data, left_out))
+        blocks = _blocks(*unwrapping(lines, shown(file.path), data, left_out))
         of_file = data.document is DocumentUnit.file
         return _between_gaps(chain.from_iterable(blocks)) if of_file else blocks
     if file.holds == "wikiextractor":
-        return _split_at_doc_tags(read_lines(file.path))
+        return _split_at_doc_tags(read_lines(file.path, file.part))
     if file.holds in PAGES:
         return PAGES[file.holds](file.path, left_out)
-    return table_documents(file_texts(file, data, left_out), name, data, left_out)
+    return table_documents(file_texts(file, data, left_out), shown(file.path), data, left_out)
+
+
+def begins_part(line: str, file: TextFile, data: CorpusConfig) -> bool:
+    """Whether a document has ended before this line anyway, so that a file can be cut there."""
+    if file.holds == "json":
+        return data.format is Format.prose and line.startswith("{")
+    first = line.partition("\r")[0].strip()
+    if file.holds == "wikiextractor":
+        return _DOC_TAG.fullmatch(first) is not None
+    if file.holds == "text" and data.format is Format.wikitext:
+        return _is_title(first)
+    return file.holds == "text" and data.document is not DocumentUnit.file and not first
+
+
+def _is_title(line: str) -> bool:
+    """Whether this stripped line begins an article of WikiText."""
+    return line.startswith("= ") and line.endswith(" =") and not line.startswith("= = ")
 
 
 def table_documents(
@@ -95,7 +111,7 @@ def split_at_headings(lines: Iterable[str]) -> Iterator[list[str]]:
             text = line.strip()
             if text and not (text.startswith("= ") and text.endswith(" =")):
                 yield line
-            elif text and not text.startswith("= = "):
+            elif _is_title(text):
                 yield None
 
     return _between_gaps(without_headings())

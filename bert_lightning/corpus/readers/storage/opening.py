@@ -1,12 +1,13 @@
 """The one way to open a file of a text, on a disk or in object storage, compressed or not."""
 
 import codecs
+import io
 import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.readers.storage.compression import (
@@ -27,17 +28,20 @@ _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 @contextmanager
-def opened(file: File) -> Iterator[BinaryIO]:
+def opened(file: File, part: tuple[int, int] | None = None) -> Iterator[BinaryIO]:
     """Opens the bytes of a file, decompressed; a stream that can seek unless it is compressed.
 
-    What goes wrong while it is open is told as the user's mistake.
+    `part` is a range of the bytes of a file that is not compressed. What goes wrong while it is open is told as the user's mistake.
     """
     name, size = shown(file.absolute()), 0
     archive = COMPRESSIONS.get(ending_of_archive(file.name))
     try:
         size = size_of(file)
-        with file.open("rb") as raw, METER.reading(size, raw.raw.tell):
-            if archive is None or size == 0:
+        start, stop = part or (0, size)
+        with file.open("rb") as raw, METER.reading(stop - start, lambda: raw.raw.tell() - start):
+            if part is not None:
+                yield io.BufferedReader(_Part(raw, start, stop))
+            elif archive is None or size == 0:
                 yield raw
             else:
                 with archive.stream(raw) as stream:
@@ -48,6 +52,23 @@ def opened(file: File) -> Iterator[BinaryIO]:
         if archive is not None and error.errno is None:
             raise _why_not_decompressed(file, error) from error
         raise UserError(f"{name} cannot be read: {error.strerror or error}") from error
+
+
+class _Part(io.RawIOBase):
+    """A range of an open file's bytes."""
+
+    def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
+        self._file, self._left = file, stop - start
+        file.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(min(len(buffer), self._left))
+        buffer[: len(data)] = data
+        self._left -= len(data)
+        return len(data)
 
 
 def size_of(file: File) -> int:
