@@ -16,9 +16,9 @@ from bert_lightning.corpus.manifest import digest
 from bert_lightning.corpus.preparation.files import FilePiece, file_pieces
 from bert_lightning.corpus.preparation.items import Piece
 from bert_lightning.corpus.preparation.pieces import HubPiece, HubTables, ManualPiece, hub_pieces
-from bert_lightning.corpus.readers.document_units import settle_documents
 from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.kinds import TextFile
+from bert_lightning.corpus.readers.layout.document_units import settle_documents
 from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown, usable, ways_out
 from bert_lightning.corpus.readers.lines import MEGABYTE
 from bert_lightning.corpus.readers.storage.opening import File, size_of
@@ -43,7 +43,7 @@ class TextSource:
     origin: str
     """The place that the text comes from, for people."""
     fingerprint: dict[str, Any]
-    """All that decides its documents and their splits, as plain values: hashes of the text, and options."""
+    """All that decides its documents and splits, as plain values: hashes of the text, and options."""
     data: CorpusConfig
     """How it is read."""
     min_documents: int
@@ -121,8 +121,10 @@ def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
         each = map(file_pieces, texts, hashes, repeat(data), SPLITS)
         return [*chain.from_iterable(each)]
 
-    origins = {split: str(file.absolute()) for split, file in zip(SPLITS, files, strict=True)}
-    return _source(*about, pieces, {**origins}, files)
+    origins: dict[str | None, str] = {
+        split: str(file.absolute()) for split, file in zip(SPLITS, files, strict=True)
+    }
+    return _source(*about, pieces, origins, files)
 
 
 def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
@@ -165,10 +167,9 @@ def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
     def pieces() -> list[Piece]:
         return [*chain.from_iterable(map(file_pieces, files, hashes, repeat(data)))]
 
-    return _source(
-        *("files", _content(read_as), origin, data, min_documents, _HUB, pieces),
-        *({None: f"data.path={data.path}"}, [file.path for file in files], unread_files),
-    )
+    origins: dict[str | None, str] = {None: f"data.path={data.path}"}
+    about = "files", _content(read_as), origin, data, min_documents, _HUB
+    return _source(*about, pieces, origins, [file.path for file in files], unread_files)
 
 
 def sentences_of(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_lightning.corpus.readers.hard_wrapping import is_hard_wrapped, joined
+from bert_lightning.corpus.readers.layout.hard_wrapping import is_hard_wrapped, joined
 from bert_lightning.corpus.readers.left_out import LeftOut
 from bert_lightning.corpus.sources import find_source
 from tests.corpus.reading import config_of, documents_of, read

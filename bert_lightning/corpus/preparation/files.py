@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 from bert_lightning.config import CorpusConfig, Format
 from bert_lightning.corpus.preparation import items
-from bert_lightning.corpus.readers.hard_wrapping import unwrapping
 from bert_lightning.corpus.readers.kinds import TextFile
+from bert_lightning.corpus.readers.layout.hard_wrapping import unwrapping
 from bert_lightning.corpus.readers.left_out import LeftOut, shown
 from bert_lightning.corpus.readers.lines import read_lines
 from bert_lightning.corpus.readers.storage.compression import ending_of_archive
@@ -38,7 +38,8 @@ class FilePiece:
 
     @property
     def identity(self) -> str:
-        return f"{self.split} {self.file.holds} {self.sha256} {fspath(self.file.path)} {self.file.part}"
+        path, part = fspath(self.file.path), self.file.part
+        return f"{self.split} {self.file.holds} {self.sha256} {path} {part}"
 
     @property
     def whole(self) -> "FilePiece | None":

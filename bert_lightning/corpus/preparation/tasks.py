@@ -85,14 +85,18 @@ def encode(item: Item, place: Workplace, tokenizer: Path, sha256: str) -> None:
             chunks = _kept_chunks(kept, shard.facts) if kept else _read(item, place, shard.facts)
             for documents, keys in chunks:
                 ids, word_starts, *lengths = encoder.encode(documents)
-                named = dict(zip(LENGTHS, (array.astype(np.uint32) for array in lengths)))
+                named = dict(zip(LENGTHS, (one.astype(np.uint32) for one in lengths), strict=True))
                 ids = ids.astype(dtype)
                 shard.append({"token_ids": ids, "word_starts": word_starts, **named, **keys})
     shutil.rmtree(place.text(item), ignore_errors=True)
 
 
 @lru_cache(maxsize=1)
-def _encoder(tokenizer: Path, sha256: str, words: str | None) -> tuple[TextEncoder, type]:
+def _encoder(
+    tokenizer: Path,
+    sha256: str,  # noqa: ARG001 (another tokenizer may lie in the same file later)
+    words: str | None,
+) -> tuple[TextEncoder, type]:
     """Returns the encoder, which remembers words from item to item, and the type of its ids."""
     opened = load_tokenizer_text(tokenizer.read_text(encoding="utf-8"))
     return TextEncoder(opened, find_segmenter(words)), id_type(rows_needed(opened))

@@ -11,8 +11,8 @@ from io import StringIO
 from itertools import chain
 
 from bert_lightning.config import CorpusConfig, DocumentUnit, Format
-from bert_lightning.corpus.readers.hard_wrapping import joined, unwrapping
 from bert_lightning.corpus.readers.kinds import TextFile
+from bert_lightning.corpus.readers.layout.hard_wrapping import joined, unwrapping
 from bert_lightning.corpus.readers.left_out import LeftOut, shown
 from bert_lightning.corpus.readers.lines import read_lines
 from bert_lightning.corpus.readers.pages.forms import PAGES

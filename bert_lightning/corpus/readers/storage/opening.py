@@ -31,7 +31,8 @@ _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 def opened(file: File, part: tuple[int, int] | None = None) -> Iterator[BinaryIO]:
     """Opens the bytes of a file, decompressed; a stream that can seek unless it is compressed.
 
-    `part` is a range of the bytes of a file that is not compressed. What goes wrong while it is open is told as the user's mistake.
+    `part` is a range of the bytes of a file that is not compressed. What goes wrong while it is
+    open is told as the user's mistake.
     """
     name, size = shown(file.absolute()), 0
     archive = COMPRESSIONS.get(ending_of_archive(file.name))
