@@ -40,6 +40,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "hydra": "cli.",
     "omegaconf": "cli.",
     "datasets": "corpus.readers.tables",
+    "fsspec": "corpus.shards.remote",
     "tokenizers": ("corpus.tokenizer", "corpus.vocabulary.", "pretrained.hf_tokenizer"),
     "matplotlib": "pictures.",
     "transformers": "inference.export_folder",

@@ -11,6 +11,7 @@ import numpy as np
 
 from bert_lightning.batch import UNK, PretrainBatch
 from bert_lightning.config import BatchConfig, Overlong
+from bert_lightning.corpus.shards.split import sample_of
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.batches import TrainingBatches
@@ -145,6 +146,7 @@ def _described(examples: ExampleStatistics) -> str:
 
 def read_sentences(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Returns ids `(tokens,)` and lengths `(sentences,)` of all sentences, or of a sample."""
+    split = sample_of(split)
     chosen = np.arange(split.sentences)
     if split.sentences > MOST_SENTENCES:
         chosen = np.linspace(0, split.sentences - 1, MOST_SENTENCES).astype(np.int64)
