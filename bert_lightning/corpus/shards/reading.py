@@ -61,7 +61,7 @@ def open_shards(
         origin=remote.url,
         fallback_reason=None,
         key=digest(identity),
-        text_key=digest({"parts": [part.source for part in table.parts]}),
+        text_key=digest({"parts": [part.text_key for part in table.parts]}),
         identity=identity,
         left_out=left_out,
         tokenizer=tokenizer,

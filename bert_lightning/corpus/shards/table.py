@@ -56,7 +56,7 @@ class Part:
 
     name: str
     origin: str
-    key: str
+    text_key: str
     """That of the prepared corpus."""
     source: dict[str, Any]
     """The identity of its text, as in the manifest."""

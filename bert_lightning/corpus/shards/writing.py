@@ -107,15 +107,15 @@ def _known(folder: RemoteFolder) -> Table | None:
 
 
 def _require_new(table: Table | None, folder: RemoteFolder, corpus: PreparedCorpus) -> None:
-    if table is not None and corpus.key in [part.key for part in table.parts]:
+    if table is not None and corpus.text_key in [part.text_key for part in table.parts]:
         raise UserError(
-            f"{folder.url} has this corpus already: {corpus.origin}; another data.path adds text"
+            f"{folder.url} has this text already: {corpus.origin}; another data.path adds text"
         )
 
 
 def _write(folder: RemoteFolder, corpus: PreparedCorpus, tokens: int, work: Work) -> Part:
     """Writes the files of a part, over those of an interrupted write."""
-    place = f"{corpus.name}-{corpus.key[:16]}"
+    place = f"{corpus.name}-{corpus.text_key[:16]}"
     splits: dict[str, list[Shard]] = {}
     for split, held in corpus.splits.items():
         bounds = cuts(document_tokens(held), tokens) if split == "train" else [0, held.documents]
@@ -129,7 +129,7 @@ def _write(folder: RemoteFolder, corpus: PreparedCorpus, tokens: int, work: Work
     return Part(
         name=corpus.name,
         origin=corpus.origin,
-        key=corpus.key,
+        text_key=corpus.text_key,
         source=corpus.identity["source"],
         left_out=[asdict(omission) for omission in corpus.left_out],
         token_counts=_write_file(folder, f"{place}/token_counts.bin", counts.tobytes()),

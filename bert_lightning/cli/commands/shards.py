@@ -1,0 +1,36 @@
+"""Writes the corpus of some options as shards, which training reads from any URL."""
+
+from argparse import Namespace
+
+from bert_lightning.config import CorpusSource
+from bert_lightning.corpus.prepare import prepare
+from bert_lightning.corpus.shards.remote import RemoteFolder
+from bert_lightning.corpus.shards.writing import add_part, known_tokenizer, require_tokenizer
+from bert_lightning.corpus.tokenizer import load_tokenizer
+from bert_lightning.errors import UserError
+from bert_lightning.pretrained.initial_weights import open_initial
+
+
+def main(args: Namespace) -> None:
+    config, folder = args.config, RemoteFolder(args.folder)
+    if config.data.source is CorpusSource.shards:
+        raise UserError("data=shards is in shards already: name the text, as data=text data.path=…")
+    if args.tokens < 1:
+        raise UserError(f"--tokens {args.tokens}: a shard has 1 token or more")
+    source = open_initial(config)
+    base = source.tokenizer if source else None
+    if base is None and config.tokenizer.path is not None:
+        base = load_tokenizer(config.tokenizer.path)
+    if base is not None and not config.tokenizer.extend:
+        require_tokenizer(folder, base)
+    base = base or known_tokenizer(folder)
+    corpus = prepare(config.data, config.tokenizer, config.batch.pairs, base)
+    table = add_part(folder, corpus, args.tokens)
+    for split in table.splits:
+        shards, counts = table.shards(split), table.counts(split)
+        size = sum(shard.bytes for shard in shards) / 1e6
+        print(
+            f"{split:<12}{counts['tokens']:,} tokens, {counts['documents']:,} documents, "
+            f"{len(shards):,} shards, {size:,.0f} MB"
+        )
+    print(f"next        bert-lightning train data=shards data.path={folder.url}")
