@@ -204,9 +204,9 @@ COMMANDS = {
     "inspect": Command(
         "preview:inspect", "show a corpus, its examples and its baselines", _INSPECT
     ),
-    "tokenizer": Command("tokenizer:main", "train a tokenizer on text files", _TOKENIZER),
+    "tokenizer": Command("text:tokenizer", "train a tokenizer on text files", _TOKENIZER),
     "corpora": Command("corpora:main", "list prepared corpora, and remove unused ones", _CORPORA),
-    "shards": Command("shards:main", "write a corpus as shards, for any URL", _SHARDS),
+    "shards": Command("text:shards", "write a corpus as shards, for any URL", _SHARDS),
     "doctor": Command("evaluation:doctor", "diagnose a run from its curves", [_RUN, _JSON]),
     "report": Command("look:report", "write the report.html of a run or a sweep anew", _REPORT),
     "compare": Command("evaluation:comparison", "rank the runs of a sweep, or others", _COMPARE),

@@ -21,10 +21,10 @@ from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.masking import mask_tokens, mlm_probability_at, number_of_predictions
-from bert_lightning.data.pairs import Pairs, pair_sampler
+from bert_lightning.data.pairs import Pairs
 from bert_lightning.data.phases import by_length, phases_of
 from bert_lightning.data.randomness import random_bits, with_key
-from bert_lightning.data.shards.sampler import ShardSampler
+from bert_lightning.data.shards.sampler import ShardSampler, sampler_of
 from bert_lightning.data.steps import Examples, StepBatches, StepPartition
 
 Labeler = Callable[[Pairs, np.ndarray], np.ndarray]
@@ -54,7 +54,7 @@ class ExampleBuilder(Examples[PretrainBatch]):
         labelers: Mapping[str, Labeler],
     ) -> None:
         self.split = split
-        self.sampler = pair_sampler(split, config.pairs, config.max_length)
+        self.sampler = sampler_of(split, config.pairs, config.max_length)
         self.config = config
         self.seed = seed
         self.labelers = labelers
@@ -130,11 +130,10 @@ class ExampleBuilder(Examples[PretrainBatch]):
 
         Returns the ids, the types, which may be masked and which begin a word, each `(total,)`.
         """
-        one = np.ones_like(pairs.first_length)
+        one, first = np.ones_like(pairs.first_length), pairs.first_start
         last = pairs.special - 2  # the second [SEP], where there is a second segment
         lengths = np.stack([one, pairs.first_length, one, pairs.second_length, last], 1).ravel()
-        first, second = pairs.first_start, pairs.second_start
-        sources = np.stack([first, first, second, second, second], 1).ravel()
+        sources = np.stack([first, first, first, pairs.second_start, first], 1).ravel()
         ends = np.cumsum(lengths)
         source = np.arange(ends[-1]) + np.repeat(sources - (ends - lengths), lengths)
         token_ids = self.split.token_ids[source].astype(np.int64)

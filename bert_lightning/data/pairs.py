@@ -1,17 +1,13 @@
 """Which two segments make an example, and the label of the pair."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from bert_lightning.batch import IGNORE_INDEX, IS_NEXT, IS_RANDOM
 from bert_lightning.config import Overlong, PairKind, PairsConfig, PairTask
-from bert_lightning.corpus.shards.split import ShardedSplit
 from bert_lightning.corpus.store import Split
 from bert_lightning.data.randomness import Keys, Stream, integers_below, random_bits, uniform
-from bert_lightning.data.shards.sampler import Sampler, ShardSampler
 from bert_lightning.errors import UserError
 
 SPECIAL_TOKENS_IN_A_PAIR = 3
@@ -49,7 +45,9 @@ class Pairs(NamedTuple):
         return self.first_length + self.second_length + self.special
 
 
-def pair_sampler(split: Split, config: PairsConfig, max_length: int) -> Sampler:
+def pair_sampler(
+    split: Split, config: PairsConfig, max_length: int
+) -> "SentencePairs | SegmentPairs | Blocks":
     """Returns the sampler that the config names.
 
     Its length is the examples of an epoch; `sample` makes those of some indices `(pairs,)`, as a
@@ -58,16 +56,10 @@ def pair_sampler(split: Split, config: PairsConfig, max_length: int) -> Sampler:
     Raises:
         UserError: the split has no such examples.
     """
-    kind = SentencePairs if config.kind is PairKind.sentence else SegmentPairs
-    make: Callable[[Split], Sampler] = partial(kind, config=config, max_length=max_length)
     if config.kind is PairKind.none:
-        make = partial(Blocks, max_length=max_length)
-    if isinstance(split, ShardedSplit):
-        sampler: Sampler = ShardSampler(split, config, max_length, make)
-    else:
-        sampler = make(split)
-    if config.kind is PairKind.none:
-        return sampler
+        return Blocks(split, max_length)
+    make = SentencePairs if config.kind is PairKind.sentence else SegmentPairs
+    sampler = make(split, config, max_length)
     if not len(sampler):
         raise UserError(
             f"pairs={config.kind.value} finds no two sentences that follow each other in "

@@ -77,7 +77,7 @@ def _training_split(table: Table, cache: ShardCache) -> ShardedSplit:
 def _whole(table: Table, split: str, cache: ShardCache, rows: int) -> Split:
     """Returns a held-out split, in memory."""
     shards = Shards(table.shards(split), cache, table.id_type)
-    return joined([shards.open(number) for number in range(len(shards))], rows)
+    return joined([shards.opened(number) for number in range(len(shards))], rows)
 
 
 def _identity(table: Table) -> dict[str, Any]:

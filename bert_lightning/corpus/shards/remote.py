@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.registry import known_implementations
 
 from bert_lightning.errors import UserError
 from bert_lightning.files import atomic
@@ -57,7 +57,7 @@ class RemoteFolder:
         try:
             return url_to_fs(self.url)
         except ImportError as error:
-            package = fsspec.registry.known_implementations[protocol]["class"].partition(".")[0]
+            package = known_implementations[protocol]["class"].partition(".")[0]
             raise UserError(
                 f"{self.url}: {protocol}:// needs the package {package}: pip install {package}"
             ) from error

@@ -41,7 +41,7 @@ class Shards:
     def __reduce__(self) -> tuple[Any, ...]:
         return Shards, (self.shards, self.cache, self.types["token_ids"].name)
 
-    def open(self, number: int) -> Split:
+    def opened(self, number: int) -> Split:
         """Returns a shard as a split, without token counts."""
         if number not in self._open:
             self._open[number] = self._read(number, (*_TOKENS, *_STARTS))
@@ -94,7 +94,7 @@ class _Flat:
         found = np.empty(len(places), self.shards.types[self.name])
         for number in np.unique(of_shard):
             mine = of_shard == number
-            array = getattr(self.shards.open(int(number)), self.name)
+            array = getattr(self.shards.opened(int(number)), self.name)
             found[mine] = array[places[mine] - starts[number]]
         return found
 
@@ -138,4 +138,4 @@ def sample_of(split: Split) -> Split:
     if not isinstance(split, ShardedSplit):
         return split
     pairs = [shard.pairs for shard in split.shards.shards]
-    return split.shards.open(pairs.index(max(pairs)))
+    return split.shards.opened(pairs.index(max(pairs)))
