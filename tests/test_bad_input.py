@@ -44,7 +44,7 @@ FILES = {
     "utf16.txt": PROSE.encode("utf-16-le"),
     "zip.txt": b"PK\x03\x04\x14\x00\x00\x00",
     "nul.txt": PROSE.encode() + b"\0",
-    "notes.txt": "\n\n".join([PROSE] * 40).encode(),
+    "notes.txt": "\n\n".join(PROSE.strip() + " They stayed." * n for n in range(1, 41)).encode(),
 }
 GPUS = "trainer.accelerator=gpu"
 TEXT = "data=text data.path="
