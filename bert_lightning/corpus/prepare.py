@@ -1,9 +1,9 @@
 """From the config to a prepared corpus: opened if the cache has it, else built once.
 
 Its folder is named by the hash of its identity: the text, the options, the tokenizer and the format
-version. Workers make shards of the text, which stay beside it until it is complete. It is merged of
-them in a temporary folder, under a lock, and renamed, so that an interrupted build is never mistaken
-for a prepared corpus, and continues.
+version. Workers make shards of the text, which stay beside it until it is complete. They are merged
+in a temporary folder, under a lock, which is renamed at the end: an interrupted build is never
+mistaken for a prepared corpus, and continues.
 """
 
 import logging
@@ -199,7 +199,9 @@ def _merge(
     """Writes the arrays and the tokenizer; returns what the manifest says of them."""
     left_out = LeftOut()
     add_left_out(shards, left_out)
-    splits = assigned_splits(preparation.source, preparation.items, shards, left_out)
+    splits = assigned_splits(
+        preparation.source, preparation.items, preparation.given, shards, left_out
+    )
     counts, files = merge(shards, splits, folder, tokenizer)
     file = folder / store.TOKENIZER
     file.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")

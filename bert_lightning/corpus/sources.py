@@ -41,7 +41,7 @@ class TextSource:
     origin: str
     """The place that the text comes from, for people."""
     fingerprint: dict[str, Any]
-    """All that decides its documents and their splits, as plain values: hashes of the text, and options."""
+    """All that decides its documents and their splits, as plain values."""
     data: CorpusConfig
     """How it is read."""
     min_documents: int
@@ -119,8 +119,9 @@ def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
         each = map(file_pieces, texts, hashes, repeat(data), SPLITS)
         return [*chain.from_iterable(each)]
 
-    origins = {split: str(file.absolute()) for split, file in zip(SPLITS, files, strict=True)}
-    return _source(*about, pieces, {**origins}, files)
+    origins: dict[str | None, str] = {}
+    origins |= {split: str(file.absolute()) for split, file in zip(SPLITS, files, strict=True)}
+    return _source(*about, pieces, origins, files)
 
 
 def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
@@ -165,7 +166,9 @@ def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
 
     return _source(
         *("files", _content(read_as), origin, data, min_documents, _HUB, pieces),
-        *({None: f"data.path={data.path}"}, [file.path for file in files], unread_files),
+        {None: f"data.path={data.path}"},
+        [file.path for file in files],
+        unread_files,
     )
 
 

@@ -78,22 +78,24 @@ def encode(item: Item, place: Workplace, tokenizer: Path, sha256: str) -> None:
     """Encodes an item as a shard: the ids of its documents, whatever their splits."""
     target = place.ids(item, sha256)
     if open_shard(target) is None:
-        encoder, dtype = _encoder(tokenizer, sha256)
+        encoder, dtype = _encoder(tokenizer.read_text(encoding="utf-8"))
         kept = open_shard(place.text(item))
         with written_shard(target) as shard:
             chunks = _kept_chunks(kept, shard.facts) if kept else _read(item, place, shard.facts)
             for documents, keys in chunks:
                 ids, word_starts, *lengths = encoder.encode(documents)
-                named = dict(zip(LENGTHS, (array.astype(np.uint32) for array in lengths)))
+                named = dict(
+                    zip(LENGTHS, (array.astype(np.uint32) for array in lengths), strict=True)
+                )
                 ids = ids.astype(dtype)
                 shard.append({"token_ids": ids, "word_starts": word_starts, **named, **keys})
     shutil.rmtree(place.text(item), ignore_errors=True)
 
 
 @lru_cache(maxsize=1)
-def _encoder(tokenizer: Path, sha256: str) -> tuple[TextEncoder, type]:
+def _encoder(tokenizer: str) -> tuple[TextEncoder, type]:
     """Returns the encoder, which remembers words from item to item, and the type of its ids."""
-    opened = load_tokenizer_text(tokenizer.read_text(encoding="utf-8"))
+    opened = load_tokenizer_text(tokenizer)
     return TextEncoder(opened), id_type(rows_needed(opened))
 
 
