@@ -81,7 +81,8 @@ class CorpusConfig:
     name: str | None = option(None, TEXT | CHOICE)
     """The name of the corpus in the cache and in reports; null follows from the source."""
     path: str | None = option(None, TEXT | PLACE)
-    """A file, folder or pattern for `text`; for `hub` a folder with WikiText's files instead."""
+    """A file, folder or pattern for `text`, on a disk or at an address such as `s3://bucket/folder`;
+    for `hub` a folder with WikiText's files instead."""
     format: Format = option(Format.wikitext, TEXT)
     """How text becomes documents, paragraphs and words. `wikitext`: a line is a paragraph,
     ` = Title = ` starts a document, and spaces separate words and ` . `. `prose`: a line is a
@@ -95,11 +96,17 @@ class CorpusConfig:
     """How a paragraph becomes sentences: wikitext (` . ` separates them), prose (rules), line (a
     line is a sentence), pysbd (needs that package), or `module:function` of your own; null follows
     from `format`."""
+    words: str | None = option(None, TEXT)
+    """Which characters belong to one word, for masks of whole words and of spans
+    (`batch.masking.unit`) in text without spaces: rjieba (Chinese; needs that package), spaces (the
+    text was segmented before), or `module:function` of your own; null leaves it to the tokenizer,
+    to which each Chinese character is a word."""
     min_sentences: int = option(2, TEXT | EXAMPLES, at_least=1)
     """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair within
     the paragraph, as pairs=document, segment and none do."""
     text_column: str = option("text", TEXT)
-    """The column of a table (of the hub, .csv, .tsv, JSON or .parquet) that holds the text."""
+    """The column of a table (of the hub, .csv, .tsv, JSON or .parquet) that holds the text; `a.b`
+    is a field within a column, and `title+body` joins columns, as paragraphs of one document."""
     hard_wrapped: bool | None = option(None, TEXT)
     """In `prose`, each line is a paragraph. When true, single line breaks mean nothing: each block
     between blank lines, of a file or of a cell of a table, is one paragraph. Null finds it out for

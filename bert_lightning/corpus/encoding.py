@@ -11,6 +11,7 @@ from bert_lightning.batch import SPECIAL_TOKENS, UNK
 from bert_lightning.corpus.splits import Document
 from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed, special_id
 from bert_lightning.corpus.vocabulary.spelling import ACCENTS, INVISIBLE
+from bert_lightning.corpus.words import Segmenter
 
 _CHARACTERS = 1_000_000
 """Text that is encoded at a time: enough to keep all cores busy, and little memory."""
@@ -48,14 +49,16 @@ class TextEncoder:
 
     If the vocabulary finds it as a whole word nevertheless, it becomes an unknown word. If the
     tokenizer never looks across a space, each distinct word is encoded once and then looked up.
+    A segmenter, which decides where words begin, gets whole sentences.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, segmenter: Segmenter | None = None) -> None:
         self.tokenizer = tokenizer
+        self.segmenter = segmenter
         special = [special_id(tokenizer, token) for token in SPECIAL_TOKENS]
         self._ids = np.arange(rows_needed(tokenizer))
         self._ids[special] = special_id(tokenizer, UNK)
-        self._by_word = _never_looks_across_a_space(tokenizer)
+        self._by_word = segmenter is None and _never_looks_across_a_space(tokenizer)
         self._forget()
 
     def _forget(self) -> None:
@@ -100,10 +103,13 @@ class TextEncoder:
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         total = int(lengths.sum())
         ids = chain.from_iterable(encoding.ids for encoding in encodings)
-        words = chain.from_iterable(encoding.word_ids for encoding in encodings)
-        word = np.fromiter((-1 if w is None else w for w in words), np.int64, total)
-        starts = (np.diff(word, prepend=-1) != 0) | (word == -1)
-        starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
+        if self.segmenter:
+            starts = self.segmenter.of_tokens(texts, (encoding.offsets for encoding in encodings))
+        else:
+            words = chain.from_iterable(encoding.word_ids for encoding in encodings)
+            word = np.fromiter((-1 if w is None else w for w in words), np.int64, total)
+            starts = (np.diff(word, prepend=-1) != 0) | (word == -1)
+            starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
         return self._ids[np.fromiter(ids, np.int64, total)], starts, lengths
 
 

@@ -87,6 +87,8 @@ def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         found += _options(before["options"], now["options"])
     if before["splitter_version"] != now["splitter_version"]:
         found.append("the code that splits sentences (data.sentences) has changed")
+    if before.get("segmenter_version", "") != now["segmenter_version"]:
+        found.append("the code that finds words (data.words) has changed")
     if before["min_documents"] != now["min_documents"]:
         needed = f"{now['min_documents']} documents (batch.pairs), and it needed"
         found.append(f"each split needs {needed} {before['min_documents']}")

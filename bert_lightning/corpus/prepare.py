@@ -1,9 +1,9 @@
 """From the config to a prepared corpus: opened if the cache has it, else built once.
 
 Its folder is named by the hash of its identity: the text, the options, the tokenizer and the format
-version. Workers make shards of the text, which stay beside it until it is complete. They are merged
-in a temporary folder, under a lock, which is renamed at the end: an interrupted build is never
-mistaken for a prepared corpus, and continues.
+version. Workers make shards of the text, which stay beside it until it is complete. It is merged of
+them in a temporary folder, under a lock, and renamed, so that an interrupted build continues and is
+never mistaken for a prepared corpus.
 """
 
 import logging

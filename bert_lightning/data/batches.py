@@ -20,11 +20,12 @@ from bert_lightning.batch import (
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.masking import mask_tokens, mlm_probability_at, number_of_predictions
 from bert_lightning.data.pairs import Pairs, pair_sampler
 from bert_lightning.data.phases import by_length, phases_of
 from bert_lightning.data.randomness import random_bits, with_key
-from bert_lightning.data.steps import StepBatches, StepPartition
+from bert_lightning.data.steps import StepBatches
 
 Labeler = Callable[[Pairs, np.ndarray], np.ndarray]
 """Maps examples, and how many tokens of each are predicted, to their int64 labels of an objective.
@@ -68,11 +69,13 @@ class ExampleBuilder:
         """Returns the sentence pairs of the examples `(pairs,)` in their epochs `(pairs,)`."""
         return self.sampler.sample(index, self.seed, epoch)
 
-    def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> dict[str, int]:
-        """Counts the labels of these examples, by objective."""
-        _, predictions, labels = self._labeled(index, epoch, progress)
+    def sizes(
+        self, index: np.ndarray, epoch: np.ndarray, progress: float
+    ) -> tuple[np.ndarray, dict[str, int]]:
+        """Returns the tokens of each example, and how many labels all have, by objective."""
+        pairs, predictions, labels = self._labeled(index, epoch, progress)
         counts = {name: int((each != IGNORE_INDEX).sum()) for name, each in labels.items()}
-        return {"mlm": int(predictions.sum()), **counts}
+        return pairs.lengths, {"mlm": int(predictions.sum()), **counts}
 
     def build(
         self,

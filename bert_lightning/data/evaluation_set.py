@@ -54,7 +54,7 @@ class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
             corpus.splits[split], corpus.tokenizer, config, _SEED, labelers
         )
         everything = np.arange(len(self.examples))
-        self.counts = self.examples.counts(everything, np.zeros_like(everything), 0.0)
+        _, self.counts = self.examples.sizes(everything, np.zeros_like(everything), 0.0)
         if len(everything) < world_size:
             raise UserError(
                 f"the {split} split has {len(everything)} examples, fewer than the {world_size} "

@@ -25,9 +25,12 @@ class TaskExamples:
     def __len__(self) -> int:
         return len(self.split)
 
-    def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> dict[str, int]:
-        """Counts the labels of these examples, by task."""
-        return {self.task: int(np.diff(self.split.label_starts)[index].sum())}
+    def sizes(
+        self, index: np.ndarray, epoch: np.ndarray, progress: float
+    ) -> tuple[np.ndarray, dict[str, int]]:
+        """Returns the tokens of each of these examples, and how many labels all have, by task."""
+        lengths = np.diff(self.split.starts[:: self.split.sequences_each])
+        return lengths[index], {self.task: int(np.diff(self.split.label_starts)[index].sum())}
 
     def build(
         self,
@@ -70,7 +73,7 @@ class TaskEvaluationBatches(torch.utils.data.Dataset[TaskBatch]):
                 "devices: use fewer devices"
             )
         self.examples = examples
-        self.counts = examples.counts(everything, np.zeros_like(everything), 0.0)
+        _, self.counts = examples.sizes(everything, np.zeros_like(everything), 0.0)
         count = min(-(-len(everything) // (batch_size * world_size)), len(everything) // world_size)
         self.batches = np.array_split(np.array_split(everything, world_size)[rank], count)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_lightning.corpus.readers.hard_wrapping import is_hard_wrapped, joined
+from bert_lightning.corpus.readers.layout.hard_wrapping import is_hard_wrapped, joined
 from bert_lightning.corpus.readers.left_out import LeftOut
 from bert_lightning.corpus.sources import find_source
 from tests.corpus.reading import config_of, documents_of, read
@@ -135,7 +135,7 @@ def test_each_file_by_itself_and_said(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("One. Two.\nThree. Four.\n", encoding="utf-8")
     manual, plain = documents_of(tmp_path)
     assert len(manual) == 7
-    assert manual[2][1].endswith("prints one line for each of them.")
+    assert manual[2][0][0].endswith("prints one line for each of them.")
     assert plain == [["One.", "Two."], ["Three.", "Four."]]
 
 
