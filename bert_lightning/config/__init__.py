@@ -22,6 +22,8 @@ from bert_lightning.config.corpus import CorpusSource as CorpusSource
 from bert_lightning.config.corpus import DocumentUnit as DocumentUnit
 from bert_lightning.config.corpus import Fallback as Fallback
 from bert_lightning.config.corpus import Format as Format
+from bert_lightning.config.corpus import PrepareConfig as PrepareConfig
+from bert_lightning.config.corpus import PrepareExecutor as PrepareExecutor
 from bert_lightning.config.length import check_end
 from bert_lightning.config.model import FeedForwardKind as FeedForwardKind
 from bert_lightning.config.model import HiddenAct as HiddenAct
@@ -32,8 +34,6 @@ from bert_lightning.config.optim import ObjectiveConfig as ObjectiveConfig
 from bert_lightning.config.optim import OptimConfig as OptimConfig
 from bert_lightning.config.optim import OptimizerName as OptimizerName
 from bert_lightning.config.optim import ScheduleName as ScheduleName
-from bert_lightning.config.prepare import PrepareConfig as PrepareConfig
-from bert_lightning.config.prepare import PrepareExecutor as PrepareExecutor
 from bert_lightning.config.task import ProbeConfig as ProbeConfig
 from bert_lightning.config.tokenizer import TokenizerConfig as TokenizerConfig
 from bert_lightning.config.tokenizer import TokenizerKind as TokenizerKind

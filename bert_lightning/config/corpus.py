@@ -13,7 +13,6 @@ from bert_lightning.config.affects import (
     check_limits,
     option,
 )
-from bert_lightning.config.prepare import PrepareConfig
 from bert_lightning.errors import UserError
 
 
@@ -46,6 +45,31 @@ class Fallback(Enum):
     """The corpus to use when the wanted one is unavailable."""
 
     builtin = "builtin"
+
+
+class PrepareExecutor(Enum):
+    """What runs the workers of a preparation."""
+
+    processes = "processes"
+    dask = "dask"
+    ray = "ray"
+    submitit = "submitit"
+
+
+@dataclass
+class PrepareConfig:
+    """The workers that prepare a text; whatever they are, the prepared corpus is the same."""
+
+    executor: PrepareExecutor = option(PrepareExecutor.processes, EXECUTION)
+    """What runs the workers: `processes` of this machine, or a cluster that sees the same files.
+    `dask` finds it by DASK_SCHEDULER_ADDRESS, `ray` by RAY_ADDRESS, `submitit` where there is
+    SLURM; without one of these they start workers on this machine."""
+    workers: int | None = option(None, EXECUTION, at_least=1)
+    """How many workers; 1 works in the process of the run. Null is one a core with `processes`, but
+    1 for texts below 50 MB; with `submitit` 16 jobs; with the others what the cluster offers."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "data.prepare.")
 
 
 @dataclass
@@ -115,6 +139,7 @@ class CorpusConfig:
     keeps exact duplicates together, whose sentences are the same."""
 
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    """The workers that prepare the text."""
 
     def __post_init__(self) -> None:
         check_limits(self, "data.")

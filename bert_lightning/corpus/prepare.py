@@ -207,7 +207,9 @@ def _merge(
     """Writes the arrays and the tokenizer; returns what the manifest says of them."""
     left_out = LeftOut()
     add_left_out(shards, left_out)
-    splits = assigned_splits(preparation.source, preparation.items, shards, left_out)
+    splits = assigned_splits(
+        preparation.source, preparation.items, preparation.given, shards, left_out
+    )
     counts, files = merge(shards, splits, folder, tokenizer)
     file = folder / store.TOKENIZER
     file.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
