@@ -60,8 +60,8 @@ class CorpusConfig:
     min_sentences: int = option(2, TEXT | EXAMPLES, at_least=1)
     """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair."""
     text_column: str = option("text", TEXT)
-    """The column of a table (of the hub, .csv, .tsv, JSON or .parquet) that holds the text; `a.b` is a
-    field within a column, and `title+body` joins columns, as paragraphs of one document."""
+    """The column of a table (of the hub, .csv, .tsv, JSON or .parquet) that holds the text. `a.b`
+    is a field within a column; `title+body` joins columns, as paragraphs of one document."""
     hard_wrapped: bool = option(False, TEXT)
     """In `prose`, blank lines separate documents and each line is a paragraph. When true, single
     line breaks mean nothing: each block between blank lines, of a file or of a cell of a table, is
