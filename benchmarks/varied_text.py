@@ -27,8 +27,26 @@ LETTERS = 0.75
 """The least fraction of them that are letters or spaces."""
 _MEGABYTES_OF_FILE = 8
 _MANUAL = re.compile(r".*\.[1-8][a-z]*")
-_BLOCKS = frozenset("p li h1 h2 h3 h4 h5 dt dd td th div pre blockquote section".split())
-_NO_TEXT = frozenset("script style pre code nav".split())
+_BLOCKS = frozenset(
+    [
+        "p",
+        "li",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "dt",
+        "dd",
+        "td",
+        "th",
+        "div",
+        "pre",
+        "blockquote",
+        "section",
+    ]
+)
+_NO_TEXT = frozenset(["script", "style", "pre", "code", "nav"])
 
 
 @exit_on_user_error()
@@ -88,7 +106,16 @@ def text_of(file: Path) -> str:
         content = gzip.decompress(content)
     if manual:
         # Lines without end, so that a block is not broken; -K: the page's encoding.
-        command = "groff -mandoc -Tutf8 -Kutf8 -P-cbou -rLL=10000n -rHY=0 -dAD=l".split()
+        command = [
+            "groff",
+            "-mandoc",
+            "-Tutf8",
+            "-Kutf8",
+            "-P-cbou",
+            "-rLL=10000n",
+            "-rHY=0",
+            "-dAD=l",
+        ]
         content = subprocess.run(command, input=content, capture_output=True, check=False).stdout
     text = content.decode("utf-8", "ignore").replace("\0", "")
     return _READERS[Path(name).suffix](text) if Path(name).suffix in _READERS else text

@@ -1,6 +1,6 @@
 """How far text may be divided before it is tokenized, so that its tokens stay what they are.
 
-The fewer distinct parts a text has, the less is left for the tokenizer: `(crane), crane. "Crane"` is
+The fewer distinct parts a text has, the less is left for the tokenizer: `(crane), crane. Crane` is
 three texts between spaces, or at punctuation two words and marks.
 """
 
