@@ -47,6 +47,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "optuna": "cli.search.",
     "sentence_transformers": "inference.sentence_export",
     "gradio": "demo.page",
+    "datasketch": "corpus.duplicates",
 }
 MOST_LINES = 270
 MOST_MODULES = 12

@@ -19,6 +19,7 @@ from bert_lightning.config.batch import PairTask as PairTask
 from bert_lightning.config.batch import PhaseConfig as PhaseConfig
 from bert_lightning.config.corpus import CorpusConfig as CorpusConfig
 from bert_lightning.config.corpus import CorpusSource as CorpusSource
+from bert_lightning.config.corpus import DocumentUnit as DocumentUnit
 from bert_lightning.config.corpus import Fallback as Fallback
 from bert_lightning.config.corpus import Format as Format
 from bert_lightning.config.length import check_end
@@ -31,6 +32,8 @@ from bert_lightning.config.optim import ObjectiveConfig as ObjectiveConfig
 from bert_lightning.config.optim import OptimConfig as OptimConfig
 from bert_lightning.config.optim import OptimizerName as OptimizerName
 from bert_lightning.config.optim import ScheduleName as ScheduleName
+from bert_lightning.config.prepare import PrepareConfig as PrepareConfig
+from bert_lightning.config.prepare import PrepareExecutor as PrepareExecutor
 from bert_lightning.config.task import ProbeConfig as ProbeConfig
 from bert_lightning.config.tokenizer import TokenizerConfig as TokenizerConfig
 from bert_lightning.config.tokenizer import TokenizerKind as TokenizerKind

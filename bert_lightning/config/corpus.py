@@ -1,7 +1,7 @@
 """The corpus: where its text comes from, and how it becomes documents, sentences and splits."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from bert_lightning.config.affects import (
@@ -13,6 +13,7 @@ from bert_lightning.config.affects import (
     check_limits,
     option,
 )
+from bert_lightning.config.prepare import PrepareConfig
 from bert_lightning.errors import UserError
 
 
@@ -29,6 +30,15 @@ class Format(Enum):
 
     wikitext = "wikitext"
     prose = "prose"
+
+
+class DocumentUnit(Enum):
+    """What a document of files of one's own is."""
+
+    file = "file"
+    blank_line = "blank_line"
+    heading = "heading"
+    row = "row"
 
 
 class Fallback(Enum):
@@ -50,20 +60,26 @@ class CorpusConfig:
     """A file, folder or pattern for `text`; for `hub` a folder with WikiText's files instead."""
     format: Format = option(Format.wikitext, TEXT)
     """How text becomes documents, paragraphs and words. `wikitext`: a line is a paragraph,
-    ` = Title = ` starts a document, and spaces separate words and ` . `. `prose`: blank lines, or
-    the rows of a table, separate documents, and punctuation is split from words."""
+    ` = Title = ` starts a document, and spaces separate words and ` . `. `prose`: a line is a
+    paragraph, `document` says what a document is, and punctuation is split from words."""
+    document: DocumentUnit | None = option(None, TEXT)
+    """What a document of `text` is: a `file`, in which blank lines separate paragraphs; what stands
+    between blank lines (`blank_line`); an article of WikiText's format (`heading`); a `row` of a
+    table. Null follows from the input, and is said: `file` for several files of text, if the splits
+    need no more documents than that, and `blank_line` for one."""
     sentences: str | None = option(None, TEXT)
     """How a paragraph becomes sentences: wikitext (` . ` separates them), prose (rules), line (a
     line is a sentence), pysbd (needs that package), or `module:function` of your own; null follows
     from `format`."""
     min_sentences: int = option(2, TEXT | EXAMPLES, at_least=1)
-    """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair."""
+    """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair within
+    the paragraph, as pairs=document, segment and none do."""
     text_column: str = option("text", TEXT)
     """The column of a table (of the hub, .csv, .tsv, JSON or .parquet) that holds the text."""
-    hard_wrapped: bool = option(False, TEXT)
-    """In `prose`, blank lines separate documents and each line is a paragraph. When true, single
-    line breaks mean nothing: each block between blank lines, of a file or of a cell of a table, is
-    one paragraph."""
+    hard_wrapped: bool | None = option(None, TEXT)
+    """In `prose`, each line is a paragraph. When true, single line breaks mean nothing: each block
+    between blank lines, of a file or of a cell of a table, is one paragraph. Null finds it out for
+    each file, by the lengths of its lines, and says so; in tables it is false."""
     fallback: Fallback | None = option(Fallback.builtin, TEXT | CHOICE)
     """The corpus to use when the hub's is unavailable; null makes that an error."""
     hub_repository: str = option("Salesforce/wikitext", TEXT)
@@ -81,6 +97,12 @@ class CorpusConfig:
     """Fraction of the documents held out for validation, where the corpus has no such split."""
     test_fraction: float = option(0.05, TEXT, at_least=0, below=1)
     """Fraction of the documents held out for testing, where the corpus has no such split."""
+    near_duplicates: float | None = option(None, TEXT, above=0, below=1)
+    """The similarity from which a document stays in the split of an earlier one: the fraction that
+    their runs of five words have in common, such as 0.8, by MinHash (needs the extra `dedup`). Null
+    keeps exact duplicates together, whose sentences are the same."""
+
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
 
     def __post_init__(self) -> None:
         check_limits(self, "data.")
@@ -89,11 +111,23 @@ class CorpusConfig:
                 f"data.name={self.name!r} names a folder of the cache: it must consist of letters, "
                 "digits, '_', '-' and '.'"
             )
+        if self.document is not None:
+            self._check_document(self.document)
         if self.validation_fraction + self.test_fraction >= 1:
             raise UserError(
                 f"data.validation_fraction={self.validation_fraction:g} and "
                 f"data.test_fraction={self.test_fraction:g} leave nothing to train on: "
                 "their sum must stay below 1"
+            )
+
+    def _check_document(self, unit: DocumentUnit) -> None:
+        name = f"data.document={unit.value}"
+        if self.source is not CorpusSource.text:
+            raise UserError(f"{name} is for files of your own (data=text): omit it")
+        if (self.format is Format.wikitext) != (unit is DocumentUnit.heading):
+            raise UserError(
+                f"{name} does not go with data.format={self.format.value}: headings begin the "
+                "documents of data.format=wikitext, and of no other format"
             )
 
     @property

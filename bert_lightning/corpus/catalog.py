@@ -18,6 +18,9 @@ from bert_lightning.corpus.store import TOKENIZER
 TEMPORARY = ".tmp"
 """The ending of a folder that is being built or removed; it is no prepared corpus."""
 
+PARTS = ".parts"
+"""The ending of a folder with the finished shards of a corpus that is not complete yet."""
+
 
 def cache_folder(data: CorpusConfig) -> Path:
     """Returns the folder that holds all prepared corpora."""

@@ -15,13 +15,13 @@ from bert_lightning.corpus.vocabulary.division import Divisible, at_punctuation,
 _CHARACTERS = 1_000_000
 """Text that is encoded at a time: enough to keep all cores busy, and little memory."""
 _CHUNK_CHARACTERS = 4_000_000
-"""Text of a split that is held in memory before it is written."""
+"""Text that is held in memory before it is written."""
 _MOST_KNOWN = 500_000
 """Distinct words whose ids are remembered."""
 
 
 class EncodedDocuments(NamedTuple):
-    """Consecutive documents as flat arrays; all lengths are above 0."""
+    """Consecutive documents as flat arrays; lengths are above 0, but for those of documents."""
 
     token_ids: np.ndarray
     word_starts: np.ndarray
@@ -31,7 +31,7 @@ class EncodedDocuments(NamedTuple):
     paragraph_lengths: np.ndarray
     """`(paragraphs,)` in sentences."""
     document_lengths: np.ndarray
-    """`(documents,)` in paragraphs."""
+    """`(documents,)` in paragraphs; 0 for a document without a token."""
 
 
 class _Tokens(NamedTuple):
@@ -62,7 +62,7 @@ class TextEncoder:
         self._parts = _Known(self._tokens)
 
     def encode(self, documents: Sequence[Document]) -> EncodedDocuments:
-        """Encodes documents; sentences, paragraphs and documents without a token are omitted."""
+        """Encodes documents; sentences and paragraphs without a token are omitted."""
         paragraphs = list(chain.from_iterable(documents))
         sentences = list(chain.from_iterable(paragraphs))
         if self._divisible is Divisible.NOWHERE:
@@ -74,8 +74,7 @@ class TextEncoder:
             by_sentence = np.add.reduceat(lengths, np.cumsum(number) - number)
         in_sentences, by_paragraph = _without_empty(by_sentence, paragraphs)
         in_paragraphs, by_document = _without_empty(by_paragraph, documents)
-        in_documents = by_document[by_document > 0]
-        return EncodedDocuments(token_ids, word_starts, in_sentences, in_paragraphs, in_documents)
+        return EncodedDocuments(token_ids, word_starts, in_sentences, in_paragraphs, by_document)
 
     def _of_parts(self, words: list[str]) -> _Tokens:
         parts = at_punctuation(words)
@@ -145,14 +144,15 @@ def _slices(sentences: list[str]) -> Iterator[list[str]]:
         yield sentences[start:end]
 
 
-def in_chunks(documents: Iterable[tuple[str, Document]]) -> Iterator[tuple[str, list[Document]]]:
-    """Yields consecutive documents of one split, of about `_CHUNK_CHARACTERS` in all."""
-    waiting: defaultdict[str, list[Document]] = defaultdict(list)
-    size: defaultdict[str, int] = defaultdict(int)
-    for split, document in documents:
-        waiting[split].append(document)
-        size[split] += sum(len(sentence) for paragraph in document for sentence in paragraph)
-        if size[split] >= _CHUNK_CHARACTERS:
-            del size[split]
-            yield split, waiting.pop(split)
-    yield from waiting.items()
+def in_chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yields consecutive documents of about `_CHUNK_CHARACTERS` in all."""
+    waiting: list[Document] = []
+    size = 0
+    for document in documents:
+        waiting.append(document)
+        size += sum(len(sentence) for paragraph in document for sentence in paragraph)
+        if size >= _CHUNK_CHARACTERS:
+            yield waiting
+            waiting, size = [], 0
+    if waiting:
+        yield waiting

@@ -17,6 +17,8 @@ import huggingface_hub
 import pytest
 
 from bert_lightning import hub
+from reading import read_source
+
 from bert_lightning.config import (
     CorpusConfig,
     CorpusSource,
@@ -64,7 +66,7 @@ def text(tmp_path: Path) -> Maker:
 
 def read(data: CorpusConfig) -> dict[str, list[Document]]:
     splits: dict[str, list[Document]] = {}
-    for split, document in find_source(data, PairsConfig().min_documents).read(LeftOut()):
+    for split, document in read_source(find_source(data, PairsConfig().min_documents), LeftOut()):
         splits.setdefault(split, []).append(document)
     return splits
 
@@ -229,7 +231,7 @@ def test_an_empty_file_is_named(text: Maker, tmp_path: Path) -> None:  # BAD_INP
     assert f"{data.path}/a.txt is empty (0 words)" in failure(data)
     left_out = LeftOut()
     text({"b.txt": prose(1)})
-    assert len(list(find_source(data, 1).read(left_out))) == 1
+    assert len(list(read_source(find_source(data, 1), left_out))) == 1
     (omission,) = left_out
     assert (omission.what, omission.count) == ("files without a word", 2)
     assert omission.examples == [f"{tmp_path}/text/a.txt", f"{tmp_path}/text/c.csv"]

@@ -207,7 +207,7 @@ def test_every_pair_comes_once_an_epoch_also_across_the_seam(
         original = dict(zip(example.positions, example.labels, strict=True))
         names.append(original.get(1, example.token_ids[1]))
     split = small_corpus.splits["train"]
-    starts = split.sentence_starts[split.first_sentence(np.arange(pairs))]
+    starts = split.sentence_starts[split.first_sentence(np.arange(pairs), split.paragraph_starts)]
     everything = sorted(split.token_ids[starts].tolist())
     assert len(set(everything)) == pairs
     epochs = [names[e * pairs : (e + 1) * pairs] for e in range(3)]

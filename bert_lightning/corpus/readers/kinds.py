@@ -33,6 +33,8 @@ class TextFile(NamedTuple):
     path: Path
     holds: str
     """`text`, `csv`, `tsv`, `json`, `parquet` or `wikiextractor`."""
+    part: tuple[int, int] | None = None
+    """The range of its bytes that is read, or of the row groups of a .parquet; None is all."""
 
 
 def is_text(path: Path) -> bool:

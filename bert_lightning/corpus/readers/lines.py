@@ -7,8 +7,9 @@ import shlex
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader, FileIO, TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, NoReturn, TextIO, cast
+from typing import Any, BinaryIO, NoReturn, TextIO, cast
 
 from bert_lightning.corpus.readers.kinds import is_compressed
 from bert_lightning.corpus.readers.left_out import shown
@@ -42,24 +43,24 @@ class Meter:
 
     def __init__(self) -> None:
         self._closed = 0
-        self._open: list[int] = []
+        self._open: list[tuple[int, int]] = []
 
     @contextmanager
-    def reading(self, file: Path, descriptor: int) -> Iterator[None]:
-        """A context in which a file is read; afterwards all of it counts as read."""
-        self._open.append(descriptor)
+    def reading(self, descriptor: int, start: int, stop: int) -> Iterator[None]:
+        """A context in which a range of a file is read; afterwards all of it counts as read."""
+        self._open.append((descriptor, start))
         try:
             yield
         finally:
-            self._open.remove(descriptor)
-            self._closed += file.stat().st_size
+            self._open.remove((descriptor, start))
+            self._closed += stop - start
 
     def position(self) -> int:
         """Returns the bytes that were read, compressed ones as they are on the disk."""
         read = self._closed
-        for descriptor in [*self._open]:
+        for descriptor, start in [*self._open]:
             with suppress(OSError):  # it was closed meanwhile
-                read += os.lseek(descriptor, 0, os.SEEK_CUR)
+                read += os.lseek(descriptor, 0, os.SEEK_CUR) - start
         return read
 
     def megabytes(self) -> Callable[[], float]:
@@ -72,13 +73,13 @@ METER = Meter()
 MEGABYTE = 1e6
 
 
-def read_lines(file: Path) -> Iterator[str]:
+def read_lines(file: Path, part: tuple[int, int] | None = None) -> Iterator[str]:
     r"""Yields a file's lines without their ends, which are `\n`, `\r\n` or `\r`.
 
-    A line of more than `LONGEST_LINE` characters is divided.
+    A line of more than `LONGEST_LINE` characters is divided. `part` is a range of its bytes.
     """
     rest = ""
-    with open_text(file) as stream:
+    with open_text(file, part=part) as stream:
         while line := rest + stream.readline(LONGEST_LINE - len(rest)):
             rest = ""
             if len(line) >= LONGEST_LINE and not line.endswith("\n"):
@@ -92,13 +93,17 @@ def read_lines(file: Path) -> Iterator[str]:
 
 
 @contextmanager
-def open_text(file: Path, newline: str | None = None) -> Iterator[TextIO]:
-    """Opens a file for reading; what goes wrong while it is open is told as the user's mistake."""
+def open_text(
+    file: Path, newline: str | None = None, part: tuple[int, int] | None = None
+) -> Iterator[TextIO]:
+    """Opens a file for reading; what goes wrong while it is open is told as the user's mistake.
+
+    `part` is a range of its bytes, which begins and ends with a line.
+    """
     try:
-        opened = gzip.open if is_compressed(file) else open
-        with opened(file, "rt", encoding="utf-8-sig", newline=newline) as stream:
+        with _opened(file, newline, part) as stream:
             try:
-                with METER.reading(file, stream.fileno()):
+                with METER.reading(stream.fileno(), *(part or (0, file.stat().st_size))):
                     yield stream
             except UnicodeDecodeError:
                 refuse(file)
@@ -111,6 +116,29 @@ def open_text(file: Path, newline: str | None = None) -> Iterator[TextIO]:
         raise UserError(
             f"{shown(file.absolute())} cannot be read: {error.strerror or error}"
         ) from error
+
+
+def _opened(file: Path, newline: str | None, part: tuple[int, int] | None) -> TextIO:
+    if part is not None:
+        encoding = "utf-8" if part[0] else "utf-8-sig"
+        return TextIOWrapper(BufferedReader(FilePart(file, *part)), encoding, newline=newline)
+    opened = gzip.open if is_compressed(file) else open
+    return cast(TextIO, opened(file, "rt", encoding="utf-8-sig", newline=newline))
+
+
+class FilePart(FileIO):
+    """A range of a file's bytes."""
+
+    def __init__(self, file: Path, start: int, stop: int) -> None:
+        super().__init__(file)
+        self._left = stop - start
+        self.seek(start)
+
+    def readinto(self, buffer: Any) -> int:
+        with memoryview(buffer) as view:
+            count = super().readinto(view[: self._left])
+        self._left -= count
+        return count
 
 
 def refuse(file: Path) -> NoReturn:

@@ -51,9 +51,9 @@ def file_rows(
     """
     name = shown(file.path.absolute())
     if file.holds == "parquet":
-        return _parquet(file.path, name, columns)
+        return _parquet(file, name, columns)
     if file.holds == "json":
-        return _json(file.path, name, columns)
+        return _json(file, name, columns)
     return _delimited(file, name, columns, header)
 
 
@@ -65,7 +65,7 @@ def file_columns(file: TextFile) -> list[str]:
             return list(table.schema_arrow.names)
     if file.holds == "json":
         return list(
-            dict.fromkeys(key for _, row in _json_objects(file.path, name, ()) for key in row)
+            dict.fromkeys(key for _, row in _json_objects(file, name, ()) for key in row)
         )
     return next((cells for _, _, cells in _delimited_rows(file, name)), [])
 
@@ -159,7 +159,7 @@ def _without_nul(stream: TextIO, file: Path) -> Iterator[str]:
         yield line
 
 
-def _json(file: Path, name: str, columns: Sequence[str]) -> Iterator[Row]:
+def _json(file: TextFile, name: str, columns: Sequence[str]) -> Iterator[Row]:
     """Reads an object a line, or one array of objects; a missing column is a missing cell."""
     keys: dict[str, None] = {}
     for place, row in _json_objects(file, name, columns):
@@ -172,7 +172,7 @@ def _json(file: Path, name: str, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def _json_objects(
-    file: Path, name: str, columns: Sequence[str]
+    file: TextFile, name: str, columns: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     for place, row in _json_rows(file, name):
         if not isinstance(row, dict):
@@ -185,9 +185,9 @@ def _json_objects(
         yield place, row
 
 
-def _json_rows(file: Path, name: str) -> Iterator[tuple[str, Any]]:
-    with open_text(file) as stream:
-        for number, line in enumerate(_without_nul(stream, file), 1):
+def _json_rows(file: TextFile, name: str) -> Iterator[tuple[str, Any]]:
+    with open_text(file.path, part=file.part) as stream:
+        for number, line in enumerate(_without_nul(stream, file.path), 1):
             place, text = f"line {number}", line.strip()
             if number == 1 and text.startswith("["):
                 place = "the array"
@@ -224,12 +224,21 @@ def _open_parquet(file: Path, name: str) -> Iterator[Any]:
         raise UserError(f"{name} cannot be read as parquet: {error}") from error
 
 
-def _parquet(file: Path, name: str, columns: Sequence[str]) -> Iterator[Row]:
-    with _open_parquet(file, name) as table:
+def row_group_bytes(file: TextFile) -> list[int]:
+    """Returns the size of each row group of a .parquet, decompressed."""
+    with _open_parquet(file.path, shown(file.path.absolute())) as table:
+        groups = range(table.metadata.num_row_groups)
+        return [table.metadata.row_group(group).total_byte_size for group in groups]
+
+
+def _parquet(file: TextFile, name: str, columns: Sequence[str]) -> Iterator[Row]:
+    with _open_parquet(file.path, name) as table:
         for column in columns:
             require_column(column, table.schema_arrow.names, name)
         number = 0
-        for batch in table.iter_batches(batch_size=256, columns=list(columns)):  # rows in memory
+        groups = range(*(file.part or (0, table.metadata.num_row_groups)))
+        # so many rows are in memory
+        for batch in table.iter_batches(256, row_groups=groups, columns=list(columns)):
             cells = [batch.column(column).to_pylist() for column in columns]
             for number, row in enumerate(zip(*cells, strict=True), number + 1):  # noqa: B020
                 yield Row(f"row {number}", list(row))
