@@ -47,6 +47,9 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "optuna": "cli.search.",
     "sentence_transformers": "inference.sentence_export",
     "gradio": "demo.page",
+    "dask": "corpus.preparation.executors",
+    "distributed": "corpus.preparation.executors",
+    "submitit": "corpus.preparation.executors",
     "datasketch": "corpus.duplicates",
 }
 MOST_LINES = 270

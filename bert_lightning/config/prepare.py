@@ -25,7 +25,7 @@ class PrepareConfig:
     SLURM; without one of these they start workers on this machine."""
     workers: int | None = option(None, EXECUTION, at_least=1)
     """How many workers; 1 works in the process of the run. Null is one a core with `processes`, but
-    1 for texts below 50 MB, and with the others what the cluster offers."""
+    1 for texts below 50 MB; with `submitit` 16 jobs; with the others what the cluster offers."""
 
     def __post_init__(self) -> None:
         check_limits(self, "data.prepare.")

@@ -1,8 +1,9 @@
 """From the config to a prepared corpus: opened if the cache has it, else built once.
 
 Its folder is named by the hash of its identity: the text, the options, the tokenizer and the format
-version. It is built in a temporary folder, under a lock, and renamed when it is complete, so that
-an interrupted build is never mistaken for a prepared corpus.
+version. Workers make shards of the text, which stay beside it until it is complete. It is merged of
+them in a temporary folder, under a lock, and renamed, so that an interrupted build is never mistaken
+for a prepared corpus, and continues.
 """
 
 import logging
@@ -209,10 +210,12 @@ def _merge(
 def _mention_unusable(folder: Path) -> None:
     """Says how to remove corpora of other format versions, which would stay unnoticed."""
     corpora = catalog.list_corpora(folder.parent)
-    unusable = [entry for entry in corpora if entry.folder != folder and not entry.usable]
+    own = (folder.name, folder.name + catalog.PARTS)
+    unusable = [entry for entry in corpora if entry.folder.name not in own and not entry.usable]
     if unusable:
         log.warning(
-            "%s holds prepared corpora that this version of bert-lightning cannot use (%s, %s): "
+            "%s holds prepared corpora that this version of bert-lightning cannot use, or what "
+            "interrupted preparations left (%s, %s): "
             "bert-lightning corpora --remove unusable removes them.",
             folder.parent,
             ", ".join(entry.folder.name for entry in unusable),

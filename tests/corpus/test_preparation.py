@@ -131,14 +131,16 @@ def test_two_processes_make_the_same_store(tmp_path: Path, kind: str) -> None:
 def test_a_cluster_makes_the_same_store(tmp_path: Path, executor: str) -> None:
     if find_spec(executor) is None:
         pytest.skip(f"no package {executor}")
-    for kind in KINDS[:1] if executor == "submitit" else KINDS:
+    for kind in KINDS:
         (tmp_path / kind).mkdir()
         data = corpus(tmp_path / kind, kind)
         assert content(by(data, PrepareExecutor[executor])) == content(data)
 
 
 LINES = st.lists(
-    st.sampled_from(["", " ", "\u3000", "a b", "é", " = A = ", " = = b = = ", "= =", "\ufeff", "x."]),
+    st.sampled_from(
+        ["", " ", "\u3000", "a b", "é", " = A = ", " = = b = = ", "= =", "\ufeff", "x."]
+    ),
     max_size=12,
 )
 ENDS = st.sampled_from(["\n", "\r\n", "\r"])
@@ -219,7 +221,9 @@ def test_ten_kills_lose_no_finished_shard(tmp_path: Path) -> None:
         if process.wait() == 0:
             break
         time.sleep(0.2)
-        shards = [path for path in cache.glob("*.parts/ids-*") if (path / "manifest.json").is_file()]
+        shards = [
+            path for path in cache.glob("*.parts/ids-*") if (path / "manifest.json").is_file()
+        ]
         now = {path: (path / "manifest.json").stat().st_ino for path in shards}
         complete = list(cache.glob("text-????????????????/manifest.json"))
         assert complete or encoded.items() <= now.items(), "a finished shard was made again"

@@ -15,10 +15,9 @@ from types import SimpleNamespace
 import datasets
 import huggingface_hub
 import pytest
-
-from bert_lightning import hub
 from reading import read_source
 
+from bert_lightning import hub
 from bert_lightning.config import (
     CorpusConfig,
     CorpusSource,

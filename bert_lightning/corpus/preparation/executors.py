@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
+from math import ceil
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -29,6 +30,8 @@ SMALL_TEXT = 50_000_000
 """Bytes of a text below which starting processes takes longer than they save."""
 _MOST_WAITING = 1000
 """Tasks that are submitted before the first of them is done."""
+_JOBS = 16
+"""Jobs of SLURM, where the option names no number."""
 _JOB_MINUTES = 240
 """The time limit of a job of SLURM."""
 _CONTINUES = "what is finished is kept, and the same command continues from there"
@@ -37,8 +40,8 @@ _CONTINUES = "what is finished is kept, and the same command continues from ther
 class Submits(Protocol):
     """What this package needs of an executor."""
 
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
-        """Has a worker call a function; the result is a future, or acts as one."""
+    def submit(self, task: Callable[[], Any], /) -> Any:
+        """Has a worker call a task; the result is a future, or acts as one."""
 
 
 class InThisProcess(Executor):
@@ -164,8 +167,12 @@ class _RayWorkers:
     def __init__(self, ray: Any) -> None:
         self._ray = ray
 
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
-        return self._ray.remote(function).remote(*arguments).future()
+    def submit(self, task: Callable[[], Any], /) -> Any:
+        return self._ray.remote(_call).remote(task).future()
+
+
+def _call(task: Callable[[], Any]) -> Any:
+    return task()
 
 
 @contextmanager
@@ -174,8 +181,15 @@ def _submitit(workers: int | None, folder: Path) -> Iterator[Submits]:
     import submitit
 
     executor = submitit.AutoExecutor(folder=folder / "jobs")
-    executor.update_parameters(timeout_min=_JOB_MINUTES, slurm_array_parallelism=workers or 256)
-    yield executor
+    executor.update_parameters(timeout_min=_JOB_MINUTES)
+    yield _Jobs(executor, workers or _JOBS)
+
+
+class _Jobs:
+    """Jobs take long to start, so all tasks are dealt to a few of them."""
+
+    def __init__(self, executor: Any, number: int) -> None:
+        self.submit, self.number = executor.submit, number
 
 
 def results(
@@ -187,19 +201,20 @@ def results(
         UserError, UnavailableError, OSError: the call failed with it; no other is begun.
     """
     waiting: deque[Any] = deque()
-    left = iter(calls)
     here = isinstance(workers, InThisProcess)
+    size = ceil(len(calls) / workers.number) if isinstance(workers, _Jobs) else 1
+    bundles = (tuple(calls[start : start + size]) for start in range(0, len(calls), size or 1))
     try:
         while True:
-            for call in islice(left, (1 if here else _MOST_WAITING) - len(waiting)):
-                task = Task(function, call, None if here else str(Path.cwd()))
+            for bundle in islice(bundles, (1 if here else _MOST_WAITING) - len(waiting)):
+                task = Task(function, bundle, None if here else str(Path.cwd()))
                 waiting.append(workers.submit(task))
             if not waiting:
                 return
-            outcome = waiting.popleft().result()
-            if isinstance(outcome, Exception):
-                raise outcome
-            yield outcome
+            for outcome in waiting.popleft().result():
+                if isinstance(outcome, Exception):
+                    raise outcome
+                yield outcome
     finally:
         for future in waiting:
             future.cancel()
@@ -207,18 +222,22 @@ def results(
 
 @dataclass(frozen=True)
 class Task:
-    """One call of a function by a worker, which returns the errors that are expected."""
+    """Calls of a function by a worker, up to the first that fails with an error to be told."""
 
     function: Callable[..., Any]
-    arguments: tuple[Any, ...]
+    calls: tuple[tuple[Any, ...], ...]
     folder: str | None
     """The working directory of the run; None in its own process."""
 
-    def __call__(self) -> Any:
+    def __call__(self) -> list[Any]:
+        """Returns what the function returns for each call, and last the error."""
         if self.folder is not None:
             os.chdir(self.folder)
             os.environ["TOKENIZERS_PARALLELISM"] = "false"  # there is a worker a core
+        done: list[Any] = []
         try:
-            return self.function(*self.arguments)
+            for arguments in self.calls:
+                done.append(self.function(*arguments))
         except (UserError, UnavailableError, OSError) as error:
-            return error
+            done.append(error)
+        return done

@@ -44,7 +44,12 @@ def assigned_splits(
         if not first:
             source.refuse_empty()
         yield from assign_splits(
-            chain(first, keys), source.data, source.min_documents, source.origins[None], left_out, given
+            chain(first, keys),
+            source.data,
+            source.min_documents,
+            source.origins[None],
+            left_out,
+            given,
         )
 
 
@@ -88,8 +93,11 @@ def _chosen(arrays: Arrays, chosen: np.ndarray) -> EncodedDocuments:
 def add_left_out(shards: Iterable[Shard], left_out: LeftOut) -> None:
     """Sums what was left out of all items, and says once what their readers had to say."""
     messages: dict[tuple[int, str], None] = {}
+    found: list[Omission] = []
     for shard in shards:
-        left_out.add_all(Omission(**omission) for omission in shard.facts["left_out"])
+        found += [Omission(**omission) for omission in shard.facts["left_out"]]
         messages |= dict.fromkeys((level, text) for level, text in shard.facts["messages"])
+    # Paragraphs are counted at the end of each item, so they come last here too.
+    left_out.add_all(sorted(found, key=lambda omission: bool(omission.of_characters)))
     for level, text in messages:
         _log.log(level, "%s", text)

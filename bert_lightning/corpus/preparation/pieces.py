@@ -77,6 +77,4 @@ def hub_pieces(piece: HubPiece, data: CorpusConfig) -> list[HubPiece]:
     size = table.data.nbytes
     count = max(1, size // items.ITEM_BYTES)
     borders = [len(table) * number // count for number in range(count + 1)]
-    return [
-        replace(piece, bytes=size // count, rows=rows) for rows in pairwise(borders)
-    ]
+    return [replace(piece, bytes=size // count, rows=rows) for rows in pairwise(borders)]

@@ -27,6 +27,7 @@ from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.corpus.vocabulary.text import Count, Rereadable
 from bert_lightning.errors import UserError
 from bert_lightning.work import Work, working
+
 VOCABULARY = "vocabulary"
 """The folder of the tokenizer, beside the shards."""
 

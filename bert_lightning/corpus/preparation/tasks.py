@@ -160,7 +160,9 @@ def _as_arrays(documents: list[Document]) -> Arrays:
     paragraphs = list(chain.from_iterable(documents))
     sentences = list(chain.from_iterable(paragraphs))
     text = "".join(sentences).encode("utf-8", "surrogatepass")
-    lengths = (np.array([*map(len, parts)], np.uint32) for parts in (sentences, paragraphs, documents))
+    lengths = (
+        np.array([*map(len, parts)], np.uint32) for parts in (sentences, paragraphs, documents)
+    )
     return dict(zip(_TEXT, (np.frombuffer(text, np.uint8), *lengths), strict=True))
 
 

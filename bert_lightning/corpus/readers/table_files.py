@@ -64,9 +64,7 @@ def file_columns(file: TextFile) -> list[str]:
         with _open_parquet(file.path, name) as table:
             return list(table.schema_arrow.names)
     if file.holds == "json":
-        return list(
-            dict.fromkeys(key for _, row in _json_objects(file, name, ()) for key in row)
-        )
+        return list(dict.fromkeys(key for _, row in _json_objects(file, name, ()) for key in row))
     return next((cells for _, _, cells in _delimited_rows(file, name)), [])
 
 
