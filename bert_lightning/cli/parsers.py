@@ -200,6 +200,11 @@ COMMANDS = {
         "preview:inspect", "show a corpus, its examples and its baselines", _INSPECT
     ),
     "tokenizer": Command("tokenizer:main", "train a tokenizer on text files", _TOKENIZER),
+    "prepare": Command(
+        "prepare:main",
+        "prepare a corpus without training on it",
+        [_options("as for train: data=text data.path=FILE tokenizer=wordpiece")],
+    ),
     "corpora": Command("corpora:main", "list prepared corpora, and remove unused ones", _CORPORA),
     "doctor": Command("evaluation:doctor", "diagnose a run from its curves", [_RUN, _JSON]),
     "report": Command("look:report", "write the report.html of a run or a sweep anew", _REPORT),
