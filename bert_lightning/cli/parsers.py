@@ -205,6 +205,11 @@ COMMANDS = {
         "preview:inspect", "show a corpus, its examples and its baselines", _INSPECT
     ),
     "tokenizer": Command("text:tokenizer", "train a tokenizer on text files", _TOKENIZER),
+    "prepare": Command(
+        "text:corpus",
+        "prepare a corpus without training on it",
+        [_options("as for train: data=text data.path=FILE tokenizer=wordpiece")],
+    ),
     "corpora": Command("corpora:main", "list prepared corpora, and remove unused ones", _CORPORA),
     "shards": Command("text:shards", "write a corpus as shards, for any URL", _SHARDS),
     "doctor": Command("evaluation:doctor", "diagnose a run from its curves", [_RUN, _JSON]),

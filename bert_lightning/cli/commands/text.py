@@ -1,4 +1,4 @@
-"""Makes of text what runs read: a tokenizer, for `tokenizer.path=tokenizer.json`, and shards."""
+"""Makes of text what runs read: a tokenizer, a prepared corpus, and shards of one."""
 
 from argparse import Namespace
 
@@ -11,6 +11,7 @@ from bert_lightning.corpus.tokenizer import load_tokenizer
 from bert_lightning.corpus.vocabulary.build import train_on_files
 from bert_lightning.errors import UserError
 from bert_lightning.pretrained.initial_weights import open_initial
+from bert_lightning.reports.preparation_report import show_preparation
 from bert_lightning.work import working
 
 
@@ -31,6 +32,11 @@ def tokenizer(args: Namespace) -> None:
     print(f"{trained.get_vocab_size():,} tokens; saved {args.output}")
 
 
+def corpus(args: Namespace) -> None:
+    """Prepares the corpus of the options, and says what it made."""
+    show_preparation(args.config)
+
+
 def shards(args: Namespace) -> None:
     config, folder = args.config, RemoteFolder(args.folder)
     if config.data.source is CorpusSource.shards:
@@ -44,8 +50,8 @@ def shards(args: Namespace) -> None:
     if base is not None and not config.tokenizer.extend:
         require_tokenizer(folder, base)
     base = base or known_tokenizer(folder)
-    corpus = prepare(config.data, config.tokenizer, config.batch.pairs, base)
-    table = add_part(folder, corpus, args.tokens)
+    prepared = prepare(config.data, config.tokenizer, config.batch.pairs, base)
+    table = add_part(folder, prepared, args.tokens)
     for split in table.splits:
         written, counts = table.shards(split), table.counts(split)
         size = sum(shard.bytes for shard in written) / 1e6
