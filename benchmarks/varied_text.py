@@ -3,8 +3,9 @@
 python -m benchmarks.varied_text NEW_FOLDER /usr/share/doc /usr/share/man --megabytes 80
 
 Reads `.txt`, `.md`, `.rst`, `.html`, WikiText, the docstrings of `.py` and manual pages (by groff),
-compressed or not. A block between blank lines becomes one line, a file one document; blocks that are
-no prose, and those that stood in another file, are left out. The same files give the same text.
+compressed or not. A block between blank lines becomes one line, a file one document; blocks that
+are no prose, and those that stood in another file, are left out. The same files give the same
+text.
 """
 
 import argparse

@@ -58,7 +58,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "distributed": "corpus.preparation.executors",
     "submitit": "corpus.preparation.executors",
     "datasketch": "corpus.duplicates",
-    "ray": ("launching.", "training.strategies"),
+    "ray": ("launching.", "training.strategies", "corpus.preparation.executors"),
 }
 MOST_LINES = 270
 MOST_MODULES = 12

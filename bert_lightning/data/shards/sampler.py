@@ -38,8 +38,9 @@ def sampler_of(split: Split, config: PairsConfig, max_length: int) -> Sampler:
 class ShardSampler:
     """The sampler of a split in shards; a second half comes from the shard of the first one.
 
-    How many examples each shard has decides the order. For sentence pairs within paragraphs the table says it; else
-    the starts of all sentences are fetched once to count them, and the cache keeps the numbers.
+    How many examples each shard has decides the order. For sentence pairs within paragraphs the
+    table says it; else the starts of all sentences are fetched once to count them, and the cache
+    keeps the numbers.
 
     Raises:
         UserError: no shard has an example.
