@@ -12,6 +12,7 @@ import argparse
 import ast
 import gzip
 import hashlib
+import logging
 import re
 import shutil
 import subprocess
@@ -60,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.output.exists():
         raise UserError(f"{args.output} exists: name a new folder")
     args.output.mkdir(parents=True)
-    written, size, part = 0, 0, 0
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    written = part = 0
     with working("collecting", args.megabytes, "MB") as work:
         for document in documents(in_fixed_order(args.folders)):
             if written > part * _MEGABYTES_OF_FILE * 10**6:
@@ -118,8 +120,9 @@ def text_of(file: Path) -> str:
             "-dAD=l",
         ]
         content = subprocess.run(command, input=content, capture_output=True, check=False).stdout
-    text = content.decode("utf-8", "ignore").replace("\0", "")
-    return _READERS[Path(name).suffix](text) if Path(name).suffix in _READERS else text
+    text = content.decode("utf-8", "ignore")
+    reader = _READERS.get(Path(name).suffix)
+    return (reader(text) if reader else text).replace("\0", "")
 
 
 def _docstrings(code: str) -> str:
