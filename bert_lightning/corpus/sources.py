@@ -43,7 +43,7 @@ class TextSource:
     origin: str
     """The place that the text comes from, for people."""
     fingerprint: dict[str, Any]
-    """All that decides its documents and splits, as plain values: hashes of it, and options."""
+    """All that decides its documents and splits, as plain values: text hashes and options."""
     data: CorpusConfig
     """How it is read."""
     min_documents: int
