@@ -113,6 +113,8 @@ def _open_or_build(
                 )
             if damage:
                 _build(folder, source, tokenizer_config, base, identity)
+    # A preparation that was killed as it ended, its store complete
+    shutil.rmtree(folder.with_name(folder.name + catalog.PARTS), ignore_errors=True)
     opened = store.open_corpus(folder, key, reason)
     for name, split in opened.splits.items():
         _check_pairs(f"{source.origin}: the {name} split", split, pairs)
