@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 MODULES = [
     "steps",
     "batches",
+    "balance",
+    "forecast",
     "preparation",
     "overhead",
     "data_wait",
