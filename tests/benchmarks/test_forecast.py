@@ -1,4 +1,4 @@
-"""The tables of docs/distributed.md are those of the committed results, and the files it links read."""
+"""The tables and the launch files of docs/distributed.md are what they are said to be."""
 
 import json
 import shutil
