@@ -42,6 +42,18 @@ class FinetuneOptimConfig(OptimConfig):
 
 
 @dataclass
+class FinetuneTrainerConfig(TrainerConfig):
+    """The trainer of fine-tuning, whose length may follow from the model."""
+
+    max_steps: int | None = option(None, LEARNING, at_least=1, also=-1)
+    """Optimizer steps; -1, as null, leaves the end to `max_epochs`."""
+    max_epochs: float | None = option(None, LEARNING, above=0)
+    """Epochs over the examples; the run ends at this or at `max_steps`, whichever is first. Null,
+    without `max_steps`, follows from the width of the model: 5 for base, and more the narrower it
+    is, by a square root: 12 for tiny."""
+
+
+@dataclass
 class FinetuneConfig(RunConfig):
     """One whole run of fine-tuning; `FinetuneConfig()` lacks only the model and the data."""
 
@@ -49,8 +61,8 @@ class FinetuneConfig(RunConfig):
     data: LabelledConfig = field(default_factory=LabelledConfig)
     batch: LabelledBatchConfig = field(default_factory=LabelledBatchConfig)
     optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
-    trainer: TrainerConfig = field(
-        default_factory=lambda: TrainerConfig(max_epochs=5, val_check_interval=0.1)
+    trainer: FinetuneTrainerConfig = field(
+        default_factory=lambda: FinetuneTrainerConfig(val_check_interval=0.1)
     )
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
@@ -95,11 +107,6 @@ class FinetuneConfig(RunConfig):
                 f"optim.time_budget={self.optim.time_budget} belongs to pretraining; a run of "
                 "fine-tuning ends by trainer.max_epochs or trainer.max_steps"
             )
-        if self.trainer.max_epochs is None and self.trainer.max_steps in (None, -1):
-            raise UserError(
-                "trainer.max_epochs=null leaves the run without an end: set trainer.max_epochs or "
-                "trainer.max_steps"
-            )
         if self.trainer.limit_val_batches not in (None, 0):
             raise UserError(
                 f"trainer.limit_val_batches={self.trainer.limit_val_batches}: the scores of a task "
@@ -117,6 +124,11 @@ class FinetuneConfig(RunConfig):
                 f"data.examples_per_class={self.data.examples_per_class} fixes the number of "
                 "examples, and learning_curve=true varies it: omit one of them"
             )
+
+    @property
+    def most_steps(self) -> int | None:
+        """The optimizer steps that the run ends at; None where epochs alone end it."""
+        return None if self.trainer.max_steps == -1 else self.trainer.max_steps
 
     @property
     def has_more_runs(self) -> bool:
