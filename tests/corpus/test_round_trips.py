@@ -1,4 +1,4 @@
-"""Text of any script, encoded and decoded: it is the text again, but for what docs/text.md names."""
+"""Text of any script, encoded and decoded: the text again, but for what docs/text.md names."""
 
 import re
 import unicodedata
