@@ -85,6 +85,10 @@ class PairsConfig:
     task: PairTask = option(PairTask.nsp, EXAMPLES)
     """What the label of a pair says: whether the second half follows the first or is a random one
     (`nsp`, as in BERT), or whether the halves are in order or swapped (`sop`, as in ALBERT)."""
+    across_paragraphs: bool = option(False, EXAMPLES)
+    """In `sentence`: whether the last sentence of a paragraph and the first one of the next, of the
+    same document, are a pair as well; pairs=document sets it, and keeps paragraphs of one sentence
+    (data.min_sentences=1)."""
     overlong: Overlong = option(Overlong.truncate, EXAMPLES)
     """In `sentence`: whether the longer sentence is truncated, or the pair dropped."""
     short_seq_prob: float = option(0.1, EXAMPLES, at_least=0, at_most=1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from bert_lightning.config import (
     CallbacksConfig,
+    LauncherConfig,
     LoggerConfig,
     OptimConfig,
     OptimizerName,
@@ -11,6 +12,7 @@ from bert_lightning.config import (
     ScheduleName,
     StrategyConfig,
     TrainerConfig,
+    check_launcher,
 )
 from bert_lightning.config.affects import (
     COMMAND,
@@ -64,6 +66,7 @@ class FinetuneConfig(RunConfig):
     trainer: FinetuneTrainerConfig = field(
         default_factory=lambda: FinetuneTrainerConfig(val_check_interval=0.1)
     )
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(
@@ -118,7 +121,7 @@ class FinetuneConfig(RunConfig):
                 "trainer.limit_val_batches=0: early stopping follows the validation split; omit "
                 "one of them"
             )
-
+        check_launcher(self.launcher, self.trainer)
         if self.learning_curve and self.data.examples_per_class is not None:
             raise UserError(
                 f"data.examples_per_class={self.data.examples_per_class} fixes the number of "

@@ -18,6 +18,9 @@ from bert_lightning.corpus.store import TOKENIZER
 TEMPORARY = ".tmp"
 """The ending of a folder that is being built or removed; it is no prepared corpus."""
 
+PARTS = ".parts"
+"""The ending of a folder with the finished shards of a corpus that is not complete yet."""
+
 
 def cache_folder(data: CorpusConfig) -> Path:
     """Returns the folder that holds all prepared corpora."""
@@ -50,6 +53,9 @@ class CatalogEntry:
     built: float
     """In seconds since the epoch, as `last_used`."""
     last_used: float
+    interrupted: bool = False
+    """Whether these are the finished shards of a preparation that was interrupted, or still runs;
+    the same command continues it."""
 
     @property
     def usable(self) -> bool:
@@ -68,6 +74,8 @@ def list_corpora(cache: Path) -> list[CatalogEntry]:
         with suppress(FileNotFoundError):  # it was removed a moment ago
             if _is_prepared(folder):
                 found.append(_entry(folder))
+            elif folder.name.endswith(PARTS) and folder.is_dir():
+                found.append(_shards(folder))
     return sorted(found, key=lambda entry: (-entry.last_used, entry.folder.name))
 
 
@@ -79,8 +87,9 @@ def remove(entry: CatalogEntry) -> bool:
     OSError says that the corpus cannot be removed.
     """
     temporary = entry.folder.with_name(entry.folder.name + TEMPORARY)
+    store = entry.folder.with_name(entry.folder.name.removesuffix(PARTS))
     try:
-        with FileLock(lock_of(entry.folder), timeout=0):
+        with FileLock(lock_of(store), timeout=0):
             shutil.rmtree(temporary, ignore_errors=True)
             entry.folder.rename(temporary)  # atomic: it is never there in part
             shutil.rmtree(temporary)
@@ -92,7 +101,8 @@ def remove(entry: CatalogEntry) -> bool:
 def remove_interrupted(cache: Path) -> None:
     """Removes what interrupted builds and removals left; a running build holds its lock."""
     for temporary in cache.glob(f"*{TEMPORARY}"):
-        with suppress(Timeout), FileLock(lock_of(temporary.with_suffix("")), timeout=0):
+        store = temporary.with_name(temporary.name.removesuffix(TEMPORARY).removesuffix(PARTS))
+        with suppress(Timeout), FileLock(lock_of(store), timeout=0):
             shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -105,6 +115,13 @@ def _is_prepared(folder: Path) -> bool:
     """Whether this is a prepared corpus: a cache folder may hold other things of its owner's."""
     named = re.fullmatch(r"\w[\w.-]*-[0-9a-f]{16}", folder.name) is not None
     return named and (folder / MANIFEST).is_file() and (folder / TOKENIZER).is_file()
+
+
+def _shards(folder: Path) -> CatalogEntry:
+    used = folder.stat().st_mtime
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    name = folder.name.removesuffix(PARTS).rpartition("-")[0]
+    return CatalogEntry(folder, name, "", 0, None, size, used, used, interrupted=True)
 
 
 def _entry(folder: Path) -> CatalogEntry:

@@ -1,16 +1,16 @@
 """From the config to a prepared corpus: opened if the cache has it, else built once.
 
 Its folder is named by the hash of its identity: the text, the options, the tokenizer and the format
-version. It is built in a temporary folder, under a lock, and renamed when it is complete, so that
-an interrupted build is never mistaken for a prepared corpus.
+version. Workers make shards of the text, which stay beside it until it is complete. It is merged of
+them in a temporary folder, under a lock, and renamed, so that an interrupted build continues and is
+never mistaken for a prepared corpus.
 """
 
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,28 @@ from bert_lightning.config import (
     TokenizerConfig,
 )
 from bert_lightning.corpus import catalog, store
-from bert_lightning.corpus.encoding import TextEncoder, in_chunks
 from bert_lightning.corpus.fingerprints import hash_file
-from bert_lightning.corpus.manifest import digest, identity_of, read_manifest, write_manifest
+from bert_lightning.corpus.manifest import digest, identity_of, write_manifest
+from bert_lightning.corpus.preparation.executors import workers_of
+from bert_lightning.corpus.preparation.merge import add_left_out, assigned_splits, merge
+from bert_lightning.corpus.preparation.preparation import (
+    VOCABULARY,
+    Preparation,
+    frozen_tokenizer,
+    save_tokenizer,
+)
+from bert_lightning.corpus.preparation.shards import Shard
 from bert_lightning.corpus.readers.left_out import LeftOut, announce
-from bert_lightning.corpus.readers.lines import METER
-from bert_lightning.corpus.sources import SPLITS, TextSource, find_source
-from bert_lightning.corpus.store import PreparedCorpus, Split, SplitWriter
+from bert_lightning.corpus.readers.lines import MEGABYTE
+from bert_lightning.corpus.shards.reading import open_shards
+from bert_lightning.corpus.sources import TextSource, find_source
+from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
 from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.corpus.vocabulary.extend import extend
 from bert_lightning.corpus.vocabulary.text import Rereadable
 from bert_lightning.errors import UserError, writing
 from bert_lightning.hub import UnavailableError
-from bert_lightning.work import working
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +65,8 @@ def prepare(
     Raises:
         UserError: the text is unavailable, or cannot be made into sentence pairs.
     """
+    if data.source is CorpusSource.shards:
+        return _checked(open_shards(data, tokenizer_config, base), pairs)
     source = find_source(data, pairs.min_documents)
     if base is None and tokenizer_config.path is not None:
         base = load_tokenizer(tokenizer_config.path)
@@ -106,13 +116,18 @@ def _open_or_build(
                 )
             if damage:
                 _build(folder, source, tokenizer_config, base, identity)
-    opened = store.open_corpus(folder, key, reason)
-    for name, split in opened.splits.items():
-        _check_pairs(f"{source.origin}: the {name} split", split, pairs)
-    left_out = [*source.unread_files, *opened.left_out]
-    announce(left_out)
     # The place where the same text is now, and the files beside it
-    return replace(opened, origin=source.origin, left_out=left_out)
+    opened = replace(store.open_corpus(folder, key, reason), origin=source.origin)
+    left_out = [*source.unread_files, *opened.left_out]
+    opened = _checked(replace(opened, left_out=left_out), pairs)
+    announce(left_out)
+    return opened
+
+
+def _checked(corpus: PreparedCorpus, pairs: PairsConfig) -> PreparedCorpus:
+    for name, split in corpus.splits.items():
+        _check_pairs(f"{corpus.origin}: the {name} split", split, pairs)
+    return corpus
 
 
 def _check_pairs(name: str, split: Split, config: PairsConfig) -> None:
@@ -123,11 +138,12 @@ def _check_pairs(name: str, split: Split, config: PairsConfig) -> None:
             "random second half comes from another document; separate documents by blank lines, "
             "give more files, or use batch.pairs.task=sop or pairs=none"
         )
-    if split.pairs == 0 and config.kind is PairKind.sentence:
+    within = config.kind is PairKind.sentence and not config.across_paragraphs
+    if split.pairs == 0 and within:
         raise UserError(
             f"{about} and {split.paragraphs} paragraphs, none of them with 2 sentences or more, "
-            "and pairs=sentence needs paragraphs that have; pairs=segment pairs over paragraphs, "
-            "pairs=none needs no pairs"
+            "and pairs=sentence needs paragraphs that have; pairs=document and pairs=segment pair "
+            "over paragraphs, pairs=none needs no pairs"
         )
 
 
@@ -139,89 +155,77 @@ def _build(
     identity: dict[str, Any],
 ) -> None:
     temporary = folder.with_name(folder.name + catalog.TEMPORARY)
-    tokenizer = _frozen_tokenizer(folder) or _make_tokenizer(source, tokenizer_config, base)
+    parts = folder.with_name(folder.name + catalog.PARTS)
     with _writing(folder):
         catalog.remove_interrupted(folder.parent)
         _mention_unusable(folder)
+        frozen = frozen_tokenizer(folder)
         for leftover in (temporary, folder):
             shutil.rmtree(leftover, ignore_errors=True)  # of an interrupted build, or corrupted
         temporary.mkdir()
-        text = tokenizer.to_str(pretty=True)
-        (temporary / store.TOKENIZER).write_text(text, encoding="utf-8")
+        parts.mkdir(exist_ok=True)
+        if frozen is not None:  # training may give another
+            save_tokenizer(parts / VOCABULARY, frozen)
+
+    def make(text: Rereadable) -> Tokenizer:
+        if base is not None:
+            return extend(base, text, tokenizer_config, source.data.format)
+        return build_tokenizer(text, tokenizer_config, source.data.format)
+
+    about_workers = source.data.prepare, round((source.megabytes or 0) * MEGABYTE), parts
     try:
-        content = {
-            **{"name": source.name, "origin": source.origin, **identity},
-            "vocab_size": tokenizer.get_vocab_size(),
-            **_write_splits(temporary, source, tokenizer),
-        }
-        with _writing(folder):
+        with _writing(folder), _kept_unless_refused(parts), workers_of(*about_workers) as workers:
+            preparation = Preparation(source, parts, workers)
+            tokenizer = preparation.tokenizer(make)
+            shards = preparation.encode(tokenizer)
+            content = {
+                **{"name": source.name, "origin": source.origin, **identity},
+                "vocab_size": tokenizer.get_vocab_size(),
+                **_merge(temporary, preparation, shards, tokenizer),
+            }
             write_manifest(temporary, content)
             temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    shutil.rmtree(parts, ignore_errors=True)
 
 
-def _write_splits(folder: Path, source: TextSource, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Reads the text once and writes the arrays; returns what the manifest says of them."""
-    encoder = TextEncoder(tokenizer, source.segmenter)
-    writers: dict[str, SplitWriter] = {}
-    counts: dict[str, dict[str, int]] = {}
-    files: dict[str, dict[str, Any]] = {}
+@contextmanager
+def _kept_unless_refused(parts: Path) -> Iterator[None]:
+    """A context after which finished shards stay, unless another text or options are needed."""
+    try:
+        yield
+    except (UserError, UnavailableError):
+        shutil.rmtree(parts, ignore_errors=True)
+        raise
+
+
+def _merge(
+    folder: Path, preparation: Preparation, shards: Sequence[Shard], tokenizer: Tokenizer
+) -> dict[str, Any]:
+    """Writes the arrays and the tokenizer; returns what the manifest says of them."""
     left_out = LeftOut()
-    with ExitStack() as stack:
-        total = source.megabytes
-        unit, measure = ("tokens", None) if total is None else ("MB", METER.megabytes())
-        work = stack.enter_context(working("encoding", total, unit, measure))
-        for split, documents in in_chunks(source.read(left_out)):
-            encoded = encoder.encode(documents)
-            with _writing(folder):
-                if split not in writers:
-                    writers[split] = SplitWriter(folder / split, tokenizer)
-                    stack.callback(writers[split].close)
-                writers[split].append(encoded)
-            work.advance(len(encoded.token_ids))
-        with _writing(folder):
-            for split in sorted(writers, key=SPLITS.index):
-                counts[split], records = writers[split].finish()
-                files |= {f"{split}/{name}": record for name, record in records.items()}
-            file = folder / store.TOKENIZER
-            files[store.TOKENIZER] = store.file_record(file, hash_file(file))
+    add_left_out(shards, left_out)
+    splits = assigned_splits(
+        preparation.source, preparation.items, preparation.given, shards, left_out
+    )
+    counts, files = merge(shards, splits, folder, tokenizer)
+    file = folder / store.TOKENIZER
+    file.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+    files[store.TOKENIZER] = store.file_record(file, hash_file(file))
     return {"splits": counts, "left_out": left_out.to_plain(), "files": files}
-
-
-def _make_tokenizer(
-    source: TextSource, config: TokenizerConfig, base: Tokenizer | None
-) -> Tokenizer:
-    def sentences() -> Iterator[str]:
-        work.restart("reading words", source.megabytes, "MB", METER.megabytes())
-        for split, document in source.read(LeftOut()):
-            if split == "train":
-                yield from chain.from_iterable(document)
-        work.restart("training the tokenizer")
-
-    text = Rereadable(sentences)
-    with working("building the tokenizer") as work:
-        if base is not None:
-            return extend(base, text, config, source.text_format)
-        return build_tokenizer(text, config, source.text_format)
-
-
-def _frozen_tokenizer(folder: Path) -> Tokenizer | None:
-    """Returns the tokenizer of a corpus that is corrupted elsewhere: training may give another."""
-    manifest, file = read_manifest(folder), folder / store.TOKENIZER
-    written = manifest["files"][store.TOKENIZER]["sha256"] if manifest else None
-    intact = manifest and file.is_file() and hash_file(file) == written
-    return store.open_tokenizer(folder) if intact else None
 
 
 def _mention_unusable(folder: Path) -> None:
     """Says how to remove corpora of other format versions, which would stay unnoticed."""
     corpora = catalog.list_corpora(folder.parent)
-    unusable = [entry for entry in corpora if entry.folder != folder and not entry.usable]
+    own = (folder.name, folder.name + catalog.PARTS)
+    unusable = [entry for entry in corpora if entry.folder.name not in own and not entry.usable]
     if unusable:
         log.warning(
-            "%s holds prepared corpora that this version of bert-lightning cannot use (%s, %s): "
+            "%s holds prepared corpora that this version of bert-lightning cannot use, or what "
+            "interrupted preparations left (%s, %s): "
             "bert-lightning corpora --remove unusable removes them.",
             folder.parent,
             ", ".join(entry.folder.name for entry in unusable),

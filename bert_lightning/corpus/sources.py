@@ -1,10 +1,9 @@
-"""A source of text → a stream of documents of paragraphs of sentences, each with its split."""
+"""A source of text → its pieces, and the documents of paragraphs of sentences in them."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,24 @@ from bert_lightning.config.plain import to_plain
 from bert_lightning.corpus.catalog import cache_folder
 from bert_lightning.corpus.fingerprints import hash_text_files
 from bert_lightning.corpus.manifest import digest
-from bert_lightning.corpus.readers import text_files
-from bert_lightning.corpus.readers.builtin import builtin_documents
+from bert_lightning.corpus.preparation.files import FilePiece, file_pieces
+from bert_lightning.corpus.preparation.items import Piece
+from bert_lightning.corpus.preparation.pieces import HubPiece, HubTables, ManualPiece, hub_pieces
 from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.kinds import TextFile
-from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown
-from bert_lightning.corpus.readers.lines import MEGABYTE, read_lines
-from bert_lightning.corpus.readers.tables import hub_rows, hub_tables
+from bert_lightning.corpus.readers.layout.document_units import settle_documents
+from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown, usable, ways_out
+from bert_lightning.corpus.readers.lines import MEGABYTE
+from bert_lightning.corpus.readers.storage.opening import File, size_of
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
-from bert_lightning.corpus.splits import (
-    Document,
-    assign_splits,
-    require_documents,
-    usable,
-    ways_out,
-)
-from bert_lightning.corpus.words import Segmenter, find_segmenter, segmenter_version
+from bert_lightning.corpus.splits import SPLITS, Document
+from bert_lightning.corpus.words import segmenter_version
 from bert_lightning.errors import UserError
 from bert_lightning.work import working
 
-SPLITS = ("train", "validation", "test")
 _WIKITEXT_FILES = ("wiki.train", "wiki.valid", "wiki.test")
 _HUB = {"hub_repository", "hub_name", "hub_revision"}
-_PROSE = {"hard_wrapped"}
+_PROSE = {"hard_wrapped", "document"}
 _FIXED_FORMAT = {"format", "text_column"} | _PROSE | _HUB
 """Options that sources of one format do not read."""
 
@@ -49,17 +43,35 @@ class TextSource:
     origin: str
     """The place that the text comes from, for people."""
     fingerprint: dict[str, Any]
-    """All that decides the result of `read`, as plain values: hashes of the text, and options."""
-    text_format: Format
-    read: Callable[[LeftOut], Iterator[tuple[str, Document]]]
-    """Reads all documents with their splits: the same each time, `train` first if the splits are
-    separate, and counts what is left out. Raises UnavailableError if the text cannot be reached."""
+    """All that decides its documents and splits, as plain values: text hashes and options."""
+    data: CorpusConfig
+    """How it is read."""
+    min_documents: int
+    """What each split must have, where the text has none by itself."""
+    pieces: Callable[[], list[Piece]]
+    """Returns all of the text, `train` first if the splits are separate: the same each time. Raises
+    UnavailableError if the text cannot be reached."""
+    origins: dict[str | None, str]
+    """The place of each split that the text has, and by None of the text that is split here."""
     megabytes: float | None
     """Of its files; None for a text that is in none."""
     unread_files: LeftOut
     """What `data.path` names and cannot be read as text."""
-    segmenter: Segmenter | None
-    """The one that decides where words begin; None leaves that to the tokenizer."""
+
+    def refuse_empty(self) -> None:
+        """Raises the error of a text of files without a document, with what is in them."""
+        pieces = [piece for piece in self.pieces() if isinstance(piece, FilePiece)]
+        if not pieces:
+            return
+        raw = (piece.raw_documents(self.data, LeftOut()) for piece in pieces)
+        sizes = [len(paragraphs) for paragraphs in chain.from_iterable(raw)]
+        path = f"data.path={shown(str(self.data.path))}: "
+        if not sizes:
+            raise UserError(f"{path}{shown(pieces[0].file.path.absolute())} is empty (0 words)")
+        raise UserError(
+            f"{path}{len(pieces)} files, {len(sizes)} documents and {sum(sizes)} paragraphs, none "
+            f"of them {usable(self.data)}{ways_out(self.data)}{_if_wrapped(self.data)}"
+        )
 
 
 def find_source(data: CorpusConfig, min_documents: int) -> TextSource:
@@ -81,12 +93,9 @@ def _builtin_source(data: CorpusConfig, min_documents: int) -> TextSource:
     """Returns the text that comes with every CPython: its documentation."""
     version = f"Python {'.'.join(map(str, sys.version_info[:3]))}"
 
-    def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
-        documents = _documents(builtin_documents(), data, left_out)
-        return assign_splits(documents, data, min_documents, "the built-in text")
-
     origin = f"pydoc_data.topics of {version}"
-    return _source("builtin", version, origin, data, min_documents, _FIXED_FORMAT, read)
+    about = "builtin", version, origin, data, min_documents, _FIXED_FORMAT
+    return _source(*about, lambda: [ManualPiece()], {None: "the built-in text"})
 
 
 def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
@@ -102,64 +111,47 @@ def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
                 "for text of your own: data=text data.path='notes/*.txt'"
             )
 
-    def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
-        for split, file in zip(SPLITS, files, strict=True):
-            documents = _documents(text_files.split_at_headings(read_lines(file)), data, left_out)
-            yield from require_documents(split, documents, data, str(file.absolute()))
-
     unread = _FIXED_FORMAT | {"validation_fraction", "test_fraction"}
+    hashes = _hashes(files, data)
     # The splits are given, so they need no number of documents.
-    content = _content(_hashes(files, data))
-    return _source("wikitext", content, str(path.resolve()), data, 0, unread, read, files)
+    about = "wikitext", _content(hashes), str(path.resolve()), data, 0, unread
+
+    def pieces() -> list[Piece]:
+        texts = [TextFile(file, "text") for file in files]
+        each = map(file_pieces, texts, hashes, repeat(data), SPLITS)
+        return [*chain.from_iterable(each)]
+
+    origins: dict[str | None, str] = {
+        split: str(file.absolute()) for split, file in zip(SPLITS, files, strict=True)
+    }
+    return _source(*about, pieces, origins, files)
 
 
 def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
     commit = f"{data.hub_repository}/{data.hub_name}@{data.hub_revision}"
-    where = (data.hub_repository, data.hub_name, data.hub_revision, data.streaming)
-    tables = cache(lambda: hub_tables(*where))
+    tables = HubTables(data.hub_repository, data.hub_name, data.hub_revision, data.streaming)
 
-    def documents(split: str, left_out: LeftOut) -> Iterator[Document]:
-        texts = hub_rows(tables()[split], data, left_out)
-        return _documents(text_files.table_documents(texts, commit, data, left_out), data, left_out)
-
-    def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
+    def pieces() -> list[Piece]:
         given = [split for split in SPLITS if split in tables()]
         if "train" not in given:
             raise UserError(
                 f"{commit} has no split 'train'; it has {', '.join(tables())}: "
                 "choose another data.hub_name"
             )
-        yield from assign_splits(documents("train", left_out), data, min_documents, commit, given)
-        for split in given[1:]:
-            yield from require_documents(split, documents(split, left_out), data, commit)
+        # The documents of `train` are split further where the hub has no other split.
+        splits = [None, *given[1:]]
+        wholes = [HubPiece(tables, commit, *names, 0) for names in zip(given, splits, strict=True)]
+        return [*chain.from_iterable(hub_pieces(whole, data) for whole in wholes)]
 
     unread = _PROSE if data.format is Format.wikitext else set[str]()
-    return _source("hub", "", commit, data, min_documents, unread, read)
+    origins = dict.fromkeys((None, *SPLITS), commit)
+    return _source("hub", "", commit, data, min_documents, unread, pieces, origins)
 
 
 def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
     unread_files = LeftOut()
     files = find_text_files(data, unread_files)
-
-    def raw(left_out: LeftOut) -> Iterator[list[str]]:
-        return chain.from_iterable(text_files.raw_documents(file, data, left_out) for file in files)
-
-    def read(left_out: LeftOut) -> Iterator[tuple[str, Document]]:
-        documents = _documents(raw(left_out), data, left_out)
-        first = next(documents, None)
-        if first is None:
-            sizes = [len(paragraphs) for paragraphs in raw(left_out)]
-            path = f"data.path={shown(str(data.path))}: "
-            if not sizes:
-                raise UserError(f"{path}{shown(files[0].path.absolute())} is empty (0 words)")
-            raise UserError(
-                f"{path}{len(files)} files, {len(sizes)} documents and "
-                f"{sum(sizes)} paragraphs, none of them {usable(data)}{ways_out(data)}"
-                f"{_if_wrapped(data)}"
-            )
-        yield from assign_splits(
-            chain([first], documents), data, min_documents, f"data.path={data.path}"
-        )
+    data = settle_documents(data, files, min_documents, unread_files)
 
     hashes = _hashes([file.path for file in files], data)
     found: dict[str, TextFile] = {}
@@ -171,13 +163,16 @@ def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
     announce(copies, "Read twice")
     read_as = [f"{file.holds} {sha256}" for file, sha256 in zip(files, hashes, strict=True)]
     origin = f"{shown(str(data.path))} ({len(files)} files)"
-    return _source(
-        *("files", _content(read_as), origin, data, min_documents, _HUB, read),
-        *([file.path for file in files], unread_files),
-    )
+
+    def pieces() -> list[Piece]:
+        return [*chain.from_iterable(map(file_pieces, files, hashes, repeat(data)))]
+
+    origins: dict[str | None, str] = {None: f"data.path={data.path}"}
+    about = "files", _content(read_as), origin, data, min_documents, _HUB
+    return _source(*about, pieces, origins, [file.path for file in files], unread_files)
 
 
-def _documents(
+def sentences_of(
     raw: Iterable[list[str]], data: CorpusConfig, left_out: LeftOut
 ) -> Iterator[Document]:
     """Splits paragraphs into sentences and keeps the paragraphs that have enough of them.
@@ -203,7 +198,7 @@ def _documents(
             yield document
     left_out.add_text(
         f"paragraphs of fewer than {data.min_sentences} sentences",
-        f"pairs=segment and pairs=none keep them (data.min_sentences=1){_if_wrapped(data)}",
+        f"pairs=document, segment and none keep them (data.min_sentences=1){_if_wrapped(data)}",
         *(paragraphs - kept, paragraphs),
         *(characters - kept_characters, characters),
     )
@@ -216,7 +211,7 @@ def _if_wrapped(data: CorpusConfig) -> str:
     return "; for text with hard line breaks: data.hard_wrapped=true"
 
 
-def _hashes(files: Sequence[Path], data: CorpusConfig) -> list[str]:
+def _hashes(files: Sequence[File], data: CorpusConfig) -> list[str]:
     try:
         with working("hashing the text"):
             return hash_text_files(files, cache_folder(data))
@@ -237,8 +232,9 @@ def _source(
     data: CorpusConfig,
     min_documents: int,
     unread: set[str],
-    read: Callable[[LeftOut], Iterator[tuple[str, Document]]],
-    files: Sequence[Path] = (),
+    pieces: Callable[[], list[Piece]],
+    origins: dict[str | None, str],
+    files: Sequence[File] = (),
     unread_files: LeftOut | None = None,
 ) -> TextSource:
     """Returns the source; `content` identifies its text before any option applies to it.
@@ -256,6 +252,6 @@ def _source(
         "segmenter_version": segmenter_version(data.words),
         "min_documents": min_documents,
     }
-    megabytes = sum(file.stat().st_size for file in files) / MEGABYTE if files else None
-    about = data.shown_name, origin, fingerprint, data.format, read, megabytes
-    return TextSource(*about, unread_files or LeftOut(), find_segmenter(data.words))
+    megabytes = sum(map(size_of, files)) / MEGABYTE if files else None
+    about = data.shown_name, origin, fingerprint, data, min_documents, pieces, origins, megabytes
+    return TextSource(*about, unread_files or LeftOut())

@@ -1,82 +1,90 @@
 """Which documents belong to which split, if the corpus does not say so itself."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from math import ceil
+from typing import TypeVar
 
 from bert_lightning.config import CorpusConfig
+from bert_lightning.corpus.duplicates import DocumentKey, Groups, document_key, look_ahead
+from bert_lightning.corpus.readers.left_out import LeftOut, usable, ways_out
 from bert_lightning.errors import UserError
 
+SPLITS = ("train", "validation", "test")
 Document = list[list[str]]
 """Paragraphs, each a list of sentences."""
-
-
-def usable(data: CorpusConfig) -> str:
-    """Returns the condition for keeping a paragraph, for a message."""
-    if data.min_sentences == 1:
-        return "with a sentence"
-    return f"with {data.min_sentences} sentences or more"
-
-
-def ways_out(data: CorpusConfig) -> str:
-    """Returns what else helps if no paragraph has the required number of sentences."""
-    if data.min_sentences == 1:
-        return ""
-    return (
-        " (data.min_sentences); pairs=segment takes paragraphs of one sentence too, "
-        "pairs=none pretrains without pairs"
-    )
+Item = TypeVar("Item")
 
 
 def require_documents(
-    split: str, documents: Iterable[Document], data: CorpusConfig, origin: str
-) -> Iterator[tuple[str, Document]]:
-    """Passes on the documents of a given split, which must have some."""
-    document = None
-    for document in documents:
-        yield split, document
-    if document is None:
+    split: str, items: Iterable[Item], data: CorpusConfig, origin: str
+) -> Iterator[tuple[str, Item]]:
+    """Passes on the documents of a given split, or their keys: there must be some."""
+    item = None
+    for item in items:
+        yield split, item
+    if item is None:
         raise UserError(
             f"{origin}: the {split} split has 0 documents that have a paragraph {usable(data)}"
             f"{ways_out(data)}"
         )
 
 
-def assign_splits(
-    documents: Iterator[Document],
+def split_documents(
+    documents: Iterable[Document],
     data: CorpusConfig,
     min_documents: int,
     origin: str,
+    left_out: LeftOut,
     given: Iterable[str] = (),
 ) -> Iterator[tuple[str, Document]]:
+    """Yields each document with the split that :func:`assign_splits` finds for its key."""
+    waiting: deque[Document] = deque()
+    firsts: dict[int, Document] = {}
+
+    def keys() -> Iterator[DocumentKey]:
+        for document in documents:
+            key = document_key(document, data)
+            waiting.append(firsts.setdefault(key[0], document))  # copies need no memory
+            yield key
+
+    for split in assign_splits(keys(), data, min_documents, origin, left_out, given):
+        firsts.clear()
+        yield split, waiting.popleft()
+
+
+def assign_splits(
+    keys: Iterable[DocumentKey],
+    data: CorpusConfig,
+    min_documents: int,
+    origin: str,
+    left_out: LeftOut,
+    given: Iterable[str] = (),
+) -> Iterator[str]:
     """Assigns whole documents, evenly spread over the corpus, to the splits that are not given.
 
     A document's split follows from its number and the fractions. If the corpus is so small that a
-    fraction of it is less than a split needs, it also follows from the number of all documents.
+    fraction of it is less than a split needs, it also follows from the number of all documents. A
+    duplicate of an earlier document has no number: it is in the split of that one.
     """
     wanted = {"test": data.test_fraction, "validation": data.validation_fraction}
     fractions = {name: part for name, part in wanted.items() if part > 0 and name not in given}
     if not fractions:
-        yield from require_documents("train", documents, data, origin)
+        yield from (split for split, _ in require_documents("train", keys, data, origin))
         return
-    needed = min_documents * (1 + len(fractions))
-    enough = [ceil(min_documents / fraction) for fraction in fractions.values()]
-    ahead = list(islice(documents, max(needed, *enough)))
-    if len(ahead) < needed:
-        reason = ", as a random second sentence comes from another document"
-        raise UserError(
-            f"{origin} has {len(ahead)} documents that have a paragraph {usable(data)}, and "
-            f"{needed} are needed, {min_documents} for each split{reason * (min_documents > 1)}; "
-            "separate documents by blank lines, give more files, or hold out nothing: "
-            + " ".join(f"data.{name}_fraction=0" for name in fractions)
-        )
+    keys = iter(keys)
+    ahead, distinct = look_ahead(keys, data, min_documents, fractions, origin)
     offered: Counter[str] = Counter()
     assigned: Counter[str] = Counter()
-    for document in chain(ahead, documents):
-        split = _split_of_next(offered, fractions, min_documents / len(ahead))
+    groups = Groups()
+    for key in chain(ahead, keys):
+        known = groups.split_of(key)
+        split = known or _split_of_next(offered, fractions, min_documents / distinct)
+        groups.add(key, split)
         assigned[split] += 1
-        yield split, document
+        yield split
+    groups.count(left_out)
     if not assigned["train"]:
         held = " and ".join(f"data.{name}_fraction={part:g}" for name, part in fractions.items())
         raise UserError(

@@ -73,10 +73,10 @@ class Split:
         """Pairs of consecutive sentences: one fewer than sentences in each paragraph."""
         return self.sentences - self.paragraphs
 
-    def first_sentence(self, pair: np.ndarray) -> np.ndarray:
-        """Returns the first sentence of each consecutive pair `(pairs,)`."""
-        # As many sentences as pairs precede it, and one more for each paragraph that has ended.
-        pairs_before = self.paragraph_starts - np.arange(len(self.paragraph_starts))
+    def first_sentence(self, pair: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Returns the first sentence of each pair `(pairs,)` within the parts with these starts."""
+        # As many sentences as pairs precede it, and one more for each part that has ended.
+        pairs_before = starts - np.arange(len(starts))
         return pair + np.searchsorted(pairs_before, pair, side="right") - 1
 
     def sentence_length(self, sentence: np.ndarray) -> np.ndarray:
@@ -124,7 +124,7 @@ class _StoredSplit(Split):
     """A split whose arrays another process maps as well, instead of getting a copy of them."""
 
     def __init__(self, folder: Path, name: str, files: dict[str, dict[str, Any]]) -> None:
-        super().__init__(*(_open_array(folder, f"{name}/{part}.bin", files) for part in _ARRAYS))
+        super().__init__(*(open_array(folder, f"{name}/{part}.bin", files) for part in _ARRAYS))
         object.__setattr__(self, "_arguments", (folder, name, files))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -137,9 +137,9 @@ class SplitWriter:
     def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
         folder.mkdir()
         rows = rows_needed(tokenizer)
-        types = {"token_ids": np.uint16 if rows <= 2**16 else np.uint32, "word_starts": np.bool_}
+        types = {"token_ids": id_type(rows), "word_starts": np.bool_}
         self._files = {
-            name: _ArrayFile(folder / f"{name}.bin", np.dtype(types.get(name, np.int64)))
+            name: ArrayFile(folder / f"{name}.bin", np.dtype(types.get(name, np.int64)))
             for name in _ARRAYS
         }
         self._token_counts = np.zeros(rows, np.int64)
@@ -168,16 +168,19 @@ class SplitWriter:
         records = {}
         for file in self._files.values():
             sync(file.stream)
-            file.stream.close()
-            record = file_record(file.path, file.digest.hexdigest())
-            records[file.path.name] = {"dtype": file.dtype.name, **record}
+            records[file.path.name] = file.close()
         sizes = [records[f"{name}.bin"]["bytes"] // self._ends.itemsize - 1 for name in _STARTS]
         parts = dict(zip(("sentences", "paragraphs", "documents"), sizes, strict=True))
         tokens, pairs = int(self._token_counts.sum()), sizes[0] - sizes[1]
         return {"tokens": tokens, **parts, "pairs": pairs}, records
 
 
-class _ArrayFile:
+def id_type(rows: int) -> type[np.unsignedinteger[Any]]:
+    """Returns the type of token ids below `rows`."""
+    return np.uint16 if rows <= 2**16 else np.uint32
+
+
+class ArrayFile:
     """A flat binary file that is hashed as it grows."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
@@ -189,6 +192,12 @@ class _ArrayFile:
         content = values.astype(self.dtype).tobytes()
         self.stream.write(content)
         self.digest.update(content)
+
+    def close(self) -> dict[str, Any]:
+        """Closes the file, and returns what the manifest says of it."""
+        self.stream.close()
+        record = file_record(self.path, self.digest.hexdigest())
+        return {"dtype": self.dtype.name, **record}
 
 
 def file_record(file: Path, sha256: str) -> dict[str, Any]:
@@ -209,15 +218,20 @@ def find_damage(folder: Path) -> str | None:
     if manifest.get("format") != CORPUS_FORMAT:
         return f"its format version is {manifest.get('format')} instead of {CORPUS_FORMAT}"
     small = sum(record["bytes"] for record in manifest["files"].values()) <= ALWAYS_HASHED
-    for name, record in manifest["files"].items():
+    return find_changed(folder, manifest["files"], hashed=small)
+
+
+def find_changed(folder: Path, records: dict[str, dict[str, Any]], hashed: bool) -> str | None:
+    """Says which file is not what its record says, if so; all are hashed, or what looks newer."""
+    for name, record in records.items():
         file = folder / name
         if not file.is_file():
             return f"{name} is missing"
         state = file.stat()
         if state.st_size != record["bytes"]:
             return f"{name} has {state.st_size} bytes instead of {record['bytes']}"
-        hashed = small or state.st_mtime_ns != record["mtime_ns"]
-        if hashed and hash_file(file) != record["sha256"]:
+        newer = state.st_mtime_ns != record["mtime_ns"]
+        if (hashed or newer) and hash_file(file) != record["sha256"]:
             return f"{name} is not what was written (SHA-256)"
     return None
 
@@ -247,7 +261,8 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     return load_tokenizer_text((folder / TOKENIZER).read_text(encoding="utf-8"))
 
 
-def _open_array(folder: Path, name: str, records: dict[str, dict[str, Any]]) -> np.ndarray:
+def open_array(folder: Path, name: str, records: dict[str, dict[str, Any]]) -> np.ndarray:
+    """Maps a file of an array, of which `records` has the type."""
     dtype = np.dtype(records[name]["dtype"])
     if not records[name]["bytes"]:  # an empty file cannot be mapped
         return np.zeros(0, dtype)

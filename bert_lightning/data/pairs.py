@@ -77,6 +77,8 @@ def pair_sampler(
 class SentencePairs:
     """The textbook's pairs: two consecutive sentences of a paragraph, or one and a random one.
 
+    With `across_paragraphs` the two are of a document.
+
     Four sentences in two documents, `a b | c d`, have two pairs of consecutive sentences, `a b` and
     `c d`. A random bit of each pair, seed and epoch makes the example `a b`, labeled `IS_NEXT`, or
     `a c` or `a d`, labeled `IS_RANDOM` (in SOP: `b a`).
@@ -89,9 +91,13 @@ class SentencePairs:
         self.dropped = config.overlong is Overlong.drop
         kept: list[np.ndarray] = []
         self.overlong = 0
-        for start in range(0, split.pairs, _CHUNK):
-            index = np.arange(start, min(start + _CHUNK, split.pairs))
-            first = split.first_sentence(index)
+        self.parts = split.paragraph_starts
+        if config.across_paragraphs:
+            self.parts = split.paragraph_starts[split.document_starts]
+        self.pairs = split.sentences + 1 - len(self.parts)
+        for start in range(0, self.pairs, _CHUNK):
+            index = np.arange(start, min(start + _CHUNK, self.pairs))
+            first = split.first_sentence(index, self.parts)
             fits = split.sentence_length(first) + split.sentence_length(first + 1) <= self.budget
             self.overlong += int((~fits).sum())
             if self.dropped:
@@ -99,11 +105,12 @@ class SentencePairs:
         self.kept = np.concatenate(kept) if kept else None
 
     def __len__(self) -> int:
-        return self.split.pairs if self.kept is None else len(self.kept)
+        return self.pairs if self.kept is None else len(self.kept)
 
     def sample(self, index: np.ndarray, *keys: Keys) -> Pairs:
         split = self.split
-        first = split.first_sentence(index if self.kept is None else self.kept[index])
+        pair = index if self.kept is None else self.kept[index]
+        first = split.first_sentence(pair, self.parts)
         follows = _is_next(index, *keys)
         if self.task is PairTask.sop:
             a, b = _swapped(~follows, first, first + 1)

@@ -13,9 +13,10 @@ from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import Pooling
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.corpus.vocabulary.prose import reading_prose
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.phases import Phase
 from bert_lightning.data.randomness import Stream, torch_seed
-from bert_lightning.data.steps import StepBatches, StepPartition
+from bert_lightning.data.steps import StepBatches
 from bert_lightning.errors import UserError
 from bert_lightning.extensions import find
 from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples

@@ -73,7 +73,7 @@ def show_data(config: TrainConfig, examples: int) -> None:
     order = [name for name in ("train", "validation", "test") if name in found.splits]
     _show_splits(console, {name: found.splits[name] for name in order})
     for omission in corpus.left_out:
-        console.print(f"left out: {omission}", soft_wrap=True)
+        console.print(f"{omission.fate.lower()}: {omission}", soft_wrap=True)
     for shortcoming in shortcomings(corpus, found, batch):
         console.print(f"{shortcoming}.", style=_MASKED, soft_wrap=True)
     phases = phase_options(batch)

@@ -9,7 +9,7 @@ import pytest
 
 from bert_lightning.config import CorpusConfig, CorpusSource, Format, PairsConfig, TokenizerConfig
 from bert_lightning.corpus.prepare import prepare
-from bert_lightning.corpus.readers.left_out import Omission
+from bert_lightning.corpus.readers.left_out import LEFT_OUT, Omission
 from bert_lightning.corpus.store import PreparedCorpus
 
 WORDS = TokenizerConfig(min_frequency=1)
@@ -35,8 +35,12 @@ def prepared(folder: Path, text: str, name: str = "text.txt", **options: Any) ->
     return prepare(CorpusConfig(**{**config, **options}), WORDS, PairsConfig())
 
 
+def left_out(corpus: PreparedCorpus) -> list[Omission]:
+    return [omission for omission in corpus.left_out if omission.fate == LEFT_OUT]
+
+
 def paragraphs(corpus: PreparedCorpus) -> Omission:
-    (omission,) = corpus.left_out
+    (omission,) = left_out(corpus)
     return omission
 
 
@@ -51,8 +55,8 @@ def test_paragraphs_of_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert said.levelno == logging.WARNING
     assert said.message == (
         "Left out: 6 paragraphs of fewer than 2 sentences (of 12; 39.7% of the text); "
-        "pairs=segment and pairs=none keep them (data.min_sentences=1); for text with hard line "
-        "breaks: data.hard_wrapped=true."
+        "pairs=document, segment and none keep them (data.min_sentences=1); for text with hard "
+        "line breaks: data.hard_wrapped=true."
     )
 
 
@@ -73,7 +77,7 @@ def test_a_little_is_no_warning(
 
 def test_with_one_sentence_enough_nothing_is_left_out(tmp_path: Path) -> None:
     text = (KEPT + "\n") * 6 + LOST + " \n\n \t \n" + LOST
-    assert prepared(tmp_path / "a", text, min_sentences=1).left_out == []
+    assert left_out(prepared(tmp_path / "a", text, min_sentences=1)) == []
 
 
 def test_three_sentences_wanted(tmp_path: Path) -> None:
@@ -99,7 +103,7 @@ def test_splits_that_are_given_add_up(tmp_path: Path) -> None:
     found = paragraphs(prepare(data, WORDS, PairsConfig()))
     # The line of one sentence has no " . " before its end; headings are no paragraphs
     assert (found.count, found.of) == (6, 12)
-    assert found.way_out == "pairs=segment and pairs=none keep them (data.min_sentences=1)"
+    assert found.way_out == "pairs=document, segment and none keep them (data.min_sentences=1)"
 
 
 def test_thai_which_marks_no_sentences(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import datasets
 import huggingface_hub
 import pytest
+from reading import read_source
 
 from bert_lightning import hub
 from bert_lightning.config import (
@@ -64,7 +65,7 @@ def text(tmp_path: Path) -> Maker:
 
 def read(data: CorpusConfig) -> dict[str, list[Document]]:
     splits: dict[str, list[Document]] = {}
-    for split, document in find_source(data, PairsConfig().min_documents).read(LeftOut()):
+    for split, document in read_source(find_source(data, PairsConfig().min_documents), LeftOut()):
         splits.setdefault(split, []).append(document)
     return splits
 
@@ -229,7 +230,7 @@ def test_an_empty_file_is_named(text: Maker, tmp_path: Path) -> None:  # BAD_INP
     assert f"{data.path}/a.txt is empty (0 words)" in failure(data)
     left_out = LeftOut()
     text({"b.txt": prose(1)})
-    assert len(list(find_source(data, 1).read(left_out))) == 1
+    assert len(list(read_source(find_source(data, 1), left_out))) == 1
     (omission,) = left_out
     assert (omission.what, omission.count) == ("files without a word", 2)
     assert omission.examples == [f"{tmp_path}/text/a.txt", f"{tmp_path}/text/c.csv"]

@@ -43,7 +43,7 @@ ARTICLES = [
 SETUP = """
 import os, sys, time
 from bert_lightning.config import CorpusConfig, CorpusSource, Format, PairsConfig, TokenizerConfig
-from bert_lightning.corpus import prepare as preparing, store
+from bert_lightning.corpus import encoding, prepare as preparing, store
 
 def signal_and_sleep(*_):
     print("reached", flush=True)
@@ -282,7 +282,7 @@ def test_a_rebuilt_store_keeps_its_tokenizer(
 ) -> None:
     first = prepare(data, WORDS, PAIRS)
     (folder_of(data, first) / "train" / "token_ids.bin").unlink()
-    monkeypatch.setattr(preparing, "_make_tokenizer", None)
+    monkeypatch.setattr(preparing, "build_tokenizer", None)
     assert same(prepare(data, WORDS, PAIRS), first)
 
 
@@ -364,7 +364,7 @@ def test_a_failed_build_leaves_nothing_that_looks_finished(
         patched.setattr(SplitWriter, "append", no_space)
         with pytest.raises(UserError, match=r"No space left; data\.cache_dir=FOLDER"):
             prepare(data, WORDS, PAIRS)
-    assert not list(cache_folder(data).rglob("manifest.json"))
+    assert not list(cache_folder(data).glob("text-????????????????/manifest.json"))
     assert prepare(data, WORDS, PAIRS).splits["train"].documents == 27
 
 
@@ -407,7 +407,7 @@ sys.stdin.readline()
     "step",
     [
         pytest.param(
-            "preparing.TextEncoder.encode = signal_and_sleep",
+            "encoding.TextEncoder.encode = signal_and_sleep",
             id="encoding",
             marks=pytest.mark.slow,
         ),

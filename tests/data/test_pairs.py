@@ -81,7 +81,7 @@ def test_random_second_sentences_are_even_over_all_other_documents(train: Split)
     index = np.full(60_000, 3)
     pairs = pair_sampler(train, PairsConfig(), 24).sample(index, 0, np.arange(len(index)))
     counts = Counter(pairs.second_start[pairs.nsp_labels == 1].tolist())
-    start, end = train.document_bounds(train.first_sentence(np.array([3])))
+    start, end = train.document_bounds(train.first_sentence(np.array([3]), train.paragraph_starts))
     others = train.sentences - int(end[0] - start[0])
     assert len(counts) == others
     expected = sum(counts.values()) / others

@@ -100,7 +100,7 @@ def test_pairs_that_are_too_long(
     fate = "left out" if overlong is Overlong.drop else "cut"
     assert f"more than 20%, are longer than batch.max_length=17, and {fate}: a higher" in said
     train = small_corpus.splits["train"]
-    first = train.first_sentence(np.arange(train.pairs))
+    first = train.first_sentence(np.arange(train.pairs), train.paragraph_starts)
     lengths = train.sentence_length(first) + train.sentence_length(first + 1)
     too_long = (lengths > 17 - 3).mean()
     assert said.startswith(f"{too_long:.1%} of the sentence pairs")

@@ -56,13 +56,17 @@ def _show(entries: Sequence[catalog.CatalogEntry]) -> None:
         (
             entry.folder.name,
             catalog.total_size([entry]),
-            f"{entry.tokens:,}" if entry.usable else _UNUSABLE,
+            f"{entry.tokens:,}" if entry.usable else _state(entry),
             _age(now - entry.built),
             _age(now - entry.last_used),
         )
         for entry in entries
     ]
     Console(width=120).print(figures(("corpus", "size", "tokens", "prepared", "last used"), rows))
+
+
+def _state(entry: catalog.CatalogEntry) -> str:
+    return "interrupted" if entry.interrupted else _UNUSABLE
 
 
 def _age(seconds: float) -> str:

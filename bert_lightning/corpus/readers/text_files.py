@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator
 from io import StringIO
 from itertools import chain
 
-from bert_lightning.config import CorpusConfig, Format
+from bert_lightning.config import CorpusConfig, DocumentUnit, Format
 from bert_lightning.corpus.readers.kinds import TextFile
+from bert_lightning.corpus.readers.layout.hard_wrapping import joined, unwrapping
 from bert_lightning.corpus.readers.left_out import LeftOut, shown
 from bert_lightning.corpus.readers.lines import read_lines
-from bert_lightning.corpus.readers.table_files import file_cells
-from bert_lightning.corpus.readers.tables import texts_of
+from bert_lightning.corpus.readers.pages.forms import PAGES
+from bert_lightning.corpus.readers.tables import file_texts
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ _DOC_TAG = re.compile(r"<doc id=.*>|</doc>")
 def raw_documents(file: TextFile, data: CorpusConfig, left_out: LeftOut) -> Iterator[list[str]]:
     """Yields the documents of a file as lists of paragraphs."""
     name, documents = shown(file.path), 0
-    for document in _documents_of(file, name, data, left_out):
+    for document in part_documents(file, data, left_out):
         if not documents and data.format is Format.prose and _HEADING.fullmatch(document[0]):
             log.warning("%s is WikiText, it seems: data.format=wikitext keeps its articles.", name)
         documents += 1
@@ -37,17 +38,37 @@ def raw_documents(file: TextFile, data: CorpusConfig, left_out: LeftOut) -> Iter
         left_out.add("files without a word", name)
 
 
-def _documents_of(
-    file: TextFile, name: str, data: CorpusConfig, left_out: LeftOut
-) -> Iterator[list[str]]:
+def part_documents(file: TextFile, data: CorpusConfig, left_out: LeftOut) -> Iterator[list[str]]:
+    """Yields the documents of a part of a file, about whose first one nothing is said."""
     if file.holds == "text":
-        lines = read_lines(file.path)
-        return split_at_headings(lines) if data.format is Format.wikitext else _blocks(lines, data)
+        lines = read_lines(file.path, file.part)
+        if data.format is Format.wikitext:
+            return split_at_headings(lines)
+        blocks = _blocks(*unwrapping(lines, shown(file.path), data, left_out))
+        of_file = data.document is DocumentUnit.file
+        return _between_gaps(chain.from_iterable(blocks)) if of_file else blocks
     if file.holds == "wikiextractor":
-        return _split_at_doc_tags(read_lines(file.path))
-    cells = file_cells(file, data.text_column)
-    texts = texts_of(cells, data.text_column, shown(file.path.absolute()), left_out)
-    return table_documents(texts, name, data, left_out)
+        return _split_at_doc_tags(read_lines(file.path, file.part))
+    if file.holds in PAGES:
+        return PAGES[file.holds](file.path, left_out)
+    return table_documents(file_texts(file, data, left_out), shown(file.path), data, left_out)
+
+
+def begins_part(line: str, file: TextFile, data: CorpusConfig) -> bool:
+    """Whether a document has ended before this line anyway, so that a file can be cut there."""
+    if file.holds == "json":
+        return data.format is Format.prose and line.startswith("{")
+    first = line.partition("\r")[0].strip()
+    if file.holds == "wikiextractor":
+        return _DOC_TAG.fullmatch(first) is not None
+    if file.holds == "text" and data.format is Format.wikitext:
+        return _is_title(first)
+    return file.holds == "text" and data.document is not DocumentUnit.file and not first
+
+
+def _is_title(line: str) -> bool:
+    """Whether this stripped line begins an article of WikiText."""
+    return line.startswith("= ") and line.endswith(" =") and not line.startswith("= = ")
 
 
 def table_documents(
@@ -59,7 +80,8 @@ def table_documents(
         return
     for text in texts:
         if text.strip():
-            yield from _between_gaps(chain.from_iterable(_blocks(_lines(text), data)))
+            blocks = _blocks(data.hard_wrapped is True, _lines(text))
+            yield from _between_gaps(chain.from_iterable(blocks))
         else:
             left_out.add(f"rows without a word in '{data.text_column}'", name)
 
@@ -68,10 +90,10 @@ def _lines(text: str) -> Iterator[str]:
     return (line.removesuffix("\n") for line in StringIO(text, newline=None))
 
 
-def _blocks(lines: Iterable[str], data: CorpusConfig) -> Iterator[list[str]]:
+def _blocks(wrapped: bool, lines: Iterable[str]) -> Iterator[list[str]]:
     """Yields the lines between blank lines as paragraphs, or as one if they are hard-wrapped."""
     for block in _between_gaps(line.strip() or None for line in lines):
-        yield [" ".join(block)] if data.hard_wrapped else block
+        yield [joined(block)] if wrapped else block
 
 
 def _split_at_doc_tags(lines: Iterable[str]) -> Iterator[list[str]]:
@@ -89,7 +111,7 @@ def split_at_headings(lines: Iterable[str]) -> Iterator[list[str]]:
             text = line.strip()
             if text and not (text.startswith("= ") and text.endswith(" =")):
                 yield line
-            elif text and not text.startswith("= = "):
+            elif _is_title(text):
                 yield None
 
     return _between_gaps(without_headings())

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
-from tokenizers.trainers import WordLevelTrainer, WordPieceTrainer
+from tokenizers.trainers import WordPieceTrainer
 
 from bert_lightning.batch import SPECIAL_TOKENS, UNK
 from bert_lightning.config import CorpusConfig, CorpusSource, Format, TokenizerConfig, TokenizerKind
@@ -14,9 +14,10 @@ from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.left_out import LeftOut, announce
 from bert_lightning.corpus.readers.text_files import raw_documents
 from bert_lightning.corpus.tokenizer import add_template
+from bert_lightning.corpus.vocabulary.counting import WordCounter, by_frequency
 from bert_lightning.corpus.vocabulary.extend import extend
 from bert_lightning.corpus.vocabulary.spelling import as_spelled, as_written
-from bert_lightning.corpus.vocabulary.text import WIKITEXT_UNK, Rereadable, without_unk
+from bert_lightning.corpus.vocabulary.text import WIKITEXT_UNK, Rereadable, counted, without_unk
 from bert_lightning.corpus.vocabulary.unspaced import LONGEST_RUN, thinned
 from bert_lightning.errors import UserError
 
@@ -39,13 +40,11 @@ def build_tokenizer(
         UserError: the corpus has fewer words or wordpieces than `config.vocab_size`.
     """
     wikitext = text_format is Format.wikitext
-    if wikitext:
-        sentences = without_unk(sentences)
     train = _train_words if config.kind is TokenizerKind.word else _train_wordpieces
     tokenizer = train(sentences, config, wikitext)
     left = (config.vocab_size or MOST_PIECES) - tokenizer.get_vocab_size()
     if config.kind is TokenizerKind.wordpiece and left > 0:  # for characters beyond the limit
-        tokenizer = extend(tokenizer, sentences, replace(config, extend=left), Format.prose)
+        tokenizer = extend(tokenizer, sentences, replace(config, extend=left), text_format)
     _check_size(tokenizer, config)
     if wikitext:
         unk = normalizers.Replace(WIKITEXT_UNK, UNK)
@@ -63,15 +62,13 @@ def _train_words(sentences: Iterable[str], config: TokenizerConfig, wikitext: bo
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()]
         )
-    elif not config.lowercase:
-        sentences = map(_without_special_words, sentences)
-    trainer = WordLevelTrainer(
-        vocab_size=config.vocab_size or 2**31,  # no limit
-        min_frequency=config.min_frequency,
-        special_tokens=_SPECIAL_TOKENS,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(sentences, trainer)
+    ignored = () if config.lowercase else SPECIAL_TOKENS  # they would take the ids of those
+    frequencies = counted(sentences, WordCounter(tokenizer.to_str(), wikitext, ignored))
+    words = [word for word, count in by_frequency(frequencies) if count >= config.min_frequency]
+    vocabulary = [*SPECIAL_TOKENS, *words][: config.vocab_size]
+    numbers = {word: number for number, word in enumerate(vocabulary)}
+    tokenizer.model = models.WordLevel(numbers, unk_token=UNK)
+    tokenizer.add_special_tokens(_SPECIAL_TOKENS)
     return tokenizer
 
 
@@ -104,7 +101,8 @@ def _train_wordpieces(
         show_progress=False,
     )
     _log.info("training up to %s wordpieces", f"{size:,}")
-    tokenizer.train_from_iterator(thinned(sentences), trainer)
+    text = without_unk(sentences) if wikitext else sentences
+    tokenizer.train_from_iterator(thinned(text), trainer)
     if wikitext:  # BERT's own pre-tokenizer would split the brackets off [UNK]
         parts = pre_tokenizers.Split(Regex(r"\[UNK\]|[!-/:-@\[-`{-~]|\p{P}"), "isolated")
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -148,10 +146,3 @@ def _check_size(tokenizer: Tokenizer, config: TokenizerConfig) -> None:
             f"with the {special} special tokens they are {found}; use "
             f"tokenizer.vocab_size={2 * found} or more"
         )
-
-
-def _without_special_words(sentence: str) -> str:
-    """Drops words such as "[SEP]", which would take the id of the special token."""
-    if not any(token in sentence for token in SPECIAL_TOKENS):
-        return sentence
-    return " ".join(word for word in sentence.split() if word not in SPECIAL_TOKENS)

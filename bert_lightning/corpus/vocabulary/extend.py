@@ -10,11 +10,10 @@ from typing import Any
 from bert_lightning.batch import UNK
 from bert_lightning.config import Format, TokenizerConfig
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text, rows_needed
-from bert_lightning.corpus.vocabulary.text import without_unk
+from bert_lightning.corpus.vocabulary.counting import WordCounter, by_frequency
+from bert_lightning.corpus.vocabulary.text import counted
 from bert_lightning.errors import UserError
 
-_COUNTED_TOGETHER = 1_000_000
-"""Words between spaces that are held in memory at a time."""
 _EXTENSIBLE = ("WordPiece", "WordLevel")
 
 
@@ -31,8 +30,6 @@ def extend(
     """
     if not config.extend:
         return tokenizer
-    if text_format is Format.wikitext:
-        sentences = without_unk(sentences)
     content = json.loads(tokenizer.to_str())
     kind = content["model"]["type"]
     if kind not in _EXTENSIBLE:
@@ -41,19 +38,20 @@ def extend(
             f"only to {' and '.join(_EXTENSIBLE)}; omit the option"
         )
     longest = content["model"].get("max_input_chars_per_word", math.inf)
-    counted = _count(tokenizer, sentences)
-    unknown = {word for word in counted if _is_unknown(tokenizer, word)}
-    counted += _characters({word: counted[word] for word in unknown}, content["model"])
+    words = WordCounter(tokenizer.to_str(), text_format is Format.wikitext)
+    frequencies = counted(sentences, words)
+    unknown = {word for word in frequencies if _is_unknown(tokenizer, word)}
+    frequencies += _characters({word: frequencies[word] for word in unknown}, content["model"])
     known = tokenizer.get_vocab()
-    words = (
+    new = (
         word
-        for word, frequency in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+        for word, frequency in by_frequency(frequencies)
         if frequency >= config.min_frequency
         and word not in known
         and (any(map(str.isalpha, word)) or _is_unknown(tokenizer, word))
         and len(word) <= longest
     )
-    for number, word in enumerate(islice(words, config.extend), rows_needed(tokenizer)):
+    for number, word in enumerate(islice(new, config.extend), rows_needed(tokenizer)):
         content["model"]["vocab"][word] = number
     return load_tokenizer_text(json.dumps(content, ensure_ascii=False))
 
@@ -82,16 +80,3 @@ def _characters(words: Mapping[str, int], model: Mapping[str, Any]) -> Counter[s
             pieces = {word[0], *(prefix + character for character in word[1:])}
             characters.update(dict.fromkeys(pieces - model["vocab"].keys(), frequency))
     return characters
-
-
-def _count(tokenizer: Tokenizer, sentences: Iterable[str]) -> Counter[str]:
-    """Counts words as the tokenizer sees them before it splits them into tokens."""
-    normalizer, splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
-    words: Counter[str] = Counter()
-    between_spaces = (text for sentence in sentences for text in sentence.split())
-    while counted := Counter(islice(between_spaces, _COUNTED_TOGETHER)):
-        for text, frequency in counted.items():
-            normal = normalizer.normalize_str(text) if normalizer else text
-            for word, _ in splitter.pre_tokenize_str(normal) if splitter else [(normal, None)]:
-                words[word] += frequency
-    return words

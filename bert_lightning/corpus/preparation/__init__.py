@@ -1,0 +1,1 @@
+"""How a text is prepared: in items, by workers, into shards that a merge makes one store of."""
