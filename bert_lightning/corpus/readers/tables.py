@@ -104,6 +104,7 @@ def texts_of(
 ) -> Iterator[str]:
     """Yields a text for each row: those of its columns that have a word, as paragraphs; or "".
 
+    A cell that is a list of texts has a line of each.
     Cells of another type, and those that no text has, are left out.
 
     Raises:
@@ -113,6 +114,8 @@ def texts_of(
     for row in rows:
         texts, refused = [], False
         for cell, column in zip(row, columns, strict=True):
+            if isinstance(cell, list) and all(isinstance(line, str) for line in cell):
+                cell = "\n".join(cell)
             if not isinstance(cell, str | None):
                 kind = type(cell).__name__
                 if column in none_yet:
