@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
+from benchmarks.preparation_table import preparation_table
 from benchmarks.recipes_table import recipes_table
 from benchmarks.steps_table import markdown
 
@@ -82,6 +83,8 @@ def filled(readme: str) -> str:
         marker: markdown(json.loads((BENCHMARKS / name).read_text(encoding="utf-8")), name)
         for marker, name in STEPS.items()
     }
+    prepared = json.loads((BENCHMARKS / "preparation.json").read_text(encoding="utf-8"))
+    blocks["preparation"] = preparation_table(prepared)
     blocks["recipes"] = recipes_table(BENCHMARKS / "recipes")
     for marker, run in json.loads(RESULTS.read_text(encoding="utf-8"))["runs"].items():
         lines = run["output"][run["output"].index("") :]  # from the report on

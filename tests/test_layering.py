@@ -43,7 +43,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "datasets": "corpus.readers.tables",
     "rjieba": "corpus.words",
     "tokenizers": ("corpus.tokenizer", "corpus.vocabulary.", "pretrained.hf_tokenizer"),
-    "fsspec": "corpus.readers.find_remote",
+    "fsspec": ("corpus.readers.find_remote", "corpus.shards.remote"),
     "zstandard": "corpus.readers.storage.compression",
     "selectolax": "corpus.readers.pages.html",
     "mwxml": "corpus.readers.pages.wikipedia",
@@ -58,7 +58,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "distributed": "corpus.preparation.executors",
     "submitit": "corpus.preparation.executors",
     "datasketch": "corpus.duplicates",
-    "ray": ("launching.", "training.strategies"),
+    "ray": ("launching.", "training.strategies", "corpus.preparation.executors"),
 }
 MOST_LINES = 270
 MOST_MODULES = 12

@@ -22,6 +22,7 @@ class CorpusSource(Enum):
     hub = "hub"
     builtin = "builtin"
     text = "text"
+    shards = "shards"
 
 
 class Format(Enum):
@@ -77,12 +78,13 @@ class CorpusConfig:
 
     source: CorpusSource = option(CorpusSource.hub, TEXT | CHOICE)
     """Where the text comes from: a data set of the Hugging Face hub at one commit, the prose that
-    every CPython carries (`builtin`), or files of your own (`text`)."""
+    every CPython carries (`builtin`), files of your own (`text`), or a corpus in shards that
+    `bert-lightning shards` wrote (`shards`)."""
     name: str | None = option(None, TEXT | CHOICE)
     """The name of the corpus in the cache and in reports; null follows from the source."""
     path: str | None = option(None, TEXT | PLACE)
     """A file, folder or pattern for `text`, on a disk or at an address such as `s3://bucket/folder`;
-    for `hub` a folder with WikiText's files instead."""
+    the URL or folder for `shards`; for `hub` a folder with WikiText's files instead."""
     format: Format = option(Format.wikitext, TEXT)
     """How text becomes documents, paragraphs and words. `wikitext`: a line is a paragraph,
     ` = Title = ` starts a document, and spaces separate words and ` . `. `prose`: a line is a
@@ -124,6 +126,9 @@ class CorpusConfig:
     prepared ids are stored: for text that does not fit on the disk."""
     cache_dir: str | None = option(None, EXECUTION | PLACE)
     """The folder of prepared corpora; null is the platform's cache folder."""
+    shard_cache_gb: float = option(4.0, EXECUTION, above=0)
+    """For `shards`: the GB of fetched shards that the folder of prepared corpora may hold, for all
+    runs of a machine together."""
     validation_fraction: float = option(0.1, TEXT, at_least=0, below=1)
     """Fraction of the documents held out for validation, where the corpus has no such split."""
     test_fraction: float = option(0.05, TEXT, at_least=0, below=1)

@@ -1,15 +1,15 @@
 """Documents → flat ids, the starts of words, and the lengths of sentences and paragraphs."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence, Sized
-from itertools import chain, count, pairwise
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from itertools import chain, count, islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from bert_lightning.corpus.splits import Document
 from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed, special_id
-from bert_lightning.corpus.vocabulary.spelling import ACCENTS, INVISIBLE
+from bert_lightning.corpus.vocabulary.division import Divisible, at_punctuation, divisible
 from bert_lightning.corpus.words import Segmenter
 from bert_lightning.special_tokens import SPECIAL_TOKENS, UNK
 
@@ -19,15 +19,6 @@ _CHUNK_CHARACTERS = 4_000_000
 """Text that is held in memory before it is written."""
 _MOST_KNOWN = 500_000
 """Distinct words whose ids are remembered."""
-
-_SPLIT_AT_SPACES = {"WhitespaceSplit", "Whitespace", "BertPreTokenizer"}
-_PRE_TOKENIZERS = _SPLIT_AT_SPACES | {"Punctuation", "Digits", "Split"}
-_NORMALIZERS = {
-    *("Lowercase", "StripAccents", "BertNormalizer", "Replace"),
-    *("NFC", "NFD", "NFKC", "NFKD"),
-}
-_PATTERNS = {None, ACCENTS, INVISIBLE}
-"""Parts of a tokenizer that treat a word alike, whatever stands beyond the spaces around it."""
 
 
 class EncodedDocuments(NamedTuple):
@@ -44,12 +35,22 @@ class EncodedDocuments(NamedTuple):
     """`(documents,)` in paragraphs; 0 for a document without a token."""
 
 
+class _Tokens(NamedTuple):
+    """The tokens of some texts, one after the other."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+    """Whether each begins a word."""
+    lengths: np.ndarray
+    """The number of tokens of each text."""
+
+
 class TextEncoder:
     """Encodes documents without `[CLS]` and `[SEP]`; a "[SEP]" in the text is ordinary text.
 
-    If the vocabulary finds it as a whole word nevertheless, it becomes an unknown word. If the
-    tokenizer never looks across a space, each distinct word is encoded once and then looked up.
-    A segmenter, which decides where words begin, gets whole sentences.
+    If the vocabulary finds it as a whole word nevertheless, it becomes an unknown word. Text is
+    divided as far as the tokenizer allows, and each distinct part of it is tokenized once. A
+    segmenter, which decides where words begin, gets whole sentences.
     """
 
     def __init__(self, tokenizer: Tokenizer, segmenter: Segmenter | None = None) -> None:
@@ -58,43 +59,37 @@ class TextEncoder:
         special = [special_id(tokenizer, token) for token in SPECIAL_TOKENS]
         self._ids = np.arange(rows_needed(tokenizer))
         self._ids[special] = special_id(tokenizer, UNK)
-        self._by_word = segmenter is None and _never_looks_across_a_space(tokenizer)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._place: dict[str, int] = {}
-        self._known: tuple[np.ndarray, ...] = np.zeros(0, int), np.zeros(0, bool), np.zeros(0, int)
+        self._divisible = Divisible.NOWHERE if segmenter else divisible(tokenizer)
+        in_parts = self._divisible is Divisible.AT_PUNCTUATION
+        self._words = _Known(self._of_parts if in_parts else self._tokens)
+        self._parts = _Known(self._tokens)
 
     def encode(self, documents: Sequence[Document]) -> EncodedDocuments:
         """Encodes documents; sentences and paragraphs without a token are omitted."""
         paragraphs = list(chain.from_iterable(documents))
-        sentences = chain.from_iterable(paragraphs)
-        texts = [text.split(" ") if self._by_word else [text] for text in sentences]
-        token_ids, word_starts, lengths = self._look_up(list(chain.from_iterable(texts)))
-        number = np.fromiter(map(len, texts), np.int64, len(texts))
-        by_sentence = np.add.reduceat(lengths, np.cumsum(number) - number)
+        sentences = list(chain.from_iterable(paragraphs))
+        if self._divisible is Divisible.NOWHERE:
+            token_ids, word_starts, by_sentence = self._tokens(sentences)
+        else:
+            words = " ".join(sentences).split(" ")
+            token_ids, word_starts, lengths = self._words.look_up(words)
+            number = np.array([text.count(" ") + 1 for text in sentences])
+            by_sentence = np.add.reduceat(lengths, np.cumsum(number) - number)
         in_sentences, by_paragraph = _without_empty(by_sentence, paragraphs)
         in_paragraphs, by_document = _without_empty(by_paragraph, documents)
         return EncodedDocuments(token_ids, word_starts, in_sentences, in_paragraphs, by_document)
 
-    def _look_up(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the ids and word starts of some texts, and the number of tokens in each."""
-        if len(self._place) > _MOST_KNOWN or not self._by_word:
-            self._forget()
-        new = list(set(texts).difference(self._place))
-        if new:
-            self._place.update(zip(new, count(len(self._place))))
-            encoded = [self._known, *map(self._tokens, _slices(new))]
-            self._known = tuple(map(np.concatenate, zip(*encoded, strict=True)))
-        ids, word_starts, known_lengths = self._known
-        place = np.fromiter(map(self._place.__getitem__, texts), np.int64, len(texts))
-        lengths = known_lengths[place]
-        start = (np.cumsum(known_lengths) - known_lengths)[place]
-        source = np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
-        source += np.arange(len(source))
-        return ids[source], word_starts[source], lengths
+    def _of_parts(self, words: list[str]) -> _Tokens:
+        parts = at_punctuation(words)
+        ids, starts, lengths = self._parts.look_up(parts)
+        spaces = np.fromiter((part == " " for part in parts), bool, len(parts))
+        return _Tokens(ids, starts, np.add.reduceat(lengths, np.flatnonzero(spaces)))
 
-    def _tokens(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _tokens(self, texts: list[str]) -> _Tokens:
+        encoded = map(self._tokens_of_slice, _slices(texts))
+        return _Tokens(*map(np.concatenate, zip(*encoded, strict=True)))
+
+    def _tokens_of_slice(self, texts: list[str]) -> _Tokens:
         self.tokenizer.encode_special_tokens = True
         try:
             encodings = self.tokenizer.encode_batch(texts, add_special_tokens=False)
@@ -110,24 +105,34 @@ class TextEncoder:
             word = np.fromiter((-1 if w is None else w for w in words), np.int64, total)
             starts = (np.diff(word, prepend=-1) != 0) | (word == -1)
             starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
-        return self._ids[np.fromiter(ids, np.int64, total)], starts, lengths
+        return _Tokens(self._ids[np.fromiter(ids, np.int64, total)], starts, lengths)
 
 
-def _never_looks_across_a_space(tokenizer: Tokenizer) -> bool:
-    """Whether the tokens of a text are those of its words between spaces, one after the other."""
-    parts = json.loads(tokenizer.to_str())
-    normalizers, pre_tokenizers = (
-        part.get("normalizers", part.get("pretokenizers", [part])) if part else []
-        for part in (parts["normalizer"], parts["pre_tokenizer"])
-    )
-    return (
-        all(part["type"] in _NORMALIZERS for part in normalizers)
-        and all(" " not in part.get("pattern", {}).get("String", "") for part in normalizers)
-        and all(part.get("pattern", {}).get("Regex") in _PATTERNS for part in normalizers)
-        and all(part["type"] in _PRE_TOKENIZERS for part in pre_tokenizers)
-        and any(part["type"] in _SPLIT_AT_SPACES for part in pre_tokenizers[:1])
-        and all(token["special"] for token in parts["added_tokens"])
-    )
+class _Known:
+    """The tokens of all texts that were looked up; each distinct one is encoded once."""
+
+    def __init__(self, encode: Callable[[list[str]], _Tokens]) -> None:
+        self._encode = encode
+        self._forget()
+
+    def _forget(self) -> None:
+        self._place = defaultdict[str, int](count().__next__)
+        self._tokens = _Tokens(np.zeros(0, int), np.zeros(0, bool), np.zeros(0, int))
+
+    def look_up(self, texts: list[str]) -> _Tokens:
+        known = len(self._place)
+        if known > _MOST_KNOWN:
+            self._forget()
+            known = 0
+        place = np.fromiter(map(self._place.__getitem__, texts), np.int64, len(texts))
+        if new := [*islice(reversed(self._place), len(self._place) - known)][::-1]:
+            both = zip(self._tokens, self._encode(new), strict=True)
+            self._tokens = _Tokens(*map(np.concatenate, both))
+        lengths = self._tokens.lengths[place]
+        start = (np.cumsum(self._tokens.lengths) - self._tokens.lengths)[place]
+        source = np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
+        source += np.arange(len(source))
+        return _Tokens(self._tokens.ids[source], self._tokens.starts[source], lengths)
 
 
 def _without_empty(inner: np.ndarray, outer: Sequence[Sized]) -> tuple[np.ndarray, np.ndarray]:

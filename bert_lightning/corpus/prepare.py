@@ -38,6 +38,7 @@ from bert_lightning.corpus.preparation.preparation import (
 from bert_lightning.corpus.preparation.shards import Shard
 from bert_lightning.corpus.readers.left_out import LeftOut, announce
 from bert_lightning.corpus.readers.lines import MEGABYTE
+from bert_lightning.corpus.shards.reading import open_shards
 from bert_lightning.corpus.sources import TextSource, find_source
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
@@ -64,6 +65,8 @@ def prepare(
     Raises:
         UserError: the text is unavailable, or cannot be made into sentence pairs.
     """
+    if data.source is CorpusSource.shards:
+        return _checked(open_shards(data, tokenizer_config, base), pairs)
     source = find_source(data, pairs.min_documents)
     if base is None and tokenizer_config.path is not None:
         base = load_tokenizer(tokenizer_config.path)
@@ -115,13 +118,18 @@ def _open_or_build(
                 _build(folder, source, tokenizer_config, base, identity)
     # A preparation that was killed as it ended, its store complete
     shutil.rmtree(folder.with_name(folder.name + catalog.PARTS), ignore_errors=True)
-    opened = store.open_corpus(folder, key, reason)
-    for name, split in opened.splits.items():
-        _check_pairs(f"{source.origin}: the {name} split", split, pairs)
-    left_out = [*source.unread_files, *opened.left_out]
-    announce(left_out)
     # The place where the same text is now, and the files beside it
-    return replace(opened, origin=source.origin, left_out=left_out)
+    opened = replace(store.open_corpus(folder, key, reason), origin=source.origin)
+    left_out = [*source.unread_files, *opened.left_out]
+    opened = _checked(replace(opened, left_out=left_out), pairs)
+    announce(left_out)
+    return opened
+
+
+def _checked(corpus: PreparedCorpus, pairs: PairsConfig) -> PreparedCorpus:
+    for name, split in corpus.splits.items():
+        _check_pairs(f"{corpus.origin}: the {name} split", split, pairs)
+    return corpus
 
 
 def _check_pairs(name: str, split: Split, config: PairsConfig) -> None:

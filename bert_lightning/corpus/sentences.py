@@ -19,31 +19,42 @@ Splitter = Callable[[str], list[str]]
 _OPENING = "\"'“‘„‚«‹([{「『【〈《〔（［｛¿¡"
 _TERMINALS = (
     r"\u0589\u061d-\u061f\u06d4\u0700-\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u104a"
-    r"\u104b\u1362\u1367\u1368\u166e\u1735\u1736\u17d4\u17d5\u1803\u1809\u1944\u1945\u1aa8-"
-    r"\u1aab\u1b4e\u1b4f\u1b5a\u1b5b\u1b5e\u1b5f\u1b7d-\u1b7f\u1c3b\u1c3c\u1c7e\u1c7f\u2cf9-"
-    r"\u2cfb\u2e60\u2e61\u3002\ua4ff\ua60e\ua60f\ua6f3\ua6f7\ua876\ua877\ua8ce\ua8cf\ua92f\ua9c8"
-    r"\ua9c9\uaa5d-\uaa5f\uaaf0\uaaf1\uabeb\ufe12\ufe15\ufe16\uff01\uff0e\uff1f\uff61\U00010a56"
-    r"\U00010a57\U00010f55-\U00010f59\U00010f86-\U00010f89\U00011047\U00011048\U000110be-"
-    r"\U000110c1\U00011141-\U00011143\U000111c5\U000111c6\U000111cd\U000111de\U000111df"
-    r"\U00011238\U00011239\U0001123b\U0001123c\U000112a9\U000113d4\U000113d5\U0001144b\U0001144c"
-    r"\U000115c2\U000115c3\U000115c9-\U000115d7\U00011641\U00011642\U0001173c-\U0001173e"
-    r"\U00011944\U00011946\U00011a42\U00011a43\U00011a9b\U00011a9c\U00011c41\U00011c42\U00011ef7"
-    r"\U00011ef8\U00011f43\U00011f44\U00016a6e\U00016a6f\U00016af5\U00016b37\U00016b38\U00016b44"
-    r"\U00016d6e\U00016d6f\U00016e98\U0001bc9f\U0001da88"
+    r"\u104b\u1362\u1367\u1368\u166e\u1735\u1736\u17d4\u17d5\u1803\u1809\u1944\u1945"
+    r"\u1aa8-\u1aab\u1b4e\u1b4f\u1b5a\u1b5b\u1b5e\u1b5f\u1b7d-\u1b7f\u1c3b\u1c3c\u1c7e\u1c7f"
+    r"\u2cf9-\u2cfb\u2e60\u2e61\u3002\ua4ff\ua60e\ua60f\ua6f3\ua6f7\ua876\ua877\ua8ce\ua8cf"
+    r"\ua92f\ua9c8\ua9c9\uaa5d-\uaa5f\uaaf0\uaaf1\uabeb\ufe12\ufe15\ufe16\uff01\uff0e\uff1f"
+    r"\uff61"
 )
 """Unicode's property `Sentence_Terminal`, without the marks that need a space after them."""
-_END = re.compile(
-    rf"""
-    (?P<marks>[.!?…\u2024‼‽⁇-⁉⸮⸼⹓⹔﹒﹖﹗{_TERMINALS}]++)
-    (?P<closing>(?:["'”’»›)\]}}」』】〉》〕）］｝]|“(?!\S))*+)  # “ closes a quotation in German
-    (?P<space>\s*+)
-    """,
-    re.VERBOSE,
+_RARE_TERMINALS = (
+    r"\U00010a56\U00010a57\U00010f55-\U00010f59\U00010f86-\U00010f89\U00011047\U00011048"
+    r"\U000110be-\U000110c1\U00011141-\U00011143\U000111c5\U000111c6\U000111cd\U000111de"
+    r"\U000111df\U00011238\U00011239\U0001123b\U0001123c\U000112a9\U000113d4\U000113d5\U0001144b"
+    r"\U0001144c\U000115c2\U000115c3\U000115c9-\U000115d7\U00011641\U00011642"
+    r"\U0001173c-\U0001173e\U00011944\U00011946\U00011a42\U00011a43\U00011a9b\U00011a9c"
+    r"\U00011c41\U00011c42\U00011ef7\U00011ef8\U00011f43\U00011f44\U00016a6e\U00016a6f\U00016af5"
+    r"\U00016b37\U00016b38\U00016b44\U00016d6e\U00016d6f\U00016e98\U0001bc9f\U0001da88"
 )
+"""The same of the scripts beyond U+FFFF: a search for these too takes five times as long."""
+_BEYOND = re.compile("[\U00010000-\U0010ffff]")
+
+
+def _end(terminals: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"""
+        (?P<marks>[.!?…\u2024‼‽⁇-⁉⸮⸼⹓⹔﹒﹖﹗{terminals}]++)
+        (?P<closing>(?:["'”’»›)\]}}」』】〉》〕）］｝]|“(?!\S))*+)  # “ closes a quotation in German
+        (?P<space>\s*+)
+        """,
+        re.VERBOSE,
+    )
+
+
+_END, _RARE_END = _end(_TERMINALS), _end(_TERMINALS + _RARE_TERMINALS)
 """A possible end of a sentence. No part of the pattern backtracks and nothing is required after the
 marks, so each character is read once, whatever the text."""
 
-_ALWAYS_ENDS = re.compile(f"[{_TERMINALS}]")
+_ALWAYS_ENDS = re.compile(f"[{_TERMINALS}{_RARE_TERMINALS}]")
 _CONTINUES = frozenset("とっ、，")
 """After a Japanese closing bracket these continue the sentence: 「はい。」と言った。"""
 
@@ -83,7 +94,8 @@ def split_prose(paragraph: str) -> list[str]:
     """
     sentences = []
     start = 0
-    for end in _END.finditer(paragraph):
+    pattern = _RARE_END if _BEYOND.search(paragraph) else _END
+    for end in pattern.finditer(paragraph):
         if _ends_sentence(paragraph, start, end):
             sentences.append(paragraph[start : end.end()])
             start = end.end()
@@ -98,12 +110,14 @@ def _ends_sentence(text: str, start: int, end: re.Match[str]) -> bool:
     following = text[end.end() : end.end() + 1]
     if not following:
         return True
-    if _ALWAYS_ENDS.search(end["marks"]):
+    if not end["marks"].isascii() and _ALWAYS_ENDS.search(end["marks"]):
         number = end["marks"] == "．" and following.isdigit()
         return not (number or (end["closing"] and following in _CONTINUES))
+    if not end["space"]:
+        return False
     # Georgian, alone, begins sentences with lowercase letters; its title case is the letter itself.
     capital = following.isalpha() and following in (following.upper(), following.title())
-    if not end["space"] or not (capital or following.isdigit() or following in _OPENING):
+    if not (capital or following.isdigit() or following in _OPENING):
         return False
     return end["marks"] != "." or bool(end["closing"]) or not _is_abbreviation(text, start, end)
 

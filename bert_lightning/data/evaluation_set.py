@@ -14,6 +14,7 @@ import torch
 
 from bert_lightning.batch import IGNORE_INDEX, UNK, PretrainBatch
 from bert_lightning.config import BatchConfig, MaskingConfig
+from bert_lightning.corpus.shards.split import sample_of
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import special_id
 from bert_lightning.data.baselines import Baselines, unigram_nll
@@ -150,7 +151,7 @@ class EvaluationSet:
     @cached_property
     def label_statistics(self) -> LabelStatistics | None:
         """The length-only baseline of the pair labels; None without labels."""
-        train = self.corpus.splits["train"]
+        train = sample_of(self.corpus.splits["train"])
         training = pair_sampler(train, self.config.pairs, self.config.max_length)
         held_out = self._whole.examples
         index = _spread(len(held_out))

@@ -38,6 +38,10 @@ class Examples(Protocol[Built]):
 
     def __len__(self) -> int: ...
 
+    def at(self, place: np.ndarray, epoch: int) -> np.ndarray:
+        """Returns the examples at these places of an epoch, in its random order."""
+        return permuted(place, len(self), self.seed, Stream.order, epoch)
+
     def sizes(
         self, index: np.ndarray, epoch: np.ndarray, progress: float
     ) -> tuple[np.ndarray, dict[str, int]]:
@@ -111,6 +115,5 @@ class StepBatches(torch.utils.data.Dataset[AnyBatch]):
         example = np.empty_like(place)
         for value in np.unique(epoch):
             now = epoch == value
-            keys = builder.seed, Stream.order, int(value)
-            example[now] = permuted(place[now], len(builder), *keys)
+            example[now] = builder.at(place[now], int(value))
         return example, epoch

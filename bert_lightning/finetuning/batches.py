@@ -6,12 +6,13 @@ import numpy as np
 import torch
 
 from bert_lightning.batch import pack_sequences
+from bert_lightning.data.steps import Examples
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.encoding import EncodedSplit
 from bert_lightning.finetuning.task_batch import TaskBatch
 
 
-class TaskExamples:
+class TaskExamples(Examples[TaskBatch]):
     """Builds batches of given examples of one split.
 
     A long sentence of labelled words is several examples here, one for each of its sequences.

@@ -8,6 +8,10 @@ from rich.table import Table
 
 from bert_lightning.config import StrategyName, TrainConfig
 from bert_lightning.config.plain import to_plain
+from bert_lightning.corpus.preparation.forecast import forecast
+from bert_lightning.errors import UserError
+from bert_lightning.pretrained.initial_weights import open_initial
+from bert_lightning.reports.preparation_report import forecast_sentence
 from bert_lightning.sizing.machine import (
     FRACTION_REACHED,
     LocalRun,
@@ -32,6 +36,7 @@ def show_plan(config: TrainConfig, options: PlanOptions, as_json: bool) -> None:
     elif options.memory is options.tflops is None and planned.devices.world_size == 1:
         local = on_this_machine(config, planned)
         sentences.append(_here(local))
+    sentences += _preparation(config)
     if as_json:
         values = to_plain(asdict(planned))
         for name in ("parameters", "training_flops"):
@@ -106,6 +111,19 @@ def _here(local: LocalRun) -> str:
         f"{FRACTION_REACHED:.0%} of the {local.matrix_tflops:.2g} TFLOP/s that its matrix products "
         f"reach in {local.precision}, as just measured; --tflops RATE states the rate of another."
     )
+
+
+def _preparation(config: TrainConfig) -> list[str]:
+    """Says what preparing the text takes, where it is in files of this machine."""
+    if config.data.path is None:
+        return []
+    try:
+        initial = open_initial(config)
+        base = initial.tokenizer if initial else None
+        found = forecast(config.data, config.tokenizer, config.batch.pairs, base)
+    except UserError as error:
+        return [f"What preparing the text takes is not known: {error}."]
+    return [] if found is None else [forecast_sentence(found)]
 
 
 def _duration(hours: float) -> str:

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks import measure, run_recipe, steps
+from benchmarks.preparation import scheduled, simulated
+from benchmarks.preparation_table import preparation_table
 from benchmarks.startup import summary
+from benchmarks.varied_text import documents, in_fixed_order
+from bert_lightning.config import Format, TokenizerConfig
+from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +24,7 @@ MODULES = [
     "steps",
     "batches",
     "preparation",
+    "varied_text",
     "overhead",
     "data_wait",
     "startup",
@@ -110,11 +116,47 @@ def wikitext(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_preparing_is_measured_in_a_process_of_its_own(wikitext: Path, tmp_path: Path) -> None:
-    cache = str(tmp_path / "cache")
-    done = run("benchmarks.preparation", str(wikitext), "--cache", cache)
+def test_preparing_is_measured(wikitext: Path, tmp_path: Path) -> None:
+    text, results = tmp_path / "text", tmp_path / "results.json"
+    text.mkdir()
+    blocks = [f"The crane {number} is here. It was there.\n\n" for number in range(40)]
+    (text / "a.txt").write_text("".join(blocks), encoding="utf-8")
+    tokenizer = build_tokenizer(["the crane is here . it was"], TokenizerConfig(), Format.prose)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    options = ["--tokenizer", str(tmp_path / "tokenizer.json"), "--repeat", "1"]
+    options += ["--results", str(results)]
+    done = run("benchmarks.preparation", str(wikitext), str(text), *options)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout).keys() == {"seconds", "peak_mib"}
+    found = json.loads(results.read_text(encoding="utf-8"))
+    assert found["text"]["words"] == 40 * 8
+    assert [*map(len, found["given"]["one_worker"]["tasks"].values())] == [0, 0, 1]
+    assert [*map(len, found["word"]["one_worker"]["tasks"].values())] == [1, 1, 1]
+    assert "| words of the text itself |" in preparation_table(found)
+
+
+def test_a_schedule_gives_the_longest_task_to_the_worker_that_is_free_first() -> None:
+    assert scheduled([1, 2, 3, 4, 5], 2) == 8
+    assert scheduled([1.0] * 8, 4) == 2
+    measured = {"cpu_seconds": 10.0, "tasks": {"encode": [2.0] * 4}}
+    speedup = simulated(measured)["speedup"]
+    assert speedup["1 times the text"] == 10 / (2 + 2)
+    assert speedup["16 times the text"] == 160 / (32 + 32)
+
+
+def test_varied_prose_is_the_prose_of_files_once_and_in_a_fixed_order(tmp_path: Path) -> None:
+    prose = "This is a paragraph of prose about cranes, and about lamps. " * 3
+    (tmp_path / "a.txt").write_text(f"{prose}\nwrapped\n\n- 1, 2, 3\n\nOther {prose}")
+    (tmp_path / "b.html").write_text(
+        f"<p>New {prose}</p><script>{prose}</script><p>{prose}\nwrapped"
+    )
+    (tmp_path / "c.py").write_text(f'"""Documented. {prose}"""\n')
+    (tmp_path / "d.bin").write_text(prose)
+    files = in_fixed_order([tmp_path])
+    assert files == in_fixed_order([tmp_path]) != []
+    found = [[" ".join(block.split()) for block in blocks] for blocks in documents(files)]
+    once = [block for blocks in found for block in blocks]
+    wanted = [f"{prose}wrapped", f"Other {prose}", f"New {prose}", f"Documented. {prose}"]
+    assert sorted(once) == sorted(" ".join(block.split()) for block in wanted)
 
 
 @pytest.mark.slow

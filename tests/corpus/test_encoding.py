@@ -9,14 +9,21 @@ from hypothesis import strategies as st
 from plain import encode_plain
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
+from tokenizers.normalizers import BertNormalizer, Replace
+from tokenizers.pre_tokenizers import (
+    BertPreTokenizer,
+    ByteLevel,
+    Punctuation,
+    Sequence,
+    WhitespaceSplit,
+)
 
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import Format, TokenizerConfig
 from bert_lightning.corpus import encoding
 from bert_lightning.corpus.encoding import TextEncoder
 from bert_lightning.corpus.vocabulary.build import build_tokenizer
+from bert_lightning.corpus.vocabulary.division import Divisible, at_punctuation, divisible
 
 PIECES = [*SPECIAL_TOKENS, *"abcdefgh.,'", "un", "##able", "##a", "##b", "##like", "i", "##ly"]
 TEXT = ["the crane sees it , unable .", "it's a b-c . <unk> the", "Ab ab [SEP] é"]
@@ -66,7 +73,7 @@ SENTENCES = st.lists(
 def test_ids_are_those_of_the_sentences(kind: str, sentences: list[str]) -> None:
     tokenizer = MAKERS[kind]()
     encoder = TextEncoder(tokenizer)
-    assert encoder._by_word == (kind != "byte level")
+    assert (encoder._divisible is Divisible.NOWHERE) == (kind == "byte level")
     expected = encode_plain(tokenizer, sentences)
     for _ in range(2):  # the second time from what it knows
         encoded = encoder.encode([[sentences]])
@@ -106,6 +113,26 @@ def test_little_is_kept_in_memory_and_long_text_goes_in_slices(
     monkeypatch.setattr(encoding, "_CHARACTERS", 7)
     encoder = TextEncoder(pieces())
     parts = [encoder.encode([[TEXT]]) for _ in range(9)]
-    assert len(encoder._place) < 30
+    assert len(encoder._words._place) < 30
+    assert len(encoder._parts._place) < 30
     for array, expected in zip(zip(*parts, strict=True), whole, strict=True):
         assert np.array_equal(np.concatenate(array), expected)
+
+
+def test_words_are_divided_at_punctuation_only_where_no_token_changes() -> None:
+    tokenizer = pieces()
+    assert divisible(tokenizer) is Divisible.AT_PUNCTUATION
+    tokenizer.normalizer = Replace("a.", "b")
+    assert divisible(tokenizer) is Divisible.AT_SPACES
+    tokenizer.normalizer = Replace("é", "e")
+    assert divisible(tokenizer) is Divisible.AT_PUNCTUATION
+    tokenizer.pre_tokenizer = Sequence([WhitespaceSplit(), Punctuation("merged_with_next")])
+    assert divisible(tokenizer) is Divisible.AT_SPACES
+    assert divisible(words(Format.wikitext)) is Divisible.AT_SPACES
+    assert divisible(words(Format.prose)) is Divisible.AT_PUNCTUATION
+
+
+def test_parts_of_words() -> None:
+    divided = at_punctuation(["(crane),", "", "é.a", "a\nb", "x_1", "."])
+    expected = [" ", "(", "crane", ")", ",", " ", " ", "é.a", " ", "a\nb", " ", "x", "_", "1"]
+    assert divided == [*expected, " ", "."]

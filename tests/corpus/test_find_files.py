@@ -11,7 +11,7 @@ from reading import config_of, documents_of, read, refusal
 from bert_lightning.config import CorpusConfig, CorpusSource, PairKind, PairsConfig, TokenizerConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.readers import find_files
-from bert_lightning.corpus.readers.left_out import LeftOut, Omission, shown
+from bert_lightning.corpus.readers.left_out import LEFT_OUT, LeftOut, Omission, shown
 from bert_lightning.corpus.sources import find_source
 from bert_lightning.errors import UserError
 
@@ -88,7 +88,7 @@ def test_what_is_left_out_is_told_with_names_and_a_way_out(
         caplog.clear()
         corpus = prepare(data, TokenizerConfig(min_frequency=1), PairsConfig(PairKind.none))
         assert all(line in caplog.text for line in told[hidden - 1 :])
-        counts = {omission.what: omission.count for omission in corpus.left_out}
+        counts = {one.what: one.count for one in corpus.left_out if one.fate == LEFT_OUT}
         assert counts == {HIDDEN: hidden, OTHER: 4, "files without a word": 1}
 
 

@@ -135,7 +135,7 @@ def test_each_file_by_itself_and_said(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("One. Two.\nThree. Four.\n", encoding="utf-8")
     manual, plain = documents_of(tmp_path)
     assert len(manual) == 7
-    assert manual[2][0][0].endswith("prints one line for each of them.")
+    assert manual[2][0].endswith("prints one line for each of them.")
     assert plain == [["One.", "Two."], ["Three.", "Four."]]
 
 

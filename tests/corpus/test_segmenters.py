@@ -170,7 +170,7 @@ def test_words_must_join_to_their_sentence(split: Callable[[str], list[str]], sh
         assert encoder.encode([[["起重机 在 吊"]]]).word_starts.all()
         return
     with pytest.raises(UserError) as error:
-        encoder.encode([[["在"], ["起重机 在 吊"]]])
+        encoder.encode([[["起重机 在 吊"], ["在"]]])
     assert str(error.value) == (
         "data.words=own:split: the words of '起重机 在 吊' must join to that sentence, with its "
         f"spaces, and {shown}"

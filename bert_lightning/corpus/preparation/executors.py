@@ -63,7 +63,7 @@ def workers_of(config: PrepareConfig, size: int, folder: Path) -> AbstractContex
         RunEnded: a worker died.
     """
     if config.executor is PrepareExecutor.processes:
-        workers = config.workers or (_cores() if size >= SMALL_TEXT else 1)
+        workers = process_count(config, size)
         return _processes(workers) if workers > 1 else InThisProcess()
     if find_spec(config.executor.value) is None:
         raise UserError(
@@ -75,6 +75,11 @@ def workers_of(config: PrepareConfig, size: int, folder: Path) -> AbstractContex
     if config.executor is PrepareExecutor.submitit:
         return _submitit(config.workers or _JOBS, folder)
     return (_dask if config.executor is PrepareExecutor.dask else _ray)(config.workers)
+
+
+def process_count(config: PrepareConfig, size: int) -> int:
+    """Returns how many processes prepare a text of `size` bytes, where they are this machine's."""
+    return config.workers or (_cores() if size >= SMALL_TEXT else 1)
 
 
 def _cores() -> int:

@@ -26,9 +26,10 @@ def remote_files(address: str, left_out: LeftOut, unnamed: LeftOut) -> list[Remo
     except FileNotFoundError:
         found = []
     except OSError as error:
+        what = str(error.strerror or error).rstrip(".")
         raise UserError(
-            f"data.path={shown(address)} cannot be read: {error.strerror or error}; it may need "
-            "credentials, which its driver takes from the environment or its own files"
+            f"data.path={shown(address)} cannot be read: {what}; it may need credentials, which "
+            "its driver takes from the environment or its own files"
         ) from error
     if not found and not [*left_out]:
         raise UserError(

@@ -7,6 +7,7 @@ from itertools import islice
 
 from tokenizers import Tokenizer
 
+from bert_lightning.corpus.vocabulary.division import Divisible, at_punctuation, divisible
 from bert_lightning.corpus.vocabulary.text import without_unk
 
 _COUNTED_TOGETHER = 1_000_000
@@ -18,7 +19,7 @@ class WordCounter:
     """Counts words as a tokenizer sees them before it splits them into tokens.
 
     Its normalizer and its pre-tokenizer never look across a space, so each distinct text between
-    spaces is split into words once.
+    spaces, or where that gives the same words each part of it, is split into words once.
     """
 
     tokenizer: str
@@ -32,9 +33,12 @@ class WordCounter:
         """Returns the count of each word."""
         tokenizer = Tokenizer.from_str(self.tokenizer)
         normalizer, splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
+        by_mark = divisible(tokenizer) is Divisible.AT_PUNCTUATION
         words: Counter[str] = Counter()
         texts = self._between_spaces(sentences)
         while counted := Counter(islice(texts, _COUNTED_TOGETHER)):
+            if by_mark:
+                counted = _of_parts(counted)
             for text, frequency in counted.items():
                 normal = normalizer.normalize_str(text) if normalizer else text
                 for word, _ in splitter.pre_tokenize_str(normal) if splitter else [(normal, None)]:
@@ -46,6 +50,18 @@ class WordCounter:
     def _between_spaces(self, sentences: Iterable[str]) -> Iterator[str]:
         for sentence in without_unk(sentences) if self.wikitext else sentences:
             yield from sentence.split(" ")
+
+
+def _of_parts(counted: Counter[str]) -> Counter[str]:
+    """Returns the counts of the parts of words around punctuation."""
+    frequencies, parts = iter(counted.values()), Counter[str]()
+    frequency = 0
+    for part in at_punctuation([*counted]):
+        if part == " ":
+            frequency = next(frequencies)
+        else:
+            parts[part] += frequency
+    return parts
 
 
 def by_frequency(words: Mapping[str, int]) -> list[tuple[str, int]]:
