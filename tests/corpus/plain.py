@@ -62,7 +62,9 @@ def read_folder_plain(top: Path) -> PlainFolder:
             elif not stat.S_ISREG(entry.stat().st_mode):
                 found.left_out["pipes, sockets and devices"] += 1
             elif not _is_meant(entry):
-                found.left_out["files of other kinds"] += 1
+                unnamed = not entry.suffix
+                kind = "files without an ending that hold no UTF-8 text"
+                found.left_out[kind if unnamed else "files of other kinds"] += 1
             else:
                 files.setdefault(_identity(entry), []).append(entry)
     for paths in files.values():
