@@ -21,11 +21,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
-from bert_lightning.config.prepare import PrepareConfig
 
 from benchmarks.machine import machine
 from bert_lightning.config import CorpusConfig, CorpusSource, Format, PairsConfig, TokenizerConfig
-from bert_lightning.config.corpus import DocumentUnit
+from bert_lightning.config.corpus import DocumentUnit, PrepareConfig
 from bert_lightning.corpus.preparation import tasks
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.readers.left_out import LeftOut

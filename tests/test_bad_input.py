@@ -60,7 +60,7 @@ ROWS = [
     (
         1,
         "data=wikitex2",
-        "builtin, shards, text, wikipedia, wikitext103, wikitext2, wikitext2_raw; mean 'wikitext2'?",
+        "shards, text, wikipedia, wikitext103, wikitext2, wikitext2_raw; mean 'wikitext2'?",
     ),
     (1, "tokenizer=wrd", "did you mean 'word'?"),
     (1, "optim=adm", "choose from adam, adamw; did you mean 'adam'?"),

@@ -16,7 +16,7 @@ COMMANDS = PACKAGE / "cli" / "commands"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = (
-    *("errors", "files", "batch", "terminal", "work", "hub", "extensions"),
+    *("errors", "files", "special_tokens", "batch", "terminal", "work", "hub", "extensions"),
     *("config", "corpus", "data", "model", "optim"),
     *(
         "pretrained",

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bert_lightning.batch import SPECIAL_TOKENS, UNK
 from bert_lightning.corpus.splits import Document
 from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed, special_id
 from bert_lightning.corpus.vocabulary.division import Divisible, at_punctuation, divisible
 from bert_lightning.corpus.words import Segmenter
+from bert_lightning.special_tokens import SPECIAL_TOKENS, UNK
 
 _CHARACTERS = 1_000_000
 """Text that is encoded at a time: enough to keep all cores busy, and little memory."""

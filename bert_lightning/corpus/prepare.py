@@ -116,6 +116,8 @@ def _open_or_build(
                 )
             if damage:
                 _build(folder, source, tokenizer_config, base, identity)
+    # A preparation that was killed as it ended, its store complete
+    shutil.rmtree(folder.with_name(folder.name + catalog.PARTS), ignore_errors=True)
     # The place where the same text is now, and the files beside it
     opened = replace(store.open_corpus(folder, key, reason), origin=source.origin)
     left_out = [*source.unread_files, *opened.left_out]

@@ -18,7 +18,7 @@ _INTERACTIVE = ("bash", "interactive")
 
 
 def launcher() -> str | None:
-    """Returns `Ray`, `torchrun`, `SLURM`, or `the environment`: variables that were set by hand.
+    """Returns `Ray`, `torchrun`, `SLURM`, or `the environment` for variables set by hand.
 
     None stands for a process that was started alone, or by the first process of its run.
     """

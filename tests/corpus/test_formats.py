@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from reading import config_of, documents_of, read, refusal
 
+from bert_lightning.config.corpus import DocumentUnit
 from bert_lightning.corpus.readers import find_files
 from bert_lightning.corpus.readers.left_out import LeftOut
 from bert_lightning.corpus.readers.storage.compression import _CHUNK, _Zstd
@@ -81,7 +82,8 @@ class TestCompression:
         (tmp_path / "a.txt").write_text(TEXT)
         (tmp_path / f"b.txt{ending}").write_bytes(b"")
         (tmp_path / f"c.txt{ending}").write_bytes(PACK[ending](b""))
-        assert read(tmp_path) == (READ, {"files without a word": 2})
+        found = read(tmp_path, document=DocumentUnit.blank_line)
+        assert found == (READ, {"files without a word": 2})
 
     @pytest.mark.parametrize("ending", PACK)
     def test_an_archive_with_another_name_is_told_the_right_one(
@@ -240,7 +242,7 @@ class TestWithoutEnding:
         (tmp_path / "AA" / "notes").write_text(TEXT)
         (tmp_path / "AA" / "binary").write_bytes(bytes(range(256)))
         (tmp_path / "AA" / "latin").write_bytes("Grüße".encode("latin-1"))
-        documents, left_out = read(tmp_path)
+        documents, left_out = read(tmp_path, document=DocumentUnit.blank_line)
         assert documents == READ * 2
         assert left_out == {"files without an ending that hold no UTF-8 text": 2}
         said = (

@@ -260,6 +260,11 @@ def test_a_corrupted_shard_is_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert {shard for shard in shards[1:] if kept[shard] != before[shard]} <= {shards[1]}
 
 
+def test_workers_start_without_torch() -> None:
+    code = "import sys, bert_lightning.corpus.preparation.tasks; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_is_one_message(tmp_path: Path) -> None:
     data = corpus(tmp_path, "prose")

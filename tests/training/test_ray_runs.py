@@ -1,4 +1,4 @@
-"""A run in Ray's workers is the run of as many processes of one machine, whatever becomes of them."""
+"""A run in Ray's workers is the run of as many processes here, whatever becomes of them."""
 
 import json
 import os

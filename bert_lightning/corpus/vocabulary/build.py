@@ -8,7 +8,6 @@ from itertools import chain
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.trainers import WordPieceTrainer
 
-from bert_lightning.batch import SPECIAL_TOKENS, UNK
 from bert_lightning.config import CorpusConfig, CorpusSource, Format, TokenizerConfig, TokenizerKind
 from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.left_out import LeftOut, announce
@@ -20,6 +19,7 @@ from bert_lightning.corpus.vocabulary.spelling import as_spelled, as_written
 from bert_lightning.corpus.vocabulary.text import WIKITEXT_UNK, Rereadable, counted, without_unk
 from bert_lightning.corpus.vocabulary.unspaced import LONGEST_RUN, thinned
 from bert_lightning.errors import UserError
+from bert_lightning.special_tokens import SPECIAL_TOKENS, UNK
 
 MOST_PIECES = 8_000
 """Tokens at which the training of wordpieces stops if no number is requested."""
