@@ -73,12 +73,12 @@ ROWS = [
     (
         5,
         "experiment=absent",
-        "unknown experiment 'absent'; choose from base_gpu, large_gpu, textbook, tiny_8min",
+        "unknown experiment 'absent'; choose from base_gpu, chinese_tiny, large_gpu, textbook",
     ),
     (
         5,
         "+experiment=absent",
-        "unknown experiment 'absent'; choose from base_gpu, large_gpu, textbook, tiny_8min",
+        "unknown experiment 'absent'; choose from base_gpu, chinese_tiny, large_gpu, textbook",
     ),
     (6, "model=tiny,base", "-m runs them one after the other: python train.py -m model=tiny,base"),
     (

@@ -133,7 +133,7 @@ class CorpusConfig:
     """Fraction of the documents held out for validation, where the corpus has no such split."""
     test_fraction: float = option(0.05, TEXT, at_least=0, below=1)
     """Fraction of the documents held out for testing, where the corpus has no such split."""
-    near_duplicates: float | None = option(None, TEXT, above=0, below=1)
+    near_duplicates: float | None = option(None, TEXT, above=0, at_most=0.99)
     """The similarity from which a document stays in the split of an earlier one: the fraction that
     their runs of five words have in common, such as 0.8, by MinHash (needs the extra `dedup`). Null
     keeps exact duplicates together, whose sentences are the same."""

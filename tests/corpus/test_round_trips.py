@@ -73,8 +73,7 @@ def words_of(text: str, kind: TokenizerKind, lowercase: bool) -> list[str]:
     for word in text.split():
         run = ""
         for character in word:
-            symbol = pieces and character in "$+<=>^`|~"
-            mark = symbol or unicodedata.category(character)[0] == "P"
+            mark = character in "$+<=>^`|~" or unicodedata.category(character)[0] == "P"
             if mark or (pieces and re.match(HAN, character)):
                 words += [run, character]
                 run = ""
@@ -118,6 +117,7 @@ def built(text: str, kind: TokenizerKind, lowercase: bool) -> Tokenizer:
 @settings(max_examples=60, deadline=None)
 @given(text=TEXTS, lowercase=st.booleans())
 @example(text="他说：“起重机 BERT 在 2024 年吊起了《钢板》。” 東京へ行く", lowercase=True)
+@example(text="$5 + a=b", lowercase=False)
 @example(text="Is it the crane? It is, isn't it... a-b (c)!", lowercase=False)
 def test_decoded_tokens_are_the_normalized_text(
     kind: TokenizerKind, text: str, lowercase: bool

@@ -166,7 +166,7 @@ class TestJson:
             ('{"text": "A b.\n", "n": 1}\n', "line 1 is not JSON: "),
             ('[{"text": "A b."},\n', "the array is not JSON: "),
             ('{"title": "a", "body": "b"}\n', "has no column 'text'; it has title, body"),
-            ('{"text": ["A b.", "C d."]}\n', "column 'text' holds list, not text"),
+            ('{"text": [["A b."], "C d."]}\n', "column 'text' holds list, not text"),
             ('{"text": null}\n{"text": 7}\n', "column 'text' holds int, not text"),
             ("[" * 100_000 + "\n", "the array is not JSON: "),
             ('{"n": ' + "9" * 5000 + "}\n", "line 1 is not JSON: "),
@@ -188,7 +188,7 @@ class TestJson:
         assert "jq -c '.[]' FILE.json > FILE.jsonl" in refusal(file("a.json", content))
 
     def test_cells_without_text_are_counted_by_what_they_hold(self, file: Writer) -> None:
-        cells = [ONE, None, "", 7, 8, ["A b."], "half \ud83d", "nul \0", TWO]
+        cells = [ONE, None, "", 7, 8, [["A b."]], "half \ud83d", "nul \0", TWO]
         rows = [json.dumps({"text": cell}) for cell in cells] + ['{"other": 1}']
         assert read(file("a.jsonl", "\n".join(rows))) == (
             READ,
@@ -221,7 +221,7 @@ class TestParquet:
 
     def test_what_is_no_column_of_text_is_refused(self, tmp_path: Path, file: Writer) -> None:
         path = tmp_path / "a.parquet"
-        columns = {"a.b": [ONE], "text": pa.array([[ONE]]), "s": pa.array([{"t": ONE}])}
+        columns = {"a.b": [ONE], "text": pa.array([[[ONE]]]), "s": pa.array([{"t": ONE}])}
         parquet.write_table(pa.table(columns), path)
         assert documents_of(path, text_column="a.b") == READ[:1]
         assert "column 'text' holds list, not text" in refusal(path)
