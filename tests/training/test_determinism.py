@@ -24,11 +24,14 @@ DROPOUT = ("model.hidden_dropout_prob=0.2", "model.attention_probs_dropout_prob=
 
 
 def global_batches(entries: list[dict[str, Any]]) -> dict[int, list[str]]:
-    """Each step's examples with their masks, put together from all devices and micro-batches."""
+    """Each step's examples with their masks, put together from all devices and micro-batches.
+
+    Sorted: several devices share them out by their lengths, not in their order.
+    """
     batches: dict[int, list[str]] = {}
     for entry in entries:
         batches.setdefault(entry["step"], []).extend(entry["examples"])
-    return batches
+    return {step: sorted(examples) for step, examples in batches.items()}
 
 
 def stop_at(step: int, rank: int = 0) -> dict[str, str]:

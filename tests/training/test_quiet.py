@@ -61,7 +61,11 @@ def test_a_resume_and_what_reads_a_run_are_quiet_too(
             cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        said = ("loaded ", "changed at step ")  # what it read, and what the options changed
+        said = (
+            "loaded ",
+            "changed at step ",
+            "Documents: ",
+        )  # what it read, and what the options changed
         told = [line for line in done.stderr.splitlines() if not line.startswith(said)]
         told = [line for line in told if not line.endswith((" so far", " left"))]  # it took long
         assert told == [], arguments[0]

@@ -89,13 +89,16 @@ def last(run_dir: Path) -> dict[str, Any]:
 
 
 def assert_same_state(run: Path, other: Path) -> None:
-    """Weights, their average, moments and losses agree, but for fp64's rounding."""
+    """Weights, their average and moments agree but for fp64's rounding, curves for fp32's.
+
+    What is logged is summed in fp32 by each rank, over examples that are shared out by length.
+    """
     one, two = last(run), last(other)
     for part in one.keys() & {"state_dict", TRAINED, "optimizer_states"}:
         torch.testing.assert_close(two[part], one[part], rtol=0, atol=1e-9)
     assert curves(other).keys() == curves(run).keys()
     for name, values in curves(run).items():
-        assert curves(other)[name] == pytest.approx(values, rel=0, abs=1e-9), name
+        assert curves(other)[name] == pytest.approx(values, rel=1e-6, abs=1e-9), name
 
 
 @pytest.fixture(scope="module")
