@@ -201,7 +201,7 @@ COMMANDS = {
     ),
     "tokenizer": Command("tokenizer:main", "train a tokenizer on text files", _TOKENIZER),
     "prepare": Command(
-        "prepare:main",
+        "corpora:prepare",
         "prepare a corpus without training on it",
         [_options("as for train: data=text data.path=FILE tokenizer=wordpiece")],
     ),

@@ -8,7 +8,7 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.catalog import list_corpora, store_folder
 from bert_lightning.corpus.preparation.forecast import Forecast
 from bert_lightning.corpus.prepare import prepare
-from bert_lightning.corpus.sources import SPLITS
+from bert_lightning.corpus.splits import SPLITS
 from bert_lightning.pretrained.initial_weights import open_initial
 from bert_lightning.terminal import figures
 from bert_lightning.work import duration
