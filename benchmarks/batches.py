@@ -26,7 +26,7 @@ from bert_lightning.config import BatchConfig, CorpusConfig, TokenizerConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.sentences import split_wikitext
 from bert_lightning.data.batches import TrainingBatches
-from bert_lightning.data.steps import StepPartition
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.errors import exit_on_user_error
 
 RESULTS = Path(__file__).parent / "batches.json"

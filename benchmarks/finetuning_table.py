@@ -23,9 +23,10 @@ _MODELS = ("tiny_bert_8min", "wikitext2_best", "minilm")
 def main() -> None:
     for page in PAGES:
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
-    for found in results():
-        if "learning_curve" in found[2]:
-            learning_curve_figure(found[2]).save(PICTURE)
+    for file in sorted(RESULTS.rglob("results.json")):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if "learning_curve" in found:
+            learning_curve_figure(found).save(PICTURE)
             break
 
 

@@ -17,7 +17,7 @@ from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.data.batches import TrainingBatches
-from bert_lightning.data.steps import StepPartition
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.sizing.flops import forward_flops

@@ -24,8 +24,7 @@ import psutil
 
 from benchmarks.machine import machine
 from bert_lightning.config import CorpusConfig, CorpusSource, Format, PairsConfig, TokenizerConfig
-from bert_lightning.config.corpus import DocumentUnit
-from bert_lightning.config.prepare import PrepareConfig
+from bert_lightning.config.corpus import DocumentUnit, PrepareConfig
 from bert_lightning.corpus.preparation import tasks
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.readers.left_out import LeftOut
@@ -106,7 +105,7 @@ def in_a_process(arguments: Sequence[str]) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.preparation", *arguments]
     environment = {**os.environ, "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, encoding="utf-8"
     )
     return json.loads(done.stdout)
 

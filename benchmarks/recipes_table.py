@@ -1,4 +1,4 @@
-"""The README's table of recipes, from the results that `benchmarks/run_recipe.py` wrote."""
+"""The README's table of recipes for WikiText-2, of results by `benchmarks/run_recipe.py`."""
 
 import json
 from collections.abc import Callable
@@ -19,11 +19,12 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
 
 
 def results(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Returns the results in `folder/NAME/seed=N/result.json` by recipe, one for each seed."""
+    """Returns the results on WikiText-2 in `folder/NAME/seed=N/result.json`, by recipe."""
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("*/seed=*/result.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        found.setdefault(path.parent.parent.name, []).append(result)
+        if " data.path=wikitext-2 " in result["command"]:
+            found.setdefault(path.parent.parent.name, []).append(result)
     return found
 
 

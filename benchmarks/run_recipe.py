@@ -1,6 +1,7 @@
-"""Trains a recipe on WikiText-2, evaluates it, and keeps the results.
+"""Trains a recipe on WikiText-2 or on another text, evaluates it, and keeps the results.
 
 python -m benchmarks.run_recipe tiny_8min WIKITEXT_FOLDER --seed 0
+python -m benchmarks.run_recipe chinese_tiny 'poems/*.json' data.text_column=paragraphs
 
 Writes `benchmarks/recipes/NAME/seed=N/`: the whole config, the log, and `result.json` with the
 command, the machine, the validation losses over the seconds of training, and both evaluations.
@@ -32,7 +33,7 @@ CURVES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("experiment", help="a file of conf/experiment")
-    parser.add_argument("wikitext", type=Path, help="the folder with wiki.train.tokens")
+    parser.add_argument("text", type=Path, help="the folder with wiki.train.tokens, or other text")
     parser.add_argument("overrides", nargs="*", help="further options, such as a shorter run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run", type=Path, help="a finished run to evaluate instead of training")
@@ -41,12 +42,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     keep = RESULTS / args.experiment / f"seed={args.seed}"
     if keep.exists() and not args.overwrite:
         raise UserError(f"{keep.relative_to(ROOT)} exists: --overwrite replaces it")
-    options = f"experiment={args.experiment} data.path=wikitext-2 seed={args.seed} logger=csv"
+    place, pattern = (args.text, "") if args.text.exists() else (args.text.parent, args.text.name)
+    text = Path("wikitext-2" if (place / "wiki.train.tokens").is_file() else "text", pattern)
+    options = f"experiment={args.experiment} data.path={text} seed={args.seed} logger=csv"
     options = " ".join([options, *args.overrides])
     about = machine()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "wikitext-2").symlink_to(args.wikitext.resolve())
+        (folder / text.parts[0]).symlink_to(place.resolve())
         run = args.run.resolve() if args.run else folder / "run"
         if not args.run:
             printed = python(folder, ROOT / "train.py", *options.split(), f"hydra.run.dir={run}")
@@ -58,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             "result.json": json.dumps(made, indent=2) + "\n",
         }
     keep.mkdir(parents=True, exist_ok=True)
-    for name, text in kept.items():
-        shown = text.replace(str(args.wikitext.resolve()), "wikitext-2").replace(str(run), "run")
+    for name, content in kept.items():
+        shown = content.replace(str(place.resolve()), text.parts[0]).replace(str(run), "run")
         (keep / name).write_text(shown, encoding="utf-8")
 
 

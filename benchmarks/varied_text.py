@@ -2,9 +2,10 @@
 
 python -m benchmarks.varied_text NEW_FOLDER /usr/share/doc /usr/share/man --megabytes 80
 
-Reads `.txt`, `.md`, `.rst`, `.html`, WikiText, docstrings of `.py` and manual pages (by groff),
+Reads `.txt`, `.md`, `.rst`, `.html`, WikiText, the docstrings of `.py` and manual pages (by groff),
 compressed or not. A block between blank lines becomes one line, a file one document; blocks that
-are no prose, and those that stood in another file, are left out. The same files give the same text.
+are no prose, and those that stood in another file, are left out. The same files give the same
+text.
 """
 
 import argparse

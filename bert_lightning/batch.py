@@ -12,8 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""The special tokens; a tokenizer built here gives them the ids 0 to 4, in this order."""
+from bert_lightning.special_tokens import CLS as CLS
+from bert_lightning.special_tokens import MASK as MASK
+from bert_lightning.special_tokens import PAD as PAD
+from bert_lightning.special_tokens import SEP as SEP
+from bert_lightning.special_tokens import SPECIAL_TOKENS as SPECIAL_TOKENS
+from bert_lightning.special_tokens import UNK as UNK
 
 IS_NEXT, IS_RANDOM = 0, 1
 """The next-sentence classes, numbered as in Google's and Hugging Face's BERT."""

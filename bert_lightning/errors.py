@@ -26,6 +26,9 @@ class RunEnded(_Message):
         super().__init__(message)
         self.exit_code = exit_code
 
+    def __reduce__(self) -> tuple[type["RunEnded"], tuple[str, int]]:
+        return type(self), (str(self), self.exit_code)  # else another process could not read it
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'devices'?"`` for the nearest known word, or ``""``."""

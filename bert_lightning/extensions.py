@@ -1,9 +1,9 @@
 """Code of your own: the mark that it carries, and how an option finds it.
 
-An option that ends in `own`, or `data.sentences`, names an object as `module:name`. It can name
-only what its author has marked for that use, so a config from somebody else runs no code unseen.
-The module is installed, lies in the working directory, beside `train.py` in a checkout, or in a
-folder that PYTHONPATH names:
+An option that ends in `own`, `data.sentences` or `data.words` names an object as `module:name`. It
+can name only what its author has marked for that use, so a config from somebody else runs no code
+unseen. The module is installed, lies in the working directory, beside `train.py` in a checkout, or
+in a folder that PYTHONPATH names:
 
     from bert_lightning.extensions import extension
 
@@ -12,6 +12,7 @@ folder that PYTHONPATH names:
         return paragraph.split(";")
 """
 
+import hashlib
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -24,6 +25,7 @@ Marked = TypeVar("Marked", bound=Callable[..., Any])
 
 KINDS = {
     "splitter": "a function from a paragraph to the list of its sentences",
+    "segmenter": "a function from a sentence to the list of its words, which join to it",
     "objective": "a torch module with the methods labels and sums",
     "optimizer": "a function from parameter groups and the optim config to a torch optimizer",
     "callback": "a class of Lightning callbacks, made without arguments",
@@ -72,6 +74,13 @@ def find(kind: str, name: str, option: str) -> Any:
             f'{KINDS[kind]}, with @bert_lightning.extensions.extension("{kind}") above it'
         )
     return found
+
+
+def code_version(name: str) -> str:
+    """Returns the hash of the module of a `module:name` that was found; "" for any other name."""
+    module, _, attribute = name.partition(":")
+    file = sys.modules[module].__file__ if attribute else None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
 
 
 def _a(kind: str) -> str:

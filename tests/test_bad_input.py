@@ -44,7 +44,7 @@ FILES = {
     "utf16.txt": PROSE.encode("utf-16-le"),
     "zip.txt": b"PK\x03\x04\x14\x00\x00\x00",
     "nul.txt": PROSE.encode() + b"\0",
-    "notes.txt": "\n\n".join([PROSE] * 40).encode(),
+    "notes.txt": "\n\n".join(PROSE.strip() + " They stayed." * n for n in range(1, 41)).encode(),
 }
 GPUS = "trainer.accelerator=gpu"
 TEXT = "data=text data.path="
@@ -60,7 +60,7 @@ ROWS = [
     (
         1,
         "data=wikitex2",
-        "builtin, text, wikipedia, wikitext103, wikitext2, wikitext2_raw; mean 'wikitext2'?",
+        "shards, text, wikipedia, wikitext103, wikitext2, wikitext2_raw; mean 'wikitext2'?",
     ),
     (1, "tokenizer=wrd", "did you mean 'word'?"),
     (1, "optim=adm", "choose from adam, adamw; did you mean 'adam'?"),
@@ -73,12 +73,12 @@ ROWS = [
     (
         5,
         "experiment=absent",
-        "unknown experiment 'absent'; choose from base_gpu, large_gpu, textbook, tiny_8min",
+        "unknown experiment 'absent'; choose from base_gpu, chinese_tiny, large_gpu, textbook",
     ),
     (
         5,
         "+experiment=absent",
-        "unknown experiment 'absent'; choose from base_gpu, large_gpu, textbook, tiny_8min",
+        "unknown experiment 'absent'; choose from base_gpu, chinese_tiny, large_gpu, textbook",
     ),
     (6, "model=tiny,base", "-m runs them one after the other: python train.py -m model=tiny,base"),
     (
@@ -360,7 +360,10 @@ def test_row_27_more_gpus_than_there_are(
             "dropout=0",
             "'model.hidden_dropout_prob' or 'model.attention_probs_dropout_prob'?",
         ),
-        ("workers=2", "workers: no such option; did you mean 'batch.num_workers'?"),
+        (
+            "workers=2",
+            "workers: no such option; did you mean 'data.prepare.workers' or 'launcher.workers'?",
+        ),
         ("gpus=2", "gpus: no such option; did you mean 'trainer.devices'?"),
         ("data_path=x", "data_path: no such option; did you mean 'data.path'?"),
         ("hiden=9", "did you mean 'model.hidden_size' or 'model.num_hidden_layers'?"),

@@ -89,7 +89,7 @@ def test_only_what_is_marked_for_a_kind_is_found(own: str) -> None:
 
 
 def test_a_mark_is_one_of_the_kinds() -> None:
-    with pytest.raises(ValueError, match="must be one of splitter, objective"):
+    with pytest.raises(ValueError, match="must be one of splitter, segmenter"):
         extension("spliter")
     assert all(extension(kind)(print) is print for kind in KINDS)
 

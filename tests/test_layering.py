@@ -16,7 +16,7 @@ COMMANDS = PACKAGE / "cli" / "commands"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = (
-    *("errors", "files", "batch", "terminal", "work", "hub", "extensions"),
+    *("errors", "files", "special_tokens", "batch", "terminal", "work", "hub", "extensions"),
     *("config", "corpus", "data", "model", "optim"),
     *(
         "pretrained",
@@ -24,6 +24,7 @@ ORDER = (
         "evaluation",
         "sizing",
         "runs",
+        "launching",
         "training",
         "finetuning",
         "pictures",
@@ -40,7 +41,13 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "hydra": "cli.",
     "omegaconf": "cli.",
     "datasets": "corpus.readers.tables",
+    "rjieba": "corpus.words",
     "tokenizers": ("corpus.tokenizer", "corpus.vocabulary.", "pretrained.hf_tokenizer"),
+    "fsspec": ("corpus.readers.find_remote", "corpus.shards.remote"),
+    "zstandard": "corpus.readers.storage.compression",
+    "selectolax": "corpus.readers.pages.html",
+    "mwxml": "corpus.readers.pages.wikipedia",
+    "mwparserfromhell": "corpus.readers.pages.wikipedia",
     "matplotlib": "pictures.",
     "transformers": "inference.export_folder",
     "onnxruntime": "inference.onnx_export",
@@ -51,6 +58,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "distributed": "corpus.preparation.executors",
     "submitit": "corpus.preparation.executors",
     "datasketch": "corpus.duplicates",
+    "ray": ("launching.", "training.strategies", "corpus.preparation.executors"),
 }
 MOST_LINES = 270
 MOST_MODULES = 12

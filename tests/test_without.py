@@ -30,7 +30,8 @@ from bert_lightning.cli import main as program
 from bert_lightning.cli.commands import evaluation
 from bert_lightning.config import BatchConfig, StrategyConfig, StrategyName, TrainConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import LABELERS, StepPartition, TrainingBatches
+from bert_lightning.data.batches import LABELERS, TrainingBatches
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.inference.export import export
 from bert_lightning.pretrained.checkpoints import find_checkpoints
 from bert_lightning.runs import allocator, launched, processes

@@ -10,13 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from bert_lightning import work
-from bert_lightning.corpus.readers.lines import Meter, open_text
+from bert_lightning.corpus.readers.lines import open_text
+from bert_lightning.corpus.readers.storage.meter import Meter
 from bert_lightning.work import Work, duration, say, tracked, working
 
 ROOT = Path(__file__).parents[1]
@@ -128,7 +130,10 @@ def test_the_meter_follows_a_file_that_is_read(tmp_path: Path, name: str) -> Non
     file.write_bytes(gzip.compress(content, 1) if name.endswith("gz") else content)
     size, meter = file.stat().st_size, Meter()
     megabytes = meter.megabytes()
-    with open_text(file) as stream, meter.reading(file, stream.fileno()):
+    with (
+        open_text(file) as stream,
+        meter.reading(size, partial(os.lseek, stream.fileno(), 0, os.SEEK_CUR)),
+    ):
         assert meter.position() == 0
         stream.read(600_000)
         assert size * 0.4 < meter.position() < size * 0.7

@@ -31,6 +31,7 @@ from bert_lightning.cli.many_runs.trials import Trials
 from bert_lightning.cli.schema import SCHEMAS, in_use, use
 from bert_lightning.cli.search import settings as search_settings
 from bert_lightning.cli.typed import to_typed as to_typed
+from bert_lightning.config import LauncherName
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.runs.launched import is_first_process, reader_is_gone, this_program
 from bert_lightning.work import log_printed
@@ -68,7 +69,13 @@ def run(config_dir: Path, task: Callable[[Any], None], command: str = "train") -
             try:
                 for note in notes:
                     _log.info("%s", note)
-                task(to_typed(config, started.runtime.output_dir))
+                typed = to_typed(config, started.runtime.output_dir)
+                if typed.launcher.name is LauncherName.ray:
+                    from bert_lightning.launching.on_ray import train_on_ray  # slow to import
+
+                    train_on_ray(typed, task)
+                else:
+                    task(typed)
             except RunEnded as ended:
                 _tell(str(ended) if ended.exit_code != 1 else f"error: {ended}")
                 exit_codes.append(ended.exit_code)

@@ -74,6 +74,11 @@ _TOKENIZER = [
     _flag("--strip-accents", 'read "café" as "cafe"'),
     _argument("--output", "default: %(default)s", Path, default="tokenizer.json", metavar="FILE"),
 ]
+_SHARDS = [
+    _argument("folder", "a URL such as s3://bucket/corpus, or a folder; a corpus there grows"),
+    _options("as for train: data=text data.path=FILE"),
+    _argument("--tokens", "of a shard, about (default: %(default)s)", int, default=2**24),
+]
 _REMOVE = """
 remove those that nothing has opened for so many days, those that this version cannot use, and what
 interrupted preparations left; `unusable` keeps all others; a later run prepares a removed corpus
@@ -199,13 +204,14 @@ COMMANDS = {
     "inspect": Command(
         "preview:inspect", "show a corpus, its examples and its baselines", _INSPECT
     ),
-    "tokenizer": Command("tokenizer:main", "train a tokenizer on text files", _TOKENIZER),
+    "tokenizer": Command("text:tokenizer", "train a tokenizer on text files", _TOKENIZER),
     "prepare": Command(
-        "corpora:prepare",
+        "text:corpus",
         "prepare a corpus without training on it",
         [_options("as for train: data=text data.path=FILE tokenizer=wordpiece")],
     ),
     "corpora": Command("corpora:main", "list prepared corpora, and remove unused ones", _CORPORA),
+    "shards": Command("text:shards", "write a corpus as shards, for any URL", _SHARDS),
     "doctor": Command("evaluation:doctor", "diagnose a run from its curves", [_RUN, _JSON]),
     "report": Command("look:report", "write the report.html of a run or a sweep anew", _REPORT),
     "compare": Command("evaluation:comparison", "rank the runs of a sweep, or others", _COMPARE),

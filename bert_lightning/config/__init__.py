@@ -22,6 +22,8 @@ from bert_lightning.config.corpus import CorpusSource as CorpusSource
 from bert_lightning.config.corpus import DocumentUnit as DocumentUnit
 from bert_lightning.config.corpus import Fallback as Fallback
 from bert_lightning.config.corpus import Format as Format
+from bert_lightning.config.corpus import PrepareConfig as PrepareConfig
+from bert_lightning.config.corpus import PrepareExecutor as PrepareExecutor
 from bert_lightning.config.length import check_end
 from bert_lightning.config.model import FeedForwardKind as FeedForwardKind
 from bert_lightning.config.model import HiddenAct as HiddenAct
@@ -32,17 +34,18 @@ from bert_lightning.config.optim import ObjectiveConfig as ObjectiveConfig
 from bert_lightning.config.optim import OptimConfig as OptimConfig
 from bert_lightning.config.optim import OptimizerName as OptimizerName
 from bert_lightning.config.optim import ScheduleName as ScheduleName
-from bert_lightning.config.prepare import PrepareConfig as PrepareConfig
-from bert_lightning.config.prepare import PrepareExecutor as PrepareExecutor
 from bert_lightning.config.task import ProbeConfig as ProbeConfig
 from bert_lightning.config.tokenizer import TokenizerConfig as TokenizerConfig
 from bert_lightning.config.tokenizer import TokenizerKind as TokenizerKind
 from bert_lightning.config.trainer import DEFAULT_STEPS as DEFAULT_STEPS
 from bert_lightning.config.trainer import CallbacksConfig as CallbacksConfig
+from bert_lightning.config.trainer import LauncherConfig as LauncherConfig
+from bert_lightning.config.trainer import LauncherName as LauncherName
 from bert_lightning.config.trainer import LoggerConfig as LoggerConfig
 from bert_lightning.config.trainer import StrategyConfig as StrategyConfig
 from bert_lightning.config.trainer import StrategyName as StrategyName
 from bert_lightning.config.trainer import TrainerConfig as TrainerConfig
+from bert_lightning.config.trainer import check_launcher as check_launcher
 from bert_lightning.errors import UserError
 
 
@@ -53,6 +56,7 @@ class RunConfig:
 
     optim: OptimConfig
     trainer: TrainerConfig
+    launcher: LauncherConfig
     strategy: StrategyConfig
     logger: LoggerConfig
     callbacks: CallbacksConfig
@@ -112,6 +116,7 @@ class TrainConfig(RunConfig):
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
@@ -171,6 +176,7 @@ class TrainConfig(RunConfig):
                 "validations; omit one of them"
             )
         check_end(self)
+        check_launcher(self.launcher, self.trainer)
 
     @property
     def weights(self) -> dict[str, float]:

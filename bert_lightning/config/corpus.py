@@ -13,7 +13,6 @@ from bert_lightning.config.affects import (
     check_limits,
     option,
 )
-from bert_lightning.config.prepare import PrepareConfig
 from bert_lightning.errors import UserError
 
 
@@ -23,6 +22,7 @@ class CorpusSource(Enum):
     hub = "hub"
     builtin = "builtin"
     text = "text"
+    shards = "shards"
 
 
 class Format(Enum):
@@ -47,17 +47,44 @@ class Fallback(Enum):
     builtin = "builtin"
 
 
+class PrepareExecutor(Enum):
+    """What runs the workers of a preparation."""
+
+    processes = "processes"
+    dask = "dask"
+    ray = "ray"
+    submitit = "submitit"
+
+
+@dataclass
+class PrepareConfig:
+    """The workers that prepare a text; whatever they are, the prepared corpus is the same."""
+
+    executor: PrepareExecutor = option(PrepareExecutor.processes, EXECUTION)
+    """What runs the workers: `processes` of this machine, or a cluster that sees the same files.
+    `dask` finds it by DASK_SCHEDULER_ADDRESS, `ray` by RAY_ADDRESS, `submitit` where there is
+    SLURM; without one of these they start workers on this machine."""
+    workers: int | None = option(None, EXECUTION, at_least=1)
+    """How many workers; 1 works in the process of the run. Null is one a core with `processes`, but
+    1 for texts below 50 MB; with `submitit` 16 jobs; with the others what the cluster offers."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "data.prepare.")
+
+
 @dataclass
 class CorpusConfig:
     """The text of a run; WikiText-2 from the hub by default."""
 
     source: CorpusSource = option(CorpusSource.hub, TEXT | CHOICE)
     """Where the text comes from: a data set of the Hugging Face hub at one commit, the prose that
-    every CPython carries (`builtin`), or files of your own (`text`)."""
+    every CPython carries (`builtin`), files of your own (`text`), or a corpus in shards that
+    `bert-lightning shards` wrote (`shards`)."""
     name: str | None = option(None, TEXT | CHOICE)
     """The name of the corpus in the cache and in reports; null follows from the source."""
     path: str | None = option(None, TEXT | PLACE)
-    """A file, folder or pattern for `text`; for `hub` a folder with WikiText's files instead."""
+    """A file, folder or pattern for `text`, on a disk or at an address such as `s3://bucket/folder`;
+    the URL or folder for `shards`; for `hub` a folder with WikiText's files instead."""
     format: Format = option(Format.wikitext, TEXT)
     """How text becomes documents, paragraphs and words. `wikitext`: a line is a paragraph,
     ` = Title = ` starts a document, and spaces separate words and ` . `. `prose`: a line is a
@@ -71,11 +98,17 @@ class CorpusConfig:
     """How a paragraph becomes sentences: wikitext (` . ` separates them), prose (rules), line (a
     line is a sentence), pysbd (needs that package), or `module:function` of your own; null follows
     from `format`."""
+    words: str | None = option(None, TEXT)
+    """Which characters belong to one word, for masks of whole words and of spans
+    (`batch.masking.unit`) in text without spaces: rjieba (Chinese; needs that package), spaces (the
+    text was segmented before), or `module:function` of your own; null leaves it to the tokenizer,
+    to which each Chinese character is a word."""
     min_sentences: int = option(2, TEXT | EXAMPLES, at_least=1)
     """Paragraphs with fewer sentences are left out; 1 keeps those that give no sentence pair within
     the paragraph, as pairs=document, segment and none do."""
     text_column: str = option("text", TEXT)
-    """The column of a table (of the hub, .csv, .tsv, JSON or .parquet) that holds the text."""
+    """The column of a table (of the hub, .csv, .tsv, JSON or .parquet) that holds the text; `a.b`
+    is a field within a column, and `title+body` joins columns, as paragraphs of one document."""
     hard_wrapped: bool | None = option(None, TEXT)
     """In `prose`, each line is a paragraph. When true, single line breaks mean nothing: each block
     between blank lines, of a file or of a cell of a table, is one paragraph. Null finds it out for
@@ -93,16 +126,20 @@ class CorpusConfig:
     prepared ids are stored: for text that does not fit on the disk."""
     cache_dir: str | None = option(None, EXECUTION | PLACE)
     """The folder of prepared corpora; null is the platform's cache folder."""
+    shard_cache_gb: float = option(4.0, EXECUTION, above=0)
+    """For `shards`: the GB of fetched shards that the folder of prepared corpora may hold, for all
+    runs of a machine together."""
     validation_fraction: float = option(0.1, TEXT, at_least=0, below=1)
     """Fraction of the documents held out for validation, where the corpus has no such split."""
     test_fraction: float = option(0.05, TEXT, at_least=0, below=1)
     """Fraction of the documents held out for testing, where the corpus has no such split."""
-    near_duplicates: float | None = option(None, TEXT, above=0, below=1)
+    near_duplicates: float | None = option(None, TEXT, above=0, at_most=0.99)
     """The similarity from which a document stays in the split of an earlier one: the fraction that
     their runs of five words have in common, such as 0.8, by MinHash (needs the extra `dedup`). Null
     keeps exact duplicates together, whose sentences are the same."""
 
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    """The workers that prepare the text."""
 
     def __post_init__(self) -> None:
         check_limits(self, "data.")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from bert_lightning.config import (
     CallbacksConfig,
+    LauncherConfig,
     LoggerConfig,
     OptimConfig,
     OptimizerName,
@@ -11,6 +12,7 @@ from bert_lightning.config import (
     ScheduleName,
     StrategyConfig,
     TrainerConfig,
+    check_launcher,
 )
 from bert_lightning.config.affects import (
     COMMAND,
@@ -42,6 +44,18 @@ class FinetuneOptimConfig(OptimConfig):
 
 
 @dataclass
+class FinetuneTrainerConfig(TrainerConfig):
+    """The trainer of fine-tuning, whose length may follow from the model."""
+
+    max_steps: int | None = option(None, LEARNING, at_least=1, also=-1)
+    """Optimizer steps; -1, as null, leaves the end to `max_epochs`."""
+    max_epochs: float | None = option(None, LEARNING, above=0)
+    """Epochs over the examples; the run ends at this or at `max_steps`, whichever is first. Null,
+    without `max_steps`, follows from the width of the model: 5 for base, and more the narrower it
+    is, by a square root: 12 for tiny."""
+
+
+@dataclass
 class FinetuneConfig(RunConfig):
     """One whole run of fine-tuning; `FinetuneConfig()` lacks only the model and the data."""
 
@@ -49,9 +63,10 @@ class FinetuneConfig(RunConfig):
     data: LabelledConfig = field(default_factory=LabelledConfig)
     batch: LabelledBatchConfig = field(default_factory=LabelledBatchConfig)
     optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
-    trainer: TrainerConfig = field(
-        default_factory=lambda: TrainerConfig(max_epochs=5, val_check_interval=0.1)
+    trainer: FinetuneTrainerConfig = field(
+        default_factory=lambda: FinetuneTrainerConfig(val_check_interval=0.1)
     )
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(
@@ -95,11 +110,6 @@ class FinetuneConfig(RunConfig):
                 f"optim.time_budget={self.optim.time_budget} belongs to pretraining; a run of "
                 "fine-tuning ends by trainer.max_epochs or trainer.max_steps"
             )
-        if self.trainer.max_epochs is None and self.trainer.max_steps in (None, -1):
-            raise UserError(
-                "trainer.max_epochs=null leaves the run without an end: set trainer.max_epochs or "
-                "trainer.max_steps"
-            )
         if self.trainer.limit_val_batches not in (None, 0):
             raise UserError(
                 f"trainer.limit_val_batches={self.trainer.limit_val_batches}: the scores of a task "
@@ -111,12 +121,17 @@ class FinetuneConfig(RunConfig):
                 "trainer.limit_val_batches=0: early stopping follows the validation split; omit "
                 "one of them"
             )
-
+        check_launcher(self.launcher, self.trainer)
         if self.learning_curve and self.data.examples_per_class is not None:
             raise UserError(
                 f"data.examples_per_class={self.data.examples_per_class} fixes the number of "
                 "examples, and learning_curve=true varies it: omit one of them"
             )
+
+    @property
+    def most_steps(self) -> int | None:
+        """The optimizer steps that the run ends at; None where epochs alone end it."""
+        return None if self.trainer.max_steps == -1 else self.trainer.max_steps
 
     @property
     def has_more_runs(self) -> bool:

@@ -1,4 +1,4 @@
-"""Lightning's Trainer, and what accompanies a run: strategy, loggers, callbacks."""
+"""Lightning's Trainer, and what accompanies a run: launcher, strategy, loggers, callbacks."""
 
 import re
 from collections.abc import Sequence
@@ -26,6 +26,35 @@ class StrategyConfig:
 
     def __post_init__(self) -> None:
         check_limits(self, "strategy.")
+
+
+class LauncherName(Enum):
+    auto = "auto"
+    ray = "ray"
+
+
+@dataclass
+class LauncherConfig:
+    """What starts the processes of a run."""
+
+    name: LauncherName = option(LauncherName.auto, EXECUTION)
+    """`auto` is this command, or torchrun or SLURM where they started it; ray is Ray Train, in the
+    cluster of RAY_ADDRESS or else on this machine; `pip install 'bert-lightning[ray]'`."""
+    workers: int = option(1, EXECUTION, at_least=1)
+    """Ray's workers, each of which is a rank, with a GPU of its own where the cluster has GPUs."""
+    cpus_per_worker: int = option(1, EXECUTION, at_least=1)
+    """CPU cores that Ray sets aside for each worker."""
+    max_failures: int = option(3, EXECUTION, "; 0 starts no worker again", at_least=0)
+    """How often Ray starts the workers again after one was lost; the run resumes from its newest
+    checkpoint."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "launcher.")
+        if self.name is LauncherName.auto and self.workers > 1:
+            raise UserError(
+                f"launcher.workers={self.workers} are workers of Ray: add launcher=ray, or use "
+                f"trainer.devices={self.workers} for as many processes on this machine"
+            )
 
 
 @dataclass
@@ -200,6 +229,22 @@ class TrainerConfig:
             )
         days, hours, minutes, seconds = map(int, found.groups())
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def check_launcher(launcher: LauncherConfig, trainer: TrainerConfig) -> None:
+    """Raises a UserError where options of the trainer contradict the launcher."""
+    if launcher.name is LauncherName.auto:
+        return
+    if trainer.devices != "auto" or trainer.num_nodes != 1:
+        raise UserError(
+            f"launcher=ray starts launcher.workers={launcher.workers} processes, and Ray places "
+            f"them: omit trainer.devices={trainer.devices} trainer.num_nodes={trainer.num_nodes}"
+        )
+    if trainer.accelerator == "mps":
+        raise UserError(
+            "trainer.accelerator=mps with launcher=ray: Ray knows no Apple GPUs; use "
+            "trainer.accelerator=cpu, or omit launcher=ray"
+        )
 
 
 def _are_devices(value: Any) -> bool:

@@ -2,15 +2,16 @@
 
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from itertools import chain
+from math import ceil
 from typing import Any
 from zlib import crc32
 
-from bert_lightning.config import CorpusConfig
-from bert_lightning.corpus.readers.left_out import LeftOut
+from bert_lightning.config import CorpusConfig, DocumentUnit
+from bert_lightning.corpus.readers.left_out import LeftOut, usable
 from bert_lightning.errors import UserError
 
 DocumentKey = tuple[int, ...]
@@ -138,8 +139,20 @@ class Groups:
                 self._slots[self._place(slot)] = slot
 
 
-def look_ahead(keys: Iterator[DocumentKey], most: int) -> tuple[list[DocumentKey], int]:
-    """Returns the first keys, until `most` are distinct, and how many are."""
+def look_ahead(
+    keys: Iterator[DocumentKey],
+    data: CorpusConfig,
+    min_documents: int,
+    fractions: Mapping[str, float],
+    origin: str,
+) -> tuple[list[DocumentKey], int]:
+    """Returns the first keys, as many as decide how large the splits are, and how many differ.
+
+    Raises:
+        UserError: there are too few for these splits.
+    """
+    needed = min_documents * (1 + len(fractions))
+    most = max(needed, *(ceil(min_documents / fraction) for fraction in fractions.values()))
     ahead, distinct, groups = list[DocumentKey](), 0, Groups()
     for key in keys:
         ahead.append(key)
@@ -147,4 +160,15 @@ def look_ahead(keys: Iterator[DocumentKey], most: int) -> tuple[list[DocumentKey
         groups.add(key, "train")
         if distinct == most:
             break
+    if distinct < needed:
+        reason = ", as a random second sentence comes from another document"
+        copies = f" ({len(ahead)} with duplicates)" * (distinct < len(ahead))
+        of_files = data.document is DocumentUnit.file
+        divided = "divide files (data.document=blank_line)" if of_files else "separate documents"
+        raise UserError(
+            f"{origin} has {distinct} documents{copies} that have a paragraph {usable(data)}, and "
+            f"{needed} are needed, {min_documents} for each split{reason * (min_documents > 1)}; "
+            f"{divided} by blank lines, give more files, or hold out nothing: "
+            + " ".join(f"data.{name}_fraction=0" for name in fractions)
+        )
     return ahead, distinct

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bert_lightning.batch import SPECIAL_TOKENS, UNK
 from bert_lightning.corpus.splits import Document
 from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed, special_id
 from bert_lightning.corpus.vocabulary.division import Divisible, at_punctuation, divisible
 from bert_lightning.corpus.vocabulary.known import Known, Tokens
+from bert_lightning.corpus.words import Segmenter
+from bert_lightning.special_tokens import SPECIAL_TOKENS, UNK
 
 _CHARACTERS = 1_000_000
 """Text that is encoded at a time: enough to keep all cores busy, and little memory."""
@@ -36,15 +37,17 @@ class TextEncoder:
     """Encodes documents without `[CLS]` and `[SEP]`; a "[SEP]" in the text is ordinary text.
 
     If the vocabulary finds it as a whole word nevertheless, it becomes an unknown word. Text is
-    divided as far as the tokenizer allows, and each distinct part of it is tokenized once.
+    divided as far as the tokenizer allows, and each distinct part of it is tokenized once. A
+    segmenter, which decides where words begin, gets whole sentences.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, segmenter: Segmenter | None = None) -> None:
         self.tokenizer = tokenizer
+        self.segmenter = segmenter
         special = [special_id(tokenizer, token) for token in SPECIAL_TOKENS]
         self._ids = np.arange(rows_needed(tokenizer))
         self._ids[special] = special_id(tokenizer, UNK)
-        self._divisible = divisible(tokenizer)
+        self._divisible = Divisible.NOWHERE if segmenter else divisible(tokenizer)
         in_parts = self._divisible is Divisible.AT_PUNCTUATION
         self._words = Known(self._of_parts if in_parts else self._tokens)
         self._parts = Known(self._tokens)
@@ -83,10 +86,13 @@ class TextEncoder:
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         total = int(lengths.sum())
         ids = chain.from_iterable(encoding.ids for encoding in encodings)
-        words = chain.from_iterable(encoding.word_ids for encoding in encodings)
-        word = np.fromiter((-1 if w is None else w for w in words), np.int64, total)
-        starts = (np.diff(word, prepend=-1) != 0) | (word == -1)
-        starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
+        if self.segmenter:
+            starts = self.segmenter.of_tokens(texts, (encoding.offsets for encoding in encodings))
+        else:
+            words = chain.from_iterable(encoding.word_ids for encoding in encodings)
+            word = np.fromiter((-1 if w is None else w for w in words), np.int64, total)
+            starts = (np.diff(word, prepend=-1) != 0) | (word == -1)
+            starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
         return Tokens(self._ids[np.fromiter(ids, np.int64, total)], starts, lengths)
 
 

@@ -5,9 +5,13 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
+from math import inf
+from os import fsdecode
 from pathlib import Path
 from typing import Any
 
+from bert_lightning.corpus.readers.storage.opening import File, size_of
 from bert_lightning.files import write_text
 
 ALWAYS_HASHED = 64 * 2**20
@@ -16,20 +20,26 @@ _SETTLED_NS = 3 * 10**9
 """Longer than the clock tick of any file system: two changes within one tick have equal times."""
 
 
-def hash_file(file: Path) -> str:
+_CONTENT_TAGS = ("etag", "md5", "md5hash", "content_md5", "crc32c", "checksum", "blob_id")
+"""What storages say of a file that another content changes, in small letters."""
+_TIMES = ("mtime", "lastmodified", "last_modified", "updated", "modified")
+
+
+def hash_file(file: File) -> str:
     """Returns the SHA-256 of a file's bytes."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def hash_text_files(files: Sequence[Path], cache: Path) -> list[str]:
+def hash_text_files(files: Sequence[File], cache: Path) -> list[str]:
     """Returns the SHA-256 of each file, from the cache folder where a large file is unchanged.
 
     A file is unchanged if its path, size, inode, modification time and status-change time are; the
-    last cannot be set by hand. The hash of a file that changed within the last three seconds is not
-    remembered.
+    last cannot be set by hand. A remote file is unchanged if its path, size, hashes and time of
+    modification are, as its storage tells them. The hash of a file that changed within the last
+    three seconds, or of which no hash and no time is told, is not remembered.
     """
-    if sum(file.stat().st_size for file in files) <= ALWAYS_HASHED:
+    if sum(map(size_of, files)) <= ALWAYS_HASHED:
         return [hash_file(file) for file in files]
     memory = cache / "text_hashes.json"
     known: dict[str, Any] = {}
@@ -38,12 +48,12 @@ def hash_text_files(files: Sequence[Path], cache: Path) -> list[str]:
     before = dict(known)
     hashes = []
     for file in files:
-        path, state = str(file.absolute()), _state(file)
+        path, state = fsdecode(file.absolute()), _state(file)
         record = known.get(path)
         if not isinstance(record, dict) or record["state"] != state:
             settled = time.time_ns() - _SETTLED_NS
             record = {"state": state, "sha256": hash_file(file)}
-            if _state(file) == state and max(state[2:]) < settled:
+            if _state(file) == state and _changed_at(state) < settled:
                 known[path] = record
         hashes.append(str(record["sha256"]))
     if known != before:
@@ -53,6 +63,30 @@ def hash_text_files(files: Sequence[Path], cache: Path) -> list[str]:
     return hashes
 
 
-def _state(file: Path) -> list[int]:
-    state = file.stat()
-    return [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
+def _state(file: File) -> list[Any]:
+    """Returns the size, times of change in nanoseconds, and what else tells a change."""
+    if isinstance(file, Path):
+        state = file.stat()
+        return [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
+    told = {str(name).lower(): value for name, value in file.state().items()}
+    tags = [f"{name} {told[name]}" for name in _CONTENT_TAGS if told.get(name)]
+    times = [_nanoseconds(told[name]) for name in _TIMES if told.get(name)]
+    return [file.size, tags, *times]
+
+
+def _changed_at(state: list[Any]) -> float:
+    """Returns when a file changed, at the latest; infinity where nothing tells a change."""
+    told = state[1:]
+    if isinstance(told[0], list):
+        return 0 if told[0] else max(told[1:], default=inf)
+    return max(told[1:])
+
+
+def _nanoseconds(moment: Any) -> float:
+    """Returns a time as storages tell it, in nanoseconds; infinity if it is not understood."""
+    if isinstance(moment, str):
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(moment)
+    if isinstance(moment, datetime):
+        moment = moment.timestamp()
+    return float(moment) * 1e9 if isinstance(moment, int | float) else inf

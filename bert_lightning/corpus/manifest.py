@@ -26,6 +26,7 @@ _KINDS = {
     "builtin": "Python's own manual",
     "files": "files",
     "hub": "the Hugging Face hub",
+    "shards": "a corpus in shards",
     "wikitext": "WikiText's files",
 }
 """The kinds of sources, as a message says them."""
@@ -38,14 +39,19 @@ def identity_of(
 
     `source` is the fingerprint of the text; the existing tokenizer, `base`, enters by its content.
     """
-    options = to_plain(asdict(tokenizer))
-    names = [n for n in named(TokenizerConfig, TOKENS) if n not in named(TokenizerConfig, PLACE)]
     return {
         "format": CORPUS_FORMAT,
         "source": dict(source),
-        "tokenizer": {f"tokenizer.{name}": options[name] for name in names},
+        "tokenizer": tokenizer_options(tokenizer),
         "tokenizer_base": hashlib.sha256(base.to_str().encode()).hexdigest() if base else None,
     }
+
+
+def tokenizer_options(config: TokenizerConfig) -> dict[str, Any]:
+    """Returns the options that decide a tokenizer, by their full names."""
+    options = to_plain(asdict(config))
+    names = [n for n in named(TokenizerConfig, TOKENS) if n not in named(TokenizerConfig, PLACE)]
+    return {f"tokenizer.{name}": options[name] for name in names}
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -87,6 +93,8 @@ def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         found += _options(before["options"], now["options"])
     if before["splitter_version"] != now["splitter_version"]:
         found.append("the code that splits sentences (data.sentences) has changed")
+    if before.get("segmenter_version", "") != now["segmenter_version"]:
+        found.append("the code that finds words (data.words) has changed")
     if before["min_documents"] != now["min_documents"]:
         needed = f"{now['min_documents']} documents (batch.pairs), and it needed"
         found.append(f"each split needs {needed} {before['min_documents']}")

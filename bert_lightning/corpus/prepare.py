@@ -2,8 +2,8 @@
 
 Its folder is named by the hash of its identity: the text, the options, the tokenizer and the format
 version. Workers make shards of the text, which stay beside it until it is complete. It is merged of
-them in a temporary folder, under a lock, and renamed, so that an interrupted build is never mistaken
-for a prepared corpus, and continues.
+them in a temporary folder, under a lock, and renamed, so that an interrupted build continues and is
+never mistaken for a prepared corpus.
 """
 
 import logging
@@ -38,6 +38,7 @@ from bert_lightning.corpus.preparation.preparation import (
 from bert_lightning.corpus.preparation.shards import Shard
 from bert_lightning.corpus.readers.left_out import LeftOut, announce
 from bert_lightning.corpus.readers.lines import MEGABYTE
+from bert_lightning.corpus.shards.reading import open_shards
 from bert_lightning.corpus.sources import TextSource, find_source
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer
@@ -64,6 +65,8 @@ def prepare(
     Raises:
         UserError: the text is unavailable, or cannot be made into sentence pairs.
     """
+    if data.source is CorpusSource.shards:
+        return _checked(open_shards(data, tokenizer_config, base), pairs)
     source = find_source(data, pairs.min_documents)
     if base is None and tokenizer_config.path is not None:
         base = load_tokenizer(tokenizer_config.path)
@@ -113,13 +116,20 @@ def _open_or_build(
                 )
             if damage:
                 _build(folder, source, tokenizer_config, base, identity)
-    opened = store.open_corpus(folder, key, reason)
-    for name, split in opened.splits.items():
-        _check_pairs(f"{source.origin}: the {name} split", split, pairs)
-    left_out = [*source.unread_files, *opened.left_out]
-    announce(left_out)
+    # A preparation that was killed as it ended, its store complete
+    shutil.rmtree(folder.with_name(folder.name + catalog.PARTS), ignore_errors=True)
     # The place where the same text is now, and the files beside it
-    return replace(opened, origin=source.origin, left_out=left_out)
+    opened = replace(store.open_corpus(folder, key, reason), origin=source.origin)
+    left_out = [*source.unread_files, *opened.left_out]
+    opened = _checked(replace(opened, left_out=left_out), pairs)
+    announce(left_out)
+    return opened
+
+
+def _checked(corpus: PreparedCorpus, pairs: PairsConfig) -> PreparedCorpus:
+    for name, split in corpus.splits.items():
+        _check_pairs(f"{corpus.origin}: the {name} split", split, pairs)
+    return corpus
 
 
 def _check_pairs(name: str, split: Split, config: PairsConfig) -> None:
@@ -199,7 +209,9 @@ def _merge(
     """Writes the arrays and the tokenizer; returns what the manifest says of them."""
     left_out = LeftOut()
     add_left_out(shards, left_out)
-    splits = assigned_splits(preparation.source, preparation.items, shards, left_out)
+    splits = assigned_splits(
+        preparation.source, preparation.items, preparation.given, shards, left_out
+    )
     counts, files = merge(shards, splits, folder, tokenizer)
     file = folder / store.TOKENIZER
     file.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")

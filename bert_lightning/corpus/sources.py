@@ -16,13 +16,15 @@ from bert_lightning.corpus.manifest import digest
 from bert_lightning.corpus.preparation.files import FilePiece, file_pieces
 from bert_lightning.corpus.preparation.items import Piece
 from bert_lightning.corpus.preparation.pieces import HubPiece, HubTables, ManualPiece, hub_pieces
-from bert_lightning.corpus.readers.document_units import settle_documents
 from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.kinds import TextFile
+from bert_lightning.corpus.readers.layout.document_units import settle_documents
 from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown, usable, ways_out
 from bert_lightning.corpus.readers.lines import MEGABYTE
+from bert_lightning.corpus.readers.storage.opening import File, size_of
 from bert_lightning.corpus.sentences import find_splitter, splitter_version
 from bert_lightning.corpus.splits import SPLITS, Document
+from bert_lightning.corpus.words import segmenter_version
 from bert_lightning.errors import UserError
 from bert_lightning.work import working
 
@@ -41,7 +43,7 @@ class TextSource:
     origin: str
     """The place that the text comes from, for people."""
     fingerprint: dict[str, Any]
-    """All that decides its documents and their splits, as plain values: hashes of the text, and options."""
+    """All that decides its documents and splits, as plain values: text hashes and options."""
     data: CorpusConfig
     """How it is read."""
     min_documents: int
@@ -119,8 +121,10 @@ def _wikitext_folder(data: CorpusConfig, folder: str) -> TextSource:
         each = map(file_pieces, texts, hashes, repeat(data), SPLITS)
         return [*chain.from_iterable(each)]
 
-    origins = {split: str(file.absolute()) for split, file in zip(SPLITS, files, strict=True)}
-    return _source(*about, pieces, {**origins}, files)
+    origins: dict[str | None, str] = {
+        split: str(file.absolute()) for split, file in zip(SPLITS, files, strict=True)
+    }
+    return _source(*about, pieces, origins, files)
 
 
 def _hub_source(data: CorpusConfig, min_documents: int) -> TextSource:
@@ -163,10 +167,9 @@ def _text_source(data: CorpusConfig, min_documents: int) -> TextSource:
     def pieces() -> list[Piece]:
         return [*chain.from_iterable(map(file_pieces, files, hashes, repeat(data)))]
 
-    return _source(
-        *("files", _content(read_as), origin, data, min_documents, _HUB, pieces),
-        *({None: f"data.path={data.path}"}, [file.path for file in files], unread_files),
-    )
+    origins: dict[str | None, str] = {None: f"data.path={data.path}"}
+    about = "files", _content(read_as), origin, data, min_documents, _HUB
+    return _source(*about, pieces, origins, [file.path for file in files], unread_files)
 
 
 def sentences_of(
@@ -208,7 +211,7 @@ def _if_wrapped(data: CorpusConfig) -> str:
     return "; for text with hard line breaks: data.hard_wrapped=true"
 
 
-def _hashes(files: Sequence[Path], data: CorpusConfig) -> list[str]:
+def _hashes(files: Sequence[File], data: CorpusConfig) -> list[str]:
     try:
         with working("hashing the text"):
             return hash_text_files(files, cache_folder(data))
@@ -231,7 +234,7 @@ def _source(
     unread: set[str],
     pieces: Callable[[], list[Piece]],
     origins: dict[str | None, str],
-    files: Sequence[Path] = (),
+    files: Sequence[File] = (),
     unread_files: LeftOut | None = None,
 ) -> TextSource:
     """Returns the source; `content` identifies its text before any option applies to it.
@@ -246,8 +249,9 @@ def _source(
         "content": content,
         "options": {f"data.{name}": values[name] for name in used},
         "splitter_version": splitter_version(str(data.sentences)),
+        "segmenter_version": segmenter_version(data.words),
         "min_documents": min_documents,
     }
-    megabytes = sum(file.stat().st_size for file in files) / MEGABYTE if files else None
+    megabytes = sum(map(size_of, files)) / MEGABYTE if files else None
     about = data.shown_name, origin, fingerprint, data, min_documents, pieces, origins, megabytes
     return TextSource(*about, unread_files or LeftOut())

@@ -6,7 +6,7 @@ from itertools import chain
 from math import ceil
 from typing import TypeVar
 
-from bert_lightning.config import CorpusConfig, DocumentUnit
+from bert_lightning.config import CorpusConfig
 from bert_lightning.corpus.duplicates import DocumentKey, Groups, document_key, look_ahead
 from bert_lightning.corpus.readers.left_out import LeftOut, usable, ways_out
 from bert_lightning.errors import UserError
@@ -74,18 +74,7 @@ def assign_splits(
         yield from (split for split, _ in require_documents("train", keys, data, origin))
         return
     keys = iter(keys)
-    needed = min_documents * (1 + len(fractions))
-    enough = [ceil(min_documents / fraction) for fraction in fractions.values()]
-    ahead, distinct = look_ahead(keys, max(needed, *enough))
-    if distinct < needed:
-        reason = ", as a random second sentence comes from another document"
-        copies = f" ({len(ahead)} with duplicates)" * (distinct < len(ahead))
-        raise UserError(
-            f"{origin} has {distinct} documents{copies} that have a paragraph {usable(data)}, and "
-            f"{needed} are needed, {min_documents} for each split{reason * (min_documents > 1)}; "
-            f"{_more(data)}, give more files, or hold out nothing: "
-            + " ".join(f"data.{name}_fraction=0" for name in fractions)
-        )
+    ahead, distinct = look_ahead(keys, data, min_documents, fractions, origin)
     offered: Counter[str] = Counter()
     assigned: Counter[str] = Counter()
     groups = Groups()
@@ -101,12 +90,6 @@ def assign_splits(
         raise UserError(
             f"{held} hold out all {assigned.total():,} documents of {origin}: lower one"
         )
-
-
-def _more(data: CorpusConfig) -> str:
-    if data.document is DocumentUnit.file:
-        return "end documents at blank lines (data.document=blank_line)"
-    return "separate documents by blank lines"
 
 
 def _split_of_next(offered: Counter[str], fractions: dict[str, float], at_least: float) -> str:

@@ -106,7 +106,7 @@ class PreparedCorpus:
     key: str
     """The SHA-256 of its identity, which names it in the cache."""
     text_key: str
-    """The SHA-256 of the text and of how it becomes sentences: the same for every tokenizer."""
+    """The SHA-256 of the text, and of its sentences and words: the same for every tokenizer."""
     identity: dict[str, Any]
     """What it is made of, and the counts of its splits; see `describe_difference`."""
     left_out: list[Omission]

@@ -6,9 +6,9 @@ from tokenizers import Encoding as Encoding
 from tokenizers import Tokenizer as Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from bert_lightning.batch import CLS, SEP, SPECIAL_TOKENS
 from bert_lightning.errors import UserError
 from bert_lightning.hub import is_hub_name, model_out_of_reach
+from bert_lightning.special_tokens import CLS, SEP, SPECIAL_TOKENS
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

@@ -20,11 +20,13 @@ from bert_lightning.batch import (
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.masking import mask_tokens, mlm_probability_at, number_of_predictions
-from bert_lightning.data.pairs import Pairs, pair_sampler
+from bert_lightning.data.pairs import Pairs
 from bert_lightning.data.phases import by_length, phases_of
 from bert_lightning.data.randomness import random_bits, with_key
-from bert_lightning.data.steps import StepBatches, StepPartition
+from bert_lightning.data.shards.sampler import ShardSampler, sampler_of
+from bert_lightning.data.steps import Examples, StepBatches
 
 Labeler = Callable[[Pairs, np.ndarray], np.ndarray]
 """Maps examples, and how many tokens of each are predicted, to their int64 labels of an objective.
@@ -41,7 +43,7 @@ LABELERS: dict[str, Labeler] = {"nsp": _pair_labels}
 """The labels of sequences, by objective; those of `mlm` are tokens."""
 
 
-class ExampleBuilder:
+class ExampleBuilder(Examples[PretrainBatch]):
     """Builds batches of given examples of one split."""
 
     def __init__(
@@ -53,7 +55,7 @@ class ExampleBuilder:
         labelers: Mapping[str, Labeler],
     ) -> None:
         self.split = split
-        self.sampler = pair_sampler(split, config.pairs, config.max_length)
+        self.sampler = sampler_of(split, config.pairs, config.max_length)
         self.config = config
         self.seed = seed
         self.labelers = labelers
@@ -64,15 +66,22 @@ class ExampleBuilder:
     def __len__(self) -> int:
         return len(self.sampler)
 
+    def at(self, place: np.ndarray, epoch: int) -> np.ndarray:
+        if isinstance(self.sampler, ShardSampler):
+            return self.sampler.at(place, self.seed, epoch)
+        return super().at(place, epoch)
+
     def pairs(self, index: np.ndarray, epoch: np.ndarray) -> Pairs:
         """Returns the sentence pairs of the examples `(pairs,)` in their epochs `(pairs,)`."""
         return self.sampler.sample(index, self.seed, epoch)
 
-    def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> dict[str, int]:
-        """Counts the labels of these examples, by objective."""
-        _, predictions, labels = self._labeled(index, epoch, progress)
+    def sizes(
+        self, index: np.ndarray, epoch: np.ndarray, progress: float
+    ) -> tuple[np.ndarray, dict[str, int]]:
+        """Returns the tokens of each example, and how many labels all have, by objective."""
+        pairs, predictions, labels = self._labeled(index, epoch, progress)
         counts = {name: int((each != IGNORE_INDEX).sum()) for name, each in labels.items()}
-        return {"mlm": int(predictions.sum()), **counts}
+        return pairs.lengths, {"mlm": int(predictions.sum()), **counts}
 
     def build(
         self,
@@ -124,10 +133,10 @@ class ExampleBuilder:
 
         Returns the ids, the types, which may be masked and which begin a word, each `(total,)`.
         """
-        one, zero = np.ones_like(pairs.first_length), np.zeros_like(pairs.first_length)
+        one, first = np.ones_like(pairs.first_length), pairs.first_start
         last = pairs.special - 2  # the second [SEP], where there is a second segment
         lengths = np.stack([one, pairs.first_length, one, pairs.second_length, last], 1).ravel()
-        sources = np.stack([zero, pairs.first_start, zero, pairs.second_start, zero], 1).ravel()
+        sources = np.stack([first, first, first, pairs.second_start, first], 1).ravel()
         ends = np.cumsum(lengths)
         source = np.arange(ends[-1]) + np.repeat(sources - (ends - lengths), lengths)
         token_ids = self.split.token_ids[source].astype(np.int64)

@@ -14,6 +14,7 @@ import torch
 
 from bert_lightning.batch import IGNORE_INDEX, UNK, PretrainBatch
 from bert_lightning.config import BatchConfig, MaskingConfig
+from bert_lightning.corpus.shards.split import sample_of
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import special_id
 from bert_lightning.data.baselines import Baselines, unigram_nll
@@ -54,7 +55,7 @@ class EvaluationBatches(torch.utils.data.Dataset[PretrainBatch]):
             corpus.splits[split], corpus.tokenizer, config, _SEED, labelers
         )
         everything = np.arange(len(self.examples))
-        self.counts = self.examples.counts(everything, np.zeros_like(everything), 0.0)
+        _, self.counts = self.examples.sizes(everything, np.zeros_like(everything), 0.0)
         if len(everything) < world_size:
             raise UserError(
                 f"the {split} split has {len(everything)} examples, fewer than the {world_size} "
@@ -150,7 +151,7 @@ class EvaluationSet:
     @cached_property
     def label_statistics(self) -> LabelStatistics | None:
         """The length-only baseline of the pair labels; None without labels."""
-        train = self.corpus.splits["train"]
+        train = sample_of(self.corpus.splits["train"])
         training = pair_sampler(train, self.config.pairs, self.config.max_length)
         held_out = self._whole.examples
         index = _spread(len(held_out))

@@ -11,15 +11,16 @@ import numpy as np
 
 from bert_lightning.batch import UNK, PretrainBatch
 from bert_lightning.config import BatchConfig, Overlong
+from bert_lightning.corpus.shards.split import sample_of
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.batches import TrainingBatches
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.length_baseline import LabelStatistics
-from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import phase_options
 from bert_lightning.data.randomness import random_bits
-from bert_lightning.data.steps import StepPartition
+from bert_lightning.data.shards.sampler import sampler_of
 
 MOST_SENTENCES = 200_000
 """Sentences of a split that are read, evenly spread over it."""
@@ -97,7 +98,7 @@ def statistics(
 
     def examples(options: BatchConfig) -> ExampleStatistics:
         found = describe_examples(training_sample(corpus, options, seed), options.max_length)
-        sampler = pair_sampler(train, options.pairs, options.max_length)
+        sampler = sampler_of(train, options.pairs, options.max_length)
         dropped = sampler.overlong if options.pairs.overlong is Overlong.drop else 0
         overlong = sampler.overlong / (len(sampler) + dropped)
         return replace(found, overlong_fraction=overlong)
@@ -145,6 +146,7 @@ def _described(examples: ExampleStatistics) -> str:
 
 def read_sentences(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Returns ids `(tokens,)` and lengths `(sentences,)` of all sentences, or of a sample."""
+    split = sample_of(split)
     chosen = np.arange(split.sentences)
     if split.sentences > MOST_SENTENCES:
         chosen = np.linspace(0, split.sentences - 1, MOST_SENTENCES).astype(np.int64)
@@ -190,7 +192,7 @@ def describe_split(
 
 def training_sample(corpus: PreparedCorpus, config: BatchConfig, seed: int) -> list[PretrainBatch]:
     """Returns the first global batches of a run without phases, one epoch at most."""
-    examples = len(pair_sampler(corpus.splits["train"], config.pairs, config.max_length))
+    examples = len(sampler_of(corpus.splits["train"], config.pairs, config.max_length))
     size = min(config.global_batch_size, examples)
     steps = max(1, min(examples, MOST_EXAMPLES) // size)
     partition = StepPartition(rank=0, world_size=1, accumulation=1)

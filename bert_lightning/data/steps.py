@@ -5,28 +5,15 @@ workers, and after a restart at any step.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 
 from bert_lightning.batch import Sequences
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.phases import EPOCHS_A_PHASE, Phase
 from bert_lightning.data.randomness import Stream, permuted
-
-
-@dataclass(frozen=True)
-class StepPartition:
-    """The part of each optimizer step that one rank computes."""
-
-    rank: int
-    world_size: int
-    accumulation: int
-    """Micro-batches of a step; every rank has as many."""
-
-    def micro_batch_size(self, global_batch_size: int) -> int:
-        return global_batch_size // (self.world_size * self.accumulation)
 
 
 class Batch(Protocol):
@@ -51,8 +38,14 @@ class Examples(Protocol[Built]):
 
     def __len__(self) -> int: ...
 
-    def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> dict[str, int]:
-        """Counts the labels of these examples, by objective."""
+    def at(self, place: np.ndarray, epoch: int) -> np.ndarray:
+        """Returns the examples at these places of an epoch, in its random order."""
+        return permuted(place, len(self), self.seed, Stream.order, epoch)
+
+    def sizes(
+        self, index: np.ndarray, epoch: np.ndarray, progress: float
+    ) -> tuple[np.ndarray, dict[str, int]]:
+        """Returns the tokens of each example, and how many labels all have, by objective."""
         ...
 
     def build(
@@ -110,9 +103,8 @@ class StepBatches(torch.utils.data.Dataset[AnyBatch]):
         position = (step - phase.start) * pairs + np.arange(pairs)
         examples, epochs = self._examples_at(number, position)
         progress = step / self.steps
-        counts = builder.counts(examples, epochs, progress)
-        size = pairs // self.partition.world_size
-        mine = slice(self.partition.rank * size, (self.partition.rank + 1) * size)
+        lengths, counts = builder.sizes(examples, epochs, progress)
+        mine = self.partition.places(lengths)
         return builder.build(examples[mine], epochs[mine], progress, counts)
 
     def _examples_at(self, phase: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,6 +115,5 @@ class StepBatches(torch.utils.data.Dataset[AnyBatch]):
         example = np.empty_like(place)
         for value in np.unique(epoch):
             now = epoch == value
-            keys = builder.seed, Stream.order, int(value)
-            example[now] = permuted(place[now], len(builder), *keys)
+            example[now] = builder.at(place[now], int(value))
         return example, epoch

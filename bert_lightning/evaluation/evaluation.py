@@ -92,7 +92,7 @@ class Evaluation:
     fallback_reason: str | None
     """The reason for using a fallback instead of the requested corpus, if so."""
     text_sha256: str
-    """Of the text and of how it becomes sentences: the same for every tokenizer."""
+    """Of the text, and of its sentences and words: the same for every tokenizer."""
     evaluation_set_sha256: str
     """Of all inputs and labels; see :func:`bert_lightning.data.evaluation_set.read_contents`."""
     split: str

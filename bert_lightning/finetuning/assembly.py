@@ -1,7 +1,6 @@
 """Assembles the parts of a run of fine-tuning from its options, each once."""
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,14 +8,15 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from bert_lightning.config import BatchConfig, ModelConfig, PairKind, TrainConfig
+from bert_lightning.config import BatchConfig, PairKind, TrainConfig
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import Pooling
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.corpus.vocabulary.prose import reading_prose
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.phases import Phase
 from bert_lightning.data.randomness import Stream, torch_seed
-from bert_lightning.data.steps import StepBatches, StepPartition
+from bert_lightning.data.steps import StepBatches
 from bert_lightning.errors import UserError
 from bert_lightning.extensions import find
 from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
@@ -25,6 +25,7 @@ from bert_lightning.finetuning.labelled.read import LabelledData, read_labelled
 from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.module import TaskModule, constant_scores, validation_line
 from bert_lightning.finetuning.predict import describe_task
+from bert_lightning.finetuning.recipe import with_recipe
 from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.pretrained.initial_weights import check_length
@@ -39,11 +40,6 @@ from bert_lightning.training.assembly import Run
 from bert_lightning.training.datamodule import StepData
 
 log = logging.getLogger(__name__)
-_BASE_LR, _BASE_WIDTH, _LR_POWER = 5e-5, 768, 5 / 3
-"""The learning rate of BERT-Base, and how it grows for narrower models: to 1e-3 for tiny, which
-benchmarks/finetuned/tiny_bert_8min/rates.json compares with others."""
-_WARMUP = 0.1
-"""Fraction of the run, where no number of steps is given."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +133,7 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
     if resumed is not None:
         partition = same_partition(resumed, sizes, partition)
     partition = task.partition(partition, config)
-    steps = _steps(config, len(splits["train"]))
-    config = _with_rates(config, source.config, steps)
+    config, steps = with_recipe(config, source.config.hidden_size, len(splits["train"]))
     shape = _shape(config, source, data)
     text = LabelledText(data, source.tokenizer)
     if resumed is not None:
@@ -205,30 +200,6 @@ def _as_pretraining(
         trainer=replace(config.trainer, max_steps=None, max_epochs=None),
         strategy=config.strategy,
     )
-
-
-def _steps(config: FinetuneConfig, epoch_size: int) -> int:
-    limits = [steps for steps in [config.trainer.max_steps] if steps not in (None, -1)]
-    if config.trainer.max_epochs is not None:
-        examples = config.trainer.max_epochs * epoch_size
-        limits.append(math.ceil(examples / config.batch.global_batch_size))
-    return min(steps for steps in limits if steps is not None)
-
-
-def _with_rates(config: FinetuneConfig, model: ModelConfig, steps: int) -> FinetuneConfig:
-    """Returns the config with the learning rate and the warmup that null stands for."""
-    optim = config.optim
-    if optim.lr is None:
-        optim = replace(
-            optim, lr=float(f"{_BASE_LR * (_BASE_WIDTH / model.hidden_size) ** _LR_POWER:.1g}")
-        )
-    warmup = round(_WARMUP * steps) if optim.warmup_steps is None else optim.warmup_steps
-    if warmup > steps:
-        raise UserError(
-            f"optim.warmup_steps={warmup} is longer than the run of {steps} steps: "
-            "warm up for fewer steps"
-        )
-    return replace(config, optim=replace(optim, warmup_steps=warmup))
 
 
 def _shape(config: FinetuneConfig, source: PretrainedSource, data: LabelledData) -> HeadShape:

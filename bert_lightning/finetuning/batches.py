@@ -6,12 +6,13 @@ import numpy as np
 import torch
 
 from bert_lightning.batch import pack_sequences
+from bert_lightning.data.steps import Examples
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.encoding import EncodedSplit
 from bert_lightning.finetuning.task_batch import TaskBatch
 
 
-class TaskExamples:
+class TaskExamples(Examples[TaskBatch]):
     """Builds batches of given examples of one split.
 
     A long sentence of labelled words is several examples here, one for each of its sequences.
@@ -25,9 +26,12 @@ class TaskExamples:
     def __len__(self) -> int:
         return len(self.split)
 
-    def counts(self, index: np.ndarray, epoch: np.ndarray, progress: float) -> dict[str, int]:
-        """Counts the labels of these examples, by task."""
-        return {self.task: int(np.diff(self.split.label_starts)[index].sum())}
+    def sizes(
+        self, index: np.ndarray, epoch: np.ndarray, progress: float
+    ) -> tuple[np.ndarray, dict[str, int]]:
+        """Returns the tokens of each of these examples, and how many labels all have, by task."""
+        lengths = np.diff(self.split.starts[:: self.split.sequences_each])
+        return lengths[index], {self.task: int(np.diff(self.split.label_starts)[index].sum())}
 
     def build(
         self,
@@ -70,7 +74,7 @@ class TaskEvaluationBatches(torch.utils.data.Dataset[TaskBatch]):
                 "devices: use fewer devices"
             )
         self.examples = examples
-        self.counts = examples.counts(everything, np.zeros_like(everything), 0.0)
+        _, self.counts = examples.sizes(everything, np.zeros_like(everything), 0.0)
         count = min(-(-len(everything) // (batch_size * world_size)), len(everything) // world_size)
         self.batches = np.array_split(np.array_split(everything, world_size)[rank], count)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bert_lightning.batch import MASK, UNK
+from bert_lightning.corpus.shards.split import sample_of
 from bert_lightning.evaluation import probing
 from bert_lightning.evaluation.scores import in_words
 from bert_lightning.files import write_text
@@ -118,7 +119,7 @@ def _score_lines(
 def _fill_ins(result: FitResult, bert: PretrainedBert) -> Iterator[str]:
     """Masks a word in short sentences, spread over the validation split; yields the top three."""
     splits, tokenizer = result.corpus.splits, result.corpus.tokenizer
-    split = splits.get("validation", splits["train"])
+    split = sample_of(splits.get("validation", splits["train"]))
     longest = min(_EXAMPLE_LENGTHS.stop, result.config.model.max_position_embeddings - 2)
     lengths, unknown = np.diff(split.sentence_starts), tokenizer.token_to_id(UNK)
     for start in np.linspace(0, split.sentences, 3, endpoint=False).astype(int):

@@ -11,8 +11,8 @@ from typing import Any
 from bert_lightning.config import ModelConfig, RunConfig, TrainConfig, affects
 from bert_lightning.config.affects import leaves, named, options
 from bert_lightning.config.plain import from_plain, to_plain
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.phases import phase_options
-from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import (
     CorruptCheckpointError,

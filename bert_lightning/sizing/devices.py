@@ -10,6 +10,7 @@ import torch
 from bert_lightning.config import AnyConfig, RunConfig, StrategyName
 from bert_lightning.config.trainer import SHARDED_PRECISIONS
 from bert_lightning.errors import UserError
+from bert_lightning.sizing.launcher import RAY
 
 _log = logging.getLogger(__name__)
 
@@ -21,12 +22,14 @@ class Devices:
     accelerator: str
     devices: Any
     count: int
-    """Devices on each node."""
+    """Devices on each node; under Ray, on this one."""
     num_nodes: int
+    workers: int | None = None
+    """Those of Ray in all, which may divide unequally over the nodes."""
 
     @property
     def world_size(self) -> int:
-        return self.count * self.num_nodes
+        return self.workers or self.count * self.num_nodes
 
     @property
     def on_gpu(self) -> bool:
@@ -36,6 +39,10 @@ class Devices:
 def find_devices(config: RunConfig) -> Devices:
     """Resolves `auto` to GPUs if there are any; a UserError if the options cannot work here."""
     wanted, devices = config.trainer.accelerator, config.trainer.devices
+    if (given := os.environ.get(RAY)) is not None:
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        check_supported(config, given)
+        return Devices(given, local, local, 1, config.launcher.workers)
     gpus = torch.cuda.device_count()
     if wanted in ("gpu", "cuda") and not gpus:
         raise UserError(

@@ -10,17 +10,21 @@ if TYPE_CHECKING:
 
 RANK_0 = "BERT_LIGHTNING_RANK_0"
 """Set by a run's first process for those that it starts itself: the number of its own process."""
+RAY = "BERT_LIGHTNING_RAY"
+"""Set in each worker of Ray: the type of its device, `cuda` or `cpu`."""
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 _INTERACTIVE = ("bash", "interactive")
 """Names of SLURM jobs whose processes are not SLURM's tasks, as Lightning sees it too."""
 
 
 def launcher() -> str | None:
-    """Returns `torchrun`, `SLURM`, or `the environment` for variables that somebody set by hand.
+    """Returns `Ray`, `torchrun`, `SLURM`, or `the environment` for variables set by hand.
 
     None stands for a process that was started alone, or by the first process of its run.
     """
     known = os.environ
+    if RAY in known:
+        return "Ray"
     if "TORCHELASTIC_RUN_ID" in known:
         return "torchrun"
     if "SLURM_NTASKS" in known and known.get("SLURM_JOB_NAME") not in _INTERACTIVE:

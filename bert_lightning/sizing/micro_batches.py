@@ -7,8 +7,8 @@ import psutil
 import torch
 
 from bert_lightning.config import TrainConfig
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.phases import entries, heaviest, phase_options
-from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.sizing.devices import Devices
 from bert_lightning.sizing.memory import USABLE, memory

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bert_lightning.config import TrainConfig
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.masking import mlm_probability_at
 from bert_lightning.data.phases import Phase, entries, phase_options, phases_of
-from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.sizing.devices import Devices, check_supported, count_devices, with_precision
 from bert_lightning.sizing.flops import (

@@ -14,10 +14,10 @@ from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import rows_needed
 from bert_lightning.data.baselines import unigram_nll
 from bert_lightning.data.batches import LABELERS, TrainingBatches
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
-from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
-from bert_lightning.data.steps import StepPartition
+from bert_lightning.data.shards.sampler import sampler_of
 from bert_lightning.errors import UserError
 from bert_lightning.extensions import find
 from bert_lightning.model.objective import own_objectives
@@ -94,7 +94,7 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
         partition = same_partition(resumed, config, partition)
 
     samplers = {
-        length: pair_sampler(corpus.splits["train"], options.pairs, length)
+        length: sampler_of(corpus.splits["train"], options.pairs, length)
         for length, options in by_length(config.batch).items()
     }
     of_phases = [samplers[options.max_length] for options in phase_options(config.batch)]

@@ -14,10 +14,12 @@ from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import TrainingBatches
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.phases import heaviest
 from bert_lightning.data.statistics import DataStatistics
-from bert_lightning.data.steps import AnyBatch, StepBatches, StepPartition
+from bert_lightning.data.steps import AnyBatch, StepBatches
+from bert_lightning.errors import UserError
 from bert_lightning.evaluation.token_stats import TokenStats, token_stats
 
 
@@ -124,6 +126,8 @@ class TimedLoader(DataLoader[AnyBatch]):
                 batch = next(batches)
             except StopIteration:
                 return
+            except UserError as error:  # of a worker: torch puts its traceback into the message
+                raise UserError(str(error).rpartition("UserError: ")[2].strip()) from error
             finally:
                 self.waited += time.perf_counter() - since
             yield batch

@@ -15,10 +15,10 @@ from lightning.pytorch.loggers import Logger
 
 from bert_lightning.config import Overlong, RunConfig, TrainConfig
 from bert_lightning.corpus.store import PreparedCorpus
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.shortcomings import shortcomings
 from bert_lightning.data.statistics import DataStatistics, lines, statistics
-from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.evaluation.best import BestModel, best_model
 from bert_lightning.files import write_text

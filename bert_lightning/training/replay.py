@@ -9,7 +9,7 @@ from torch import Tensor
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import StrategyConfig, TrainConfig
 from bert_lightning.corpus.tokenizer import Tokenizer
-from bert_lightning.data.steps import StepPartition
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.runs.folder import read_config

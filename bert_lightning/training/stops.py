@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from bert_lightning.errors import RunEnded, UserError
+from bert_lightning.launching.stop_requests import requested
 from bert_lightning.pretrained.checkpoints import checkpoints_by_step
 from bert_lightning.runs.folder import shown
 from bert_lightning.runs.launched import SIGNALS, is_first_process, shown_command
@@ -38,6 +39,8 @@ class Consensus(NamedTuple):
 
 class StopSignals:
     """A context that records the process's first stop signal; a second Ctrl-C ends it at once.
+
+    A worker of Ray is asked to stop instead, by `launching/stop_requests.py`.
 
     The time of the run is over at `deadline`, on the clock of `time.monotonic`.
     """
@@ -67,6 +70,7 @@ class StopSignals:
     def agree(self, broken: bool = False, elapsed: float = 0.0) -> Consensus:
         """Tells all ranks what each knows of its loss and its clock; they call it together."""
         late = time.monotonic() >= self.deadline
+        self.received = self.received or requested()
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
             return Consensus(self.received, 0 if broken else None, elapsed, late)
         if self._group is None:

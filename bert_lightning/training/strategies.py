@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.strategies import (
     DDPStrategy,
@@ -32,7 +33,7 @@ from bert_lightning.model.bert import Bert, Model
 from bert_lightning.optim.optimizers import CombinedOptimizer
 from bert_lightning.runs.processes import MEETING_SECONDS, meeting
 from bert_lightning.sizing.devices import Devices
-from bert_lightning.sizing.launcher import RANK_0
+from bert_lightning.sizing.launcher import RANK_0, launcher
 
 _log = logging.getLogger(__name__)
 _TIMEOUT = timedelta(seconds=MEETING_SECONDS)
@@ -52,9 +53,22 @@ def build_strategy(config: RunConfig, devices: Devices) -> Strategy | str:
             process_group_backend=backend,
             timeout=_TIMEOUT,
         )
+    if launcher() == "Ray":
+        from ray.train.lightning import RayDDPStrategy
+
+        return RayDDPStrategy(process_group_backend=backend)
     if config.strategy.name is StrategyName.auto and devices.world_size == 1:
         return "auto"
     return DataParallelStrategy(process_group_backend=backend, timeout=_TIMEOUT)
+
+
+def environments() -> list[ClusterEnvironment]:
+    """Returns what tells Lightning the ranks, where it does not find them by itself."""
+    if launcher() != "Ray":
+        return []
+    from ray.train.lightning import RayLightningEnvironment
+
+    return [RayLightningEnvironment()]
 
 
 class _Meeting(ParallelStrategy):

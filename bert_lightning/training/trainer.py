@@ -20,7 +20,7 @@ from bert_lightning.training.callbacks import AverageWeights, EndEarly, MeasureU
 from bert_lightning.training.progress_bar import LossProgress
 from bert_lightning.training.saving import SaveCheckpoints
 from bert_lightning.training.stops import StopConsensus, StopSignals
-from bert_lightning.training.strategies import build_strategy
+from bert_lightning.training.strategies import build_strategy, environments
 
 _PROFILERS: dict[str, type[Profiler]] = {
     "simple": SimpleProfiler,
@@ -85,7 +85,7 @@ def build_trainer(
         strategy=build_strategy(config, run.devices),
         logger=[*loggers],
         callbacks=[*_callbacks(run, signals), *run.callbacks, *callbacks],
-        plugins=[VerifiedCheckpointIO()],
+        plugins=[VerifiedCheckpointIO(), *environments()],
     )
     use_own_launcher(trainer)
     # Lightning would save within the signal's handler, and ask all ranks before each batch whether

@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 MODULES = [
     "steps",
     "batches",
+    "balance",
+    "forecast",
     "preparation",
     "varied_text",
     "overhead",

@@ -67,7 +67,7 @@ def read_folder_plain(top: Path) -> PlainFolder:
                 files.setdefault(_identity(entry), []).append(entry)
     for paths in files.values():
         found.left_out["links to files that are read already"] += len(paths) - 1
-        documents = _documents(paths[0], found)
+        documents = _documents(paths[0], found, whole=len(files) > 1)
         if documents is None:
             found.refused += [path.name for path in paths]
         else:
@@ -99,12 +99,13 @@ def _begins_as_json(text: str) -> bool:
     return re.match(r'(\{|\[\s*\{\s*)"[^"]*":', text) is not None
 
 
-def _documents(path: Path, found: PlainFolder) -> list[str] | None:
+def _documents(path: Path, found: PlainFolder, whole: bool) -> list[str] | None:
     """Returns the documents of a file; None if it must be refused."""
     try:
         if _kind(path) == "txt" and not _begins_as_json(_text(path)):
             lines = [line.strip() for line in re.split("\r\n|\r|\n", _text(path))]
-            documents = ["".join(block.split()) for block in "\n".join(lines).split("\n\n")]
+            blocks = ["\n".join(lines)] if whole else "\n".join(lines).split("\n\n")
+            documents = ["".join(block.split()) for block in blocks]
         else:
             documents = [_cell(cell, found) for cell in _cells(path)]
     except _RefusedError:

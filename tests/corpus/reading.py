@@ -17,7 +17,7 @@ from bert_lightning.errors import UserError
 def read_source(source: TextSource, left_out: LeftOut) -> Iterator[tuple[str, Document]]:
     """Reads a text piece by piece, and assigns its documents to splits, the plain way."""
     pieces = source.pieces()
-    given = [split for split in source.origins if split is not None]
+    given = {piece.split for piece in pieces if piece.split is not None}
     for split in dict.fromkeys(piece.split for piece in pieces):
         raw = chain.from_iterable(
             piece.raw_documents(source.data, left_out) for piece in pieces if piece.split == split

@@ -102,7 +102,7 @@ def test_what_has_no_token_is_left_out_at_every_level() -> None:
     encoded = encoder.encode([[["\x00", "a"], ["\x00"]], [["\x00"]], [["a b", "\x00"], ["b"]]])
     assert encoded.sentence_lengths.tolist() == [1, 2, 1]
     assert encoded.paragraph_lengths.tolist() == [1, 1, 1]
-    assert encoded.document_lengths.tolist() == [1, 0, 2]
+    assert encoded.document_lengths.tolist() == [1, 0, 2], "documents keep their numbers"
     assert encoder.encode([[["\x00"]]]).document_lengths.tolist() == [0]
 
 

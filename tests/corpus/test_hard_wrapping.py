@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bert_lightning.corpus.readers.hard_wrapping import is_hard_wrapped, joined
+from bert_lightning.corpus.readers.layout.hard_wrapping import is_hard_wrapped, joined
 from bert_lightning.corpus.readers.left_out import LeftOut
 from bert_lightning.corpus.sources import find_source
-from tests.corpus.reading import config_of, documents_of, read
+from tests.corpus.reading import config_of, documents_of, read, read_source
 
 MANUAL = """\
 NAME
@@ -135,7 +135,7 @@ def test_each_file_by_itself_and_said(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("One. Two.\nThree. Four.\n", encoding="utf-8")
     manual, plain = documents_of(tmp_path)
     assert len(manual) == 7
-    assert manual[2][1].endswith("prints one line for each of them.")
+    assert manual[2][0].endswith("prints one line for each of them.")
     assert plain == [["One.", "Two."], ["Three.", "Four."]]
 
 
@@ -152,7 +152,7 @@ def test_the_option_settles_it(tmp_path: Path) -> None:
 def test_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(MANUAL, encoding="utf-8")
     left_out = LeftOut()
-    list(find_source(config_of(tmp_path), 1).read(left_out))
+    list(read_source(find_source(config_of(tmp_path), 1), left_out))
     (remark,) = left_out
     assert remark.fate == "Read as text with hard line breaks"
     assert "a.txt); data.hard_wrapped=false takes each line for a paragraph" in str(remark)

@@ -131,16 +131,14 @@ def test_two_processes_make_the_same_store(tmp_path: Path, kind: str) -> None:
 def test_a_cluster_makes_the_same_store(tmp_path: Path, executor: str) -> None:
     if find_spec(executor) is None:
         pytest.skip(f"no package {executor}")
-    for kind in KINDS:
+    for kind in KINDS[:1] if executor == "submitit" else KINDS:  # its jobs begin slowly
         (tmp_path / kind).mkdir()
         data = corpus(tmp_path / kind, kind)
         assert content(by(data, PrepareExecutor[executor])) == content(data)
 
 
 LINES = st.lists(
-    st.sampled_from(
-        ["", " ", "\u3000", "a b", "é", " = A = ", " = = b = = ", "= =", "\ufeff", "x."]
-    ),
+    st.sampled_from(["", " ", "\u3000", "a b", "é", " = A = ", " = = b = = ", "= =", "x."]),
     max_size=12,
 )
 ENDS = st.sampled_from(["\n", "\r\n", "\r"])
@@ -260,6 +258,11 @@ def test_a_corrupted_shard_is_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("bert_lightning.corpus.prepare.merge", look)
     assert content(data) == expected
     assert {shard for shard in shards[1:] if kept[shard] != before[shard]} <= {shards[1]}
+
+
+def test_workers_start_without_torch() -> None:
+    code = "import sys, bert_lightning.corpus.preparation.tasks; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from bert_lightning.corpus.encoding import TextEncoder
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.corpus.vocabulary import unspaced
 from bert_lightning.corpus.vocabulary.build import MOST_PIECES, build_tokenizer
+from bert_lightning.corpus.vocabulary.division import Divisible, divisible
 
 SCRIPTS = {
     "Hindi": "नदी के पास विद्यालय था । क्षत्रिय र्‍य",
@@ -95,7 +96,7 @@ def test_the_scripts_by_words_are_the_scripts_by_sentences() -> None:
             )
             tokenizer = build_tokenizer([text], config, text_format)
             encoder = TextEncoder(tokenizer)
-            assert encoder._by_word
+            assert divisible(tokenizer) is not Divisible.NOWHERE
             assert (
                 encoder.encode([[[text]]]).token_ids.tolist() == encode_plain(tokenizer, [text])[0]
             )

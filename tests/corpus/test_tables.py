@@ -13,7 +13,7 @@ from pyarrow import parquet
 from reading import config_of, documents_of, read, refusal
 
 from bert_lightning.config import Format
-from bert_lightning.corpus.readers import table_files
+from bert_lightning.corpus.readers import json_rows, table_files
 from bert_lightning.corpus.readers.left_out import LeftOut
 from bert_lightning.corpus.readers.tables import hub_rows
 from bert_lightning.corpus.readers.text_files import table_documents
@@ -162,10 +162,11 @@ class TestJson:
             ('{"text": "A b."}\n\n{"text": "C\n', "line 3 is not JSON: "),
             ('{"text": "A b."}\n["C d."]\n', "line 2 holds list, not an object"),
             ('["A b.", "C d."]\n', "object 1 holds str, not an object"),
-            ('{\n "text": "A b."\n}\n', "line 1 is not JSON: "),
+            ('{\n "text": "A b."\n}\n{\n "text": "C d."\n}\n', "the object is not JSON: Extra"),
+            ('{"text": "A b.\n", "n": 1}\n', "line 1 is not JSON: "),
             ('[{"text": "A b."},\n', "the array is not JSON: "),
             ('{"title": "a", "body": "b"}\n', "has no column 'text'; it has title, body"),
-            ('{"text": ["A b.", "C d."]}\n', "column 'text' holds list, not text"),
+            ('{"text": [["A b."], "C d."]}\n', "column 'text' holds list, not text"),
             ('{"text": null}\n{"text": 7}\n', "column 'text' holds int, not text"),
             ("[" * 100_000 + "\n", "the array is not JSON: "),
             ('{"n": ' + "9" * 5000 + "}\n", "line 1 is not JSON: "),
@@ -182,12 +183,12 @@ class TestJson:
     def test_an_array_above_the_limit_names_a_command(
         self, file: Writer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(table_files, "LARGEST_ARRAY", 10)
+        monkeypatch.setattr(json_rows, "LARGEST_ARRAY", 10)
         content = json.dumps([{"text": ONE}, {"text": TWO}], indent=1)
         assert "jq -c '.[]' FILE.json > FILE.jsonl" in refusal(file("a.json", content))
 
     def test_cells_without_text_are_counted_by_what_they_hold(self, file: Writer) -> None:
-        cells = [ONE, None, "", 7, 8, ["A b."], "half \ud83d", "nul \0", TWO]
+        cells = [ONE, None, "", 7, 8, [["A b."]], "half \ud83d", "nul \0", TWO]
         rows = [json.dumps({"text": cell}) for cell in cells] + ['{"other": 1}']
         assert read(file("a.jsonl", "\n".join(rows))) == (
             READ,
@@ -220,11 +221,14 @@ class TestParquet:
 
     def test_what_is_no_column_of_text_is_refused(self, tmp_path: Path, file: Writer) -> None:
         path = tmp_path / "a.parquet"
-        columns = {"a.b": [ONE], "text": pa.array([[ONE]]), "s": pa.array([{"t": ONE}])}
+        columns = {"a.b": [ONE], "text": pa.array([[[ONE]]]), "s": pa.array([{"t": ONE}])}
         parquet.write_table(pa.table(columns), path)
         assert documents_of(path, text_column="a.b") == READ[:1]
         assert "column 'text' holds list, not text" in refusal(path)
-        assert "has no column 's.t'; it has a.b, text, s" in refusal(path, text_column="s.t")
+        assert "column 's' holds dict, not text" in refusal(path, text_column="s")
+        assert documents_of(path, text_column="s.t") == READ[:1]
+        message = refusal(path, text_column="s.u")
+        assert "has no column 's.u'; it has a.b, text, s, s.t: name one" in message
         compressed = file("b.parquet.gz", gzip.compress(path.read_bytes()))
         assert "gunzip" in refusal(compressed)
         twice = pa.Table.from_arrays([pa.array([ONE]), pa.array([TWO])], names=["text", "text"])

@@ -23,9 +23,9 @@ from bert_lightning.config import (
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.data.batches import TrainingBatches
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.data.pairs import SegmentPairs, SentencePairs, pair_sampler
-from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 
 ALONE = StepPartition(rank=0, world_size=1, accumulation=1)

@@ -20,9 +20,9 @@ from bert_lightning.config import (
 )
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import TrainingBatches
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.data.phases import Phase, entries, heaviest, passes, phase_options, phases_of
-from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 
 WHOLE = StepPartition(rank=0, world_size=1, accumulation=1)
@@ -156,7 +156,8 @@ def test_the_global_batch_is_the_same_over_any_devices_and_micro_batches(
     assert {len(rank) for rank in ranks} == {STEPS * accumulation}
     for step in (0, 13, 14, 15, 29, 30, 31, 40):
         parts = [rank[step * accumulation + i] for rank in ranks for i in range(accumulation)]
-        assert examples_of(parts) == examples_of([whole[step]])
+        in_order = list if world_size == 1 else sorted
+        assert in_order(examples_of(parts)) == in_order(examples_of([whole[step]]))
         assert len({len(part.nsp_labels) for part in parts}) == 1
         assert {part.global_counts["mlm"] for part in parts} == {whole[step].global_counts["mlm"]}
         assert {part.global_counts["nsp"] for part in parts} == {len(whole[step].nsp_labels)}

@@ -15,8 +15,9 @@ from test_task_export import PLAIN, source_of, tokenizer
 import bert_lightning
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import LabelledBatchConfig, Pooling, TaskKind
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.phases import Phase
-from bert_lightning.data.steps import StepBatches, StepPartition
+from bert_lightning.data.steps import StepBatches
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.assembly import _as_pretraining
 from bert_lightning.finetuning.batches import TaskExamples

@@ -19,7 +19,7 @@ from torch import Tensor
 import bert_lightning
 from bert_lightning.config import PairKind
 from bert_lightning.config.finetune import FinetuneConfig
-from bert_lightning.data.steps import StepPartition
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.finetuning.assembly import assemble
 from bert_lightning.finetuning.fit import FinetuneResult, finetune

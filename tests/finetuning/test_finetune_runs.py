@@ -15,11 +15,11 @@ import pytest
 import torch
 
 import bert_lightning
-from bert_lightning.config import ModelConfig, PairKind
+from bert_lightning.config import PairKind
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import Pooling
 from bert_lightning.errors import UserError
-from bert_lightning.finetuning.assembly import _with_rates, assemble
+from bert_lightning.finetuning.assembly import assemble
 from bert_lightning.finetuning.fit import FinetuneResult, _charts, finetune
 from bert_lightning.finetuning.module import validation_line
 from bert_lightning.finetuning.predict import FineTunedBert
@@ -246,12 +246,6 @@ def test_the_schedule_warms_up_for_a_tenth_and_decays_linearly_to_0(
     down = [peak * (20 - step) / 18 for step in range(2, 21)]
     assert rates[1:] == pytest.approx(down)
     assert rates[-1] == 0.0
-
-
-@pytest.mark.parametrize(("width", "rate"), [(128, 1e-3), (384, 2e-4), (768, 5e-5)])
-def test_the_learning_rate_follows_from_the_width(width: int, rate: float) -> None:
-    model = ModelConfig(hidden_size=width, num_attention_heads=2)
-    assert _with_rates(FinetuneConfig(), model, 100).optim.lr == pytest.approx(rate)
 
 
 def test_the_first_update_is_bias_corrected(task_config: TaskConfigs, tmp_path: Path) -> None:

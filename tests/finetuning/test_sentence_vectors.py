@@ -20,7 +20,7 @@ from bert_lightning.config.task import (
     TaskConfig,
     TaskKind,
 )
-from bert_lightning.data.steps import StepPartition
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.batches import TaskExamples
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
@@ -258,7 +258,7 @@ def test_micro_batches_hold_whole_groups(
     total: int, group: int | None, world: int, chosen: int, expected: int
 ) -> None:
     partition = with_whole_groups(StepPartition(0, world, chosen), sizes(total, group))
-    assert partition == StepPartition(0, world, expected)
+    assert partition == StepPartition(0, world, expected, together=group or total)
     assert with_whole_groups(partition, sizes(total, group)) == partition
 
 

@@ -12,8 +12,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config.task import TaskKind
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.phases import Phase
-from bert_lightning.data.steps import StepBatches, StepPartition
+from bert_lightning.data.steps import StepBatches
 from bert_lightning.finetuning.batches import TaskEvaluationBatches, TaskExamples
 from bert_lightning.finetuning.encoding import EncodedSplit, encode_split
 from bert_lightning.finetuning.labelled.examples import LabelledExample
@@ -161,8 +162,9 @@ def test_a_batch_is_the_chosen_sequences_one_after_another(
 ) -> None:
     examples = TaskExamples(tagged, "tokens", seed=0)
     index = np.array(chosen)
-    counts = examples.counts(index, index, 0.0)
+    lengths, counts = examples.sizes(index, index, 0.0)
     built = examples.build(index, index, 0.0, counts)
+    assert lengths.tolist() == built.sequences.lengths.tolist()
     assert as_lists(built) == plain_batch(tagged, chosen)
     assert built.global_counts == {"tokens": len(built.labels)}
     for start in range(len(chosen)):

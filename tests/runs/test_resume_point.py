@@ -13,7 +13,7 @@ import torch
 
 from bert_lightning.config import OptimizerName, PhaseConfig, TrainConfig
 from bert_lightning.corpus.store import PreparedCorpus
-from bert_lightning.data.batches import StepPartition
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
 from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO, describe_run

@@ -17,7 +17,7 @@ from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.data.batches import TrainingBatches
-from bert_lightning.data.steps import StepPartition
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.training.fit import fit
 from bert_lightning.training.module import PretrainingModule

@@ -19,9 +19,9 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.data import evaluation_set
 from bert_lightning.data.batches import TrainingBatches
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationBatches
 from bert_lightning.data.pairs import pair_sampler
-from bert_lightning.data.steps import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.training import saving
 from bert_lightning.training.fit import FitResult, fit

@@ -1,4 +1,4 @@
-"""Prepares a corpus; lists prepared ones with size and age, and removes those that nothing uses."""
+"""Lists prepared corpora with size and age, and removes those that nothing uses any more."""
 
 import math
 import time
@@ -15,13 +15,6 @@ from bert_lightning.terminal import figures
 _UNUSABLE = "unusable"
 _UNITS = ((24 * 3600, "day"), (3600, "hour"), (60, "minute"))
 """Seconds of each, the longest first."""
-
-
-def prepare(args: Namespace) -> None:
-    """Prepares the corpus of the options without training on it, and says what it made."""
-    from bert_lightning.reports.preparation_report import show_preparation  # slow to import
-
-    show_preparation(args.config)
 
 
 def main(args: Namespace) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from bert_lightning.config.prepare import PrepareConfig, PrepareExecutor
+from bert_lightning.config import PrepareConfig, PrepareExecutor
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.hub import UnavailableError
 
@@ -72,12 +72,9 @@ def workers_of(config: PrepareConfig, size: int, folder: Path) -> AbstractContex
             f"pip install 'bert-lightning[{config.executor.value}]', or use "
             "data.prepare.executor=processes"
         )
-    started = {
-        PrepareExecutor.dask: _dask,
-        PrepareExecutor.ray: _ray,
-        PrepareExecutor.submitit: _submitit,
-    }
-    return started[config.executor](config.workers, folder)
+    if config.executor is PrepareExecutor.submitit:
+        return _submitit(config.workers or _JOBS, folder)
+    return (_dask if config.executor is PrepareExecutor.dask else _ray)(config.workers)
 
 
 def process_count(config: PrepareConfig, size: int) -> int:
@@ -141,7 +138,7 @@ def _without_main() -> Iterator[None]:
 
 
 @contextmanager
-def _dask(workers: int | None, folder: Path) -> Iterator[Submits]:
+def _dask(workers: int | None) -> Iterator[Submits]:
     """The workers of a Dask cluster: that of DASK_SCHEDULER_ADDRESS, or one of this machine."""
     import dask
     from distributed import Client
@@ -153,14 +150,16 @@ def _dask(workers: int | None, folder: Path) -> Iterator[Submits]:
 
 
 @contextmanager
-def _ray(workers: int | None, folder: Path) -> Iterator[Submits]:
+def _ray(workers: int | None) -> Iterator[Submits]:
     """The workers of a Ray cluster: that of RAY_ADDRESS, or one of this machine."""
     import ray
 
     before = ray.is_initialized()
     if not before:
-        local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers}
-        ray.init(**local, include_dashboard=False, log_to_driver=False, logging_level="warning")
+        cores = None if "RAY_ADDRESS" in os.environ else workers
+        ray.init(
+            num_cpus=cores, include_dashboard=None if cores is None else False, log_to_driver=False
+        )
     try:
         yield _RayWorkers(ray)
     finally:
@@ -181,13 +180,13 @@ def _call(task: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def _submitit(workers: int | None, folder: Path) -> Iterator[Submits]:
+def _submitit(jobs: int, folder: Path) -> Iterator[Submits]:
     """Jobs of SLURM, or processes of this machine where there is none."""
     import submitit
 
     executor = submitit.AutoExecutor(folder=folder / "jobs")
     executor.update_parameters(timeout_min=_JOB_MINUTES)
-    yield _Jobs(executor, workers or _JOBS)
+    yield _Jobs(executor, jobs)
 
 
 class _Jobs:

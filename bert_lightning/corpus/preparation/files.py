@@ -8,14 +8,17 @@ compressed, .csv and all else stays whole.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from os import fspath
 from typing import BinaryIO
 
 from bert_lightning.config import CorpusConfig, Format
 from bert_lightning.corpus.preparation import items
-from bert_lightning.corpus.readers.hard_wrapping import unwrapping
-from bert_lightning.corpus.readers.kinds import TextFile, is_compressed
+from bert_lightning.corpus.readers.kinds import TextFile
+from bert_lightning.corpus.readers.layout.hard_wrapping import unwrapping
 from bert_lightning.corpus.readers.left_out import LeftOut, shown
 from bert_lightning.corpus.readers.lines import read_lines
+from bert_lightning.corpus.readers.storage.compression import ending_of_archive
+from bert_lightning.corpus.readers.storage.opening import size_of
 from bert_lightning.corpus.readers.table_files import row_group_bytes
 from bert_lightning.corpus.readers.text_files import begins_part, part_documents, raw_documents
 from bert_lightning.errors import UserError
@@ -35,14 +38,15 @@ class FilePiece:
 
     @property
     def identity(self) -> str:
-        return f"{self.split} {self.file.holds} {self.sha256} {self.file.path} {self.file.part}"
+        path, part = fspath(self.file.path), self.file.part
+        return f"{self.split} {self.file.holds} {self.sha256} {path} {part}"
 
     @property
     def whole(self) -> "FilePiece | None":
         if self.file.part is None:
             return None
         file = self.file._replace(part=None)
-        return replace(self, file=file, bytes=file.path.stat().st_size)
+        return replace(self, file=file, bytes=size_of(file.path))
 
     def raw_documents(self, data: CorpusConfig, left_out: LeftOut) -> Iterator[list[str]]:
         part = self.file.part
@@ -61,7 +65,7 @@ def file_pieces(
     file: TextFile, sha256: str, data: CorpusConfig, split: str | None = None
 ) -> list[FilePiece]:
     """Returns the file in parts of about `ITEM_BYTES`, or as a whole."""
-    size = file.path.stat().st_size
+    size = size_of(file.path)
     if size > items.ITEM_BYTES:
         cuts = _cuts(file, data, size)
         first = file._replace(part=cuts[0]) if cuts else file
@@ -82,7 +86,7 @@ def _has_document(file: TextFile, data: CorpusConfig) -> bool:
 
 def _cuts(file: TextFile, data: CorpusConfig, size: int) -> list[tuple[int, int]]:
     """Returns the parts, ranges of bytes or of row groups; one or none if it cannot be cut."""
-    if is_compressed(file.path):
+    if ending_of_archive(file.path.name):
         return []
     if file.holds == "parquet":
         # In WikiText's format an article has many rows.

@@ -1,7 +1,7 @@
 """How long the preparation of a text takes and how much disk it needs, by a sample of the text."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from bert_lightning.corpus.splits import Document
 from bert_lightning.corpus.store import id_type
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer, rows_needed
 from bert_lightning.corpus.vocabulary.build import build_tokenizer
+from bert_lightning.corpus.words import find_segmenter
 
 SAMPLE = 3.0
 """Megabytes of text that are measured, if reading them takes no longer than `SECONDS`."""
@@ -111,14 +112,14 @@ def _measure(source: TextSource, config: TokenizerConfig, base: Tokenizer | None
         base = build_tokenizer(sentences, few, source.data.format)
     size = 0.0
     if documents:
-        ids, _, *lengths = TextEncoder(base).encode(documents)
+        ids, _, *lengths = TextEncoder(base, find_segmenter(source.data.words)).encode(documents)
         width = id_type(config.vocab_size or rows_needed(base))(0).itemsize + 1
         size = (len(ids) * width + 8 * sum(map(len, lengths))) / MEGABYTE
     return Sample(max(megabytes, 1e-6), time.perf_counter() - since, size, text)
 
 
-def _documents(source: TextSource) -> Iterator[Document]:
+def _documents(source: TextSource) -> Generator[Document, None, None]:
     left_out = LeftOut()
     pieces = chain.from_iterable(item.pieces for item in in_items(source.pieces()))
     raw = chain.from_iterable(piece.raw_documents(source.data, left_out) for piece in pieces)
-    return sentences_of(raw, source.data, left_out)
+    yield from sentences_of(raw, source.data, left_out)

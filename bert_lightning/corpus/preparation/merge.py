@@ -4,7 +4,7 @@ Only here it matters which documents came before, so the store is the same whoev
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain, groupby, islice
 from pathlib import Path
@@ -26,14 +26,18 @@ _log = logging.getLogger(__name__)
 
 
 def assigned_splits(
-    source: TextSource, items: Sequence[Item], shards: Iterable[Shard], left_out: LeftOut
+    source: TextSource,
+    items: Sequence[Item],
+    given: Collection[str],
+    shards: Iterable[Shard],
+    left_out: LeftOut,
 ) -> Iterator[str]:
-    """Yields the split of each document of the shards, one shard an item.
+    """Yields the split of each document of the shards, one shard an item; `given` has the splits
+    that the text itself has.
 
     Raises:
         UserError: a split has too few documents.
     """
-    given = [split for split in source.origins if split is not None]
     for split, group in groupby(zip(items, shards, strict=True), key=lambda pair: pair[0].split):
         keys = chain.from_iterable(keys_of(shard) for _, shard in group)
         if split is not None:

@@ -61,6 +61,11 @@ class Preparation:
         tasks.forget()
         return [written(self._place.ids(item, sha256)) for item in self.items]
 
+    @property
+    def given(self) -> list[str]:
+        """The splits that the text itself has."""
+        return [*dict.fromkeys(item.split for item in self.items if item.split is not None)]
+
     def _training(self) -> list[Item]:
         return [item for item in self.items if item.split in (None, "train")]
 
@@ -92,7 +97,7 @@ class Preparation:
         """Yields, for each training item, which of its documents are in the training split."""
         items = self._training()
         shards = [written(self._place.text(item)) for item in items]
-        splits = assigned_splits(self.source, items, shards, LeftOut())
+        splits = assigned_splits(self.source, items, self.given, shards, LeftOut())
         for shard in shards:
             number = sum(len(chunk["key_lengths"]) for chunk in shard.chunks("key_lengths"))
             yield np.array([split == "train" for split in islice(splits, number)], np.bool_)

@@ -35,6 +35,7 @@ from bert_lightning.corpus.splits import Document
 from bert_lightning.corpus.store import id_type
 from bert_lightning.corpus.tokenizer import load_tokenizer_text, rows_needed
 from bert_lightning.corpus.vocabulary.text import Count
+from bert_lightning.corpus.words import find_segmenter
 
 LENGTHS = ("sentence_lengths", "paragraph_lengths", "document_lengths")
 _READERS = logging.getLogger(__package__.rpartition(".")[0])
@@ -78,23 +79,27 @@ def encode(item: Item, place: Workplace, tokenizer: Path, sha256: str) -> None:
     """Encodes an item as a shard: the ids of its documents, whatever their splits."""
     target = place.ids(item, sha256)
     if open_shard(target) is None:
-        encoder, dtype = _encoder(tokenizer, sha256)
+        encoder, dtype = _encoder(tokenizer, sha256, place.data.words)
         kept = open_shard(place.text(item))
         with written_shard(target) as shard:
             chunks = _kept_chunks(kept, shard.facts) if kept else _read(item, place, shard.facts)
             for documents, keys in chunks:
                 ids, word_starts, *lengths = encoder.encode(documents)
-                named = dict(zip(LENGTHS, (array.astype(np.uint32) for array in lengths)))
+                named = dict(zip(LENGTHS, (one.astype(np.uint32) for one in lengths), strict=True))
                 ids = ids.astype(dtype)
                 shard.append({"token_ids": ids, "word_starts": word_starts, **named, **keys})
     shutil.rmtree(place.text(item), ignore_errors=True)
 
 
 @lru_cache(maxsize=1)
-def _encoder(tokenizer: Path, sha256: str) -> tuple[TextEncoder, type]:
+def _encoder(
+    tokenizer: Path,
+    sha256: str,  # noqa: ARG001 (another tokenizer may lie in the same file later)
+    words: str | None,
+) -> tuple[TextEncoder, type]:
     """Returns the encoder, which remembers words from item to item, and the type of its ids."""
     opened = load_tokenizer_text(tokenizer.read_text(encoding="utf-8"))
-    return TextEncoder(opened), id_type(rows_needed(opened))
+    return TextEncoder(opened, find_segmenter(words)), id_type(rows_needed(opened))
 
 
 def forget() -> None:

@@ -7,13 +7,15 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from glob import escape, glob
 from pathlib import Path
 
 from bert_lightning.config import CorpusConfig
-from bert_lightning.corpus.readers.kinds import ENDINGS, TextFile, content_of, is_text
-from bert_lightning.corpus.readers.left_out import LeftOut, announce, shown
+from bert_lightning.corpus.readers.find_remote import remote_files
+from bert_lightning.corpus.readers.kinds import OTHERS, TextFile, content_of, is_meant
+from bert_lightning.corpus.readers.left_out import HIDDEN, LeftOut, announce, shown
+from bert_lightning.corpus.readers.storage.opening import File
 from bert_lightning.errors import UserError
 
 _SPECIAL = {
@@ -22,45 +24,51 @@ _SPECIAL = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-_OTHERS = (
-    f"of a folder, {', '.join(ENDINGS)} are read, also with .gz; a pattern such as "
-    "data.path='FOLDER/*' reads files of any name"
-)
+_ADDRESS = re.compile(r"\w[\w+.-]+://")
 _UNREADABLE = "files and folders that cannot be read"
 
 
 def find_text_files(data: CorpusConfig, left_out: LeftOut) -> list[TextFile]:
     """Returns the files that `data.path` names, sorted, and counts what of it is left out.
 
-    It names a file, a folder or a pattern of both. Of a folder all files with one of `ENDINGS` are
-    taken, those of its subfolders and behind links too, each once.
+    It names a file, a folder or a pattern of both, on a disk or at an address that fsspec reads. Of
+    a folder all files are taken that `is_meant`, those of its subfolders and behind links too, each
+    once.
     """
     if data.path is None:
         raise UserError(
             "data=text needs the text: data.path='notes/*.txt' names a file, a folder or a pattern"
         )
-    found: list[Path] = []
-    for path in _named(data.path, left_out):
-        if os.path.isdir(path):
-            found += _files_below(path, left_out)
-        elif _is_file(path, left_out):
-            found.append(path)
-    files: dict[object, TextFile] = {}
-    guessed = LeftOut()
-    for path in sorted(set(found)):
-        state = path.stat()
-        hard_linked = state.st_nlink > 1  # only then can an inode be trusted on every file system
-        place = (state.st_dev, state.st_ino) if hard_linked else os.path.realpath(path)
-        if place in files:
-            left_out.add("links to files that are read already", shown(path))
-        else:
-            files[place] = TextFile(path, content_of(path, guessed))
+    guessed, unnamed = LeftOut(), LeftOut()
+    find = remote_files if _ADDRESS.match(data.path) else _local_files
+    found: Sequence[File] = find(data.path, left_out, unnamed)
+    files = [TextFile(file, content_of(file, guessed)) for file in found]
+    announce(unnamed, "Read as what their first bytes say")
     announce(guessed, "Not read as plain text")
     if not files:
-        left = "".join(f"; left out: {omission}" for omission in left_out) or f"; {_OTHERS}"
-        raise UserError(
-            f"data.path={shown(data.path)}: no text in {shown(Path(data.path).absolute())}{left}"
-        )
+        left = "".join(f"; left out: {omission}" for omission in left_out) or f"; {OTHERS}"
+        where = data.path if find is remote_files else Path(data.path).absolute()
+        raise UserError(f"data.path={shown(data.path)}: no text in {shown(where)}{left}")
+    return files
+
+
+def _local_files(path: str, left_out: LeftOut, unnamed: LeftOut) -> list[Path]:
+    """Returns files of disks: each once, whatever links lead to it."""
+    found: list[Path] = []
+    for named in _named(path, left_out):
+        if os.path.isdir(named):
+            found += _files_below(named, left_out, unnamed)
+        elif _is_file(named, left_out):
+            found.append(named)
+    files: dict[object, Path] = {}
+    for file in sorted(set(found)):
+        state = file.stat()
+        hard_linked = state.st_nlink > 1  # only then can an inode be trusted on every file system
+        place = (state.st_dev, state.st_ino) if hard_linked else os.path.realpath(file)
+        if place in files:
+            left_out.add("links to files that are read already", shown(file))
+        else:
+            files[place] = file
     return list(files.values())
 
 
@@ -69,11 +77,10 @@ def _named(path: str, left_out: LeftOut) -> list[Path]:
     whole = os.path.expanduser(path)
     found = [Path(whole)] if os.path.lexists(whole) else _matching(Path(whole), left_out)
     if not found:
-        address = re.match(r"\w\w+:/", path)
         raise UserError(
             f"data.path={shown(path)}: nothing at {shown(Path(whole).absolute())} "
             f"(the working directory is {shown(Path.cwd())}); give a file, a folder of .txt files, "
-            "or a pattern in quotes" + f", and no address ({path})" * bool(address)
+            "or a pattern in quotes"
         )
     return found
 
@@ -93,14 +100,11 @@ def _matching(pattern: Path, left_out: LeftOut) -> list[Path]:
     return [path for path in found if not os.path.isdir(path)]
 
 
-def _files_below(folder: Path, left_out: LeftOut) -> Iterator[Path]:
+def _files_below(folder: Path, left_out: LeftOut, unnamed: LeftOut) -> Iterator[Path]:
     for _, paths in _walk(folder, left_out):
         for path in paths:
-            if _is_file(path, left_out):
-                if is_text(path):
-                    yield path
-                else:
-                    left_out.add("files of other kinds", shown(path), _OTHERS)
+            if _is_file(path, left_out) and is_meant(path, left_out, unnamed):
+                yield path
 
 
 def _walk(folder: Path, left_out: LeftOut) -> Iterator[tuple[Path, list[Path]]]:
@@ -115,7 +119,7 @@ def _walk(folder: Path, left_out: LeftOut) -> Iterator[tuple[Path, list[Path]]]:
             continue
         for path in entries:
             if path.name.startswith("."):
-                left_out.add("hidden files and folders", shown(path), "data.path=NAME reads one")
+                left_out.add(HIDDEN, shown(path), "data.path=NAME reads one")
             elif not os.path.isdir(path):
                 others.append(path)
             elif os.path.realpath(path) in seen:

@@ -17,6 +17,7 @@ MOST_LEFT_OUT = 0.2
 """The fraction of a text, in characters, that may be left out without a warning."""
 LEFT_OUT = "Left out"
 _MOST_EXAMPLES = 3
+HIDDEN = "hidden files and folders"
 
 
 @dataclass

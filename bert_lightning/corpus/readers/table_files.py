@@ -1,24 +1,22 @@
 """The rows of a table file: .csv, .tsv, JSON and .parquet. Other files are not read."""
 
 import csv
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
-from bert_lightning.corpus.readers.kinds import TextFile, is_compressed
+from bert_lightning.corpus.readers.columns import cell_of, require_column
+from bert_lightning.corpus.readers.json_rows import json_cells, json_columns
+from bert_lightning.corpus.readers.kinds import TextFile
 from bert_lightning.corpus.readers.left_out import shown
-from bert_lightning.corpus.readers.lines import open_text, refuse
+from bert_lightning.corpus.readers.lines import open_text, without_nul
+from bert_lightning.corpus.readers.storage.compression import COMPRESSIONS, ending_of_archive
+from bert_lightning.corpus.readers.storage.opening import File, opened
 from bert_lightning.errors import UserError
 
 LONGEST_CELL = 4_000_000
 """Characters of a .csv cell, above which a quote is taken to be unclosed."""
-LARGEST_ARRAY = 2**29
-"""Bytes of a JSON array, which is read as a whole; JSON lines have no limit."""
-_LONGEST_NAME = 40
-"""Characters of a column's name in a message: a table without a header has text in its place."""
 _ENCLOSED = re.compile('"(?:[^"]|"")*"')
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
@@ -32,15 +30,6 @@ class Row(NamedTuple):
     """Whatever the columns hold; None for a cell that is missing."""
 
 
-def file_cells(file: TextFile, column: str) -> Iterator[Any]:
-    """Yields the cells of a column, whatever they hold; None for one that is missing.
-
-    Raises:
-        UserError: the file is not what its name says, or has no such column.
-    """
-    return (row.cells[0] for row in file_rows(file, [column]))
-
-
 def file_rows(
     file: TextFile, columns: Sequence[str], header: Sequence[str] | None = None
 ) -> Iterator[Row]:
@@ -50,34 +39,17 @@ def file_rows(
         UserError: the file is not what its name says, or lacks one of the columns.
     """
     name = shown(file.path.absolute())
-    if file.holds == "parquet":
-        return _parquet(file, name, columns)
-    if file.holds == "json":
-        return _json(file, name, columns)
-    return _delimited(file, name, columns, header)
+    if file.holds in _DELIMITERS:
+        return _delimited(file, name, columns, header)
+    return (Row(*row) for row in _FORMS[file.holds].cells(file, name, columns))
 
 
 def file_columns(file: TextFile) -> list[str]:
     """Returns the names of the columns: of a .csv or .tsv, the cells of its first row."""
     name = shown(file.path.absolute())
-    if file.holds == "parquet":
-        with _open_parquet(file.path, name) as table:
-            return list(table.schema_arrow.names)
-    if file.holds == "json":
-        return list(dict.fromkeys(key for _, row in _json_objects(file, name, ()) for key in row))
-    return next((cells for _, _, cells in _delimited_rows(file, name)), [])
-
-
-def require_column(
-    column: str, columns: Sequence[str], name: str, option: str = "data.text_column"
-) -> None:
-    """Raises a :class:`UserError` unless a table has exactly one column of that name."""
-    if columns.count(column) != 1:
-        number = f"{columns.count(column)} columns" if column in columns else "no column"
-        names = [shown(found)[:_LONGEST_NAME] for found in columns]
-        raise UserError(
-            f"{name} has {number} '{column}'; it has {', '.join(names)}: name one with {option}=…"
-        )
+    if file.holds in _DELIMITERS:
+        return next((cells for _, _, cells in _delimited_rows(file, name)), [])
+    return _FORMS[file.holds].columns(file, name)
 
 
 def _delimited(
@@ -108,7 +80,7 @@ def _delimited_rows(file: TextFile, name: str) -> Iterator[tuple[int, int, list[
     plain = file.holds == "tsv" and not _encloses_cells(file.path)
     with open_text(file.path, newline="") as stream:
         rows = csv.reader(
-            _without_nul(stream, file.path),
+            without_nul(stream, file.path),
             delimiter=_DELIMITERS[file.holds],
             quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
             strict=True,
@@ -126,7 +98,7 @@ def _delimited_rows(file: TextFile, name: str) -> Iterator[tuple[int, int, list[
             ) from error
 
 
-def _encloses_cells(file: Path) -> bool:
+def _encloses_cells(file: File) -> bool:
     """Whether quotes enclose cells of a .tsv; if not, they are text, as in the files of GLUE.
 
     They do where tabs or line ends in cells make lines of different numbers of cells, as they may
@@ -136,7 +108,7 @@ def _encloses_cells(file: Path) -> bool:
     """
     width, well_formed, needed, in_first = 0, True, True, False
     with open_text(file, newline="") as stream:
-        for line in _without_nul(stream, file):
+        for line in without_nul(stream, file):
             cells = line.rstrip("\r\n").split("\t")
             if cells == [""]:
                 continue
@@ -150,73 +122,15 @@ def _encloses_cells(file: Path) -> bool:
     return width == 1 or (well_formed and (needed or in_first))
 
 
-def _without_nul(stream: TextIO, file: Path) -> Iterator[str]:
-    for line in stream:
-        if "\0" in line:
-            refuse(file)
-        yield line
-
-
-def _json(file: TextFile, name: str, columns: Sequence[str]) -> Iterator[Row]:
-    """Reads an object a line, or one array of objects; a missing column is a missing cell."""
-    keys: dict[str, None] = {}
-    for place, row in _json_objects(file, name, columns):
-        if not all(column in keys for column in columns):
-            keys |= dict.fromkeys(row)
-        yield Row(place, [row.get(column) for column in columns])
-    if keys:
-        for column in columns:
-            require_column(column, list(keys), name)
-
-
-def _json_objects(
-    file: TextFile, name: str, columns: Sequence[str]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in _json_rows(file, name):
-        if not isinstance(row, dict):
-            such = ", ".join(f'"{column}": "…"' for column in columns or ["text"])
-            wanted = f"with the column {' and '.join(repr(column) for column in columns)}"
-            raise UserError(
-                f"{name}: {place} holds {type(row).__name__}, not an object "
-                f"{wanted if columns else 'with columns'}, such as {{{such}}}"
-            )
-        yield place, row
-
-
-def _json_rows(file: TextFile, name: str) -> Iterator[tuple[str, Any]]:
-    with open_text(file.path, part=file.part) as stream:
-        for number, line in enumerate(_without_nul(stream, file.path), 1):
-            place, text = f"line {number}", line.strip()
-            if number == 1 and text.startswith("["):
-                place = "the array"
-                text += stream.read(LARGEST_ARRAY)
-                if stream.read(1):
-                    raise UserError(
-                        f"{name} is one JSON array of more than {LARGEST_ARRAY:,} characters; "
-                        f"write an object a line: jq -c '.[]' FILE.json > FILE.jsonl"
-                    )
-            try:
-                row = json.loads(text) if text else None
-            except (ValueError, RecursionError) as error:
-                raise UserError(
-                    f"{name}: {place} is not JSON: {error}; a file of JSON holds an object a line "
-                    "or one array of objects: jq -c . FILE.json > FILE.jsonl writes a line each"
-                ) from error
-            if number == 1 and isinstance(row, list):
-                yield from ((f"object {place}", found) for place, found in enumerate(row, 1))
-            elif text:
-                yield place, row
-
-
 @contextmanager
-def _open_parquet(file: Path, name: str) -> Iterator[Any]:
+def _open_parquet(file: File, name: str) -> Iterator[Any]:
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
-    if is_compressed(file):
-        raise UserError(f"{name} must be decompressed first: gunzip {shown(file)}")
+    if archive := COMPRESSIONS.get(ending_of_archive(file.name)):
+        raise UserError(f"{name} must be decompressed first: {archive.unpack} {shown(file)}")
     try:
-        with file.open("rb") as stream, ParquetFile(stream) as table:
+        with opened(file) as stream, ParquetFile(stream) as table:
             yield table
     except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise UserError(f"{name} cannot be read as parquet: {error}") from error
@@ -229,14 +143,44 @@ def row_group_bytes(file: TextFile) -> list[int]:
         return [table.metadata.row_group(group).total_byte_size for group in groups]
 
 
-def _parquet(file: TextFile, name: str, columns: Sequence[str]) -> Iterator[Row]:
+def _parquet_cells(
+    file: TextFile, name: str, columns: Sequence[str]
+) -> Iterator[tuple[str, list[Any]]]:
     with _open_parquet(file.path, name) as table:
+        fields = [[*_fields(field)] for field in table.schema_arrow]
         for column in columns:
-            require_column(column, table.schema_arrow.names, name)
+            require_column(column, [within for field in fields for within in field], name)
         number = 0
         groups = range(*(file.part or (0, table.metadata.num_row_groups)))
         # so many rows are in memory
         for batch in table.iter_batches(256, row_groups=groups, columns=list(columns)):
-            cells = [batch.column(column).to_pylist() for column in columns]
-            for number, row in enumerate(zip(*cells, strict=True), number + 1):  # noqa: B020
-                yield Row(f"row {number}", list(row))
+            for number, row in enumerate(batch.to_pylist(), number + 1):  # noqa: B020
+                yield f"row {number}", [cell_of(row, column) for column in columns]
+
+
+def _fields(field: Any, prefix: str = "") -> Iterator[str]:
+    """Yields the name of a column of parquet and those of the fields within it."""
+    import pyarrow
+
+    yield prefix + field.name
+    if pyarrow.types.is_struct(field.type):
+        for inner in field.type:
+            yield from _fields(inner, f"{prefix}{field.name}.")
+
+
+def _parquet_columns(file: TextFile, name: str) -> list[str]:
+    with _open_parquet(file.path, name) as table:
+        return list(table.schema_arrow.names)
+
+
+class _Form(NamedTuple):
+    """A form of tables whose columns have names of their own."""
+
+    cells: Callable[[TextFile, str, Sequence[str]], Iterator[tuple[str, list[Any]]]]
+    columns: Callable[[TextFile, str], list[str]]
+
+
+_FORMS = {
+    "json": _Form(json_cells, json_columns),
+    "parquet": _Form(_parquet_cells, _parquet_columns),
+}

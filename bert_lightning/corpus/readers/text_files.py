@@ -11,12 +11,12 @@ from io import StringIO
 from itertools import chain
 
 from bert_lightning.config import CorpusConfig, DocumentUnit, Format
-from bert_lightning.corpus.readers.hard_wrapping import joined, unwrapping
 from bert_lightning.corpus.readers.kinds import TextFile
+from bert_lightning.corpus.readers.layout.hard_wrapping import joined, unwrapping
 from bert_lightning.corpus.readers.left_out import LeftOut, shown
 from bert_lightning.corpus.readers.lines import read_lines
-from bert_lightning.corpus.readers.table_files import file_cells
-from bert_lightning.corpus.readers.tables import texts_of
+from bert_lightning.corpus.readers.pages.forms import PAGES
+from bert_lightning.corpus.readers.tables import file_texts
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,9 @@ def part_documents(file: TextFile, data: CorpusConfig, left_out: LeftOut) -> Ite
         return _between_gaps(chain.from_iterable(blocks)) if of_file else blocks
     if file.holds == "wikiextractor":
         return _split_at_doc_tags(read_lines(file.path, file.part))
-    cells = file_cells(file, data.text_column)
-    texts = texts_of(cells, data.text_column, shown(file.path.absolute()), left_out)
-    return table_documents(texts, shown(file.path), data, left_out)
+    if file.holds in PAGES:
+        return PAGES[file.holds](file.path, left_out)
+    return table_documents(file_texts(file, data, left_out), shown(file.path), data, left_out)
 
 
 def begins_part(line: str, file: TextFile, data: CorpusConfig) -> bool:

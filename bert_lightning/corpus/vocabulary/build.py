@@ -5,10 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.trainers import WordPieceTrainer
 
-from bert_lightning.batch import SPECIAL_TOKENS, UNK
 from bert_lightning.config import CorpusConfig, CorpusSource, Format, TokenizerConfig, TokenizerKind
 from bert_lightning.corpus.readers.find_files import find_text_files
 from bert_lightning.corpus.readers.left_out import LeftOut, announce
@@ -16,10 +15,11 @@ from bert_lightning.corpus.readers.text_files import raw_documents
 from bert_lightning.corpus.tokenizer import add_template
 from bert_lightning.corpus.vocabulary.counting import WordCounter, by_frequency
 from bert_lightning.corpus.vocabulary.extend import extend
-from bert_lightning.corpus.vocabulary.spelling import as_spelled
+from bert_lightning.corpus.vocabulary.spelling import as_spelled, as_written
 from bert_lightning.corpus.vocabulary.text import WIKITEXT_UNK, Rereadable, counted, without_unk
 from bert_lightning.corpus.vocabulary.unspaced import LONGEST_RUN, thinned
 from bert_lightning.errors import UserError
+from bert_lightning.special_tokens import SPECIAL_TOKENS, UNK
 
 MOST_PIECES = 8_000
 """Tokens at which the training of wordpieces stops if no number is requested."""
@@ -91,7 +91,7 @@ def _train_wordpieces(
     run = Regex(rf"(?:.[\p{{M}}\x{{200C}}\x{{200D}}]*){{1,{LONGEST_RUN}}}")
     divided = pre_tokenizers.Split(run, "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), divided])
-    tokenizer.decoder = decoders.WordPiece(prefix=_PIECE)
+    tokenizer.decoder = as_written(_PIECE)
     trainer = WordPieceTrainer(
         vocab_size=size,
         min_frequency=config.min_frequency,

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from bert_lightning.batch import UNK
 from bert_lightning.config import Format, TokenizerConfig
 from bert_lightning.corpus.tokenizer import Tokenizer, load_tokenizer_text, rows_needed
 from bert_lightning.corpus.vocabulary.counting import WordCounter, by_frequency
 from bert_lightning.corpus.vocabulary.text import counted
 from bert_lightning.errors import UserError
+from bert_lightning.special_tokens import UNK
 
 _EXTENSIBLE = ("WordPiece", "WordLevel")
 

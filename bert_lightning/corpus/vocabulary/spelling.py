@@ -5,7 +5,7 @@ typed. Wordpieces are those of BERT, but marks and joiners that carry meaning st
 of Hindi and Thai, the voicing marks of Japanese, the joiners of Persian and of emoji.
 """
 
-from tokenizers import Regex
+from tokenizers import Regex, decoders
 from tokenizers.normalizers import NFC, NFD, BertNormalizer, Lowercase, Normalizer, Replace
 
 from bert_lightning.config import TokenizerConfig, TokenizerKind
@@ -19,6 +19,22 @@ INVISIBLE = (
 """Control characters, the soft hyphen, marks of direction: BERT deletes them too."""
 ZERO_WIDTH_SPACE = "\u200b"
 """It ends a word, as in Khmer."""
+
+_HAN = r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{2FA1F}"
+_BESIDE_HAN = r"[\x{3005}-\x{30FF}\x{31F0}-\x{31FF}\x{2010}-\x{2027}\xB7]"
+"""Kana, and the quotes and dashes of Chinese that other scripts have too."""
+_WIDE_MARK = r"[\p{P}&&[\x{3000}-\x{303F}\x{30FB}\x{FF01}-\x{FF65}]]"
+_NOT_WRITTEN = (
+    rf"(?<={_WIDE_MARK}) | (?={_WIDE_MARK})"
+    rf"|(?<=[{_HAN}]) (?=[{_HAN}]|{_BESIDE_HAN})|(?<={_BESIDE_HAN}) (?=[{_HAN}])"
+)
+"""Spaces between tokens that no text has: beside Chinese characters and wide punctuation."""
+
+
+def as_written(prefix: str) -> decoders.Decoder:
+    """Returns the decoder of wordpieces: tokens → text, with spaces where text has them."""
+    spaces = decoders.Replace(Regex(_NOT_WRITTEN), "")
+    return decoders.Sequence([decoders.WordPiece(prefix=prefix), decoders.Fuse(), spaces])
 
 
 def as_spelled(config: TokenizerConfig) -> list[Normalizer]:

@@ -5,7 +5,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from bert_lightning.config.task import TaskConfig
-from bert_lightning.corpus.readers.table_files import require_column
+from bert_lightning.corpus.readers.columns import require_column
 from bert_lightning.errors import UserError, did_you_mean
 from bert_lightning.finetuning.labelled.tables import Table, likely_columns
 

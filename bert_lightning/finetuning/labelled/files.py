@@ -10,6 +10,7 @@ from bert_lightning.config.task import LabelledConfig, TaskKind
 from bert_lightning.corpus.readers.kinds import ENDINGS, TextFile, begins_as, ending_of
 from bert_lightning.corpus.readers.left_out import shown
 from bert_lightning.corpus.readers.lines import open_text
+from bert_lightning.corpus.readers.storage.compression import ending_of_archive
 from bert_lightning.errors import UserError
 
 SPLITS = {
@@ -158,8 +159,9 @@ def _of_folder(folder: Path, data: LabelledConfig) -> tuple[dict[str, Path], lis
 
 
 def _stem(path: Path) -> str:
-    """Returns a file's name without its endings after the last dot, `.gz` aside."""
-    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+    """Returns a file's name without its ending, also where it is compressed."""
+    name = path.name
+    return name[: len(name) - len(ending_of_archive(name))].rpartition(".")[0] or name
 
 
 def _without_split(path: Path) -> tuple[list[str], str] | None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bert_lightning.config.finetune import FinetuneConfig
-from bert_lightning.data.steps import StepPartition
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.errors import UserError
 
 
@@ -29,6 +29,7 @@ def with_whole_groups(partition: StepPartition, config: FinetuneConfig) -> StepP
     if of_device % group:
         holder = f"each of {world} devices" if world > 1 else "a step"
         raise _divided(group, f"{holder} has {of_device}", of_device)
+    partition = replace(partition, together=group)
     if of_batch % group == 0:
         return partition
     if config.batch.micro_batch_size or config.trainer.accumulate_grad_batches:

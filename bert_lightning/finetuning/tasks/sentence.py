@@ -12,7 +12,7 @@ from bert_lightning.config import ModelConfig
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import Pooling, Positives, TaskConfig, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
-from bert_lightning.data.steps import StepPartition
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.labelled.cells import number_of
 from bert_lightning.finetuning.labelled.columns import (

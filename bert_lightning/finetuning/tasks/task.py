@@ -12,7 +12,7 @@ from bert_lightning.config import ModelConfig
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import LabelledConfig, Pooling, TaskConfig, TaskKind
 from bert_lightning.corpus.tokenizer import Tokenizer
-from bert_lightning.data.steps import StepPartition
+from bert_lightning.data.dealing import StepPartition
 from bert_lightning.finetuning.labelled.cells import empty_cells
 from bert_lightning.finetuning.labelled.columns import ColumnNames, Columns, choose_columns
 from bert_lightning.finetuning.labelled.examples import LabelledExample, label_names

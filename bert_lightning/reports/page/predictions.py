@@ -10,6 +10,7 @@ import torch
 
 from bert_lightning.batch import CLS, IGNORE_INDEX, IS_NEXT, MASK, SEP, SPECIAL_TOKENS, UNK
 from bert_lightning.batch import pack_sequences as packed
+from bert_lightning.corpus.shards.split import sample_of
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
 from bert_lightning.data.evaluation_set import EvaluationSet
@@ -58,7 +59,7 @@ def predictions(
     """
     split = "train" if validation is None else "validation"
     with inference_mode(model):
-        guesses = [*_masked(model, corpus.splits[split], corpus.tokenizer)]
+        guesses = [*_masked(model, sample_of(corpus.splits[split]), corpus.tokenizer)]
         pairs = [] if validation is None else [*_pairs(model, validation)]
     return {
         "step": step,

@@ -1,0 +1,1 @@
+"""Pages as programs write them, to the paragraphs that people read: HTML and Wikipedia."""

@@ -1,0 +1,1 @@
+"""Processes of a run that another program starts and places: Ray."""
