@@ -76,7 +76,7 @@ def test_an_example_trains(
             found = result.summary["data"]["splits"]["train"]
             assert found["sentences"] == 3 * found["paragraphs"]
         case "my_segmenters.py":
-            assert about["config"]["data"]["words"] == "my_segmenters:two_characters"
+            assert about["data"]["words"] == "my_segmenters:two_characters"
         case "my_optimizers.py":
             assert about["optim"]["own"] == "my_optimizers:nadam"
             newest = folder / "run" / "checkpoints" / "step=000006.ckpt"

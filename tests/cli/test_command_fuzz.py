@@ -39,6 +39,7 @@ from bert_lightning.training.trainer import build_trainer, quiet
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 SECONDS = 60
 OPTIONS = {option.name: option for option in options(TrainConfig)}
+del OPTIONS["launcher.name"]  # its own tests start a cluster
 SECTIONS = list(dict.fromkeys(name.rpartition(".")[0] or name for name in OPTIONS))
 TEXTS = ["a=b", "größe (1)", "it's", "x,y", "C:\\new\\", "[1]", "{a: 1}", "007", "1e3", "true"]
 WORDS = ["nope", "1.5x", "[1", "-"]

@@ -136,10 +136,17 @@ def _cells(path: Path) -> list[Any]:
             cells = _values(_text(path))
     except (ValueError, OSError, KeyError, csv.Error) as error:
         raise _RefusedError from error
+    cells = [_of_lines(cell) for cell in cells]
     full = [cell for cell in cells if cell and not (isinstance(cell, str) and _no_text(cell))]
     if full and not isinstance(full[0], str):
         raise _RefusedError
     return cells
+
+
+def _of_lines(cell: Any) -> Any:
+    """Returns the text of a cell that is a list of lines; any other cell as it is."""
+    lines = isinstance(cell, list) and all(isinstance(line, str) for line in cell)
+    return "\n".join(cell) if lines else cell
 
 
 def _column(text: str, delimiter: str) -> list[str]:

@@ -30,7 +30,18 @@ _STEMS = [
 _HIDDEN = [".", "._", ".ipynb_checkpoints"]
 _ENDINGS = [
     *(".txt", ".txt", ".txt", ".TXT", ".txt.gz", ".Txt.GZ", ".csv", ".CSV", ".csv.gz", ".tsv"),
-    *(".json", ".jsonl", ".JSONL", ".ndjson", ".jsonl.gz", ".parquet", ".md", "", ".txt~", ".log"),
+    *(
+        ".json",
+        ".jsonl",
+        ".JSONL",
+        ".ndjson",
+        ".jsonl.gz",
+        ".parquet",
+        ".md",
+        ".dat",
+        ".txt~",
+        ".log",
+    ),
 ]
 _ENCODINGS = ["utf-8"] * 30 + ["utf-8-sig", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1"]
 

@@ -78,6 +78,7 @@ def starts_plain(
 
 
 @pytest.mark.parametrize("make", [pieces, byte_level])
+@settings(deadline=None)
 @given(
     sentences=st.lists(TEXT, min_size=1, max_size=4),
     lengths=st.lists(st.integers(1, 4), min_size=1, max_size=5),

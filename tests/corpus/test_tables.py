@@ -187,6 +187,15 @@ class TestJson:
         content = json.dumps([{"text": ONE}, {"text": TWO}], indent=1)
         assert "jq -c '.[]' FILE.json > FILE.jsonl" in refusal(file("a.json", content))
 
+    def test_a_list_of_texts_is_read_as_its_lines(self, tmp_path: Path, file: Writer) -> None:
+        lines = ["春眠不觉晓，处处闻啼鸟。", "夜来风雨声，花落知多少。"]
+        rows = [{"text": lines}, {"text": []}, {"text": ONE}]
+        expected = [[[line] for line in lines], READ[0]], {"rows without a word in 'text'": 1}
+        assert read(file("a.json", json.dumps(rows))) == expected
+        path = tmp_path / "a.parquet"
+        parquet.write_table(pa.table({"text": pa.array([lines, []])}), path)
+        assert documents_of(path) == expected[0][:1]
+
     def test_cells_without_text_are_counted_by_what_they_hold(self, file: Writer) -> None:
         cells = [ONE, None, "", 7, 8, [["A b."]], "half \ud83d", "nul \0", TWO]
         rows = [json.dumps({"text": cell}) for cell in cells] + ['{"other": 1}']

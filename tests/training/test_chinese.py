@@ -76,7 +76,7 @@ def test_the_chinese_twin_trains_masks_words_and_is_used_without_rjieba(
     masked[batch.masked_positions.numpy()] = 1
     word = np.cumsum(starts) - 1
     sizes, hidden = np.bincount(word), np.bincount(word, masked)
-    example = np.repeat(index, batch.sequences.lengths.numpy())[np.flatnonzero(starts)]
+    example = np.repeat(index, batch.sequences.lengths)[np.flatnonzero(starts)]
     cut = (hidden > 0) & (hidden < sizes)
     assert np.bincount(example[cut]).max() == 1, "only the last word of an example may be cut"
     assert ((hidden == sizes) & (sizes > 1)).sum() > cut.sum()

@@ -9,7 +9,7 @@ import errno
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bert_lightning.corpus.manifest import read_manifest, write_manifest
-from bert_lightning.corpus.store import ArrayFile, find_changed, open_array
+from bert_lightning.corpus.store import ArrayFile, find_changed
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -35,21 +35,23 @@ class Shard:
         return dict(self.manifest["facts"])
 
     def chunks(self, *names: str) -> Iterator[dict[str, np.ndarray]]:
-        """Yields its arrays, all or the named ones, in the pieces that they were appended in."""
+        """Yields its arrays, all or the named ones, in the pieces that they were appended in.
+
+        They are read and not mapped: mapped memory would grow with the shard.
+        """
         if not self.manifest["chunks"]:
             return
-        arrays = self._open(names)
-        start = dict.fromkeys(arrays, 0)
-        for lengths in self.manifest["chunks"]:
-            stop = {name: start[name] + lengths[name] for name in arrays}
-            yield {name: array[start[name] : stop[name]] for name, array in arrays.items()}
-            start = stop
-
-    def _open(self, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         records = self.manifest["files"]
-        chosen = [f"{name}.bin" for name in names] or list(records)
-        opened = ((name, open_array(self.folder, name, records)) for name in chosen)
-        return {name.removesuffix(".bin"): array for name, array in opened}
+        chosen = names or [file.removesuffix(".bin") for file in records]
+        types = {name: np.dtype(records[f"{name}.bin"]["dtype"]) for name in chosen}
+        with ExitStack() as stack:
+            opened = ((self.folder / f"{name}.bin").open("rb") for name in chosen)
+            streams = dict(zip(chosen, map(stack.enter_context, opened), strict=True))
+            for lengths in self.manifest["chunks"]:
+                yield {
+                    name: np.fromfile(stream, types[name], lengths[name])
+                    for name, stream in streams.items()
+                }
 
 
 class ShardWriter:

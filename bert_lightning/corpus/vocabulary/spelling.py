@@ -21,7 +21,7 @@ ZERO_WIDTH_SPACE = "\u200b"
 """It ends a word, as in Khmer."""
 
 _HAN = r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{2FA1F}"
-_BESIDE_HAN = r"[\x{3005}-\x{30FF}\x{31F0}-\x{31FF}\x{2010}-\x{2027}\xB7]"
+_BESIDE_HAN = r"[\x{3005}-\x{30FF}\x{31F0}-\x{31FF}\x{2010}-\x{2027}\x{B7}]"
 """Kana, and the quotes and dashes of Chinese that other scripts have too."""
 _WIDE_MARK = r"[\p{P}&&[\x{3000}-\x{303F}\x{30FB}\x{FF01}-\x{FF65}]]"
 _NOT_WRITTEN = (
