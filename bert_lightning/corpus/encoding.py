@@ -1,8 +1,7 @@
 """Documents → flat ids, the starts of words, and the lengths of sentences and paragraphs."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from itertools import chain, count, islice, pairwise
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from bert_lightning.corpus.splits import Document
 from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed, special_id
 from bert_lightning.corpus.vocabulary.division import Divisible, at_punctuation, divisible
+from bert_lightning.corpus.vocabulary.known import Known, Tokens
 from bert_lightning.corpus.words import Segmenter
 from bert_lightning.special_tokens import SPECIAL_TOKENS, UNK
 
@@ -17,8 +17,6 @@ _CHARACTERS = 1_000_000
 """Text that is encoded at a time: enough to keep all cores busy, and little memory."""
 _CHUNK_CHARACTERS = 4_000_000
 """Text that is held in memory before it is written."""
-_MOST_KNOWN = 500_000
-"""Distinct words whose ids are remembered."""
 
 
 class EncodedDocuments(NamedTuple):
@@ -33,16 +31,6 @@ class EncodedDocuments(NamedTuple):
     """`(paragraphs,)` in sentences."""
     document_lengths: np.ndarray
     """`(documents,)` in paragraphs; 0 for a document without a token."""
-
-
-class _Tokens(NamedTuple):
-    """The tokens of some texts, one after the other."""
-
-    ids: np.ndarray
-    starts: np.ndarray
-    """Whether each begins a word."""
-    lengths: np.ndarray
-    """The number of tokens of each text."""
 
 
 class TextEncoder:
@@ -61,8 +49,8 @@ class TextEncoder:
         self._ids[special] = special_id(tokenizer, UNK)
         self._divisible = Divisible.NOWHERE if segmenter else divisible(tokenizer)
         in_parts = self._divisible is Divisible.AT_PUNCTUATION
-        self._words = _Known(self._of_parts if in_parts else self._tokens)
-        self._parts = _Known(self._tokens)
+        self._words = Known(self._of_parts if in_parts else self._tokens)
+        self._parts = Known(self._tokens)
 
     def encode(self, documents: Sequence[Document]) -> EncodedDocuments:
         """Encodes documents; sentences and paragraphs without a token are omitted."""
@@ -79,17 +67,17 @@ class TextEncoder:
         in_paragraphs, by_document = _without_empty(by_paragraph, documents)
         return EncodedDocuments(token_ids, word_starts, in_sentences, in_paragraphs, by_document)
 
-    def _of_parts(self, words: list[str]) -> _Tokens:
+    def _of_parts(self, words: list[str]) -> Tokens:
         parts = at_punctuation(words)
         ids, starts, lengths = self._parts.look_up(parts)
         spaces = np.fromiter((part == " " for part in parts), bool, len(parts))
-        return _Tokens(ids, starts, np.add.reduceat(lengths, np.flatnonzero(spaces)))
+        return Tokens(ids, starts, np.add.reduceat(lengths, np.flatnonzero(spaces)))
 
-    def _tokens(self, texts: list[str]) -> _Tokens:
+    def _tokens(self, texts: list[str]) -> Tokens:
         encoded = map(self._tokens_of_slice, _slices(texts))
-        return _Tokens(*map(np.concatenate, zip(*encoded, strict=True)))
+        return Tokens(*map(np.concatenate, zip(*encoded, strict=True)))
 
-    def _tokens_of_slice(self, texts: list[str]) -> _Tokens:
+    def _tokens_of_slice(self, texts: list[str]) -> Tokens:
         self.tokenizer.encode_special_tokens = True
         try:
             encodings = self.tokenizer.encode_batch(texts, add_special_tokens=False)
@@ -105,34 +93,7 @@ class TextEncoder:
             word = np.fromiter((-1 if w is None else w for w in words), np.int64, total)
             starts = (np.diff(word, prepend=-1) != 0) | (word == -1)
             starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
-        return _Tokens(self._ids[np.fromiter(ids, np.int64, total)], starts, lengths)
-
-
-class _Known:
-    """The tokens of all texts that were looked up; each distinct one is encoded once."""
-
-    def __init__(self, encode: Callable[[list[str]], _Tokens]) -> None:
-        self._encode = encode
-        self._forget()
-
-    def _forget(self) -> None:
-        self._place = defaultdict[str, int](count().__next__)
-        self._tokens = _Tokens(np.zeros(0, int), np.zeros(0, bool), np.zeros(0, int))
-
-    def look_up(self, texts: list[str]) -> _Tokens:
-        known = len(self._place)
-        if known > _MOST_KNOWN:
-            self._forget()
-            known = 0
-        place = np.fromiter(map(self._place.__getitem__, texts), np.int64, len(texts))
-        if new := [*islice(reversed(self._place), len(self._place) - known)][::-1]:
-            both = zip(self._tokens, self._encode(new), strict=True)
-            self._tokens = _Tokens(*map(np.concatenate, both))
-        lengths = self._tokens.lengths[place]
-        start = (np.cumsum(self._tokens.lengths) - self._tokens.lengths)[place]
-        source = np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
-        source += np.arange(len(source))
-        return _Tokens(self._tokens.ids[source], self._tokens.starts[source], lengths)
+        return Tokens(self._ids[np.fromiter(ids, np.int64, total)], starts, lengths)
 
 
 def _without_empty(inner: np.ndarray, outer: Sequence[Sized]) -> tuple[np.ndarray, np.ndarray]:

@@ -53,6 +53,11 @@ def _end(terminals: str) -> re.Pattern[str]:
 _END, _RARE_END = _end(_TERMINALS), _end(_TERMINALS + _RARE_TERMINALS)
 """A possible end of a sentence. No part of the pattern backtracks and nothing is required after the
 marks, so each character is read once, whatever the text."""
+_ASCII_END = re.compile(
+    r"(?<![.!?]) (?P<marks>[.!?]++) (?P<closing>[\"')\]}]*+) (?P<space>\s++) (?=[A-Z0-9\"'(\[{])",
+    re.VERBOSE,
+)
+"""The same, for text of ASCII alone, without those that cannot be one for what follows them."""
 
 _ALWAYS_ENDS = re.compile(f"[{_TERMINALS}{_RARE_TERMINALS}]")
 _CONTINUES = frozenset("とっ、，")
@@ -94,12 +99,15 @@ def split_prose(paragraph: str) -> list[str]:
     """
     sentences = []
     start = 0
-    pattern = _RARE_END if _BEYOND.search(paragraph) else _END
-    for end in pattern.finditer(paragraph):
+    rare = _RARE_END if _BEYOND.search(paragraph) else _END
+    for end in (_ASCII_END if paragraph.isascii() else rare).finditer(paragraph):
         if _ends_sentence(paragraph, start, end):
             sentences.append(paragraph[start : end.end()])
             start = end.end()
-    return _tidy([*sentences, paragraph[start:]])
+    sentences.append(paragraph[start:])
+    if paragraph.isprintable() and "  " not in paragraph:  # its white space is single spaces
+        return [tidy for sentence in sentences if (tidy := sentence.strip())]
+    return _tidy(sentences)
 
 
 def _tidy(sentences: list[str]) -> list[str]:

@@ -59,6 +59,7 @@ def test_it_says_what_it_made_and_the_second_time_that_it_was_there(
 def test_a_forecast_is_measured_on_the_text_and_knows_the_store(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(measuring, "SECONDS", 100)
     whole = forecast(config.data, config.tokenizer, config.batch.pairs, None)
     assert whole is not None
     assert whole.sample is not None

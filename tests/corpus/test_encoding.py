@@ -22,6 +22,7 @@ from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import Format, TokenizerConfig
 from bert_lightning.corpus import encoding
 from bert_lightning.corpus.encoding import TextEncoder
+from bert_lightning.corpus.vocabulary import known
 from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.corpus.vocabulary.division import Divisible, at_punctuation, divisible
 
@@ -109,7 +110,7 @@ def test_little_is_kept_in_memory_and_long_text_goes_in_slices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = TextEncoder(pieces()).encode([[TEXT]] * 9)
-    monkeypatch.setattr(encoding, "_MOST_KNOWN", 3)
+    monkeypatch.setattr(known, "_MOST_KNOWN", 3)
     monkeypatch.setattr(encoding, "_CHARACTERS", 7)
     encoder = TextEncoder(pieces())
     parts = [encoder.encode([[TEXT]]) for _ in range(9)]

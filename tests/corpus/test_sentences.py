@@ -279,3 +279,19 @@ def test_pysbd_splits() -> None:
     pytest.importorskip("pysbd")
     split = find_splitter("pysbd")
     assert split("Dr. Jones left.  He was late.") == ["Dr. Jones left.", "He was late."]
+
+
+_MIXED = st.lists(
+    st.sampled_from([*".!?\"')]}([{ \n\t\x1c\u00a0…。é", "e.g", "Dr", "No", "A", "b", "1"])
+)
+
+
+@given(paragraph=_MIXED.map("".join))
+def test_the_quick_searches_find_the_ends_that_the_full_one_finds(paragraph: str) -> None:
+    expected, start = [], 0
+    for end in sentences._RARE_END.finditer(paragraph):
+        if sentences._ends_sentence(paragraph, start, end):
+            expected.append(paragraph[start : end.end()])
+            start = end.end()
+    expected = [" ".join(part.split()) for part in [*expected, paragraph[start:]]]
+    assert split_prose(paragraph) == [part for part in expected if part]

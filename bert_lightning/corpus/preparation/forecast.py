@@ -99,14 +99,12 @@ def forecast(
 
 def _measure(source: TextSource, config: TokenizerConfig, base: Tokenizer | None) -> Sample:
     since, read = time.perf_counter(), METER.megabytes()
-    documents: list[Document] = []
-    reading = _documents(source)
-    for document in reading:
+    documents, megabytes = list[Document](), 0.0
+    for document in _documents(source):
         documents.append(document)
-        if read() >= SAMPLE or time.perf_counter() - since > SECONDS:
+        megabytes = read()  # a file that is closed counts as read
+        if megabytes >= SAMPLE or time.perf_counter() - since > SECONDS:
             break
-    megabytes = read()
-    reading.close()
     sentences = [*chain.from_iterable(chain.from_iterable(documents))]
     text = sum(map(len, sentences)) / MEGABYTE
     if base is None:  # the sample may lack the words that a vocabulary of all the text has

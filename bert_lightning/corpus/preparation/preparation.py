@@ -87,8 +87,13 @@ class Preparation:
         def count(counter: Count) -> Counter[str]:
             calls = [(item, self._place, mask, counter) for item, mask in chosen()]
             total: Counter[str] = Counter()
-            for words in results(self._workers, tasks.count_in, calls):
+            megabytes = sum(item.bytes for item, *_ in calls) / MEGABYTE
+            work.restart("counting words", megabytes or None, "MB")
+            counted = results(self._workers, tasks.count_in, calls)
+            for call, words in zip(calls, counted, strict=True):
                 total.update(words)
+                work.advance(call[0].bytes / MEGABYTE)
+            work.restart("training the tokenizer")
             return total
 
         return Rereadable(sentences, count)
