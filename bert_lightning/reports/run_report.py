@@ -124,12 +124,20 @@ def _fill_ins(result: FitResult, bert: PretrainedBert) -> Iterator[str]:
     lengths, unknown = np.diff(split.sentence_starts), tokenizer.token_to_id(UNK)
     for start in np.linspace(0, split.sentences, 3, endpoint=False).astype(int):
         for sentence in range(start, split.sentences):
-            first, last = split.sentence_starts[sentence : sentence + 2]
-            ids = split.token_ids[first:last]
-            if _EXAMPLE_LENGTHS.start <= lengths[sentence] < longest and unknown not in ids:
-                words = [tokenizer.id_to_token(int(token)) or UNK for token in ids]
-                place = len(words) // 2
-                text = " ".join([*words[:place], MASK, *words[place + 1 :]])
+            tokens = slice(*split.sentence_starts[sentence : sentence + 2])
+            ids = split.token_ids[tokens].astype(int)
+            words = _whole_words(split.word_starts[tokens])
+            fits = _EXAMPLE_LENGTHS.start <= lengths[sentence] < longest
+            if fits and len(words) and unknown not in ids:
+                place = words[np.abs(words - len(ids) // 2).argmin()]
+                word = tokenizer.decode([ids[place]])
+                ids[place] = tokenizer.token_to_id(MASK)
+                text = tokenizer.decode(ids.tolist(), skip_special_tokens=False)
                 fills = [f"{token} {p:.2f}" for token, p in bert.fill_mask(text, top=3)]
-                yield f"{text} → {', '.join(fills)} (the text has: {words[place]})"
+                yield f"{text} → {', '.join(fills)} (the text has: {word})"
                 break
+
+
+def _whole_words(word_starts: np.ndarray) -> np.ndarray:
+    """Returns the places of the tokens that are whole words, `(words,)`."""
+    return np.flatnonzero(word_starts & np.append(word_starts[1:], True))

@@ -322,6 +322,20 @@ def test_without_a_validation_split_or_a_logger(
     assert "fill-in" in report(result)
 
 
+def test_the_examples_of_a_report_are_text_with_a_whole_word_masked(
+    small_config: Config, tmp_path: Path
+) -> None:
+    options = ("tokenizer=wordpiece", "tokenizer.vocab_size=110", "trainer.max_steps=1")
+    lines = report(fit(small_config(tmp_path, *options))).splitlines()
+    examples = [line for line in lines if line.startswith("fill-in")]
+    assert examples
+    for example in examples:
+        text, _, word = example.removesuffix(")").partition(" → ")
+        assert text.count("[MASK]") == 1
+        assert "##" not in text
+        assert "##" not in word.rpartition("(the text has: ")[2]
+
+
 @pytest.mark.slow
 def test_a_run_with_no_logger_but_its_own(small_config: Config, tmp_path: Path) -> None:
     result = fit(small_config(tmp_path, "logger=csv"))
