@@ -8,9 +8,10 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from string import ascii_lowercase
+from types import ModuleType
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for tiny models threads are slower, before torch
@@ -19,6 +20,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # programs of tests would compi
 import pytest
 import torch
 from browser import chromium  # noqa: F401 -- a fixture
+from huggingface_hub import constants
 from real_runs import Run
 
 from bert_lightning.config import (
@@ -36,10 +38,32 @@ from bert_lightning.corpus.store import PreparedCorpus
 CONF = Path(__file__).parents[1] / "conf"
 WIKITEXT_2 = Path(__file__).parents[2] / "shared" / "wikitext-2"
 LABELLED_DATA = Path(__file__).parents[2] / "shared" / "datasets"
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu")
 VERBS = ("sees", "lifts", "paints", "follows", "opens", "leaves")
 NOUNS = ("crane", "driver", "river", "bridge", "lamp", "garden", "letter", "field", "window")
 ENDS = ("slowly", "at night", "in the old harbour", "near the wide river behind the town")
+
+
+@pytest.fixture
+def script() -> Callable[[str], ModuleType]:
+    """Imports a file of `scripts/` by its name."""
+
+    def load(name: str) -> ModuleType:
+        spec = spec_from_file_location(f"scripts_{name}", SCRIPTS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps the tests off the hub: what looks like a name there is not asked for."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
 @pytest.fixture(scope="session")

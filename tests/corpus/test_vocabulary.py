@@ -1,8 +1,8 @@
 """Vocabularies made of a corpus: how many entries, of what, and what text becomes with them."""
 
-import importlib.util
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +25,6 @@ from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train_tokenizer.py"
 SENTENCES = ["The crane lifts the steel , and the driver looks up", "Cranes lifted and lifting"] * 9
 SIZE = 70
 
@@ -310,18 +309,11 @@ def test_offline_is_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == []
 
 
-@pytest.fixture
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_tokenizer", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_script_makes_a_tokenizer_that_a_run_can_take(
-    script: ModuleType, tmp_path: Path, small_data: CorpusConfig, capsys: pytest.CaptureFixture[str]
+    script: Callable[[str], ModuleType],
+    tmp_path: Path,
+    small_data: CorpusConfig,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert small_data.path is not None
     rows = tmp_path / "more.jsonl"
@@ -329,7 +321,7 @@ def test_the_script_makes_a_tokenizer_that_a_run_can_take(
     output = tmp_path / "tokenizer.json"
     files = [small_data.path, str(rows)]
     arguments = ["--kind", "wordpiece", "--vocab-size", "150", "--output", str(output)]
-    script.main([*files, *arguments])
+    script("train_tokenizer").main([*files, *arguments])
     assert capsys.readouterr().out == f"150 tokens; saved {output}\n"
     corpus = prepare(small_data, TokenizerConfig(path=str(output)), PairsConfig())
     assert corpus.tokenizer.get_vocab() == load_tokenizer(output).get_vocab()
@@ -337,14 +329,14 @@ def test_the_script_makes_a_tokenizer_that_a_run_can_take(
 
 
 def test_the_script_counts_what_is_left_out_once(
-    script: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    script: Callable[[str], ModuleType], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its text is read a second time where the vocabulary has room for more characters."""
     rows = tmp_path / "rows.jsonl"
     cells = [*(f"{s}." for s in SENTENCES), 5]
     rows.write_text("".join(json.dumps({"text": cell}) + "\n" for cell in cells))
     output = str(tmp_path / "tokenizer.json")
-    script.main([str(rows), "--kind", "wordpiece", "--output", output])
+    script("train_tokenizer").main([str(rows), "--kind", "wordpiece", "--output", output])
     (said,) = [entry.message for entry in caplog.records if "Left out" in entry.message]
     assert said.startswith("Left out: 1 cells")
 
@@ -358,7 +350,7 @@ def test_the_script_counts_what_is_left_out_once(
     ],
 )
 def test_the_script_says_what_is_wrong(
-    script: ModuleType,
+    script: Callable[[str], ModuleType],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -368,7 +360,7 @@ def test_the_script_says_what_is_wrong(
     monkeypatch.chdir(tmp_path)
     Path("a.txt").write_text("\n".join(SENTENCES))
     with pytest.raises(SystemExit) as ended:
-        script.main(arguments)
+        script("train_tokenizer").main(arguments)
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert says in error

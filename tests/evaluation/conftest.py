@@ -1,10 +1,5 @@
 """A real run of a few steps on the small text, and its checkpoint."""
 
-import importlib.util
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 
 from bert_lightning.config import (
@@ -20,8 +15,6 @@ from bert_lightning.config import (
 )
 from bert_lightning.reports.run_report import report
 from bert_lightning.training.fit import FitResult, fit
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture(scope="session")
@@ -70,26 +63,3 @@ def run(
     result = fit(config)
     report(result)
     return result
-
-
-@pytest.fixture
-def script() -> Callable[[str], ModuleType]:
-    """Imports a file of `scripts/` by its name."""
-
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"scripts_{name}", SCRIPTS / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
-
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What looks like a name on the hub is not asked for there."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from small_tokenizer import of_pieces
 
 import bert_lightning
-from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.cli.main import command
 from bert_lightning.config import ModelConfig
 from bert_lightning.config.finetune import FinetuneConfig
@@ -39,19 +38,11 @@ PIECES = ("the", "un", "##load", "##ing", *NOUNS, *VERBS)
 
 @pytest.fixture
 def bert() -> PretrainedBert:
-    words = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *PIECES])}
-    tokenizer = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
+    tokenizer = of_pieces(PIECES)
     config = ModelConfig(hidden_size=32, intermediate_size=64, initializer_range=0.1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = BertForPreTraining(config, len(words))
+        model = BertForPreTraining(config, tokenizer.get_vocab_size())
     return PretrainedBert(model, tokenizer)
 
 

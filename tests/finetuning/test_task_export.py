@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from small_tokenizer import of_pieces
+from tokenizers import Tokenizer
 from torch import Tensor
 
 import bert_lightning
-from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.cli.main import command
 from bert_lightning.config import ModelConfig, NormPlacement, PositionEmbedding
 from bert_lightning.config.task import Pooling, TaskKind
@@ -58,17 +58,7 @@ PLAIN = ModelConfig(
 
 
 def tokenizer() -> Tokenizer:
-    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *WORDS])}
-    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer()
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.add_special_tokens(list(SPECIAL_TOKENS))
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    return made
+    return of_pieces(WORDS)
 
 
 def names_of(shape: HeadShape) -> list[str]:

@@ -1,22 +1,19 @@
 """A tiny model with a vocabulary of words and word pieces, and the checkpoint of it."""
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from small_tokenizer import of_pieces
+from tokenizers import Tokenizer
 
-from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import ModelConfig
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 WORDS = (
     *("a", "the", "crane", "is", "flying", "driver", "came", "he", "just", "left", "steel", "fox"),
     *("un", "##load", "##ing", "don", "'", "t", "."),
@@ -26,17 +23,7 @@ LIMIT = 16
 
 @pytest.fixture
 def tokenizer() -> Tokenizer:
-    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *WORDS])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    return tokenizer
+    return of_pieces(WORDS)
 
 
 def make_model(seed: int = 0) -> BertForPreTraining:
@@ -98,26 +85,3 @@ def write_checkpoint(tokenizer: Tokenizer) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture
-def script() -> Callable[[str], ModuleType]:
-    """Imports a file of `scripts/` by its name."""
-
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"scripts_{name}", SCRIPTS / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
-
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps the tests off the hub."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from small_tokenizer import of_pieces
+from tokenizers import Tokenizer
 
-from bert_lightning.batch import SPECIAL_TOKENS
 from bert_lightning.config import ModelConfig, TrainConfig
 from bert_lightning.config.plain import to_plain
 from bert_lightning.inference.loaded import PretrainedBert
@@ -34,17 +34,7 @@ machine\tthe driver lifts steel . the crane lifts
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *WORDS])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    return tokenizer
+    return of_pieces(WORDS)
 
 
 def make_model(seed: int = 0) -> BertForPreTraining:
