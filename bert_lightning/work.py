@@ -84,12 +84,17 @@ class Work:
             self.total = None  # it was a guess
 
     def status(self) -> str:
-        """Returns how far it is, its rate and the time left: `3 of 8 MB, 2 MB/s, 3 s left`."""
+        """Returns how far it is, its rate and the time left: `3 of 8 MB, 2 MB/s, 3 s left`.
+
+        What follows once all is counted, such as a test after the last step, has no rate.
+        """
         seconds, left = time.monotonic() - self._since, self.seconds_left()
-        end = f"{duration(seconds)} so far" if left is None else f"{duration(left)} left"
+        end = f"{duration(left)} left" if left else f"{duration(seconds)} so far"
         of_all = "" if self.total is None else f" of {self.total:,.0f}"
         parts = [f"{self.done:,.0f}{of_all} {self.unit}"] * bool(self.total or self.done)
-        if rate := self._rate():
+        if left == 0:
+            parts.append("finishing")
+        elif rate := self._rate():
             speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
             parts.append(f"{speed} {self.unit}/s")
         return ", ".join([*parts, end])

@@ -86,6 +86,8 @@ def test_the_rate_is_that_since_the_start(monkeypatch: pytest.MonkeyPatch) -> No
     resumed.done = 600
     assert resumed.status() == "600 of 1,000 steps, 20 steps/s, 20 s left"
     assert resumed.seconds_left() == 20
+    resumed.done = 1000
+    assert resumed.status() == "1,000 of 1,000 steps, finishing, 10 s so far"
 
 
 def test_a_process_that_tells_nothing_starts_no_thread() -> None:
