@@ -15,6 +15,8 @@ from bert_lightning.special_tokens import SPECIAL_TOKENS, UNK
 
 _CHARACTERS = 1_000_000
 """Text that is encoded at a time: enough to keep all cores busy, and little memory."""
+_WORDS_TOGETHER = 256
+"""Words that the tokenizer gets as one text: each of them alone would take longer."""
 _CHUNK_CHARACTERS = 4_000_000
 """Text that is held in memory before it is written."""
 
@@ -78,9 +80,12 @@ class TextEncoder:
         return Tokens(*map(np.concatenate, zip(*encoded, strict=True)))
 
     def _tokens_of_slice(self, texts: list[str]) -> Tokens:
+        together = 1 if self._divisible is Divisible.NOWHERE else _WORDS_TOGETHER
+        firsts = range(0, len(texts), together)
+        groups = [" ".join(texts[first : first + together]) for first in firsts]
         self.tokenizer.encode_special_tokens = True
         try:
-            encodings = self.tokenizer.encode_batch(texts, add_special_tokens=False)
+            encodings = self.tokenizer.encode_batch(groups, add_special_tokens=False)
         finally:
             self.tokenizer.encode_special_tokens = False
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
@@ -93,6 +98,11 @@ class TextEncoder:
             word = np.fromiter((-1 if w is None else w for w in words), np.int64, total)
             starts = (np.diff(word, prepend=-1) != 0) | (word == -1)
             starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
+        if together > 1:
+            begins = np.cumsum([0, *(len(text) + 1 for text in texts[:-1])])
+            places = (start for encoding in encodings for start, _ in encoding.offsets)
+            first = np.fromiter(places, np.int64, total) + np.repeat(begins[::together], lengths)
+            lengths = np.bincount(np.searchsorted(begins, first, "right") - 1, minlength=len(texts))
         return Tokens(self._ids[np.fromiter(ids, np.int64, total)], starts, lengths)
 
 

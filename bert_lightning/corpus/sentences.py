@@ -63,14 +63,18 @@ _ALWAYS_ENDS = re.compile(f"[{_TERMINALS}{_RARE_TERMINALS}]")
 _CONTINUES = frozenset("とっ、，")
 """After a Japanese closing bracket these continue the sentence: 「はい。」と言った。"""
 
-_NEVER_LAST = re.compile(
-    r"mrs?|ms|messrs|dr|prof|st|mt|gen|col|lt|sgt|capt|rev|hon|gov|sen|rep"
-    r"|e\.g|i\.e|vs|cf|viz|ca|approx|figs?|eqs?",
-    re.IGNORECASE,
+_NEVER_LAST = frozenset(
+    (
+        *("mr", "mrs", "ms", "messrs", "dr", "prof", "st", "mt", "gen", "col"),
+        *("lt", "sgt", "capt", "rev", "hon", "gov", "sen", "rep", "e.g", "i.e"),
+        *("vs", "cf", "viz", "ca", "approx", "fig", "figs", "eq", "eqs"),
+    )
 )
-_BEFORE_NUMBER = re.compile(
-    r"nos?|pp?|vols?|secs?|ch|art|op|al|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec",
-    re.IGNORECASE,
+_BEFORE_NUMBER = frozenset(
+    (
+        *("no", "nos", "p", "pp", "vol", "vols", "sec", "secs", "ch", "art", "op", "al"),
+        *("jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec"),
+    )
 )
 """Abbreviations before a number or a bracket; elsewhere many of them are words ("No.")."""
 
@@ -99,9 +103,12 @@ def split_prose(paragraph: str) -> list[str]:
     """
     sentences = []
     start = 0
-    rare = _RARE_END if _BEYOND.search(paragraph) else _END
-    for end in (_ASCII_END if paragraph.isascii() else rare).finditer(paragraph):
-        if _ends_sentence(paragraph, start, end):
+    if paragraph.isascii():
+        possible, is_end = _ASCII_END, _is_last
+    else:
+        possible, is_end = _RARE_END if _BEYOND.search(paragraph) else _END, _ends_sentence
+    for end in possible.finditer(paragraph):
+        if is_end(paragraph, start, end):
             sentences.append(paragraph[start : end.end()])
             start = end.end()
     sentences.append(paragraph[start:])
@@ -127,7 +134,13 @@ def _ends_sentence(text: str, start: int, end: re.Match[str]) -> bool:
     capital = following.isalpha() and following in (following.upper(), following.title())
     if not (capital or following.isdigit() or following in _OPENING):
         return False
-    return end["marks"] != "." or bool(end["closing"]) or not _is_abbreviation(text, start, end)
+    return _is_last(text, start, end)
+
+
+def _is_last(text: str, start: int, end: re.Match[str]) -> bool:
+    """Whether the marks at `end`, before a possible beginning, are no period of an abbreviation."""
+    marks, closing = end.group("marks", "closing")
+    return marks != "." or closing != "" or not _is_abbreviation(text, start, end)
 
 
 def _is_abbreviation(text: str, start: int, end: re.Match[str]) -> bool:
@@ -139,12 +152,13 @@ def _is_abbreviation(text: str, start: int, end: re.Match[str]) -> bool:
     if dot - start < _LONGEST and near.strip().isdigit():
         return True
     word = near.split()[-1].lstrip(_OPENING)
-    following = text[end.end()]
-    if _NEVER_LAST.fullmatch(word):
+    lowercase = word.lower()
+    if lowercase in _NEVER_LAST:
         return True
-    if _BEFORE_NUMBER.fullmatch(word):
+    if lowercase in _BEFORE_NUMBER:
+        following = text[end.end()]
         return following.isdigit() or following in "(["
-    initials = _INITIALS.fullmatch(word) is not None and word.isupper()
+    initials = word.isupper() and _INITIALS.fullmatch(word) is not None
     return initials and not _STARTER.match(text, end.end())
 
 
