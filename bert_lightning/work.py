@@ -20,6 +20,8 @@ Item = TypeVar("Item")
 PRINTED = "bert_lightning.printed"
 """The logger of what is printed already: its records reach a run's log, and no screen."""
 _SECONDS_BETWEEN_LINES = 5.0
+_SLOWER_BY = 0.05
+"""Fraction of the time so far that at least lies between two lines: long work fills no log."""
 _SECONDS_BEFORE_BAR = 1.0
 """Work that takes less shows no bar."""
 _SECONDS_BETWEEN_LOOKS = 0.25
@@ -107,6 +109,10 @@ class Work:
         """Returns the seconds until it is done at this rate; None where nobody knows."""
         rate = self._rate()
         return None if self.total is None or rate <= 0 else (self.total - self.done) / rate
+
+    def seconds_between_lines(self, now: float) -> float:
+        """Returns how often it is told; the longer it takes, the less often."""
+        return max(_SECONDS_BETWEEN_LINES, _SLOWER_BY * (now - self._since))
 
     def line(self) -> str:
         """Returns the line that is shown where there is no terminal."""
@@ -204,8 +210,8 @@ class _Screen:
 
     def _tell(self) -> None:
         while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):
-            works = self._works[-1:]
-            if works and time.monotonic() - self.spoken >= _SECONDS_BETWEEN_LINES:
+            works, now = self._works[-1:], time.monotonic()
+            if works and now - self.spoken >= works[0].seconds_between_lines(now):
                 works[0].update()
                 self.spoken = time.monotonic()
                 _log.info("%s", works[0].line())

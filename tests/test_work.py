@@ -90,6 +90,13 @@ def test_the_rate_is_that_since_the_start(monkeypatch: pytest.MonkeyPatch) -> No
     assert resumed.status() == "1,000 of 1,000 steps, finishing, 10 s so far"
 
 
+def test_long_work_is_told_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_SECONDS_BETWEEN_LINES", 5.0)
+    begun = Work("reading")._since
+    assert Work("reading").seconds_between_lines(begun) == 5
+    assert Work("reading").seconds_between_lines(begun + 600) == pytest.approx(30, abs=1)
+
+
 def test_a_process_that_tells_nothing_starts_no_thread() -> None:
     logging.getLogger("bert_lightning").setLevel(logging.ERROR)
     try:
