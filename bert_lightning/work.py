@@ -22,8 +22,7 @@ PRINTED = "bert_lightning.printed"
 _SECONDS_BETWEEN_LINES = 5.0
 _SLOWER_BY = 0.05
 """Fraction of the time so far that at least lies between two lines: long work fills no log."""
-_SECONDS_BEFORE_BAR = 1.0
-"""Work that takes less shows no bar."""
+_SECONDS_BEFORE_BAR = 1.0  # work that takes less shows no bar
 _SECONDS_BETWEEN_LOOKS = 0.25
 _log = logging.getLogger(__name__)
 _printed = logging.getLogger(PRINTED)
@@ -86,16 +85,13 @@ class Work:
             self.total = None  # it was a guess
 
     def status(self) -> str:
-        """Returns how far it is, its rate and the time left: `3 of 8 MB, 2 MB/s, 3 s left`.
-
-        What follows once all is counted, such as a test after the last step, has no rate.
-        """
-        seconds, left = time.monotonic() - self._since, self.seconds_left()
-        end = f"{duration(left)} left" if left else f"{duration(seconds)} so far"
+        """Returns how far it is, its rate and the time left: `3 of 8 MB, 2 MB/s, 3 s left`."""
+        left, so_far = self.seconds_left(), duration(time.monotonic() - self._since)
+        end = f"{duration(left)} left" if left else f"{so_far} so far"
         of_all = "" if self.total is None else f" of {self.total:,.0f}"
         parts = [f"{self.done:,.0f}{of_all} {self.unit}"] * bool(self.total or self.done)
         if left == 0:
-            parts.append("finishing")
+            parts.append("finishing")  # such as a test after the last step
         elif rate := self._rate():
             speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
             parts.append(f"{speed} {self.unit}/s")
