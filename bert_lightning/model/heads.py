@@ -25,6 +25,8 @@ class Encoded(NamedTuple):
     """`(total, hidden)`: one vector a token."""
     pooled: Tensor
     """`(sequences, hidden)`: one vector a sequence."""
+    masked: Tensor
+    """`(masked, hidden)`: the vectors of the tokens to predict, if the model was told which."""
 
 
 class Pooler(nn.Module):

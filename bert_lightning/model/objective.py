@@ -49,7 +49,7 @@ class MaskedLanguageModeling(MaskedLanguageModelHead):
     """Predicts the masked tokens (Devlin et al., 2019, section 3.1)."""
 
     def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
-        x = self.transform(encoded.hidden.index_select(0, batch.masked_positions))
+        x = self.transform(encoded.masked)
         weight, bias, labels = self.decoder.weight, self.decoder.bias, batch.masked_labels
         nll, correct = linear_cross_entropy_sum(x, weight, bias, labels)
         return Sums(nll, correct, torch.full((), len(labels), device=nll.device))
@@ -147,7 +147,7 @@ class _LinearCrossEntropySum(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         exact, low = bias.dtype, x.dtype  # of sums, and of products
         chunk, score = CHUNK, cross_entropy
-        if x.is_cuda and low.itemsize <= 4 and triton_runs(x.device):
+        if x.is_cuda and low.itemsize <= 4 and triton_runs():
             from bert_lightning.model.kernels.cross_entropy import cross_entropy as score
 
             chunk = rows_on_gpu(len(weight), low.itemsize)
