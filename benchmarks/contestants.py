@@ -20,6 +20,7 @@ from benchmarks.textbook import TextbookBert, textbook_loss
 from bert_lightning.batch import PretrainBatch
 from bert_lightning.config import ObjectiveConfig, TrainConfig
 from bert_lightning.model.bert import BertForPreTraining
+from bert_lightning.model.compilation import compile_parts, should_compile
 from bert_lightning.model.hf_names import to_config, to_hugging_face
 from bert_lightning.model.objective import joint_loss
 from bert_lightning.optim.optimizers import build_optimizer
@@ -86,6 +87,8 @@ class Ours(Contestant):
     ) -> None:  # fmt: skip
         self.bert = BertForPreTraining(config.model, vocab_size)
         self.bert.load_state_dict(weights)
+        if should_compile(config.model.compile, device.type == "cuda"):
+            compile_parts(self.bert)
         precision = "bf16" if bf16 else "fp32"
         super().__init__(f"bert-lightning, {precision}", self.bert, bf16, device)
         self.optimizer = build_optimizer(self.bert, config.optim, True)

@@ -75,8 +75,10 @@ class ModelConfig:
     activation_checkpointing: bool = option(False, EXECUTION)
     """Whether a block's inner activations are recomputed in the backward pass instead of kept: a
     third more work, for memory that hardly grows with the number of layers."""
-    compile: bool = option(False, EXECUTION)
-    """Whether torch compiles the blocks; needs a C++ compiler on CPU, and a minute at the start."""
+    compile: bool | None = option(None, EXECUTION)
+    """Whether torch compiles the model, for a minute or two in the first steps; null does in
+    pretraining on CUDA GPUs. It needs Triton and a C compiler there, and a C++ compiler on CPU;
+    without them nothing is compiled, and the log says so."""
 
     @property
     def head_dim(self) -> int:

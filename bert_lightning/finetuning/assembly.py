@@ -28,6 +28,7 @@ from bert_lightning.finetuning.predict import describe_task
 from bert_lightning.finetuning.recipe import with_recipe
 from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.finetuning.tasks.kinds import task_of
+from bert_lightning.model.compilation import compile_parts, should_compile
 from bert_lightning.pretrained.initial_weights import check_length
 from bert_lightning.pretrained.sources import PretrainedSource, open_source
 from bert_lightning.pretrained.task_head import TASK_HEAD
@@ -143,6 +144,8 @@ def assemble(config: FinetuneConfig, resumed: ResumePoint | None) -> TaskRun:
         "task": describe_task(shape, data.names),
     }
     model = initial_model(config, source, shape, splits["train"])
+    if should_compile(bool(source.config.compile), devices.on_gpu):
+        compile_parts(model)
     return TaskRun(
         config=config,
         callbacks=callbacks,

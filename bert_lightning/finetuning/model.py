@@ -2,10 +2,8 @@
 
 from typing import NamedTuple, Self
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from bert_lightning.batch import Sequences
 from bert_lightning.config import ModelConfig
@@ -16,9 +14,7 @@ from bert_lightning.finetuning.tasks.kinds import task_of
 from bert_lightning.model.bert import Bert, Encoder, initialize
 from bert_lightning.model.heads import Pooler
 from bert_lightning.model.objective import Sums
-
-_ROUNDED_TO = 64
-"""Tokens; the encoder computes for a multiple of it."""
+from bert_lightning.model.rounding import rounded
 
 
 class HeadShape(NamedTuple):
@@ -68,17 +64,3 @@ class BertForTask(Bert):
     def sums(self, batch: TaskBatch) -> dict[str, Sums]:
         outputs = self(batch.sequences, batch.positions)
         return {self.shape.kind.value: self.head.sums(outputs, batch.labels, batch.widths)}
-
-
-def rounded(sequences: Sequences) -> Sequences:
-    """Returns the sequences, and after them one of `[PAD]` that rounds up the number of tokens.
-
-    oneDNN compiles a matrix product for each number of rows. Batches of few hundred tokens, which
-    are never as many again, would have it compile in every step, for longer than it then computes.
-    """
-    total = len(sequences.token_ids)
-    if not (more := -total % _ROUNDED_TO):
-        return sequences
-    by_token = (pad(values, (0, more)) for values in sequences[:3])
-    ends = pad(sequences.cu_seqlens, (0, 1), value=total + more)
-    return Sequences._make([*by_token, ends, np.append(sequences.lengths, more)])

@@ -217,17 +217,22 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Attends within each sequence: `(total, hidden)` → `(total, hidden)`."""
-        qkv = self.query_key_value(x).view(len(x), 3, self.heads, self.head_dim)
-        if self.query_norm is not None or layout.positions:
-            query, key, value = qkv.unbind(1)  # each (total, heads, head_dim)
-            if self.query_norm is not None and self.key_norm is not None:
-                query, key = self.query_norm(query), self.key_norm(key)
-            if layout.positions:
-                query, key = self.turn(query, layout.positions), self.turn(key, layout.positions)
-            qkv = torch.stack([query, key, value], 1)
+        qkv = self.project(x, layout.positions)
         dropout_p = self.dropout if self.training else 0.0
         if isinstance(layout.ends, Buckets):
             mixed = attend_in_buckets(qkv, layout.ends, dropout_p)
         else:
             mixed = attend_in_flash(qkv, *layout.ends, dropout_p)
         return self.output(mixed.reshape(len(x), -1))
+
+    def project(self, x: Tensor, positions: Prepared) -> Tensor:
+        """Computes queries, keys and values, `(total, 3, heads, head_dim)`."""
+        qkv = self.query_key_value(x).view(len(x), 3, self.heads, self.head_dim)
+        if self.query_norm is None and not positions:
+            return qkv
+        query, key, value = qkv.unbind(1)  # each (total, heads, head_dim)
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
+        if positions:
+            query, key = self.turn(query, positions), self.turn(key, positions)
+        return torch.stack([query, key, value], 1)

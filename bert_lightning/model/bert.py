@@ -26,6 +26,7 @@ from bert_lightning.model.objective import (
     Sums,
 )
 from bert_lightning.model.positions import POSITIONS, Positions
+from bert_lightning.model.rounding import rounded
 
 OWN_OBJECTIVES = "own_objectives"
 """The part of the model that holds the objectives of your own; a loaded model is without it."""
@@ -98,10 +99,14 @@ class Block(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        return self.add(x, self.attention(self.attention_norm(x) if self.pre_norm else x, layout))
+
+    def add(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Adds what attention returns to its input, then what the feed-forward network returns."""
         if self.pre_norm:
-            x = x + self.dropout(self.attention(self.attention_norm(x), layout))
+            x = x + self.dropout(attended)
             return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        x = self.attention_norm(x + self.dropout(self.attention(x, layout)))
+        x = self.attention_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
@@ -131,11 +136,6 @@ class Encoder(nn.Module):
                 x = block(x, layout)
         yield self.norm(x)
 
-    def compile_blocks(self) -> None:
-        """Compiles each block in place, which keeps the names of the parameters."""
-        for block in self.blocks:
-            block.compile(dynamic=True)
-
     def _layout(self, sequences: Sequences, x: Tensor) -> Layout:
         lengths, positions = sequences.lengths, self.embeddings.position.prepare(sequences)
         if flash_reads(x):
@@ -159,6 +159,8 @@ class Bert(nn.Module, ABC):
 
     config: ModelConfig
     encoder: Encoder
+    compiled = False
+    """Whether `model.compilation` compiled it."""
 
     @property
     @abstractmethod
@@ -216,12 +218,16 @@ class BertForPreTraining(Bert):
         return type(self)(self.config, self.encoder.embeddings.word.num_embeddings, self.own)
 
     def sums(self, batch: PretrainBatch) -> dict[str, Sums]:
-        encoded = self(batch.sequences)
+        encoded = self(batch.sequences, batch.masked_positions)
         return {name: head.sums(encoded, batch) for name, head in self.objectives.items()}
 
-    def forward(self, sequences: Sequences) -> Encoded:
-        hidden = self.encoder(sequences)
-        return Encoded(hidden, self.pooler(hidden[sequences.cu_seqlens[:-1]]))
+    def forward(self, sequences: Sequences, masked_positions: Tensor | None = None) -> Encoded:
+        total, starts = len(sequences.token_ids), sequences.cu_seqlens[:-1]
+        hidden = self.encoder(rounded(sequences) if self.compiled else sequences)
+        chosen = starts if masked_positions is None else torch.cat([starts, masked_positions])
+        # One gather, since the gradient of each is as large as `hidden`.
+        cls, masked = hidden.index_select(0, chosen).tensor_split([len(starts)])
+        return Encoded(hidden[:total], self.pooler(cls), masked)
 
 
 @contextmanager

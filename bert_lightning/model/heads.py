@@ -13,6 +13,11 @@ CHUNK = 512
 """Rows of logits that exist at a time: few enough for the cache, enough for fast products."""
 
 
+def rows_on_gpu(vocab_size: int, width: int) -> int:
+    """Returns the same for a GPU's kernel, for logits of `width` bytes: 1 GiB of them at most."""
+    return min(16_384, 2**30 // (vocab_size * width))
+
+
 class Encoded(NamedTuple):
     """The vectors of a batch, which every head reads."""
 
@@ -20,6 +25,8 @@ class Encoded(NamedTuple):
     """`(total, hidden)`: one vector a token."""
     pooled: Tensor
     """`(sequences, hidden)`: one vector a sequence."""
+    masked: Tensor
+    """`(masked, hidden)`: the vectors of the tokens to predict, if the model was told which."""
 
 
 class Pooler(nn.Module):

@@ -18,7 +18,11 @@ from torch import Tensor, nn
 from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
 from bert_lightning.config import ModelConfig, ObjectiveConfig
 from bert_lightning.extensions import find
-from bert_lightning.model.heads import CHUNK, Encoded, MaskedLanguageModelHead
+from bert_lightning.model.heads import CHUNK, Encoded, MaskedLanguageModelHead, rows_on_gpu
+from bert_lightning.model.kernels.available import triton_runs
+
+ALIGNED = 64
+"""Rows of logits on a GPU are a multiple of this long."""
 
 
 class Sums(NamedTuple):
@@ -45,7 +49,7 @@ class MaskedLanguageModeling(MaskedLanguageModelHead):
     """Predicts the masked tokens (Devlin et al., 2019, section 3.1)."""
 
     def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
-        x = self.transform(encoded.hidden.index_select(0, batch.masked_positions))
+        x = self.transform(encoded.masked)
         weight, bias, labels = self.decoder.weight, self.decoder.bias, batch.masked_labels
         nll, correct = linear_cross_entropy_sum(x, weight, bias, labels)
         return Sums(nll, correct, torch.full((), len(labels), device=nll.device))
@@ -116,10 +120,18 @@ def linear_cross_entropy_sum(
     device = x.device.type
     if torch.is_autocast_enabled(device):
         x, weight = (value.to(torch.get_autocast_dtype(device)) for value in (x, weight))
+    if x.is_cuda and len(weight) % ALIGNED:
+        weight, bias = with_aligned_logits(weight, bias)
     # Within the function torch says that gradients are wanted even where they are switched off.
     wanted = torch.is_grad_enabled() and any(value.requires_grad for value in (x, weight, bias))
     nll, correct = _LinearCrossEntropySum.apply(x, weight, bias, labels, wanted)
     return nll, correct
+
+
+def with_aligned_logits(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Adds words without a chance, up to a multiple of `ALIGNED`, as fast products on GPUs need."""
+    more = -len(weight) % ALIGNED
+    return F.pad(weight, (0, 0, 0, more)), F.pad(bias, (0, more), value=float("-inf"))
 
 
 class _LinearCrossEntropySum(torch.autograd.Function):
@@ -134,46 +146,61 @@ class _LinearCrossEntropySum(torch.autograd.Function):
         ctx, x: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, needs_grad: bool
     ) -> tuple[Tensor, Tensor]:
         exact, low = bias.dtype, x.dtype  # of sums, and of products
-        # On CPU a softmax into a wider type first copies all logits, and its sums are fp32 anyway.
-        # fp16, which only GPUs have, would round small probabilities to 0.
-        wide = None if x.device.type == "cpu" else exact
+        chunk, score = CHUNK, cross_entropy
+        if x.is_cuda and low.itemsize <= 4 and triton_runs():
+            from bert_lightning.model.kernels.cross_entropy import cross_entropy as score
+
+            chunk = rows_on_gpu(len(weight), low.itemsize)
         nll, correct = torch.zeros(2, dtype=exact, device=x.device)
-        if needs_grad:
-            grad_x = torch.empty_like(x)
-            grad_weight, grad_bias = torch.zeros_like(weight, dtype=exact), torch.zeros_like(bias)
-        low_bias = bias.to(low)
-        for start in range(0, len(x), CHUNK):
-            rows, wanted = x[start : start + CHUNK], labels[start : start + CHUNK]
-            each = torch.arange(len(rows), device=x.device)
-            p = torch.addmm(low_bias, rows, weight.T).softmax(1, dtype=wide)  # (chunk, vocab)
-            right = p[each, wanted]
-            nll -= right.to(exact).clamp(min=torch.finfo(exact).tiny).log().sum()  # 87 nats at most
-            correct += _count_correct(p, right)
+        low_bias, grad_bias = bias.to(low), torch.zeros_like(bias)
+        grads_x: list[Tensor] = []
+        grad_weight = weight
+        for rows, wanted in zip(x.split(chunk), labels.split(chunk), strict=True):
+            logits = torch.addmm(low_bias, rows, weight.T)  # (chunk, vocab)
+            lost, right, grad_logits = score(logits, wanted)
+            nll += lost
+            correct += right
             if needs_grad:
-                p[each, wanted] = right - 1  # ∂NLL/∂logits = p - one-hot
-                grad_bias += p.sum(0)
-                p = p.to(low)
-                grad_x[start : start + CHUNK] = p @ weight
-                grad_weight += p.T @ rows
+                # On CPU a sum of narrow numbers into a wider type takes twenty times as long.
+                grad_bias += grad_logits.sum(0, dtype=exact if x.is_cuda else None)
+                grad_logits = grad_logits.to(low)
+                more = grad_logits.T @ rows
+                grad_weight = grad_weight.to(exact).add_(more) if grads_x else more
+                grads_x.append(grad_logits @ weight)
         ctx.mark_non_differentiable(correct)
         if needs_grad:
-            ctx.save_for_backward(grad_x, grad_weight, grad_bias)
+            ctx.save_for_backward(torch.cat(grads_x), grad_weight, grad_bias)
             ctx.weight_dtype = weight.dtype
         return nll, correct
 
     @staticmethod
     def backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[no-untyped-def]
         grad_x, grad_weight, grad_bias = ctx.saved_tensors
-        grad_weight = (grad_weight * grad).to(ctx.weight_dtype)
+        grad_weight = (grad_weight.to(grad.dtype) * grad).to(ctx.weight_dtype)
         return grad_x * grad.to(grad_x.dtype), grad_weight, grad_bias * grad, None, None
 
 
-def _count_correct(p: Tensor, right: Tensor) -> Tensor:
-    """Counts the labels that have the highest probability; one among k that have it counts 1/k.
+def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the summed loss of logits `(rows, vocab)`, how many labels `(rows,)` are right, and
+    the gradient of the loss by the logits.
 
-    16-bit probabilities are often equal, and the first of the equals would be a frequent word.
-    Those of the labels, `(rows,)`, are `right`.
+    One label costs 87 nats at most. One among k equally likely words counts 1/k: 16-bit
+    probabilities are often equal, and the first of the equals would be a frequent word.
     """
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    # On CPU a softmax into a wider type first copies all logits, and its sums are fp32 anyway.
+    # fp16, which only GPUs have, would round small probabilities to 0.
+    p = logits.softmax(1, dtype=None if logits.device.type == "cpu" else exact)
+    each = torch.arange(len(p), device=p.device)
+    right = p[each, labels]
+    nll = -right.to(exact).clamp(min=torch.finfo(exact).tiny).log().sum()
+    correct = _count_correct(p, right)
+    p[each, labels] = right - 1  # p - one-hot
+    return nll, correct, p
+
+
+def _count_correct(p: Tensor, right: Tensor) -> Tensor:
+    """Counts the rows whose highest probability is that of the label, `right` `(rows,)`."""
     highest = p.amax(1)
     if p.device.type == "cpu":  # few rows are right; on a GPU choosing them would stop the host
         chosen = right == highest

@@ -23,10 +23,7 @@ _MODEL, _AVERAGE = "model.", "average."
 
 def average_of(model: Model) -> Model:
     """Returns the average before the first step: a copy that no optimizer updates."""
-    average = deepcopy(model).requires_grad_(False)
-    if model.config.compile:
-        average.encoder.compile_blocks()  # a copy is not compiled
-    return average
+    return deepcopy(model).requires_grad_(False)
 
 
 def decay_at(decay: float, step: int) -> float:

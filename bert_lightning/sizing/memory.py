@@ -31,7 +31,7 @@ from bert_lightning.config import (
     TrainConfig,
 )
 from bert_lightning.model.attention import BUCKET_STEP
-from bert_lightning.model.heads import CHUNK
+from bert_lightning.model.heads import CHUNK, rows_on_gpu
 from bert_lightning.optim.optimizers import states_per_weight
 from bert_lightning.sizing.flops import count_parameters, meta_model
 
@@ -125,7 +125,7 @@ def activations(
 
 @dataclass(frozen=True)
 class Memory:
-    """The bytes that a run needs on one device; only `sequence` depends on the batch."""
+    """The bytes that a run needs on one device; `sequence` and `logits` are those of a sequence."""
 
     weights: float
     gradients: float
@@ -138,7 +138,11 @@ class Memory:
     gradient_buckets: float
     """The buffers in which ddp sums gradients."""
     mlm_head: float
-    """The MLM head's working set: the vocabulary's gradients, and chunks of logits."""
+    """The MLM head's working set: the vocabulary's gradients, and small chunks of logits."""
+    logits: float
+    """On a GPU, whose chunks are large: the logits of a sequence."""
+    most_logits: float
+    """Those of a whole chunk."""
     sequence: Activations
 
     @property
@@ -153,7 +157,8 @@ class Memory:
         For very few tokens it is in the update, beside which a copy of the weights measures it.
         """
         saved, backward = self.sequence.saved, self.sequence.backward
-        working_set = max(self.mlm_head, micro_batch_size * backward)
+        head = self.mlm_head + min(micro_batch_size * self.logits, self.most_logits)
+        working_set = max(head, micro_batch_size * backward)
         return self.fixed + max(micro_batch_size * saved + working_set, self.weights)
 
     def largest_micro_batch(self, available: float) -> int:
@@ -161,7 +166,12 @@ class Memory:
         room, sequence = available - self.fixed, self.sequence
         if room < self.weights:
             return 0
-        return max(0, int(min((room - self.mlm_head) // sequence.saved, room // sequence.total)))
+        room_of_head = room - self.mlm_head
+        fitting = max(
+            room_of_head // (sequence.saved + self.logits),
+            (room_of_head - self.most_logits) // sequence.saved,
+        )
+        return max(0, int(min(fitting, room // sequence.total)))
 
 
 def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) -> Memory:
@@ -192,6 +202,7 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
     vocabulary = vocab_size * model.hidden_size
     masking = config.batch.masking
     probability = max(masking.mlm_probability, masking.mlm_probability_end or 0)
+    row = vocab_size * matmul  # of logits
     return Memory(
         weights=weights,
         gradients=gradients,
@@ -199,8 +210,9 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
         weight_copies=copies,
         ema=0.0 if config.optim.ema_decay is None else weights,
         gradient_buckets=buckets,
-        mlm_head=2 * vocabulary * (parameter_bytes + matmul * casts)
-        + 2 * CHUNK * vocab_size * matmul,
+        mlm_head=2 * vocabulary * (parameter_bytes + matmul * casts) + 2 * CHUNK * row,
+        logits=config.batch.max_length * probability * row * on_gpu,
+        most_logits=rows_on_gpu(vocab_size, matmul) * row * on_gpu,
         sequence=activations(model, config.batch.max_length, probability, precision, on_gpu),
     )
 

@@ -20,6 +20,7 @@ from bert_lightning.data.phases import Phase, by_length, phase_options, phases_o
 from bert_lightning.data.shards.sampler import sampler_of
 from bert_lightning.errors import UserError
 from bert_lightning.extensions import find
+from bert_lightning.model.compilation import compile_parts, should_compile
 from bert_lightning.model.objective import own_objectives
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.pretrained.initial_weights import open_initial, start_from
@@ -121,6 +122,8 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
         bias = module.model.mlm_head.decoder.bias
         token_counts = corpus.splits["train"].counts_of_rows(len(bias))
         bias.data.copy_(torch.from_numpy(-unigram_nll(token_counts)))
+    if should_compile(config.model.compile, devices.on_gpu):
+        compile_parts(module.model)
     return Assembly(
         config=config,
         callbacks=callbacks,

@@ -55,8 +55,6 @@ class TrainingModule(L.LightningModule, ABC, Generic[Model]):
         self.config = config
         self.description = description
         self.model = model
-        if model.config.compile:
-            model.encoder.compile_blocks()
         self.average: Model | None = None
         """The moving average of the weights, where `AverageWeights` keeps one."""
         seconds = config.optim.time_budget_seconds

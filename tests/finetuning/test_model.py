@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from bert_lightning.batch import pack_sequences
 from bert_lightning.config import ModelConfig
 from bert_lightning.config.task import Pooling, TaskKind
-from bert_lightning.finetuning.model import BertForTask, HeadShape, rounded
+from bert_lightning.finetuning.model import BertForTask, HeadShape
 from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.model.hf_names import to_config, to_hugging_face
+from bert_lightning.model.rounding import rounded
 
 VOCAB, HIDDEN = 50, 32
 LENGTHS = np.array([5, 9, 2])

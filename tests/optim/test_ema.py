@@ -84,15 +84,9 @@ def test_it_forgets_its_start_in_a_short_run_too() -> None:
     assert decay_at(0.9, 81) == decay_at(0.9, 10**6) == 0.9
 
 
-@pytest.mark.parametrize("is_compiled", [False, True])
-def test_it_is_a_copy_that_nothing_else_changes_and_compiled_where_the_model_is(
-    monkeypatch: pytest.MonkeyPatch, is_compiled: bool
-) -> None:
-    compiled: list[Any] = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda block, **_: compiled.append(block))
-    model = BertForPreTraining(ModelConfig(compile=is_compiled), vocab_size=50)
+def test_it_is_a_copy_that_nothing_else_changes() -> None:
+    model = BertForPreTraining(ModelConfig(), vocab_size=50)
     average = average_of(model)
-    assert compiled == (list(average.encoder.blocks) if is_compiled else [])
     assert not any(parameter.requires_grad for parameter in average.parameters())
     assert all(parameter.requires_grad for parameter in model.parameters())
     before = average.encoder.embeddings.word.weight.clone()

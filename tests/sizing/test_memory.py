@@ -250,6 +250,24 @@ def test_flash_saves_no_attention_weights() -> None:
     assert double.total == pytest.approx(2 * flash.total, rel=0.01)
 
 
+def test_a_gpus_logits_grow_with_the_batch_up_to_a_chunk() -> None:
+    run = run_of(precision="bf16-mixed")
+    run.batch.max_length, vocab = 512, 30_528
+    needs = memory(run, vocab, 1, on_gpu=True)
+    assert needs.logits == pytest.approx(0.15 * 512 * vocab * 2)
+    assert needs.most_logits == 16_384 * vocab * 2
+    on_cpu = memory(run, vocab, 1, on_gpu=False)
+    assert (on_cpu.logits, on_cpu.most_logits) == (0, 0)
+    rows = 16_384 / (0.15 * 512)  # sequences that fill a chunk
+    saved, fixed = needs.sequence.saved, needs.fixed + needs.mlm_head
+    assert needs.peak(10) == pytest.approx(fixed + 10 * (saved + needs.logits))
+    assert needs.peak(1000) == pytest.approx(
+        needs.fixed
+        + 1000 * saved
+        + max(needs.mlm_head + rows * needs.logits, 1000 * needs.sequence.backward)
+    )
+
+
 @cache
 def needs_of(precision: str, checkpointing: bool) -> Memory:
     run = run_of(precision=precision, activation_checkpointing=checkpointing)

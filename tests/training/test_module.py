@@ -112,21 +112,6 @@ def test_a_step_is_seeded_as_torch_would_but_for_devices_that_are_not_there(
     assert drawn.equal(torch.rand(3))
 
 
-def test_blocks_are_compiled_for_any_number_of_tokens_where_the_config_says_so(
-    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiled: list[Any] = []
-    monkeypatch.setattr(
-        torch.nn.Module, "compile", lambda block, **options: compiled.append((block, options))
-    )
-    config = small_config(tmp_path)
-    module_of(config)
-    assert not compiled
-    config.model.compile = True
-    blocks = module_of(config).model.encoder.blocks
-    assert compiled == [(block, {"dynamic": True}) for block in blocks]
-
-
 def test_a_strategy_that_shards_gets_the_model_and_its_average(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
