@@ -1,0 +1,42 @@
+"""Whether Triton's kernels run here; where they do not, plain PyTorch computes the same."""
+
+import logging
+import os
+import shutil
+import sysconfig
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+_log = logging.getLogger(__name__)
+_OLDEST = 8, 0
+"""The compute capability of the oldest GPUs that multiply bf16."""
+
+
+def triton_lacks(device: torch.device) -> str | None:
+    """Returns what Triton lacks to compile a kernel for a GPU; None where nothing is missing."""
+    if find_spec("triton") is None:
+        return "Triton is not installed; it comes with torch's CUDA builds for Linux"
+    if (capability := torch.cuda.get_device_capability(device)) < _OLDEST:
+        name, has, needs = torch.cuda.get_device_name(device), *map(_dotted, (capability, _OLDEST))
+        return f"{name} has compute capability {has}, and the kernels need {needs}"
+    if not any(map(shutil.which, (os.environ.get("CC", ""), "gcc", "clang"))):
+        return "Triton finds no C compiler: install gcc, or name one as CC"
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return "Triton needs Python.h: install the headers of this Python, such as python3-dev"
+    return None
+
+
+@cache
+def triton_runs(device: torch.device) -> bool:
+    """Returns whether Triton's kernels run on a GPU; if not, the log says once what is missing."""
+    missing = triton_lacks(device)
+    if missing is not None:
+        _log.warning("no fused kernels, so training is slower, with the same results: %s", missing)
+    return missing is None
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))
