@@ -1,11 +1,11 @@
 """Multi-head self-attention without padding; the one place that knows where sequences end.
 
-On CUDA in half precision it is torch's variable-length flash attention. Elsewhere sequences of
-similar length are gathered into a bucket and padded for attention alone: two gathers a layer.
+Sequences of similar length are gathered into a bucket and padded for attention alone: two gathers a
+layer. GPUs have faster ways to compute the same; `attention_paths.py` chooses.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ class Buckets(NamedTuple):
     """`(total · 3 · heads,)` int64: for each row of the batch, its row in the buckets."""
     mixed_from_padded: Tensor
     """`(total · heads,)` int64: the same for what attention returns."""
+
+    def attend(self, qkv: Tensor, dropout_p: float) -> Tensor:
+        return attend_in_buckets(qkv, self, dropout_p)
 
 
 def bucket_by_length(
@@ -169,31 +172,17 @@ def _each(
         yield padding, padded[3 * start : 3 * end].view(3, *shape), mixed[start:end].view(shape)
 
 
-def attend_in_flash(qkv: Tensor, cu_seqlens: Tensor, longest: int, dropout_p: float) -> Tensor:
-    """Computes the same as :func:`attend_in_buckets`, in one kernel that needs no padding.
+class Ends(Protocol):
+    """Where the sequences of a batch end, in the form that one kind of attention needs."""
 
-    Of what torch builds on this operator, `torch.nn.attention.varlen` has no dropout, and jagged
-    tensors keep the host too busy to feed the GPU.
-    """
-    limits = (cu_seqlens, cu_seqlens, longest, longest)  # queries', keys'
-    query, key, value = qkv.unbind(1)  # each (total, heads, head_dim)
-    mixed: Tensor = torch.ops.aten._flash_attention_forward(
-        query, key, value, *limits, dropout_p, False, False
-    )[0]
-    return mixed
-
-
-def flash_reads(x: Tensor) -> bool:
-    """Returns whether flash attention can read these activations, `(total, hidden)`."""
-    half = torch.is_autocast_enabled(x.device.type) or x.dtype in (torch.float16, torch.bfloat16)
-    return x.is_cuda and half
+    def attend(self, qkv: Tensor, dropout_p: float) -> Tensor:
+        """Computes :func:`attend_in_buckets`, in the way of its kind."""
 
 
 class Layout(NamedTuple):
     """Facts of a batch that attention needs, the same in every layer."""
 
-    ends: Buckets | tuple[Tensor, int]
-    """Buckets; for flash attention cumulative lengths `(sequences + 1,)` int32, and the longest."""
+    ends: Ends
     positions: Prepared
 
 
@@ -219,10 +208,7 @@ class SelfAttention(nn.Module):
         """Attends within each sequence: `(total, hidden)` → `(total, hidden)`."""
         qkv = self.project(x, layout.positions)
         dropout_p = self.dropout if self.training else 0.0
-        if isinstance(layout.ends, Buckets):
-            mixed = attend_in_buckets(qkv, layout.ends, dropout_p)
-        else:
-            mixed = attend_in_flash(qkv, *layout.ends, dropout_p)
+        mixed = layout.ends.attend(qkv, dropout_p)
         return self.output(mixed.reshape(len(x), -1))
 
     def project(self, x: Tensor, positions: Prepared) -> Tensor:

@@ -15,7 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from bert_lightning.batch import PretrainBatch, Sequences
 from bert_lightning.config import FeedForwardKind, ModelConfig, NormPlacement
-from bert_lightning.model.attention import Layout, SelfAttention, bucket_by_length, flash_reads
+from bert_lightning.model.attention import Layout, SelfAttention
+from bert_lightning.model.attention_paths import choose_attention
 from bert_lightning.model.heads import Encoded, Pooler
 from bert_lightning.model.layers import Dropout, LayerNorm, activation
 from bert_lightning.model.objective import (
@@ -137,11 +138,8 @@ class Encoder(nn.Module):
         yield self.norm(x)
 
     def _layout(self, sequences: Sequences, x: Tensor) -> Layout:
-        lengths, positions = sequences.lengths, self.embeddings.position.prepare(sequences)
-        if flash_reads(x):
-            return Layout((sequences.cu_seqlens.int(), int(lengths.max())), positions)
-        heads = self.config.num_attention_heads
-        return Layout(bucket_by_length(lengths, heads, x.device), positions)
+        positions = self.embeddings.position.prepare(sequences)
+        return Layout(choose_attention(sequences, x, self.config), positions)
 
 
 def initialize(module: nn.Module, std: float) -> None:

@@ -1,8 +1,5 @@
 """Padding-free attention against the paper's formula, one sequence and head at a time."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +13,6 @@ from bert_lightning.model.attention import (
     SelfAttention,
     attend_in_buckets,
     bucket_by_length,
-    flash_reads,
 )
 
 CPU = torch.device("cpu")
@@ -111,27 +107,3 @@ def test_without_dropout_no_random_number_is_drawn() -> None:
     before = torch.get_rng_state()
     layer(torch.randn(5, 8, generator=torch.Generator()), layout([2, 3], 2))
     assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize(
-    ("device", "dtype", "autocast", "reads"),
-    [
-        ("cuda", torch.bfloat16, False, True),
-        ("cuda", torch.float16, False, True),
-        ("cuda", torch.float32, True, True),
-        ("cuda", torch.float32, False, False),
-        ("cuda", torch.float64, False, False),
-        ("cpu", torch.bfloat16, False, False),
-        ("cpu", torch.float32, True, False),
-    ],
-)
-def test_flash_attention_reads_half_precision_on_cuda_alone(
-    device: str, dtype: torch.dtype, autocast: bool, reads: bool
-) -> None:
-    x: Any = SimpleNamespace(device=torch.device(device), is_cuda=device == "cuda", dtype=dtype)
-    before = torch.is_autocast_enabled(device)
-    torch.set_autocast_enabled(device, autocast)  # works without a GPU
-    try:
-        assert flash_reads(x) is reads
-    finally:
-        torch.set_autocast_enabled(device, before)

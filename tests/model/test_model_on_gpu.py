@@ -7,6 +7,9 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from test_bert import LENGTHS, MODERN, small_model, some_sequences
 
+from bert_lightning.config import ModelConfig
+from bert_lightning.model.attention_paths import choose_attention
+from bert_lightning.model.kernels.available import triton_lacks
 from bert_lightning.model.objective import linear_cross_entropy_sum
 
 pytestmark = [
@@ -17,11 +20,15 @@ on_both_kinds = pytest.mark.parametrize("kind", [{}, MODERN], ids=["bert", "mode
 
 
 def outputs(
-    kind: dict[str, Any], device: str, dtype: torch.dtype, autocast: bool = False
+    kind: dict[str, Any],
+    device: str,
+    dtype: torch.dtype,
+    autocast: bool = False,
+    lengths: list[int] = LENGTHS * 20,
 ) -> list[torch.Tensor]:
     """The encoder's vectors and the gradients of a fixed sum of them, in fp64 on the CPU."""
     model = small_model(**kind).to(device, dtype)
-    sequences = move_data_to_device(some_sequences(LENGTHS * 20), device)
+    sequences = move_data_to_device(some_sequences(lengths), device)
     with torch.autocast(device, torch.bfloat16, enabled=autocast):
         hidden = model(sequences).hidden
     weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(1)).to(device)
@@ -46,13 +53,76 @@ def test_the_encoder_and_its_gradients_are_those_of_the_cpu(
         assert distance(ours, theirs) < tolerance
 
 
+LENGTHS_OF = {
+    "Tiles": [*LENGTHS, 33, 64, 65, 127, 128] * 8,
+    "Dense": [256] * 8,
+    "Flash": [129, 5, 200, 64] * 8,
+}
+on_every_path = pytest.mark.parametrize("path", LENGTHS_OF)
+
+
+def attention(path: str) -> Any:
+    """Of a batch that takes this path in bf16, with heads of 16."""
+    config = ModelConfig(hidden_size=32, num_attention_heads=2)
+    sequences = some_sequences(LENGTHS_OF[path]).on(torch.device("cuda"))
+    x = torch.zeros(len(sequences.token_ids), 32, dtype=torch.bfloat16, device="cuda")
+    found = choose_attention(sequences, x, config)
+    if path == "Tiles" and triton_lacks(x.device):
+        pytest.skip("Triton does not run here")
+    assert type(found).__name__ == path
+    return found
+
+
 @on_both_kinds
-def test_flash_attention_in_bf16_is_as_exact_as_the_buckets_are(kind: dict[str, Any]) -> None:
-    expected = outputs(kind, "cpu", torch.float64)
-    flash = outputs(kind, "cuda", torch.float32, autocast=True)
-    buckets = outputs(kind, "cpu", torch.float32, autocast=True)
-    for ours, theirs, exact in zip(flash, buckets, expected, strict=True):
+@on_every_path
+def test_each_attention_in_bf16_is_as_exact_as_the_buckets_are(
+    kind: dict[str, Any], path: str
+) -> None:
+    attention(path)
+    lengths = LENGTHS_OF[path]
+    kind = {**kind, "num_attention_heads": 2, "max_position_embeddings": 256}
+    expected = outputs(kind, "cpu", torch.float64, lengths=lengths)
+    fast = outputs(kind, "cuda", torch.float32, autocast=True, lengths=lengths)
+    buckets = outputs(kind, "cpu", torch.float32, autocast=True, lengths=lengths)
+    for ours, theirs, exact in zip(fast, buckets, expected, strict=True):
         assert distance(ours, exact) < max(0.02, 1.5 * distance(theirs, exact))
+
+
+@on_every_path
+def test_dropout_keeps_the_mean_and_follows_from_torchs_generator(path: str) -> None:
+    torch.manual_seed(0)
+    ends, total = attention(path), sum(LENGTHS_OF[path])
+    qkv = torch.randn(total, 3, 2, 16, dtype=torch.bfloat16, device="cuda")
+    plain = ends.attend(qkv, 0.0).float()
+    draws = torch.stack([ends.attend(qkv, 0.3).float() for _ in range(400)])
+    spread = draws.std(0)
+    assert spread.mean() > 0
+    error = (draws.mean(0) - plain).abs() / (spread / 400**0.5 + 2**-8 * plain.abs() + 1e-3)
+    assert error.max() < 6  # standard errors, beside the rounding of bf16
+    torch.manual_seed(1)
+    first = ends.attend(qkv, 0.3)
+    assert not torch.equal(first, ends.attend(qkv, 0.3))
+    torch.manual_seed(1)
+    assert torch.equal(first, ends.attend(qkv, 0.3))
+
+
+def test_the_gradient_of_tiles_is_the_same_each_time_and_the_host_never_waits() -> None:
+    ends, total = attention("Tiles"), sum(LENGTHS_OF["Tiles"])
+    qkv = torch.randn(total, 3, 2, 16, dtype=torch.bfloat16, device="cuda", requires_grad=True)
+
+    def gradient() -> torch.Tensor:
+        torch.manual_seed(1)
+        return torch.autograd.grad(ends.attend(qkv, 0.3).float().square().sum(), qkv)[0]
+
+    expected = gradient()  # compiles
+    sequences = some_sequences(LENGTHS_OF["Tiles"]).on(torch.device("cuda"))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        type(ends).of(sequences)
+        again = [gradient() for _ in range(5)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.equal(each, expected) for each in again)
 
 
 @pytest.mark.parametrize("low", [False, True], ids=["fp32", "bf16"])
