@@ -16,7 +16,7 @@ _OLDEST = 8, 0
 
 
 def triton_lacks(device: torch.device | None = None) -> str | None:
-    """Returns what Triton lacks to compile for a GPU, the current one by default; None if nothing."""
+    """Returns what Triton lacks to compile for a GPU, by default the one in use; None: nothing."""
     if find_spec("triton") is None:
         return "Triton is not installed; it comes with torch's CUDA builds for Linux"
     if (capability := torch.cuda.get_device_capability(device)) < _OLDEST:
