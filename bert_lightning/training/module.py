@@ -19,6 +19,7 @@ from bert_lightning.data.phases import passes, phases_of
 from bert_lightning.data.randomness import Stream, torch_seed
 from bert_lightning.evaluation.scores import HeldOutSums, held_out_sums
 from bert_lightning.model.bert import BertForPreTraining, Model
+from bert_lightning.model.kernels.trial import try_kernels
 from bert_lightning.model.objective import joint_loss, own_objectives
 from bert_lightning.optim.ema import put_trained_first
 from bert_lightning.optim.optimizers import build_optimizer
@@ -102,6 +103,9 @@ class TrainingModule(L.LightningModule, ABC, Generic[Model]):
             for group in optimizer.param_groups
         ]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        try_kernels(self.device)
 
     def on_train_start(self) -> None:
         self.progress.train_sums = self.progress.train_sums.to(self.device)

@@ -11,12 +11,16 @@ from pathlib import Path
 import torch
 
 _log = logging.getLogger(__name__)
+_failures: list[str] = []
+"""What made a kernel fail in this process."""
 _OLDEST = 8, 0
 """The compute capability of the oldest GPUs that multiply bf16."""
 
 
 def triton_lacks(device: torch.device | None = None) -> str | None:
     """Returns what Triton lacks to compile for a GPU, by default the one in use; None: nothing."""
+    if _failures:
+        return _failures[0]
     if find_spec("triton") is None:
         return "Triton is not installed; it comes with torch's CUDA builds for Linux"
     if (capability := torch.cuda.get_device_capability(device)) < _OLDEST:
@@ -40,6 +44,12 @@ def triton_runs(device: torch.device | None = None) -> bool:
             missing,
         )
     return missing is None
+
+
+def switch_off(failure: str) -> None:
+    """Has no kernel run in this process from now on."""
+    _failures.append(failure)
+    triton_runs.cache_clear()
 
 
 def _dotted(capability: tuple[int, int]) -> str:
