@@ -1,4 +1,4 @@
-"""Whether Triton's kernels run here; where they do not, plain PyTorch computes the same."""
+"""Whether Triton compiles kernels here; where it does not, plain PyTorch computes the same."""
 
 import logging
 import os
@@ -15,12 +15,12 @@ _OLDEST = 8, 0
 """The compute capability of the oldest GPUs that multiply bf16."""
 
 
-def triton_lacks(device: torch.device) -> str | None:
-    """Returns what Triton lacks to compile a kernel for a GPU; None where nothing is missing."""
+def triton_lacks() -> str | None:
+    """Returns what Triton lacks to compile for the GPU in use; None where nothing is missing."""
     if find_spec("triton") is None:
         return "Triton is not installed; it comes with torch's CUDA builds for Linux"
-    if (capability := torch.cuda.get_device_capability(device)) < _OLDEST:
-        name, has, needs = torch.cuda.get_device_name(device), *map(_dotted, (capability, _OLDEST))
+    if (capability := torch.cuda.get_device_capability()) < _OLDEST:
+        name, has, needs = torch.cuda.get_device_name(), *map(_dotted, (capability, _OLDEST))
         return f"{name} has compute capability {has}, and the kernels need {needs}"
     if not any(map(shutil.which, (os.environ.get("CC", ""), "gcc", "clang"))):
         return "Triton finds no C compiler: install gcc, or name one as CC"
@@ -30,11 +30,13 @@ def triton_lacks(device: torch.device) -> str | None:
 
 
 @cache
-def triton_runs(device: torch.device) -> bool:
-    """Returns whether Triton's kernels run on a GPU; if not, the log says once what is missing."""
-    missing = triton_lacks(device)
+def triton_runs() -> bool:
+    """Returns whether Triton compiles for the GPU in use; if not, the log says once why not."""
+    missing = triton_lacks()
     if missing is not None:
-        _log.warning("no fused kernels, so training is slower, with the same results: %s", missing)
+        _log.warning(
+            "neither fused kernels nor torch's compiler, so training is slower: %s", missing
+        )
     return missing is None
 
 
