@@ -36,10 +36,10 @@ def choose_attention(sequences: Sequences, x: Tensor, config: ModelConfig) -> En
     lengths, longest = sequences.lengths, int(sequences.lengths.max())
     if not flash_reads(x):
         return bucket_by_length(lengths, config.num_attention_heads, x.device)
-    if triton_runs(x.device):
-        from bert_lightning.model.kernels.attention_tiles import HEADS, TILES, Tiles
+    if triton_runs():
+        from bert_lightning.model.kernels.attention_tiles import HEAD_SIZES, TILES, Tiles
 
-        if longest <= max(TILES) and config.head_dim in HEADS:
+        if longest <= max(TILES) and config.head_dim in HEAD_SIZES:
             return Tiles.of(sequences)
     full = longest >= DENSE_LENGTH and longest % DENSE_STEP == 0
     if full and len(lengths) * longest == len(x):

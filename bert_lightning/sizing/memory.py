@@ -93,7 +93,7 @@ def activations(
     """Returns the activations of one training sequence of `length` tokens."""
     h, layers = config.hidden_size, config.num_hidden_layers
     parameter, hidden, matmul = byte_widths(precision)
-    flash = on_gpu and matmul == 2  # as in model.attention.flash_reads
+    flash = on_gpu and matmul == 2  # as in model.attention_paths.flash_reads
     gated = config.feed_forward is FeedForwardKind.glu
     inner = config.intermediate_size * (4 if gated else 2 - (config.hidden_act is HiddenAct.relu))
     mask = 1 if on_gpu else matmul  # on CPU a mask has the type of what it masks

@@ -27,7 +27,7 @@ def chosen(lengths: list[int], hidden: int = 64) -> Any:
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """CUDA in 16 bits, without Triton."""
     monkeypatch.setattr(attention_paths, "flash_reads", lambda _: True)
-    monkeypatch.setattr(attention_paths, "triton_runs", lambda _: False)
+    monkeypatch.setattr(attention_paths, "triton_runs", lambda: False)
 
 
 def test_on_the_cpu_it_is_buckets() -> None:
@@ -72,7 +72,7 @@ def test_with_triton(
     lengths: list[int], hidden: int, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
-    monkeypatch.setattr(attention_paths, "triton_runs", lambda _: True)
+    monkeypatch.setattr(attention_paths, "triton_runs", lambda: True)
     assert type(chosen(lengths, hidden)).__name__ == expected
 
 

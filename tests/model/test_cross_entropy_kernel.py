@@ -129,8 +129,8 @@ def test_the_log_says_once_what_the_kernels_lack(
 ) -> None:
     found = {"triton": None, "capability": (7, 5), "compiler": None, "header": False}
     monkeypatch.setattr(available, "find_spec", lambda _: found["triton"])
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: found["capability"])
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: found["capability"])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     monkeypatch.setattr(available.shutil, "which", lambda _: found["compiler"])
     monkeypatch.setattr(available.Path, "is_file", lambda _: found["header"])
     available.triton_runs.cache_clear()

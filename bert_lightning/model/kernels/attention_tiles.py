@@ -26,7 +26,7 @@ TILES = (128, 64, 32)
 _WARPS = {128: 8, 64: 4, 32: 1}
 """By the size of a tile, the groups of 32 threads that share it: enough that its scores and
 gradients stay in registers."""
-HEADS = (16, 32, 64, 128)
+HEAD_SIZES = (16, 32, 64, 128)
 """The sizes of heads that tiles can have."""
 
 
@@ -45,6 +45,7 @@ class Tiles(NamedTuple):
     def of(cls, sequences: Sequences) -> "Tiles":
         """Sorts sequences of 3, 100, 40 and 2 tokens: one in a tile of 128, one of 64, two of 32.
 
+        >>> import numpy as np
         >>> from bert_lightning.batch import pack_sequences
         >>> lengths, zeros = np.array([3, 100, 40, 2]), np.zeros(145, np.int64)
         >>> tiles = Tiles.of(pack_sequences(zeros, zeros, lengths))
@@ -179,7 +180,7 @@ def attend_in_tiles(
 
     Args:
         qkv: `(total, 3, heads, head_dim)`, contiguous. Each token belongs to a sequence, and
-            `head_dim` is one of `HEADS`.
+            `head_dim` is one of `HEAD_SIZES`.
         cu_seqlens: this and the next two are the fields of `Tiles`.
         order: see there.
         ends: see there.
@@ -189,6 +190,7 @@ def attend_in_tiles(
     Returns:
         `(total, heads, head_dim)`.
     """
+    assert qkv.is_contiguous(), qkv.stride()
     mixed = qkv.new_empty(len(qkv), *qkv.shape[2:])
     for launch, first, fixed in _launches(_forward, qkv, ends, dropout_p):
         launch(qkv, mixed, cu_seqlens, order, first, seed, **fixed)

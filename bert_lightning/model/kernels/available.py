@@ -17,14 +17,14 @@ _OLDEST = 8, 0
 """The compute capability of the oldest GPUs that multiply bf16."""
 
 
-def triton_lacks(device: torch.device | None = None) -> str | None:
-    """Returns what Triton lacks to compile for a GPU, by default the one in use; None: nothing."""
+def triton_lacks() -> str | None:
+    """Returns what Triton lacks to compile for the GPU in use; None where nothing is missing."""
     if _failures:
         return _failures[0]
     if find_spec("triton") is None:
         return "Triton is not installed; it comes with torch's CUDA builds for Linux"
-    if (capability := torch.cuda.get_device_capability(device)) < _OLDEST:
-        name, has, needs = torch.cuda.get_device_name(device), *map(_dotted, (capability, _OLDEST))
+    if (capability := torch.cuda.get_device_capability()) < _OLDEST:
+        name, has, needs = torch.cuda.get_device_name(), *map(_dotted, (capability, _OLDEST))
         return f"{name} has compute capability {has}, and the kernels need {needs}"
     if not any(map(shutil.which, (os.environ.get("CC", ""), "gcc", "clang"))):
         return "Triton finds no C compiler: install gcc, or name one as CC"
@@ -34,14 +34,12 @@ def triton_lacks(device: torch.device | None = None) -> str | None:
 
 
 @cache
-def triton_runs(device: torch.device | None = None) -> bool:
-    """Returns whether Triton compiles for a GPU; if not, the log says once why not."""
-    missing = triton_lacks(device)
+def triton_runs() -> bool:
+    """Returns whether Triton compiles for the GPU in use; if not, the log says once why not."""
+    missing = triton_lacks()
     if missing is not None:
         _log.warning(
-            "neither fused kernels nor torch's compiler, so training is slower, with the same "
-            "results: %s",
-            missing,
+            "neither fused kernels nor torch's compiler, so training is slower: %s", missing
         )
     return missing is None
 

@@ -23,7 +23,7 @@ TOLERANCE = 0.05
 
 def try_kernels(device: torch.device) -> None:
     """Tries the kernels on a GPU, once in a process; after a failure plain PyTorch computes."""
-    if device.type != "cuda" or not triton_runs(device):
+    if device.type != "cuda" or not triton_runs():
         return
     for kernel, trial in TRIALS.items():
         try:
@@ -33,7 +33,7 @@ def try_kernels(device: torch.device) -> None:
             wrong = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         if wrong:
             switch_off(f"the kernel of {kernel} fails its trial on this GPU: {wrong}")
-            triton_runs(device)  # says so
+            triton_runs()  # says so
             return
 
 
