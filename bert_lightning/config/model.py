@@ -72,9 +72,10 @@ class ModelConfig:
     """Whether queries and keys are normalized, each head by itself."""
     bias: bool = option(True, ARCHITECTURE)
     """Whether linear layers and norms have a bias; the outputs of the two heads always have."""
-    activation_checkpointing: bool = option(False, EXECUTION)
+    activation_checkpointing: bool | None = option(False, EXECUTION)
     """Whether a block's inner activations are recomputed in the backward pass instead of kept: a
-    third more work, for memory that hardly grows with the number of layers."""
+    third more work, for memory that hardly grows with the number of layers. Null does so on GPUs
+    whose memory needs it."""
     compile: bool = option(False, EXECUTION)
     """Whether torch compiles the blocks; needs a C++ compiler on CPU, and a minute at the start."""
 

@@ -30,9 +30,8 @@ from bert_lightning.runs.launched import SIGNALS, is_first_process, shown_comman
 from bert_lightning.training.module import TrainingModule
 from bert_lightning.training.saving import SaveCheckpoints
 
-
 READ_LATER = ("cuda",)
-"""The kinds of devices that work on while the host continues: what they know is read a step later."""
+"""Devices that work on while the host continues: what they know is read a step later."""
 
 
 class Consensus(NamedTuple):

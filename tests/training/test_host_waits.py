@@ -30,7 +30,7 @@ RARE = (*SELDOM, "callbacks.every_n_train_steps=100")
 
 
 @pytest.fixture
-def late(monkeypatch: pytest.MonkeyPatch) -> None:
+def _late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stops, "READ_LATER", ("cpu",))
 
 
@@ -62,9 +62,10 @@ class EachStep(Callback):
         self.end(trainer.global_step)
 
 
+@pytest.mark.usefixtures("_late")
 @pytest.mark.parametrize("optim", ["adamw", "muon"])
 def test_the_host_reads_nothing_in_a_step_that_is_not_logged(
-    small_config: Config, tmp_path: Path, late: None, optim: str
+    small_config: Config, tmp_path: Path, optim: str
 ) -> None:
     reads = Reads()
 
@@ -123,9 +124,10 @@ class Weights(Callback):
         self.after[trainer.global_step] = [value.detach().clone() for value in kept]
 
 
+@pytest.mark.usefixtures("_late")
 @pytest.mark.parametrize("optim", ["adamw", "muon"])
 def test_a_bad_update_is_left_out_by_the_device_and_named_a_step_later(
-    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: None, optim: str
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optim: str
 ) -> None:
     break_step(monkeypatch, 3)
     weights = Weights()
@@ -136,6 +138,7 @@ def test_a_bad_update_is_left_out_by_the_device_and_named_a_step_later(
     assert not any(map(torch.equal, weights.after[2][:5], weights.after[1]))
 
 
+@pytest.mark.usefixtures("_late")
 @pytest.mark.parametrize(
     "then",
     [
@@ -146,7 +149,7 @@ def test_a_bad_update_is_left_out_by_the_device_and_named_a_step_later(
     ],
 )
 def test_what_others_would_see_of_a_bad_step_waits_for_the_device(
-    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: None, then: str
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
     break_step(monkeypatch, 3)
     weights = Weights()
@@ -158,8 +161,9 @@ def test_what_others_would_see_of_a_bad_step_waits_for_the_device(
     assert not weights.curves
 
 
+@pytest.mark.usefixtures("_late")
 def test_a_bad_step_before_a_stop_is_an_error_and_no_checkpoint(
-    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: None
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_step(monkeypatch, 3)
     received = EachStep(lambda _: None, lambda step: step == 2 and signal.raise_signal(15))
@@ -168,7 +172,8 @@ def test_a_bad_step_before_a_stop_is_an_error_and_no_checkpoint(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-def test_a_late_stop_resumes_bit_exact(small_config: Config, tmp_path: Path, late: None) -> None:
+@pytest.mark.usefixtures("_late")
+def test_a_late_stop_resumes_bit_exact(small_config: Config, tmp_path: Path) -> None:
     options = [*SELDOM, "model.hidden_dropout_prob=0.1"]
     received = EachStep(lambda _: None, lambda step: step == 2 and signal.raise_signal(15))
     with pytest.raises(RunEnded, match="stopped at step 4 by SIGTERM; saved "):
@@ -180,8 +185,9 @@ def test_a_late_stop_resumes_bit_exact(small_config: Config, tmp_path: Path, lat
     assert_same(*ends)
 
 
+@pytest.mark.usefixtures("_late")
 def test_a_late_time_limit_and_a_late_budget_end_the_run_after_a_step(
-    small_config: Config, tmp_path: Path, late: None, monkeypatch: pytest.MonkeyPatch
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = stops.StopSignals.agree
 
