@@ -72,10 +72,11 @@ class ModelConfig:
     """Whether queries and keys are normalized, each head by itself."""
     bias: bool = option(True, ARCHITECTURE)
     """Whether linear layers and norms have a bias; the outputs of the two heads always have."""
-    activation_checkpointing: bool = option(False, EXECUTION)
+    activation_checkpointing: bool | None = option(False, EXECUTION)
     """Whether a block's inner activations are recomputed in the backward pass instead of kept: a
-    third more work, for memory that hardly grows with the number of layers."""
-    compile: bool | None = option(None, EXECUTION)
+    third more work, for memory that hardly grows with the number of layers. Null does so on GPUs
+    whose memory needs it."""
+    compile: bool | None = option(False, EXECUTION)
     """Whether torch compiles the model, for a minute or two in the first steps; null does in
     pretraining on CUDA GPUs. It needs Triton and a C compiler there, and a C++ compiler on CPU;
     without them nothing is compiled, and the log says so."""

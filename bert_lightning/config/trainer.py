@@ -21,8 +21,8 @@ class StrategyConfig:
     """How several devices divide the work."""
 
     name: StrategyName = option(StrategyName.auto, EXECUTION)
-    """`auto` is one device, or ddp where there are more; fsdp shards weights, gradients and
-    optimizer state over the GPUs."""
+    """`auto` is one device, or ddp where there are more, or in pretraining fsdp if their memory
+    needs it; fsdp shards weights, gradients and optimizer state over the GPUs."""
 
     def __post_init__(self) -> None:
         check_limits(self, "strategy.")

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from torch.optim import Adam, AdamW, Muon, Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
 from bert_lightning.config import OptimConfig, OptimizerName
 from bert_lightning.extensions import find
 from bert_lightning.optim.lamb import Lamb
+from bert_lightning.optim.muon import Muon
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -> Optimizer:
@@ -41,7 +42,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, fused: bool = True) -
     if config.optimizer is OptimizerName.adamw:
         return rest
     decay = config.weight_decay
-    muon = Muon(matrices, config.matrix_lr, weight_decay=decay, momentum=config.momentum)
+    muon = Muon(matrices, config.matrix_lr, decay, config.momentum)
     return CombinedOptimizer([muon, rest])
 
 

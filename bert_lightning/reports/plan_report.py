@@ -174,7 +174,6 @@ def _memory(planned: Plan) -> Table:
         "optimizer state": needs.optimizer_state,
         "weights, cast or gathered": needs.weight_copies,
         "EMA of the weights": needs.ema,
-        "gradient buckets": needs.gradient_buckets,
         f"activations of {count:,}": count * needs.sequence.saved,
     }
     sizes |= {"working set": planned.peak - sum(sizes.values()), "peak": planned.peak}

@@ -135,8 +135,6 @@ class Memory:
     """Weights cast for matrix products; with fsdp, the shards that are gathered for use."""
     ema: float
     """The exponential moving average of the weights; 0 without one."""
-    gradient_buckets: float
-    """The buffers in which ddp sums gradients."""
     mlm_head: float
     """The MLM head's working set: the vocabulary's gradients, and small chunks of logits."""
     logits: float
@@ -148,7 +146,7 @@ class Memory:
     @property
     def fixed(self) -> float:
         """The bytes that are allocated from the first step to the last."""
-        copied = self.weight_copies + self.ema + self.gradient_buckets
+        copied = self.weight_copies + self.ema
         return self.weights + self.gradients + self.optimizer_state + copied
 
     def peak(self, micro_batch_size: int) -> float:
@@ -177,7 +175,8 @@ class Memory:
 def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) -> Memory:
     """Returns what a run needs on each of its `world_size` devices.
 
-    With fsdp (Zhao et al., 2023, https://arxiv.org/abs/2304.11277) a device holds its shard of
+    With ddp the gradients lie in the buffers that sum them. With fsdp (Zhao et al., 2023,
+    https://arxiv.org/abs/2304.11277) a device holds its shard of
     weights, gradients and optimizer state. It gathers whole: everything outside the blocks, and of
     the blocks the current one and the next, each with its gradients.
     """
@@ -193,12 +192,10 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
     in_blocks = counted.attention + counted.feed_forward
     weights = gradients = float(parameter_bytes * counted.total)
     copies = float(matmul * (in_blocks + counted.pooler) * casts)
-    buckets = gradients if world_size > 1 else 0.0
     if config.strategy.name is StrategyName.fsdp:
         weights = gradients = weights / world_size
         outside = counted.total - in_blocks
         copies = 2 * parameter_bytes * outside + 4 * matmul * in_blocks / model.num_hidden_layers
-        buckets = 0.0
     vocabulary = vocab_size * model.hidden_size
     masking = config.batch.masking
     probability = max(masking.mlm_probability, masking.mlm_probability_end or 0)
@@ -209,7 +206,6 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
         optimizer_state=gradients * states / counted.total,
         weight_copies=copies,
         ema=0.0 if config.optim.ema_decay is None else weights,
-        gradient_buckets=buckets,
         mlm_head=2 * vocabulary * (parameter_bytes + matmul * casts) + 2 * CHUNK * row,
         logits=config.batch.max_length * probability * row * on_gpu,
         most_logits=rows_on_gpu(vocab_size, matmul) * row * on_gpu,

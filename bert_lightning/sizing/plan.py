@@ -22,6 +22,7 @@ from bert_lightning.sizing.flops import (
 )
 from bert_lightning.sizing.memory import USABLE, Memory, byte_widths, known_vocab_size, memory
 from bert_lightning.sizing.micro_batches import divide_global_batch
+from bert_lightning.sizing.savings import with_savings
 
 GIB = 2**30
 H100_GIB = 80.0
@@ -115,6 +116,7 @@ def plan(config: TrainConfig, options: PlanOptions) -> Plan:
     config = replace(config, model=replace(config.model, vocab_size=vocab_size))
     device_memory = (options.memory or H100_GIB) * GIB
     usable = USABLE * device_memory
+    config = with_savings(config, devices, vocab_size, usable)
     partition = divide_global_batch(config, devices, vocab_size, usable)
     steps = _steps(config, options)
     phases = phases_of(config.batch, steps)

@@ -32,6 +32,7 @@ from bert_lightning.runs.resume import ResumePoint, require_same_run, same_parti
 from bert_lightning.sizing.devices import Devices, find_devices, with_precision
 from bert_lightning.sizing.launcher import check_launch
 from bert_lightning.sizing.micro_batches import divide_global_batch
+from bert_lightning.sizing.savings import with_savings
 from bert_lightning.training.datamodule import PretrainingData, StepData
 from bert_lightning.training.metrics import with_joint
 from bert_lightning.training.module import PretrainingModule, TrainingModule
@@ -90,6 +91,7 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
     corpus = prepare(config.data, config.tokenizer, config.batch.pairs, base)
     vocab_size = _vocab_size(config, corpus, source)
 
+    config = with_savings(config, devices, vocab_size)
     partition = divide_global_batch(config, devices, vocab_size)
     if resumed is not None:
         partition = same_partition(resumed, config, partition)

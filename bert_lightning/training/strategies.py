@@ -56,10 +56,12 @@ def build_strategy(config: RunConfig, devices: Devices) -> Strategy | str:
     if launcher() == "Ray":
         from ray.train.lightning import RayDDPStrategy
 
-        return RayDDPStrategy(process_group_backend=backend)
+        return RayDDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
     if config.strategy.name is StrategyName.auto and devices.world_size == 1:
         return "auto"
-    return DataParallelStrategy(process_group_backend=backend, timeout=_TIMEOUT)
+    return DataParallelStrategy(
+        process_group_backend=backend, timeout=_TIMEOUT, gradient_as_bucket_view=True
+    )
 
 
 def environments() -> list[ClusterEnvironment]:
@@ -93,7 +95,12 @@ class _Meeting(ParallelStrategy):
 
 
 class DataParallelStrategy(_Meeting, DDPStrategy):
-    """DDP: each rank keeps the whole model."""
+    """DDP: each rank keeps the whole model, and its gradients in the buckets that sum them.
+
+    Not a static graph: with gradient accumulation torch's DDP fails with it
+    (https://github.com/pytorch/pytorch/issues/143580), and it saves only the search for unused
+    parameters, which is off.
+    """
 
 
 class ShardedStrategy(_Meeting, ModelParallelStrategy):

@@ -32,6 +32,7 @@ MODULES = [
     "startup",
     "step_ratio",
     "run_recipe",
+    "gpu",
     "update_readme",
     "mutation",
 ]

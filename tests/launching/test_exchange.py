@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from bert_lightning.config import LauncherConfig, LauncherName, TrainConfig, TrainerConfig
 from bert_lightning.errors import RunEnded, UserError
@@ -93,10 +94,11 @@ def test_a_stop_reaches_every_worker_whenever_it_asks() -> None:
 def test_a_run_hears_of_a_stop_that_was_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stop_requests, "_requested", 0)
     signals = StopSignals()
-    assert signals.agree().signal == 0
+    fine = torch.tensor(False)
+    assert signals.agree(fine).read().signal == 0
     stop_requests.request(signal.SIGTERM)
     stop_requests.request(signal.SIGINT)
-    assert signals.agree().signal == signal.SIGTERM
+    assert signals.agree(fine).read().signal == signal.SIGTERM
 
 
 def test_the_end_of_a_run_travels_between_processes() -> None:

@@ -173,11 +173,11 @@ def test_the_first_signal_counts_until_the_context_ends(
 ) -> None:
     before = {number: signal.getsignal(number) for number in SIGNALS}
     with stops.StopSignals() as signals:
-        assert signals.agree()[:3] == (0, None, 0.0)
+        assert signals.agree(torch.tensor(False)).read()[:3] == (0, None, 0.0)
         for number in (SIGUSR1, SIGTERM, SIGUSR1, SIGTERM):
             os.kill(os.getpid(), number)
-        assert signals.agree()[:3] == (SIGUSR1, None, 0.0)
-        assert signals.agree(broken=True, elapsed=2.5)[:3] == (SIGUSR1, 0, 2.5)
+        assert signals.agree(torch.tensor(False)).read()[:3] == (SIGUSR1, None, 0.0)
+        assert signals.agree(torch.tensor(True), elapsed=2.5).read()[:3] == (SIGUSR1, 0, 2.5)
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
     assert not capfd.readouterr().err
 
@@ -192,14 +192,12 @@ def test_a_run_in_another_thread_leaves_signals_to_the_main_one() -> None:
 def agree_as(rank: int, folder: Path, known: list[tuple[int, bool, float]]) -> stops.Consensus:
     """What a process of two learns twice from the other."""
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
-    groups: list[str] = []
-    make, signals = dist.new_group, stops.StopSignals()
-    stops.dist.new_group = lambda backend: groups.append(backend) or make(backend=backend)
+    signals = stops.StopSignals()
     signals.received, broken, elapsed = known[rank]
-    first = signals.agree(broken, elapsed)
-    assert signals.agree(broken, elapsed) == first
-    assert groups == ["gloo"]
-    return first
+    first, second = (signals.agree(torch.tensor(broken), elapsed) for _ in range(2))
+    assert first.broken.item() is second.broken.item() is any(broken for _, broken, _ in known)
+    assert second.read() == first.read()
+    return first.read()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The options of Lightning's Trainer: each does what it says, in real runs."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import torch
 from left_behind import assert_same, checkpoint, state
 from members import taken
 from real_runs import Run
+from torch import Tensor
 
 from bert_lightning.config import TrainConfig, TrainerConfig
 from bert_lightning.config.affects import options
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.reports.run_report import report
 from bert_lightning.training.fit import fit
-from bert_lightning.training.stops import Consensus, StopSignals
+from bert_lightning.training.stops import Exchange, StopSignals
 
 Config = Callable[..., TrainConfig]
 MORE = [("devices", 1), ("devices", "1"), ("devices", -1), ("max_time", "01:00:00:00")]
@@ -80,9 +82,10 @@ def late_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Has the time of the next run be over in its n-th step."""
     original, left = StopSignals.agree, [0]
 
-    def agree(signals: StopSignals, *known: Any) -> Consensus:
-        left[0] -= bool(known)  # only before an update
-        return original(signals, *known)._replace(out_of_time=left[0] == 0)
+    def agree(signals: StopSignals, broken: Tensor, *elapsed: float) -> Exchange:
+        left[0] -= bool(elapsed)  # only before an update
+        signals.deadline = 0.0 if left[0] == 0 else math.inf
+        return original(signals, broken, *elapsed)
 
     monkeypatch.setattr(StopSignals, "agree", agree)
 
