@@ -58,6 +58,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "distributed": "corpus.preparation.executors",
     "submitit": "corpus.preparation.executors",
     "datasketch": "corpus.duplicates",
+    "triton": "model.kernels.",
     "ray": ("launching.", "training.strategies", "corpus.preparation.executors"),
 }
 MOST_LINES = 270
