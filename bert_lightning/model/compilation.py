@@ -16,12 +16,12 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from bert_lightning.model.bert import Bert
+from bert_lightning.model.bert import Bert, Block
 from bert_lightning.model.heads import MaskedLanguageModelHead
 from bert_lightning.model.kernels.available import triton_runs
 
@@ -65,7 +65,7 @@ def compile_parts(model: Bert, backend: str = "inductor") -> None:
 def _parts(model: Bert) -> Iterator[tuple[nn.Module, str]]:
     """Yields each part with its method."""
     yield model.encoder.embeddings, "forward"
-    for block in model.encoder.blocks:
+    for block in cast(Iterator[Block], model.encoder.blocks):
         yield block.attention, "project"
         yield block, "add"
     for head in model.objectives.values():

@@ -16,7 +16,7 @@ _BLOCK = 8192
 """Words of a row that are read at a time."""
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _cross_entropy(logits, labels, nll, correct, words, most, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
     """Scores one row. It is read twice: the second time it is in the GPU's cache."""
     row = tl.program_id(0).to(tl.int64)
