@@ -125,9 +125,11 @@ def competing(core: int) -> Iterator[None]:
     program = subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE)
     assert program.stdout is not None
     program.stdout.readline()
-    yield
-    program.kill()
-    program.communicate()
+    try:
+        yield
+    finally:
+        program.kill()
+        program.communicate()
 
 
 @on_linux
@@ -143,7 +145,7 @@ def test_a_core_that_is_contended_is_measured() -> None:
         finally:
             os.sched_setaffinity(0, cores)
     assert fraction is not None
-    assert 0.02 < fraction < 0.8
+    assert 0 < fraction < 0.8
 
 
 class Machine:
