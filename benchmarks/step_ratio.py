@@ -5,6 +5,8 @@ python -m benchmarks.step_ratio OLD_CHECKOUT WIKITEXT_FOLDER
 Each checkout has its own process, set up alike; the two take turns of several steps, so that other
 load on the machine affects both alike. A ratio above 1 means that this checkout is faster. Equal
 losses show that both take the same steps. Both checkouts must know the options of the overrides.
+OLD may be this checkout, with another environment: AVX512 beside AMX, for example, by
+--old-environment ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
 """
 
 import argparse
@@ -13,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from statistics import median, quantiles
@@ -45,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=20, help="turns of each (%(default)s)")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a turn (%(default)s)")
     parser.add_argument("--contestant", default="ours-bf16", choices=["ours-bf16", "ours-fp32"])
+    parser.add_argument(
+        "--old-environment", nargs="*", default=[], metavar="NAME=VALUE", help="for OLD alone"
+    )
     parser.add_argument("--json", type=Path, help="where the result goes")
     args = parser.parse_intermixed_args(argv)
     from benchmarks.machine import machine
@@ -54,10 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     turns: dict[str, list[Turn]] = {name: [] for name in checkouts}
     with TemporaryDirectory() as folder:
         overrides = [f"data.path={args.wikitext.resolve()}", *args.overrides]
+        of_old = dict(pair.split("=", 1) for pair in args.old_environment)
+        arguments = [args.contestant, str(args.steps), *overrides]
         workers = {
-            name: _start(
-                checkout, [args.contestant, str(args.steps), *overrides], f"{folder}/{name}"
-            )
+            name: _start(checkout, arguments, f"{folder}/{name}", of_old if name == "old" else {})
             for name, checkout in checkouts.items()
         }
         for number in range(args.rounds):
@@ -72,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     result = {
         "overrides": args.overrides,
         "contestant": args.contestant,
+        "old_environment": args.old_environment,
         "steps_per_turn": args.steps,
         "machine": about,
         "median_step_seconds": {
@@ -90,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.json.write_text(text + "\n", encoding="utf-8")
 
 
-def _start(checkout: Path, arguments: list[str], cache: str) -> "subprocess.Popen[str]":
+def _start(
+    checkout: Path, arguments: list[str], cache: str, environment: Mapping[str, str]
+) -> "subprocess.Popen[str]":
     """Starts this file as the process of a checkout, whose modules it then imports."""
     path = [str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]
     worker = subprocess.Popen(
@@ -99,6 +107,7 @@ def _start(checkout: Path, arguments: list[str], cache: str) -> "subprocess.Pope
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path),
             "XDG_CACHE_HOME": cache,
+            **environment,
         },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,7 +1,5 @@
 """From the command line to a typed config: Hydra composes `conf/`, the schema types every value."""
 
-import atexit
-import gc
 import logging
 import os
 import signal
@@ -48,7 +46,6 @@ def run(config_dir: Path, task: Callable[[Any], None], command: str = "train") -
     A mistake of the user ends the process with one message on standard error and exit code 2;
     `debug=traceback` or HYDRA_FULL_ERROR=1 in the environment shows the traceback as well.
     """
-    atexit.register(gc.freeze)  # collecting what the system frees anyway takes seconds at the end
     given = os.environ.get(_TRACEBACK_WANTED)
     traceback_wanted = given == "1" or "debug=traceback" in sys.argv
     register_schema()

@@ -1,5 +1,7 @@
 """The `bert-lightning` program: finds the command that its first argument names, and runs it."""
 
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -10,8 +12,10 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 from bert_lightning.cli.parsers import COMMANDS, parse
+from bert_lightning.cli.quick_imports import uncollected
 from bert_lightning.cli.schema import conf_dir
 from bert_lightning.errors import did_you_mean, exit_on_user_error
+from bert_lightning.runs.cores.waiting import wait_briefly
 from bert_lightning.runs.launched import reader_is_gone, show_any_character
 
 _EXIT_BY_SIGPIPE = 128 + 13
@@ -69,13 +73,16 @@ def command(name: str) -> Callable[..., None]:
 
     @_ending_with_the_reader()
     def run(argv: Sequence[str] | None = None) -> None:
+        atexit.register(gc.freeze)  # collecting what the system frees anyway takes seconds
+        wait_briefly()
         if name in ("train", "finetune"):  # whose arguments are Hydra's
             _function(name)(argv)
             return
         with exit_on_user_error():
             args = parse(name, argv)
             if COMMANDS[name].takes_options:
-                from bert_lightning.cli.app import compose_for_script
+                with uncollected():
+                    from bert_lightning.cli.app import compose_for_script
 
                 args.config = compose_for_script(conf_dir(), args.overrides, COMMANDS[name].schema)
             logging.basicConfig(format="%(message)s")
@@ -87,7 +94,8 @@ def command(name: str) -> Callable[..., None]:
 
 def _function(name: str) -> Callable[..., None]:
     module, _, function = COMMANDS[name].function.partition(":")
-    return getattr(import_module(f"bert_lightning.cli.commands.{module}"), function)
+    with uncollected():
+        return getattr(import_module(f"bert_lightning.cli.commands.{module}"), function)
 
 
 def _usage() -> str:

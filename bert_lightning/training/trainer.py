@@ -14,6 +14,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 
 from bert_lightning.config import RunConfig
 from bert_lightning.runs.checkpoint_io import VerifiedCheckpointIO
+from bert_lightning.runs.cores.contention import SayContention
 from bert_lightning.runs.processes import use_own_launcher
 from bert_lightning.training.assembly import Run
 from bert_lightning.training.callbacks import AverageWeights, EndEarly, MeasureUpdates, RecordCurves
@@ -115,7 +116,7 @@ def _callbacks(run: Run, signals: StopSignals) -> list[Callback]:
     if config.optim.ema_decay is not None:
         callbacks.append(AverageWeights(module, config.optim.ema_decay))
     # A time budget decides in the consensus which step is the last, which is measured.
-    callbacks += [StopConsensus(module, signals, checkpoints), updates]
+    callbacks += [StopConsensus(module, signals, checkpoints), updates, SayContention()]
     if config.trainer.enable_progress_bar:
         callbacks.append(LossProgress(module, run.validation_line))
     if (patience := config.callbacks.early_stopping_patience) is not None:

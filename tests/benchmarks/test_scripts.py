@@ -24,6 +24,7 @@ MODULES = [
     "steps",
     "batches",
     "balance",
+    "contention",
     "forecast",
     "preparation",
     "varied_text",

@@ -1,0 +1,1 @@
+"""The processor's cores, which a run may have to share with other programs."""
