@@ -21,6 +21,10 @@ import torch
 from browser import chromium  # noqa: F401 -- a fixture
 from real_runs import Run
 
+if not torch.cuda.is_available():
+    # Before Triton is imported, as lightning does: its interpreter then runs the kernels.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from bert_lightning.config import (
     BatchConfig,
     CorpusConfig,
