@@ -26,6 +26,10 @@ from browser import chromium  # noqa: F401 -- a fixture
 from huggingface_hub import constants
 from real_runs import Run
 
+if not torch.cuda.is_available():
+    # Before Triton is imported, as lightning does: its interpreter then runs the kernels.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from bert_lightning.config import (
     BatchConfig,
     CorpusConfig,

@@ -1,10 +1,9 @@
 """The Triton kernel of attention against its definition, with dropout's exact mask.
 
-Without a GPU, Triton's interpreter runs the kernel.
+Without a GPU, Triton's interpreter runs the kernel: `conftest.py` asks for it.
 """
 
 import doctest
-import os
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,6 @@ from bert_lightning.batch import pack_sequences
 from bert_lightning.model import attention_paths
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 DTYPES = [torch.float16, torch.bfloat16 if DEVICE == "cuda" else torch.float32]
 """The interpreter multiplies the bits of bf16 as if they were integers."""
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
