@@ -10,15 +10,12 @@ from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from shutil import which
 from string import ascii_lowercase
 from types import ModuleType
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for tiny models threads are slower, before torch
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # programs of tests would compile all again
-# Without a GPU, Triton's interpreter runs kernels; it asks when it is first imported.
-os.environ.setdefault("TRITON_INTERPRET", "0" if which("nvidia-smi") else "1")
 
 import pytest
 import torch

@@ -33,6 +33,7 @@ class Stream(IntEnum):
     short_length = 10
     span_length = 11
     labelled = 12
+    word_vectors = 13
 
 
 def random_bits(*keys: Keys) -> np.ndarray:

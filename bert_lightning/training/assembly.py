@@ -5,14 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from bert_lightning.config import RunConfig, TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import rows_needed
-from bert_lightning.data.baselines import unigram_nll
 from bert_lightning.data.batches import LABELERS, TrainingBatches
 from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
@@ -25,9 +23,11 @@ from bert_lightning.model.objective import own_objectives
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.pretrained.initial_weights import open_initial, start_from
 from bert_lightning.pretrained.sources import PretrainedSource
+from bert_lightning.pretrained.statistical_weights import start_from_statistics
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
 from bert_lightning.runs.curves import Curves
+from bert_lightning.runs.progress import Clock
 from bert_lightning.runs.resume import ResumePoint, require_same_run, same_partition
 from bert_lightning.sizing.devices import Devices, find_devices, with_precision
 from bert_lightning.sizing.launcher import check_launch
@@ -120,10 +120,8 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
     module = PretrainingModule(config, vocab_size, steps, epoch_sizes, description)
     if source is not None and resumed is None:
         start_from(module.model, source, corpus.tokenizer)
-    elif config.objective.unigram_bias_init and resumed is None:
-        bias = module.model.mlm_head.decoder.bias
-        token_counts = corpus.splits["train"].counts_of_rows(len(bias))
-        bias.data.copy_(torch.from_numpy(-unigram_nll(token_counts)))
+    elif resumed is None:
+        module.progress.clock = Clock(start_from_statistics(module.model, corpus, config))
     if should_compile(config.model.compile, devices.on_gpu):
         compile_parts(module.model)
     return Assembly(
