@@ -9,7 +9,7 @@ Each size of tile is a launch of its own: a tile of 128 has sixteen times the sc
 and so many registers that one or two fit on a processor.
 """
 # ruff: noqa: N803, ARG001 -- Triton's constants are in capitals; fakes take what they stand for
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
