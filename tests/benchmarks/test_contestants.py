@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from benchmarks import measure
-from benchmarks.contestants import Contestant, contestants
+from benchmarks.contestants import Contestant, Ours, contestants
 from benchmarks.padding import pad
 from bert_lightning.batch import PretrainBatch, pack_sequences
 from bert_lightning.cli import app as cli
 from bert_lightning.config import TrainConfig
+from bert_lightning.model import compilation
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -99,6 +100,20 @@ def test_each_learns_the_batch_by_heart(name: str) -> None:
     losses = [contestant.step(parts) for _ in range(30)]
     assert losses[-1] < losses[0] - 1
     assert set(contestant.seconds) >= {"forward", "backward", "optimizer"}
+
+
+@pytest.mark.parametrize("wanted", [None, True])
+def test_ours_is_compiled_as_in_training(
+    monkeypatch: pytest.MonkeyPatch, wanted: bool | None
+) -> None:
+    monkeypatch.setattr(compilation.shutil, "which", lambda _: "/usr/bin/g++")
+    monkeypatch.setattr(compilation, "_compiled", lambda method, _: method)
+    options = config(4)
+    options = replace(options, model=replace(options.model, compile=wanted))
+    ours = contestants(options, VOCAB, CPU)["ours-fp32"]()
+    assert isinstance(ours, Ours)
+    assert ours.bert.compiled == bool(wanted)
+    assert ours.step(ours.prepare(batch(4))) > 0
 
 
 def test_a_useful_flop_is_one_that_padding_does_not_add() -> None:
