@@ -26,7 +26,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_parts import PARTS, Settings
+from benchmarks.gpu_batches import Settings
+from benchmarks.gpu_parts import PARTS
 from benchmarks.machine import machine
 from bert_lightning.errors import exit_on_user_error
 from bert_lightning.files import write_text
