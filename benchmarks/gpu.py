@@ -26,7 +26,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_parts import PARTS, Settings
+from benchmarks.gpu_batches import Settings
+from benchmarks.gpu_parts import PARTS
 from benchmarks.machine import machine
 from bert_lightning.errors import exit_on_user_error
 from bert_lightning.files import write_text
@@ -50,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"no part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
     text = str(args.text.resolve()) if args.text else None
     settings = Settings(args.device, args.small, text)
-    about = {"command": " ".join(["python -m benchmarks.gpu", *(argv or sys.argv[1:])])}
+    about: dict[str, Any] = {
+        "command": " ".join(["python -m benchmarks.gpu", *(argv or sys.argv[1:])])
+    }
     about |= {"machine": machine(), "small": args.small}
     found = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {}
     ends = time.monotonic() + 60 * args.minutes
@@ -83,18 +86,16 @@ def run(name: str, settings: Settings, limit: float, found: dict[str, Any], path
                 start_new_session=True,  # so that what it starts ends with it
             )
         try:
-            outcome = _follow(
-                process, begun + limit, results, found[name], lambda: save(found, path)
-            )
+            code = _follow(process, begun + limit, results, found[name], lambda: save(found, path))
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        if outcome is None:
+        if code is None:
             outcome = f"ended by its limit of {limit:.0f} s"
-        elif outcome != 0:
+        elif code != 0:
             last = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-8:]
-            outcome = f"failed with exit code {outcome}: " + " | ".join(last)
+            outcome = f"failed with exit code {code}: " + " | ".join(last)
         else:
             outcome = "done"
         found[name] |= {"outcome": outcome, "seconds": round(time.monotonic() - begun, 1)}

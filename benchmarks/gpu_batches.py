@@ -39,10 +39,14 @@ class Row(NamedTuple):
     """Whether every pair is as long as may be."""
 
 
-_CHECK = ("model.hidden_size=256", "model.num_attention_heads=4", "model.intermediate_size=512")
-_CHECK += ("model.hidden_dropout_prob=0", "model.attention_probs_dropout_prob=0")
-_SMALL = ("model.hidden_size=64", "model.num_attention_heads=2", "model.intermediate_size=128")
-_SMALL += ("model.num_hidden_layers=1",)
+_CHECK = (
+    *("model.hidden_size=256", "model.num_attention_heads=4", "model.intermediate_size=512"),
+    *("model.hidden_dropout_prob=0", "model.attention_probs_dropout_prob=0"),
+)
+SMALL_MODEL = (
+    *("model.hidden_size=64", "model.num_attention_heads=2", "model.intermediate_size=128"),
+    "model.num_hidden_layers=1",
+)
 ROWS = {
     "base-pairs": Row(("model=base",), 128, 512, full=False),
     "base-128": Row(("model=base",), 128, 512),
@@ -57,7 +61,7 @@ def config_of(name: str, settings: Settings) -> TrainConfig:
     """Returns the config of a row."""
     row = ROWS[name]
     length, pairs = (row.length // 8, min(row.pairs, 8)) if settings.small else row[1:3]
-    options = [*row.options, *(_SMALL if settings.small else ())]
+    options = [*row.options, *(SMALL_MODEL if settings.small else ())]
     options += ["run_dir=.", "optim=adamw", "optim.lr=1e-4"]
     options += [f"batch.max_length={length}", f"batch.global_batch_size={pairs}"]
     if settings.text:

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.gpu_batches import VOCAB, Settings
+from benchmarks.gpu_batches import SMALL_MODEL, VOCAB, Settings
 from bert_lightning.runs.folder import read_config
 
 ROOT = Path(__file__).parents[1]
 STEPS = 50
 SIZES = {"tiny_8min": (128, 512), "base_gpu": (128, 512), "large_gpu": (512, 64)}
 """The length and the pairs a step of each: a batch of its own size would take half an hour."""
-_SMALL = ("model.hidden_size=64", "model.num_attention_heads=2", "model.intermediate_size=128")
-_SMALL += ("model.num_hidden_layers=1", "trainer.accelerator=cpu", "trainer.precision=32-true")
+_SMALL = (*SMALL_MODEL, "trainer.accelerator=cpu", "trainer.precision=32-true")
 
 
 def recipe(name: str, settings: Settings) -> Iterator[dict[str, Any]]:

@@ -110,7 +110,7 @@ def activations(
     block = attention + weights + feed_forward
     gradients = h * hidden + config.intermediate_size * (2 if gated else 1) * matmul
     last_norm = h * hidden * (config.norm is NormPlacement.pre)
-    checkpointing = config.activation_checkpointing
+    checkpointing = bool(config.activation_checkpointing)
     saved = 0 if checkpointing else layers
     return Activations(
         embeddings=length * (h * parameter + embedding_mask + indices),

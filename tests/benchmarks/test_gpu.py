@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_parts
+from benchmarks import gpu, gpu_parts, gpu_steps
 from benchmarks.gpu_batches import ROWS, Settings, batches_of, config_of
 
 SMALL = Settings("cpu", True, None)
@@ -52,20 +52,20 @@ def test_steps_are_measured_in_full_and_a_way_that_fails_is_named(
     def broken(*_: Any) -> None:
         raise ArithmeticError("as the test asked")
 
-    monkeypatch.setattr(gpu_parts, "made", broken)
+    monkeypatch.setattr(gpu_steps, "made", broken)
     (failed,) = islice(gpu_parts.steps("base-128", SMALL), 1)
     assert failed["failed"] == "ArithmeticError: as the test asked"
 
 
 def test_what_asks_for_triton_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = gpu_parts.ways()
+    before = gpu_steps.ways()
     piece = ModuleType("bert_lightning.model.a_piece")
     piece.triton_runs = lambda: True  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, piece.__name__, piece)
-    assert f"{piece.__name__}.triton_runs" in gpu_parts.switches()
-    assert before == gpu_parts.ways()[: len(before)]
-    assert len(gpu_parts.ways()) == 4
-    with gpu_parts.without_kernels():
+    assert f"{piece.__name__}.triton_runs" in gpu_steps.switches()
+    assert before == gpu_steps.ways()[: len(before)]
+    assert len(gpu_steps.ways()) == 4
+    with gpu_steps.without_kernels():
         assert not piece.triton_runs()
     assert piece.triton_runs()
 
