@@ -112,7 +112,7 @@ def made(name: str, settings: Settings, row: str, way: Way) -> Contestant:
     contestant.mark = lambda _: None  # type: ignore[method-assign, assignment]
     parts = contestant.model.modules()
     if way.compiled and not any(getattr(part, "compiled", False) for part in parts):
-        raise RuntimeError("the model was not compiled: what it says above is missing")
+        raise RuntimeError("the model was not compiled, as where no compiler is installed")
     return contestant
 
 
