@@ -73,7 +73,7 @@ def switches() -> list[str]:
         f"{name}.triton_runs"
         for name, module in [*sys.modules.items()]
         if name.startswith("bert_lightning.model.")
-        and not name.endswith((".available", ".compilation"))
+        and not name.endswith((".available", ".compilation", ".trial"))
         and hasattr(module, "triton_runs")
     ]
 
