@@ -14,8 +14,6 @@ WikiText-2's folder, the pairs have made-up lengths of its mean.
 
 import argparse
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -24,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
 import torch
 
 from benchmarks.gpu_batches import Settings
@@ -83,14 +82,12 @@ def run(name: str, settings: Settings, limit: float, found: dict[str, Any], path
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # so that what it starts ends with it
             )
         try:
             code = _follow(process, begun + limit, results, found[name], lambda: save(found, path))
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                _end(process)
         if code is None:
             outcome = f"ended by its limit of {limit:.0f} s"
         elif code != 0:
@@ -99,6 +96,14 @@ def run(name: str, settings: Settings, limit: float, found: dict[str, Any], path
         else:
             outcome = "done"
         found[name] |= {"outcome": outcome, "seconds": round(time.monotonic() - begun, 1)}
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kills a part and all that it started."""
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
+    process.kill()
+    process.wait()
 
 
 def _follow(

@@ -152,7 +152,7 @@ def tests(settings: Settings) -> Results:
     if settings.small:
         chosen = ["tests/optim/test_muon.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", *chosen]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     yield {"exit_code": done.returncode, "said": done.stdout.strip().splitlines()[-20:]}
 
 

@@ -59,7 +59,7 @@ def recipe(name: str, settings: Settings) -> Iterator[dict[str, Any]]:
 
 def _train(folder: Path, *options: str) -> str:
     command = [sys.executable, str(ROOT / "train.py"), *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise RuntimeError(f"train.py {' '.join(options)}: {done.stderr[-2000:]}")
     return done.stdout + done.stderr

@@ -137,8 +137,9 @@ def test_an_error_of_the_storage_is_one_message(
     def fail(*_: Any, **__: Any) -> None:
         raise NoCredentialsError("no credentials\nof any kind")
 
-    monkeypatch.setattr(type(memory), method, fail)
-    assert "cannot be read: NoCredentialsError: no credentials" in refusal(HOME)
+    with monkeypatch.context() as patched:  # the fixture needs the method again
+        patched.setattr(type(memory), method, fail)
+        assert "cannot be read: NoCredentialsError: no credentials" in refusal(HOME)
 
 
 class Storage:
