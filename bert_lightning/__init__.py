@@ -27,9 +27,9 @@ __all__ = ["TrainConfig", "__version__", "finetune", "fit", "load"]
 def __getattr__(name: str) -> Any:
     """Imports what is used when it is used: torch takes seconds, importlib.metadata a tenth."""
     if name in ("fit", "finetune", "load"):
-        from bert_lightning.runs.cores.waiting import wait_briefly
+        from bert_lightning.runs.cores.waiting import wait_briefly_if_busy
 
-        wait_briefly()
+        wait_briefly_if_busy()
     if name in ("fit", "finetune"):
         import warnings
 

@@ -15,7 +15,7 @@ from bert_lightning.cli.parsers import COMMANDS, parse
 from bert_lightning.cli.quick_imports import uncollected
 from bert_lightning.cli.schema import conf_dir
 from bert_lightning.errors import did_you_mean, exit_on_user_error
-from bert_lightning.runs.cores.waiting import wait_briefly
+from bert_lightning.runs.cores.waiting import wait_briefly_if_busy
 from bert_lightning.runs.launched import reader_is_gone, show_any_character
 
 _EXIT_BY_SIGPIPE = 128 + 13
@@ -74,7 +74,7 @@ def command(name: str) -> Callable[..., None]:
     @_ending_with_the_reader()
     def run(argv: Sequence[str] | None = None) -> None:
         atexit.register(gc.freeze)  # collecting what the system frees anyway takes seconds
-        wait_briefly()
+        wait_briefly_if_busy()
         if name in ("train", "finetune"):  # whose arguments are Hydra's
             _function(name)(argv)
             return

@@ -24,8 +24,9 @@ assert TORCH.origin is not None
 LIBGOMP = sorted(Path(TORCH.origin).parent.glob("lib/libgomp*.so*"))
 CODE = """
 import ctypes, sys
-from bert_lightning.runs.cores.waiting import wait_briefly
-wait_briefly()
+from bert_lightning.runs.cores import waiting
+waiting.os.getloadavg = lambda: (9999.0, 0.0, 0.0)
+waiting.wait_briefly_if_busy()
 ctypes.CDLL(sys.argv[1])
 """
 NAMES = (waiting.SPIN_COUNT, "OMP_WAIT_POLICY")
@@ -36,7 +37,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="libgomp and sched
 @pytest.mark.parametrize(
     ("given", "found"),
     [
-        ({}, "1000"),
+        ({}, "300"),
         ({"GOMP_SPINCOUNT": "70"}, "70"),
         ({"OMP_WAIT_POLICY": "passive"}, "0"),
     ],
@@ -63,7 +64,16 @@ def before_torch(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         monkeypatch.delenv(name)
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "getloadavg", lambda: (9999.0, 0.0, 0.0), raising=False)
     return monkeypatch
+
+
+def test_a_quiet_machine_keeps_libgomps_own_rule(before_torch: pytest.MonkeyPatch) -> None:
+    before_torch.setattr(os, "cpu_count", lambda: 4)
+    for load, busy in ((2.9, False), (3.0, True)):
+        before_torch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        waiting.wait_briefly_if_busy()
+        assert (waiting.SPIN_COUNT in os.environ) is busy
 
 
 def test_a_command_sets_it_before_its_imports(before_torch: pytest.MonkeyPatch) -> None:
@@ -75,7 +85,7 @@ def test_a_command_sets_it_before_its_imports(before_torch: pytest.MonkeyPatch) 
 
     before_torch.setattr(main, "_function", function)
     main.command("train")([])
-    assert found == [("train", "1000")]
+    assert found == [("train", "300")]
 
 
 @pytest.mark.parametrize("name", ["fit", "finetune", "load"])
@@ -84,12 +94,12 @@ def test_so_does_python(before_torch: pytest.MonkeyPatch, name: str) -> None:
         before_torch.setitem(sys.modules, f"bert_lightning.api.{module}", None)
     with suppress(ImportError):
         getattr(bert_lightning, name)
-    assert os.environ[waiting.SPIN_COUNT] == "1000"
+    assert os.environ[waiting.SPIN_COUNT] == "300"
 
 
 def test_where_torch_is_loaded_already_it_is_too_late(before_torch: pytest.MonkeyPatch) -> None:
     before_torch.setitem(sys.modules, "torch", os)
-    waiting.wait_briefly()
+    waiting.wait_briefly_if_busy()
     assert waiting.SPIN_COUNT not in os.environ
     assert waiting.waits_long()
 
@@ -97,7 +107,7 @@ def test_where_torch_is_loaded_already_it_is_too_late(before_torch: pytest.Monke
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_other_systems_have_another_openmp(before_torch: pytest.MonkeyPatch, platform: str) -> None:
     before_torch.setattr(sys, "platform", platform)
-    waiting.wait_briefly()
+    waiting.wait_briefly_if_busy()
     assert waiting.SPIN_COUNT not in os.environ
     assert not waiting.waits_long()
 
@@ -192,8 +202,8 @@ def test_the_line_names_the_setting_that_came_too_late(
 ) -> None:
     before_torch.setattr(contention.torch, "get_num_threads", lambda: threads)
     if set_before:
-        waiting.wait_briefly()
+        waiting.wait_briefly_if_busy()
     machine, callback = Machine(before_torch), SayContention()
     callback.on_train_start()
     machine.train(callback, 30, 0.4)
-    assert ("GOMP_SPINCOUNT=1000 in the environment" in caplog.text) is told
+    assert ("GOMP_SPINCOUNT=300 in the environment" in caplog.text) is told
