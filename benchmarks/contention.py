@@ -82,12 +82,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(f"{number + 1}  {situation:<17}{name:<15}{found}", flush=True)
     for worker in everyone:
         worker.communicate()
-    shown = argv if argv is not None else sys.argv[1:]
+    given = argv if argv is not None else sys.argv[1:]
+    shown = [text.replace(str(args.wikitext), args.wikitext.name) for text in given]
     result = {
         "command": " ".join(["python", "-m", "benchmarks.contention", *shown]),
         "machine": about,
         "threads": torch.get_num_threads(),
-        "options": options,
+        "options": [f"data.path={args.wikitext.name}", *options[1:]],
         **summary(turns, args.nice, os.cpu_count() or 1, torch.get_num_threads()),
         "each": turns,
     }
