@@ -1,9 +1,9 @@
-"""The tables and the picture of fine-tuning in README and docs, from the committed results.
+"""The tables and the picture of fine-tuning, from the committed results.
 
 python -m benchmarks.finetuning_table
 
-Fills what lies between the markers `finetuning` and `finetuning-speed` of `README.md` and
-`docs/finetuning.md`, and draws `docs/pictures/labels.png`, the first learning curve of the results.
+Draws `docs/pictures/labels.png`, the first learning curve of the results; `benchmarks.update_readme`
+copies the tables into their pages.
 """
 
 import json
@@ -14,15 +14,12 @@ from benchmarks.finetuning import RESULTS, ROOT, TASKS
 from bert_lightning.finetuning.scoring.results import RANDOM_WEIGHTS, THIS_MODEL
 from bert_lightning.pictures.labels import learning_curve_figure
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "finetuning.md")
 PICTURE = ROOT / "docs" / "pictures" / "labels.png"
 _MODELS = ("tiny_bert_8min", "wikitext2_best", "minilm")
 """In the order of the table."""
 
 
 def main() -> None:
-    for page in PAGES:
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     for file in sorted(RESULTS.rglob("results.json")):
         found = json.loads(file.read_text(encoding="utf-8"))
         if "learning_curve" in found:
@@ -37,16 +34,6 @@ def results() -> Iterator[tuple[str, str, dict[str, Any]]]:
             file = RESULTS / model / task / "results.json"
             if file.exists():
                 yield model, task, json.loads(file.read_text(encoding="utf-8"))
-
-
-def filled(page: str) -> str:
-    """Returns a page with the tables between their markers."""
-    for name, table in {"finetuning": scores_table, "finetuning-speed": speed_table}.items():
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        before, found, rest = page.partition(begin)
-        if found:
-            page = f"{before}{begin}\n{table()}\n{end}{rest.partition(end)[2]}"
-    return page
 
 
 def scores_table() -> str:

@@ -1,41 +1,61 @@
-"""Runs the README's two training commands and copies their output and all tables into it.
+"""Runs the README's two training commands, and copies their output and all tables into its pages.
 
 python -m benchmarks.update_readme WIKITEXT_FOLDER
 
-Writes `benchmarks/readme.json` (commands, output, summaries, the machine) and copies the output
-between the README's markers. With `--only-copy` it runs nothing and copies the recorded results.
+Writes `benchmarks/readme.json` (commands, output, summaries, the machine) and fills what lies
+between markers in `README.md` and `docs/`. With `--only-copy` it runs nothing and copies the
+recorded results.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks import finetuning_table, readme_tables
 from benchmarks.machine import machine
 from benchmarks.preparation_table import preparation_table
 from benchmarks.recipes_table import recipes_table
 from benchmarks.steps_table import markdown
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
 BENCHMARKS = ROOT / "benchmarks"
 RESULTS = BENCHMARKS / "readme.json"
-STEPS = {"steps": "steps.json", "steps-gpu": "steps-gpu.json"}
-"""Files that `benchmarks.steps` wrote, by their marker in the README."""
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 COMMANDS = {
     "output": "python train.py model=tiny",
-    "wikitext2": "python train.py data.path=wikitext-2 trainer.max_steps=300",
+    "wikitext2": "python train.py model=tiny data.path=wikitext-2",
 }
-"""By their marker in the README: `make train` where the hub is out of reach, and WikiText-2."""
+"""By their marker: `make train` where the hub is out of reach, and on WikiText-2."""
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "output": lambda: _recorded("output"),
+    "wikitext2": lambda: _recorded("wikitext2"),
+    "numbers": readme_tables.numbers_table,
+    "recipes-short": readme_tables.recipes_table,
+    "finetuning-short": readme_tables.finetuning_table,
+    "speed-short": readme_tables.speed_table,
+    "path": readme_tables.path_table,
+    "recipes": lambda: recipes_table(BENCHMARKS / "recipes"),
+    "steps": lambda: markdown(_read("steps.json"), "steps.json"),
+    "steps-gpu": lambda: markdown(_read("steps-gpu.json"), "steps-gpu.json"),
+    "preparation": lambda: preparation_table(_read("preparation.json")),
+    "finetuning": finetuning_table.scores_table,
+    "finetuning-speed": finetuning_table.speed_table,
+}
+"""What stands between the markers of a name, on whichever page has them."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Run the README's commands and update it.")
+    parser = argparse.ArgumentParser(description="Run the README's commands and update its pages.")
     parser.add_argument("wikitext", type=Path, help="the folder with wiki.train.tokens")
     parser.add_argument(
         "--only-copy", action="store_true", help="run nothing, copy the recorded results"
@@ -45,7 +65,8 @@ def main() -> None:
         RESULTS.write_text(
             json.dumps(record(args.wikitext.resolve()), indent=2) + "\n", encoding="utf-8"
         )
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page), encoding="utf-8")
 
 
 def record(wikitext: Path) -> dict[str, Any]:
@@ -77,23 +98,37 @@ def record(wikitext: Path) -> dict[str, Any]:
     return {"machine": machine(), "runs": runs}
 
 
-def filled(readme: str) -> str:
-    """Returns the README with the recorded output and tables between their markers."""
-    blocks = {
-        marker: markdown(json.loads((BENCHMARKS / name).read_text(encoding="utf-8")), name)
-        for marker, name in STEPS.items()
-    }
-    prepared = json.loads((BENCHMARKS / "preparation.json").read_text(encoding="utf-8"))
-    blocks["preparation"] = preparation_table(prepared)
-    blocks["recipes"] = recipes_table(BENCHMARKS / "recipes")
-    for marker, run in json.loads(RESULTS.read_text(encoding="utf-8"))["runs"].items():
-        lines = run["output"][run["output"].index("") :]  # from the report on
-        blocks[marker] = "\n".join(["```text", *lines[1:], "```"])
-    for marker, block in blocks.items():
+def filled(page: Path) -> str:
+    """Returns the text of a page with the recorded output and tables between their markers."""
+    text = page.read_text(encoding="utf-8")
+    for marker in re.findall(r"<!-- ([\w-]+):begin -->", text):
+        if marker not in BLOCKS:
+            continue  # `benchmarks.forecast` fills in its own
         begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
-        before, _, rest = readme.partition(begin)
-        readme = f"{before}{begin}\n{block}\n{end}{rest.partition(end)[2]}"
-    return readme
+        block = BLOCKS[marker]()
+        if page.parent != ROOT:
+            block = block.replace("](benchmarks/", "](../benchmarks/")
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{block}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((BENCHMARKS / name).read_text(encoding="utf-8"))
+
+
+def _recorded(marker: str) -> str:
+    """Returns the report that ends the output of a recorded run, and the run it is of."""
+    run, where = _read(RESULTS.name)["runs"][marker], _read(RESULTS.name)["machine"]
+    report = run["output"][run["output"].index("") + 1 :]
+    seconds = run["summary"]["training_seconds"]
+    about = (
+        f"(`{run['command']}`: {seconds:,.0f} s of training on {where['cores']} cores of an "
+        f"{where['processor']}, torch {where['torch']}; [`benchmarks/readme.json`]"
+        "(benchmarks/readme.json))"
+    )
+    return "\n".join(["```text", *report, "```", "", about])
 
 
 if __name__ == "__main__":
