@@ -14,20 +14,31 @@ from bert_lightning.finetuning.scoring.results import RANDOM_WEIGHTS, THIS_MODEL
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 READING_PATH = {
-    "text → a prepared corpus": (
-        *("corpus/readers/text_files.py", "corpus/sentences.py", "corpus/splits.py"),
-        *("corpus/vocabulary/build.py", "corpus/encoding.py", "corpus/store.py"),
-    ),
-    "corpus → batches": (
-        *("data/randomness.py", "data/pairs.py", "data/masking.py", "data/steps.py"),
-        *("data/batches.py", "batch.py"),
-    ),
-    "batch → loss": (
-        *("model/bert.py", "model/layers.py", "model/attention.py", "model/heads.py"),
-        "model/objective.py",
-    ),
+    "text → a prepared corpus": {
+        "corpus/readers/text_files.py": "files to paragraphs of documents",
+        "corpus/sentences.py": "paragraphs to sentences",
+        "corpus/splits.py": "which documents are held out",
+        "corpus/vocabulary/build.py": "the vocabulary of words or wordpieces",
+        "corpus/encoding.py": "sentences to token ids",
+        "corpus/store.py": "the prepared corpus on disk, memory-mapped",
+    },
+    "a prepared corpus → batches": {
+        "data/randomness.py": "random numbers as a function of their keys",
+        "data/pairs.py": "which two sentences make an example",
+        "data/masking.py": "which tokens are predicted, and what replaces them",
+        "data/steps.py": "index to examples: a pure function, for any number of ranks and workers",
+        "data/batches.py": "examples to a batch",
+        "batch.py": "the batch: padding-free, with the counts of the whole step",
+    },
+    "a batch → loss": {
+        "model/bert.py": "the encoder, from top to bottom",
+        "model/layers.py": "LayerNorm, dropout, activation",
+        "model/attention.py": "the one place that knows where sequences end",
+        "model/heads.py": "the two heads",
+        "model/objective.py": "both losses and their exact weighted sum",
+    },
 }
-"""The files from text to loss, in the order in which they are read, by what they do together."""
+"""The files from text to loss, in the order in which they are read, and what each is for."""
 
 _EIGHT_MINUTES, _BEST = "tiny_8min", "wikitext2_best"
 _OURS, _HELPED = "bert-lightning, bf16", "Hugging Face, helped"
@@ -57,7 +68,7 @@ def numbers_table() -> str:
         (
             "training of the tiny model on two CPU cores, sentence pairs per second",
             f"{speed[_OURS]:,.0f}",
-            f"{speed[_HELPED]:,.0f} (Hugging Face's model, *helped*)",
+            f"{speed[_HELPED]:,.0f} (Hugging Face's model)",
         ),
     )
 
@@ -68,7 +79,7 @@ def recipes_table() -> str:
     names = sorted(found, key=lambda name: -_loss(found[name]))
     baselines = found[names[0]][0]["validation"]
     return _table(
-        ("recipe", "seeds", "training, minutes", "MLM loss", "MLM accuracy", "NSP accuracy"),
+        ("recipe", "seeds", "training, minutes", "MLM loss, nats", "MLM accuracy", "NSP accuracy"),
         (
             *("*baseline*", "", "", f"{baselines['mlm']['all']['loss_baseline']:.2f}"),
             f"{baselines['mlm']['all']['accuracy_baseline']:.3f}",
@@ -121,17 +132,13 @@ def speed_table() -> str:
 
 def path_table() -> str:
     """Returns the files from text to loss with their numbers of lines, and the sum."""
-    lines = {
-        name: len((ROOT / "bert_lightning" / name).read_text(encoding="utf-8").splitlines())
-        for names in READING_PATH.values()
-        for name in names
-    }
+    lines = {name: _lines(name) for files in READING_PATH.values() for name in files}
     rows = [
         (
-            f"{step}",
-            ", ".join(f"[`{name}`](bert_lightning/{name}) {lines[name]}" for name in names),
+            step,
+            ", ".join(f"[`{name}`](bert_lightning/{name}) {lines[name]}" for name in files),
         )
-        for step, names in READING_PATH.items()
+        for step, files in READING_PATH.items()
     ]
     about = (
         f"From text to loss in {len(lines)} files and {sum(lines.values()):,} lines, in this order "
@@ -139,6 +146,20 @@ def path_table() -> str:
         "the reasons."
     )
     return f"{about}\n\n{_table(('', 'files below `bert_lightning/`'), *rows, right=False)}"
+
+
+def path_files_table() -> str:
+    """Returns the same files with what each is for."""
+    rows = (
+        (f"[`{name}`](bert_lightning/{name})", f"{_lines(name)}", purpose)
+        for files in READING_PATH.values()
+        for name, purpose in files.items()
+    )
+    return _table(("read", "lines", "to see"), *rows, right=False)
+
+
+def _lines(name: str) -> int:
+    return len((ROOT / "bert_lightning" / name).read_text(encoding="utf-8").splitlines())
 
 
 def _pairs_per_second(name: str) -> dict[str, float]:

@@ -44,6 +44,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "finetuning-short": readme_tables.finetuning_table,
     "speed-short": readme_tables.speed_table,
     "path": readme_tables.path_table,
+    "path-files": readme_tables.path_files_table,
     "recipes": lambda: recipes_table(BENCHMARKS / "recipes"),
     "steps": lambda: markdown(_read("steps.json"), "steps.json"),
     "steps-gpu": lambda: markdown(_read("steps-gpu.json"), "steps-gpu.json"),
@@ -107,7 +108,7 @@ def filled(page: Path) -> str:
         begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
         block = BLOCKS[marker]()
         if page.parent != ROOT:
-            block = block.replace("](benchmarks/", "](../benchmarks/")
+            block = re.sub(r"\]\((?=benchmarks/|bert_lightning/)", "](../", block)
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}\n{block}\n{end}{rest.partition(end)[2]}"
     return text
