@@ -55,7 +55,7 @@ def finetune(
 ) -> FinetuneRun:
     """Fine-tunes a BERT, as `bert-lightning finetune` does, and returns the result.
 
-    finetune("task=text", "data.path=train.csv", "init_from=runs/...")
+        finetune("task=text", "data.path=train.csv", "init_from=runs/...")
 
     All that `fit` says of folders, interrupts and several devices holds here as well; the further
     runs of other seeds and random weights are processes of their own.

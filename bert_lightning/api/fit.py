@@ -37,9 +37,9 @@ def fit(
 ) -> RunResult:
     """Pretrains a BERT, as `bert-lightning train` does, and returns the result.
 
-    fit()                                            trains with the defaults
-    fit("model=mini", "data.path=books")             takes the options of the command line
-    fit(TrainConfig(seed=1, optim=OptimConfig(lr=1e-3)))   takes a whole config
+        fit()  # with the defaults
+        fit("model=mini", "data.path=books")  # with options of the command line
+        fit(TrainConfig(seed=1, optim=OptimConfig(lr=1e-3)))  # with a whole config
 
     The run has a folder, by default a new one below `runs`, with its checkpoints, curves and
     `train.log`. An interrupt (Ctrl-C, or the stop button of a notebook) saves a checkpoint after

@@ -40,17 +40,25 @@ class ModelConfig:
     vocab_size: int | None = option(None, LEARNING, at_least=1)
     """Rows of the embedding; null is the tokenizer's size."""
     hidden_size: int = option(128, ARCHITECTURE, at_least=1)
+    """Width of the vectors; a multiple of `num_attention_heads`."""
     num_hidden_layers: int = option(2, ARCHITECTURE, at_least=1)
+    """Blocks of attention and feed-forward network."""
     num_attention_heads: int = option(2, ARCHITECTURE, at_least=1)
+    """Heads of the attention in each block."""
     intermediate_size: int = option(256, ARCHITECTURE, at_least=1)
     """Width of the feed-forward network."""
     hidden_act: HiddenAct = option(HiddenAct.gelu, ARCHITECTURE)
+    """Activation of the feed-forward network and of the MLM head."""
     hidden_dropout_prob: float = option(0.2, LEARNING, at_least=0, below=1)
+    """Dropout of the embeddings, and of what each sublayer adds."""
     attention_probs_dropout_prob: float = option(0.2, LEARNING, at_least=0, below=1)
+    """Dropout of the attention weights."""
     max_position_embeddings: int = option(512, ARCHITECTURE, at_least=1)
     """Longest sequence that the model can read, in tokens."""
     type_vocab_size: int = option(2, ARCHITECTURE, ": a pair has two segments", at_least=2)
+    """Rows of the embedding that tells the two segments of a pair apart."""
     layer_norm_eps: float = option(1e-12, ARCHITECTURE, above=0)
+    """What LayerNorm adds to the variance before it divides."""
     initializer_range: float = option(0.05, LEARNING, above=0)
     """Standard deviation of the initial weights: BERT's is 0.02, and 0.05 is PyTorch's own for
     the width of the tiny model."""

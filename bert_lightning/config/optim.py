@@ -36,7 +36,9 @@ class ObjectiveConfig:
     """The joint loss: the sum of the objectives, each times its weight."""
 
     mlm_weight: float = option(1.0, LEARNING, at_least=0)
+    """Weight of the MLM loss in the joint loss."""
     nsp_weight: float = option(1.0, LEARNING, at_least=0)
+    """Weight of the loss of the pairs, NSP or SOP, in the joint loss."""
     unigram_bias_init: bool = option(True, LEARNING)
     """Whether the MLM head's bias is initialized to the log frequency of each word: training then
     starts at the unigram baseline, instead of taking its first steps to reach it. Not for weights
@@ -104,8 +106,11 @@ class OptimConfig:
     momentum: float = option(0.95, LEARNING, at_least=0, below=1)
     """Muon's."""
     beta1: float = option(0.9, LEARNING, at_least=0, below=1)
+    """Decay of the moving average of the gradients, except where Muon updates."""
     beta2: float = option(0.98, LEARNING, at_least=0, below=1)
+    """Decay of the moving average of their squares."""
     eps: float = option(1e-8, LEARNING, above=0)
+    """What is added to the root of that average before it divides."""
     weight_decay: float = option(0.0, LEARNING, at_least=0)
     """Decay of the matrices; biases, LayerNorm and embeddings of position and type have none."""
     schedule: ScheduleName = option(ScheduleName.wsd, LEARNING)

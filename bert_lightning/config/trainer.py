@@ -45,8 +45,7 @@ class LauncherConfig:
     cpus_per_worker: int = option(1, EXECUTION, at_least=1)
     """CPU cores that Ray sets aside for each worker."""
     max_failures: int = option(3, EXECUTION, "; 0 starts no worker again", at_least=0)
-    """How often Ray starts the workers again after one was lost; the run resumes from its newest
-    checkpoint."""
+    """How often Ray starts lost workers again; the run resumes from its newest checkpoint."""
 
     def __post_init__(self) -> None:
         check_limits(self, "launcher.")
@@ -137,8 +136,7 @@ NO_OPTIONS = {
     "logger": "it is a config group: logger=wandb; your own are logger.own=[module:function]",
     "callbacks": "it is a config group; your own are callbacks.own=[module:Class]",
 }
-"""Arguments of Lightning's Trainer that `trainer` does not have, each with the reason, or with what
-takes its place."""
+"""Arguments of Lightning's Trainer that `trainer` lacks, with the reason or what to use instead."""
 
 
 @dataclass
@@ -149,9 +147,11 @@ class TrainerConfig:
     """
 
     accelerator: str = option("auto", EXECUTION, words=ACCELERATORS)
+    """`auto` is a GPU of CUDA where there is one, else the CPU; Apple's GPUs must be named (mps)."""
     devices: Any = option("auto", EXECUTION)
     """A number of devices, -1 for all, a list of indices, or auto."""
     num_nodes: int = option(1, EXECUTION, at_least=1)
+    """Machines of the run, which torchrun, SLURM or another scheduler starts."""
     precision: str = option("auto", LEARNING, words=PRECISIONS)
     """One of Lightning's, or auto: bf16-mixed where the processor multiplies it, else 32-true."""
     max_steps: int | None = option(
@@ -181,11 +181,14 @@ class TrainerConfig:
     )
     """Batches of a validation before the first step, which shows that it works; none is scored."""
     log_every_n_steps: int = option(10, EXECUTION, at_least=1)
+    """Optimizer steps between points of the training curves."""
     limit_val_batches: int | float | None = option(None, EXECUTION, at_least=0)
     """Micro-batches of a validation, or their fraction (a float up to 1.0); 0 never validates. The
     scores of a part have no baselines, and compare with those of no other run."""
     enable_checkpointing: bool = option(True, EXECUTION)
+    """Whether the run saves checkpoints, without which nothing can resume or load it."""
     enable_progress_bar: bool = option(True, EXECUTION)
+    """Whether the run shows its progress, as a bar or as lines."""
     enable_model_summary: bool = option(False, EXECUTION)
     """Whether the start of the run shows the modules of the model."""
     gradient_clip_val: float | None = option(None, LEARNING, "; null clips nothing", above=0)
@@ -193,8 +196,7 @@ class TrainerConfig:
     gradient_clip_algorithm: str | None = option(None, LEARNING, words=("norm", "value"))
     """What `gradient_clip_val` limits; null is the norm of the whole gradient."""
     deterministic: bool | None = option(None, LEARNING)
-    """Whether torch uses deterministic algorithms alone, and fails where it has none; null leaves
-    torch as it is set."""
+    """Whether torch uses deterministic algorithms alone, or fails; null leaves it as it is set."""
     profiler: str | None = option(None, EXECUTION, words=("simple", "advanced", "pytorch"))
     """One of Lightning's profilers; the run's folder gets what it measured."""
     detect_anomaly: bool = option(False, EXECUTION)
