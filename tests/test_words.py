@@ -4,9 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+from pages import PAGES, prose
 
 USED = (
     *("baseline", "unigram baseline", "majority baseline", "length-only baseline"),
@@ -37,11 +35,6 @@ AVOIDED = (
     *(r"licence", r"recognis", r"modelling"),
 )
 """Words that a reader of the field does not know, and spelling that its code does not have."""
-
-
-def prose(page: Path) -> str:
-    """A page without its code blocks, whose words are those of programs."""
-    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
 @pytest.mark.parametrize("word", USED)
