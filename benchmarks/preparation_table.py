@@ -1,4 +1,4 @@
-"""The README's figures of preparation, from the results that `benchmarks/preparation.py` wrote."""
+"""The figures of preparation in `docs/preparation.md`, from the results that `benchmarks/preparation.py` wrote."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -59,7 +59,9 @@ def test_a_generated_page_is_current(made: object) -> None:
 def test_the_page_of_options_has_all_of_them_with_a_text() -> None:
     text = options_page.PAGE.read_text(encoding="utf-8")
     for option in options(TrainConfig):
-        (row,) = re.findall(rf"^\| `{re.escape(option.name)}` .*$", text.partition("## Fine-")[0], re.M)
+        (row,) = re.findall(
+            rf"^\| `{re.escape(option.name)}` .*$", text.partition("## Fine-")[0], re.M
+        )
         assert row.rsplit(" | ", 1)[1].strip(" |"), f"{option.name} has no docstring"
 
 

@@ -121,8 +121,8 @@ class LabelledConfig:
     """Where the labelled examples come from, and how they are split."""
 
     path: str | None = option(None, TEXT | PLACE)
-    """A file of labelled examples (.csv, .tsv, .jsonl, .parquet, .conll of words, or SQuAD's .json
-    of questions), or a folder with files named train, dev (or validation) and test."""
+    """A file of labelled examples (.csv, .tsv, .jsonl, .parquet, .conll of words, or SQuAD's
+    .json), or a folder with files named train, dev (or validation) and test."""
     hub_repository: str | None = option(None, TEXT)
     """A data set of the Hugging Face hub, instead of files."""
     hub_name: str | None = option(None, TEXT)
@@ -181,7 +181,8 @@ class LabelledBatchConfig:
 
     max_length: int = option(128, LEARNING, at_least=5)
     """Maximum tokens of an example, `[CLS]` and `[SEP]` included; longer texts are cut, longer
-    sequences of labelled words are divided, and longer contexts of questions read in windows."""
+    sequences of labelled words are divided, and a longer context of a question is read in windows.
+    """
     global_batch_size: int = option(32, LEARNING, at_least=1)
     """Examples that one optimizer step sees, over all devices."""
     micro_batch_size: int | None = option(None, LEARNING, at_least=1)

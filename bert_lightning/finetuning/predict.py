@@ -165,7 +165,7 @@ class FineTunedBert:
     def answer(self, question: str, context: str) -> FoundAnswer:
         """Returns the words of a context that answer a question; a long context is read in parts.
 
-        A model that learned from questions without an answer may find none.
+        A model that was trained with unanswerable examples may find none.
         """
         return self.answer_many([(question, context)])[0]
 

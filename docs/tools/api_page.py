@@ -103,7 +103,9 @@ def _described(shown: Shown) -> Iterator[str]:
 
 
 def _function(node: ast.FunctionDef, called: str) -> Iterator[str]:
-    if not any(isinstance(mark, ast.Name) and mark.id == "property" for mark in node.decorator_list):
+    if not any(
+        isinstance(mark, ast.Name) and mark.id == "property" for mark in node.decorator_list
+    ):
         yield from ("```python", _signature(node, called), "```", "")
     yield from _prose(node)
 

@@ -54,21 +54,26 @@ def page() -> str:
     """Returns the text of the page."""
     train = list(_rows(TrainConfig, TrainConfig()))
     known = {(row.name, row[3:]) for row in train}
-    other = [row for row in _rows(FinetuneConfig, FinetuneConfig()) if (row.name, row[3:]) not in known]
+    other = [
+        row for row in _rows(FinetuneConfig, FinetuneConfig()) if (row.name, row[3:]) not in known
+    ]
     phase = list(_rows(PhaseConfig, None, "batch.phases[]."))
     marks = [f"- `{mark.name.lower()}`: {doc}" for mark, doc in _marks()]
-    return "\n".join(
-        [
-            *(_INTRODUCTION.strip(), "", *marks, ""),
-            *("## Pretraining", "", "`python train.py`, `bert-lightning train`", ""),
-            *(line for row in _sections([*train, *phase], "") for line in row),
-            *("## Fine-tuning", ""),
-            "`python finetune.py`, `bert-lightning finetune`: these, and the other options above of the",
-            "whole run, `optim`, `trainer`, `launcher`, `strategy`, `logger` and `callbacks`.",
-            "",
-            *(line for row in _sections(other, "finetune: ") for line in row),
-        ]
-    ).rstrip() + "\n"
+    return (
+        "\n".join(
+            [
+                *(_INTRODUCTION.strip(), "", *marks, ""),
+                *("## Pretraining", "", "`python train.py`, `bert-lightning train`", ""),
+                *(line for row in _sections([*train, *phase], "") for line in row),
+                *("## Fine-tuning", ""),
+                "`python finetune.py`, `bert-lightning finetune`: these, and the other options above of the",
+                "whole run, `optim`, `trainer`, `launcher`, `strategy`, `logger` and `callbacks`.",
+                "",
+                *(line for row in _sections(other, "Fine-tuning: ") for line in row),
+            ]
+        ).rstrip()
+        + "\n"
+    )
 
 
 def docstrings(section: type[Any]) -> dict[str, str]:
@@ -120,7 +125,7 @@ def _rows(section: type[Any], defaults: Any, prefix: str = "") -> Iterator[Row]:
 def _sections(rows: list[Row], prefix: str) -> Iterator[list[str]]:
     """Yields the lines of a heading and a table for each section."""
     for (section, about), found in groupby(rows, key=lambda row: (row.section, row.about)):
-        lines = [f"### {prefix}{f'`{section}`' if section else 'the whole run'}", "", about, ""]
+        lines = [f"### {prefix}{f'`{section}`' if section else 'The whole run'}", "", about, ""]
         lines += ["| option | values | default | affects | |", "| --- | --- | --- | --- | --- |"]
         for row in found:
             cells = (f"`{row.name}`", row.values, row.default, row.affects, row.purpose)
@@ -132,7 +137,9 @@ def _values(hint: Any, limits: Limits) -> str:
     """Returns what an option may be, in words."""
     if limits.words:
         return ", ".join(f"`{word}`" for word in limits.words)
-    bounds = " and ".join(f"{_BOUNDS[name]} {_number(value)}" for name, value in limits.bounds.items())
+    bounds = " and ".join(
+        f"{_BOUNDS[name]} {_number(value)}" for name, value in limits.bounds.items()
+    )
     names = [_name(kind) for kind in kinds(hint) if kind is not type(None)]
     if {"integer", "number"} <= {*names}:
         names = ["integer", "fraction"]
