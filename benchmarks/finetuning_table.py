@@ -2,8 +2,8 @@
 
 python -m benchmarks.finetuning_table
 
-Draws `docs/pictures/labels.png`, the first learning curve of the results; `benchmarks.update_readme`
-copies the tables into their pages.
+Draws `docs/pictures/labels.png`, the first learning curve of the results. The tables are
+copied into their pages by `benchmarks.update_readme`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The figures of preparation in `docs/preparation.md`, from the results that `benchmarks/preparation.py` wrote."""
+"""The figures of preparation in `docs/preparation.md`, from `benchmarks/preparation.json`."""
 
 from collections.abc import Mapping
 from typing import Any

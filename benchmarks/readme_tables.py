@@ -142,8 +142,8 @@ def path_table() -> str:
     ]
     about = (
         f"From text to loss in {len(lines)} files and {sum(lines.values()):,} lines, in this order "
-        "(behind each file its number of lines); [`docs/architecture.md`](docs/architecture.md) has "
-        "the reasons."
+        "(behind each file its number of lines); "
+        "[`docs/architecture.md`](docs/architecture.md) has the reasons."
     )
     return f"{about}\n\n{_table(('', 'files below `bert_lightning/`'), *rows, right=False)}"
 

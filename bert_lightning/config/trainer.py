@@ -147,7 +147,7 @@ class TrainerConfig:
     """
 
     accelerator: str = option("auto", EXECUTION, words=ACCELERATORS)
-    """`auto` is a GPU of CUDA where there is one, else the CPU; Apple's GPUs must be named (mps)."""
+    """`auto` is a GPU of CUDA if there is one, else the CPU; mps, an Apple GPU, must be named."""
     devices: Any = option("auto", EXECUTION)
     """A number of devices, -1 for all, a list of indices, or auto."""
     num_nodes: int = option(1, EXECUTION, at_least=1)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from functools import cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -25,9 +25,10 @@ _INTRODUCTION = """
 
 # Options
 
-All of them, as their classes in [`bert_lightning/config`](../bert_lightning/config/__init__.py) state
-them; [how to set options](configuration.md) has the groups that set several at once. *Affects* says
-what changes when an option does:
+All of them, as their classes in
+[`bert_lightning/config`](../bert_lightning/config/__init__.py) state them;
+[how to set options](configuration.md) has the groups that set several at once. *Affects* says what
+changes when an option does:
 """
 _BOUNDS = {"at_least": "≥", "above": ">", "at_most": "≤", "below": "<"}
 
@@ -66,7 +67,7 @@ def page() -> str:
                 *("## Pretraining", "", "`python train.py`, `bert-lightning train`", ""),
                 *(line for row in _sections([*train, *phase], "") for line in row),
                 *("## Fine-tuning", ""),
-                "`python finetune.py`, `bert-lightning finetune`: these, and the other options above of the",
+                "`python finetune.py`, `bert-lightning finetune`: these, and the others above of the",
                 "whole run, `optim`, `trainer`, `launcher`, `strategy`, `logger` and `callbacks`.",
                 "",
                 *(line for row in _sections(other, "Fine-tuning: ") for line in row),
@@ -184,7 +185,7 @@ def _marks() -> Iterator[tuple[Affects, str]]:
     """Yields each mark with the text below it in `affects.py`."""
     tree = ast.parse(dedent(inspect.getsource(Affects)))
     (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
-    for node, below in zip(body, body[1:], strict=False):
+    for node, below in pairwise(body):
         match node, below:
             case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=text)):
                 yield Affects[name], " ".join(str(text).split())
