@@ -67,8 +67,9 @@ def page() -> str:
                 *("## Pretraining", "", "`python train.py`, `bert-lightning train`", ""),
                 *(line for row in _sections([*train, *phase], "") for line in row),
                 *("## Fine-tuning", ""),
-                "`python finetune.py`, `bert-lightning finetune`: these, and the others above of the",
-                "whole run, `optim`, `trainer`, `launcher`, `strategy`, `logger` and `callbacks`.",
+                "`python finetune.py`, `bert-lightning finetune`: these, and of the options above",
+                "those of the whole run, `optim`, `trainer`, `launcher`, `strategy`, `logger` and",
+                "`callbacks` that are not listed again.",
                 "",
                 *(line for row in _sections(other, "Fine-tuning: ") for line in row),
             ]
