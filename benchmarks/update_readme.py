@@ -36,6 +36,12 @@ COMMANDS = {
 }
 """By their marker: `make train` where the hub is out of reach, and on WikiText-2."""
 
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((BENCHMARKS / name).read_text(encoding="utf-8"))
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "output": lambda: _recorded("output"),
     "wikitext2": lambda: _recorded("wikitext2"),
@@ -112,11 +118,6 @@ def filled(page: Path) -> str:
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}\n{block}\n{end}{rest.partition(end)[2]}"
     return text
-
-
-@cache
-def _read(name: str) -> dict[str, Any]:
-    return json.loads((BENCHMARKS / name).read_text(encoding="utf-8"))
 
 
 def _recorded(marker: str) -> str:

@@ -219,6 +219,20 @@ def test_commands_run(page: Path, checkout: Path) -> None:
             run(command, checkout)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="no fork")
+def test_the_python_of_a_trained_model_runs(checkout: Path) -> None:
+    example = checkout / "example.py"
+    code = "\n".join(blocks(ROOT / "docs" / "using.md", "python"))
+    shapes = "assert (len(single.vectors), len(pair.vectors)) == (6, 10)\n"
+    differ = 'assert not (single.word("crane") == pair.word("crane")).all()\nprint(result)\n'
+    example.write_text(code + shapes + differ, encoding="utf-8")
+    home = str(checkout / "home")
+    done = forked.run(example, cwd=checkout, XDG_CACHE_HOME=home, HOME=home, HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    assert "20 steps on builtin" in done.stdout
+
+
 def test_what_is_not_tried_has_a_reason() -> None:
     everything = [command for page in DOCS for command in commands(page)]
     for pattern in UNTRIED:

@@ -59,7 +59,7 @@ def page() -> str:
         row for row in _rows(FinetuneConfig, FinetuneConfig()) if (row.name, row[3:]) not in known
     ]
     phase = list(_rows(PhaseConfig, None, "batch.phases[]."))
-    marks = [f"- `{mark.name.lower()}`: {doc}" for mark, doc in _marks()]
+    marks = [f"- `{str(mark.name).lower()}`: {doc}" for mark, doc in _marks()]
     return (
         "\n".join(
             [
@@ -117,7 +117,7 @@ def _rows(section: type[Any], defaults: Any, prefix: str = "") -> Iterator[Row]:
             name,
             _values(hint, entry.metadata[LIMITS]),
             _default(entry, getattr(defaults, entry.name, None)),
-            ", ".join(f"`{one.name.lower()}`" for one in Affects if one & mark),
+            ", ".join(f"`{str(one.name).lower()}`" for one in Affects if one & mark),
             texts.get(entry.name, ""),
         )
     for found in inner:
