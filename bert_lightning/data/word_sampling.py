@@ -5,7 +5,6 @@ import torch
 
 from bert_lightning.batch import SampledWords
 from bert_lightning.data.randomness import Stream, permuted
-from bert_lightning.errors import UserError
 
 
 class WordSampling:
@@ -15,16 +14,7 @@ class WordSampling:
     """
 
     def __init__(self, token_counts: np.ndarray, words: int, seed: int) -> None:
-        """`token_counts` `(vocab,)` are those of the training split; `words` is the size of a draw.
-
-        Raises:
-            UserError: there are not more words than that.
-        """
-        if words >= len(token_counts):
-            raise UserError(
-                f"objective.sampled_words={words} of a vocabulary of {len(token_counts)}: choose "
-                "fewer words, or omit the option to predict among all of them"
-            )
+        """`token_counts` `(vocab,)` are those of the training split; `words` are fewer."""
         by_frequency = np.argsort(-token_counts, kind="stable")
         self.words, self.seed = words, seed
         self.frequent, self.rare = np.split(by_frequency, [words * 2 // 3])

@@ -175,8 +175,10 @@ def _vocab_size(
 def _word_sampling(
     config: TrainConfig, corpus: PreparedCorpus, vocab_size: int
 ) -> WordSampling | None:
-    words = config.objective.sampled_words
-    if words is None:
+    wanted, words = config.objective.sampled_words, config.objective.predicted_words(vocab_size)
+    if words == vocab_size:
+        if wanted is not None:
+            _log.info("objective.sampled_words=%d: all %d words compete", wanted, vocab_size)
         return None
     counts = corpus.splits["train"].counts_of_rows(vocab_size)
     _log.info(

@@ -194,7 +194,7 @@ class PretrainingModule(TrainingModule[BertForPreTraining]):
 
     @property
     def predicted_words(self) -> int:
-        return self.config.objective.sampled_words or super().predicted_words
+        return self.config.objective.predicted_words(super().predicted_words)
 
     @property
     def epochs(self) -> float:

@@ -1,14 +1,12 @@
 """Which words a step predicts among: a function of the seed and the step alone."""
 
 import numpy as np
-import pytest
 
 from bert_lightning.config import BatchConfig
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.data.batches import LABELERS, TrainingBatches
 from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.word_sampling import WordSampling
-from bert_lightning.errors import UserError
 
 COUNTS = np.array([0, 5, 2, 90, 7, 7, 1, 0, 30, 2, 1, 4])
 
@@ -32,11 +30,6 @@ def test_each_rare_word_is_drawn_equally_often() -> None:
     counts = np.bincount(drawn, minlength=len(COUNTS))
     expected = 4000 * 2 / 8
     assert (abs(counts[counts > 0] - expected) < 5 * expected**0.5).all()
-
-
-def test_a_vocabulary_of_no_more_words_is_refused() -> None:
-    with pytest.raises(UserError, match=r"objective\.sampled_words=12 of a vocabulary of 12"):
-        WordSampling(COUNTS, 12, seed=0)
 
 
 def test_all_ranks_and_micro_batches_of_a_step_have_the_same_words(
