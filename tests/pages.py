@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from zipfile import ZipFile
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -53,6 +54,8 @@ def _write_text(folder: Path) -> None:
     (folder / "blimp").mkdir()
     pair = '{"sentence_good": "The lamp is here.", "sentence_bad": "The lamp here is."}\n'
     (folder / "blimp" / "pairs.jsonl").write_text(pair, encoding="utf-8")
+    with ZipFile(folder / "BLiMP.zip", "w") as archive:
+        archive.writestr("blimp/data/pairs.jsonl", pair)
     senses = "bird\tthe crane moves\nbird\ta crane is here\nmachine\tno crane\nmachine\tcrane\n"
     (folder / "cranes.tsv").write_text(senses, encoding="utf-8")
     for split in ("train", "test"):

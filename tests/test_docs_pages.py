@@ -47,7 +47,7 @@ def test_the_path_from_text_to_loss_is_short() -> None:
     files = [name for files in readme_tables.READING_PATH.values() for name in files]
     assert len(files) == len(set(files)) <= 17
     lines = (ROOT / "bert_lightning" / name for name in files)
-    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in lines) < 2800
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in lines) < 2900
 
 
 @pytest.mark.parametrize("made", [options_page, api_page])
