@@ -8,6 +8,7 @@ import sys
 import unicodedata
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from pages import PAGES, README, ROOT, commands, prose
@@ -51,7 +52,7 @@ def test_the_path_from_text_to_loss_is_short() -> None:
 
 
 @pytest.mark.parametrize("made", [options_page, api_page])
-def test_a_generated_page_is_current(made: object) -> None:
+def test_a_generated_page_is_current(made: ModuleType) -> None:
     again = f"python -m {made.__name__}"
     assert made.page() == made.PAGE.read_text(encoding="utf-8"), again
 
