@@ -21,6 +21,7 @@ import pytest
 import torch
 from browser import chromium  # noqa: F401 -- a fixture
 from huggingface_hub import constants
+from real_data import labelled_folder, wikitext2_folder
 from real_runs import Run
 
 if not torch.cuda.is_available():
@@ -40,8 +41,6 @@ from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 
 CONF = Path(__file__).parents[1] / "conf"
-WIKITEXT_2 = Path(__file__).parents[2] / "shared" / "wikitext-2"
-LABELLED_DATA = Path(__file__).parents[2] / "shared" / "datasets"
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu")
 VERBS = ("sees", "lifts", "paints", "follows", "opens", "leaves")
@@ -73,17 +72,13 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def wikitext2() -> Path:
     """The folder of the real WikiText-2, where this machine has it."""
-    if not (WIKITEXT_2 / "wiki.train.tokens").is_file():
-        pytest.skip(f"no WikiText-2 at {WIKITEXT_2}")
-    return WIKITEXT_2
+    return wikitext2_folder()
 
 
 @pytest.fixture(scope="session")
 def labelled_data() -> Path:
     """The folder of labelled data, where this machine has it."""
-    if not LABELLED_DATA.is_dir():
-        pytest.skip(f"no labelled data at {LABELLED_DATA}")
-    return LABELLED_DATA
+    return labelled_folder()
 
 
 @pytest.fixture(scope="session")
