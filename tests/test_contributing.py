@@ -178,3 +178,13 @@ def test_the_page_names_the_variables_of_the_data() -> None:
     helper = (ROOT / "tests" / "real_data.py").read_text(encoding="utf-8")
     named = set(re.findall(r'"(BERT_LIGHTNING_\w+)"', helper))
     assert named == set(re.findall(r"^export (\w+)=", TEXT, re.MULTILINE))
+
+
+def test_each_claim_about_another_project_names_a_file_at_its_commit() -> None:
+    text = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
+    read = text.partition("## What was read")[2].partition("\n## ")[0]
+    commits = dict(re.findall(r"^\| \[.+?\]\(https://github\.com/(\S+)\) \| `(\w{8})`", read, re.M))
+    assert len(commits) == 10
+    named = re.findall(r"https://github\.com/([^/]+/[^/]+)/(?:blob|tree)/(\w+)/", text)
+    assert {project for project, _ in named} == set(commits)
+    assert all(commits[project] == commit for project, commit in named)
