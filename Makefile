@@ -1,18 +1,24 @@
 # make train: installs into .venv and pretrains the tiny model.   make test: installs and tests.
-# Options go into ARGS:  make train ARGS="trainer.max_steps=100"
+# make check: what a change must pass before it is proposed, lint and the fast tests.
+# Options go into ARGS:  make train ARGS="trainer.max_steps=100"   make test ARGS=tests/model
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= 2
 INSTALL = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
-.PHONY: train test lint docs
+.PHONY: train test check lint docs
 
 train: $(VENV)/.installed
 	$(VENV)/bin/python train.py model=tiny $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+check: lint
+	$(PYTEST) -m "not slow" $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,6 +22,7 @@ import pytest
 import torch
 from browser import chromium  # noqa: F401 -- a fixture
 from huggingface_hub import constants
+from real_data import labelled_folder, wikitext2_folder
 from real_runs import Run
 
 if not torch.cuda.is_available():
@@ -40,8 +42,7 @@ from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.store import PreparedCorpus
 
 CONF = Path(__file__).parents[1] / "conf"
-WIKITEXT_2 = Path(__file__).parents[2] / "shared" / "wikitext-2"
-LABELLED_DATA = Path(__file__).parents[2] / "shared" / "datasets"
+OPTION = re.compile(r"\w+(\.\w+)+=")  # of a config, and no file of `conf`
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu")
 VERBS = ("sees", "lifts", "paints", "follows", "opens", "leaves")
@@ -73,17 +74,13 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def wikitext2() -> Path:
     """The folder of the real WikiText-2, where this machine has it."""
-    if not (WIKITEXT_2 / "wiki.train.tokens").is_file():
-        pytest.skip(f"no WikiText-2 at {WIKITEXT_2}")
-    return WIKITEXT_2
+    return wikitext2_folder()
 
 
 @pytest.fixture(scope="session")
 def labelled_data() -> Path:
     """The folder of labelled data, where this machine has it."""
-    if not LABELLED_DATA.is_dir():
-        pytest.skip(f"no labelled data at {LABELLED_DATA}")
-    return LABELLED_DATA
+    return labelled_folder()
 
 
 @pytest.fixture(scope="session")
@@ -257,11 +254,24 @@ def small_run(
 def small_config(small_run: Callable[..., list[str]]) -> Callable[..., TrainConfig]:
     """The typed config of a small run in a folder: `small_config(run_dir, "more=1")`."""
 
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
     from bert_lightning.cli import app as cli  # with Lightning, which most folders do without
 
     @cache
+    def base(*more: str) -> Any:
+        return cli._composed(CONF, small_run("run_dir=.", *more), "train")
+
+    @cache
     def composed(*more: str) -> TrainConfig:
-        return cli.compose(CONF, small_run("run_dir=.", *more))
+        """Composes the files once and sets the rest as Hydra does: in a fourth of the time."""
+        options = [override for override in more if OPTION.match(override)]
+        config = deepcopy(base(*(override for override in more if override not in options)))
+        parsed = OverridesParser.create().parse_overrides(options)
+        ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+        cli.use("train")
+        return cli.to_typed(config)
 
     def config(run_dir: Path, *more: str) -> TrainConfig:
         return replace(deepcopy(composed(*more)), run_dir=str(run_dir))

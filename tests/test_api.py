@@ -89,6 +89,7 @@ def test_the_defaults_are_those_of_the_command_line() -> None:
     assert replace(config, run_dir=None) == TrainConfig()
 
 
+@pytest.mark.slow
 def test_options_and_a_config_are_the_same_run() -> None:
     phases = [PhaseConfig(fraction=0.9, max_length=64), PhaseConfig(fraction=0.1)]
     given = TrainConfig(
@@ -192,6 +193,7 @@ class Counts(Callback):
         self.steps += 1
 
 
+@pytest.mark.slow
 def test_a_second_run_of_another_size_and_nothing_else_is_left(
     result: RunResult, small_run: SmallRun, folder: Path
 ) -> None:

@@ -131,6 +131,7 @@ def test_weights_that_cannot_be_meant(values: dict[str, Any], says: str) -> None
     assert ObjectiveConfig(own=["a:B"]).weights == {"mlm": 1.0, "nsp": 1.0, "B": 1.0}
 
 
+@pytest.mark.slow
 def test_an_objective_of_your_own_is_trained_resumed_and_reported(
     own: str, small_config: Config, tmp_path: Path
 ) -> None:

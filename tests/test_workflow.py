@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PYTEST = "python -m pytest --numprocesses=2 --dist=worksteal"
 VERSIONS = ["3.11", "3.12", "3.13", "3.14"]
 
 
@@ -41,7 +42,8 @@ def test_the_project_promises_the_same() -> None:
         text.rpartition(" ")[2] for text in project["classifiers"] if re.search(r":: 3\.", text)
     ]
     assert kept == VERSIONS
-    systems = {text.rpartition(":: ")[2] for text in project["classifiers"] if "System" in text}
+    listed = [text for text in project["classifiers"] if text.startswith("Operating System")]
+    systems = {text.rpartition(":: ")[2] for text in listed}
     assert systems == {"Linux", "MacOS", "Windows"}
     assert "Python 3.11 or newer, on Linux, macOS or Windows" in README
 
@@ -50,9 +52,9 @@ def test_every_command_exists(jobs: dict[str, Any]) -> None:
     assert commands(jobs["lint"]) == ["make lint"]
     assert re.search(r"^lint:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     install, test, train = commands(jobs["tests"])
-    assert install == 'python -m pip install --editable ".[dev]"'
+    assert install == 'python -m pip install --constraint constraints.txt --editable ".[dev]"'
     assert "dev" in PROJECT["project"]["optional-dependencies"]
-    assert test == 'python -m pytest -m "not slow"'
+    assert test == f'{PYTEST} -m "not slow"'
     assert any(
         name.startswith("slow:") for name in PROJECT["tool"]["pytest"]["ini_options"]["markers"]
     )
@@ -60,6 +62,29 @@ def test_every_command_exists(jobs: dict[str, Any]) -> None:
     assert (program, command) == ("bert-lightning", "train")
     assert f"\n{program} {command}\n" in (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
     compose(ROOT / "conf", ["run_dir=.", *options])
+
+
+def test_the_wheel_is_built_and_used(jobs: dict[str, Any]) -> None:
+    build, install, use = commands(jobs["wheel"])
+    assert build == "python -m pip wheel --no-deps --wheel-dir dist ."
+    assert install.endswith("--constraint constraints.txt dist/*.whl\n")
+    train, fill = (shlex.split(line) for line in use.splitlines())
+    assert train[:2] == ["fresh/bin/bert-lightning", "train"]
+    compose(ROOT / "conf", ["run_dir=.", *train[2:]])
+    assert fill[:3] == ["fresh/bin/bert-lightning", "fill-mask", "runs"]
+
+
+def test_the_oldest_and_the_newest_versions_are_tried_every_week(jobs: dict[str, Any]) -> None:
+    triggers = yaml.safe_load(TEXT)[True]  # YAML 1.1 reads `on` as true
+    (weekly,) = triggers["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", weekly["cron"])
+    tried = jobs["dependencies"]["strategy"]["matrix"]["include"]
+    assert {(each["resolution"], each["python"]) for each in tried} == {
+        ("lowest-direct", VERSIONS[0]),
+        ("highest", VERSIONS[-1]),
+    }
+    *_, tests = commands(jobs["dependencies"])
+    assert tests == PYTEST
 
 
 def test_it_has_no_rights_and_no_secrets() -> None:

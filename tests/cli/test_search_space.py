@@ -19,7 +19,7 @@ def pretraining() -> None:
 
 
 def space_of(*arguments: str, **params: str) -> Space:
-    return read_space(params, arguments, None)  # type: ignore[arg-type] -- no config group is read
+    return read_space(params, arguments, None)  # type: ignore[arg-type]  # no config group is read
 
 
 @pytest.mark.parametrize(

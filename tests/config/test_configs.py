@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -177,3 +178,21 @@ def test_options_without_a_docstring_are_those_whose_name_says_it_all() -> None:
         *(f"ObjectiveConfig.{name}" for name in ("mlm_weight", "nsp_weight")),
         *(f"OptimConfig.{name}" for name in ("optimizer", "beta1", "beta2", "eps")),
     }
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("optim.lr=0.5", "seed=3", "arch=modern", "model.hidden_size=48"),
+        ("batch.phases=[{fraction: 0.5, max_length: 16}, {fraction: 0.5}]", "test=true"),
+        ("trainer.max_time=00:01:00:00", "init_from='a b'", "trainer.max_steps=null"),
+    ],
+)
+def test_a_small_config_is_what_hydra_composes(
+    small_config: Callable[..., TrainConfig],
+    small_run: Callable[..., list[str]],
+    tmp_path: Path,
+    more: tuple[str, ...],
+) -> None:
+    composed = cli.compose(CONF, small_run(f"run_dir={tmp_path}", *more))
+    assert small_config(tmp_path, *more) == composed

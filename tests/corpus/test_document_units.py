@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reading import config_of, documents_of, refusal
 
 from bert_lightning.config import DocumentUnit, Format
 from bert_lightning.corpus.readers import text_files
 from bert_lightning.corpus.sources import find_source
 from bert_lightning.errors import UserError
-from tests.corpus.reading import config_of, documents_of, refusal
 
 TEXT = "A b. C d.\n\nE f.\nG h. I j.\n"
 PARAGRAPHS = [["A b.", "C d."], ["E f."], ["G h.", "I j."]]

@@ -50,7 +50,8 @@ def test_duplicates_are_counted() -> None:
 
 
 def test_many_values_in_one_table() -> None:
-    rng, groups, wanted = random.Random(3), Groups(), {}
+    rng, groups = random.Random(3), Groups()
+    wanted: dict[Any, Any] = {}
     for value in (rng.getrandbits(64) & ~3 for _ in range(20_000)):
         split = rng.choice(["train", "validation", "test"])
         wanted.setdefault(value, split)

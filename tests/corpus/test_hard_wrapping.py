@@ -4,11 +4,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from reading import config_of, documents_of, read, read_source
 
 from bert_lightning.corpus.readers.layout.hard_wrapping import is_hard_wrapped, joined
 from bert_lightning.corpus.readers.left_out import LeftOut
 from bert_lightning.corpus.sources import find_source
-from tests.corpus.reading import config_of, documents_of, read, read_source
 
 MANUAL = """\
 NAME

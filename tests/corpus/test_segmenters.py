@@ -89,7 +89,8 @@ def test_a_token_begins_a_word_where_the_token_before_belongs_to_another(
     tokenizer = make()
 
     def split(sentence: str) -> list[str]:
-        cut, place = [], 0
+        cut: list[str] = []
+        place = 0
         while place < len(sentence):
             length = lengths[len(cut) % len(lengths)]
             cut.append(sentence[place : place + length])

@@ -1,6 +1,7 @@
 """A corpus in shards: cut at documents, written part by part, fetched into a bounded cache."""
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -234,7 +235,7 @@ def test_the_next_shards_are_fetched_meanwhile(
 ) -> None:
     train, threads = train_of(data), []
 
-    class Thread(opening.threading.Thread):
+    class Thread(threading.Thread):
         def start(self) -> None:
             threads.append(self)
             super().start()

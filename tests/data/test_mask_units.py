@@ -72,7 +72,7 @@ def texts(draw: st.DrawFn) -> Text:
     return text if few_keys is None else text._replace(keys=text.keys % np.uint64(few_keys))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(text=texts(), unit=UNITS, probability=st.floats(0.01, 0.99))
 def test_masks_are_those_of_plain_python(text: Text, unit: MaskingUnit, probability: float) -> None:
     config = MaskingConfig(probability, 0.5, 0.3, unit)

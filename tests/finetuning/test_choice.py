@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from labelled_files import read, refusal, write_csv, write_jsonl
-from test_task_export import PLAIN, source_of, tokenizer
+from random_tasks import PLAIN, source_of, tokenizer
 
 import bert_lightning
 from bert_lightning.config.finetune import FinetuneConfig

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from small_tokenizer import of_pieces
-from tokenizers import Tokenizer
+from random_tasks import NAMES, PLAIN, names_of, source_of
 from torch import Tensor
 
 import bert_lightning
@@ -21,19 +20,14 @@ from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning import export as exporting
 from bert_lightning.finetuning.export import export_task, outputs
-from bert_lightning.finetuning.model import BertForTask, HeadShape
-from bert_lightning.finetuning.predict import FineTunedBert, describe_task, fine_tuned
-from bert_lightning.finetuning.tasks.question import NO_ANSWER
+from bert_lightning.finetuning.model import HeadShape
+from bert_lightning.finetuning.predict import FineTunedBert, fine_tuned
 from bert_lightning.inference.represent import Text
 from bert_lightning.inference.sentence_export import export_sentences
-from bert_lightning.model.hf_names import HEADS
 from bert_lightning.pretrained.checkpoints import CHECKPOINT_FORMAT
 from bert_lightning.pretrained.sources import PretrainedSource, build, open_source
 
-WORDS = ("a", "the", "crane", "is", "flying", "came", "he", "left", "un", "##load", "##ing", ".")
 TEXTS: list[Text] = ["a crane", ("the crane came", "he left ."), "unloading the crane is flying"]
-NAMES = ["card lost", "größer", "other"]
-TAGS = ["B-LOC", "I-LOC", "O"]
 SHAPES = {
     "text": HeadShape(TaskKind.text, 3, Pooling.pooler),
     "pair": HeadShape(TaskKind.pair, 3, Pooling.pooler),
@@ -51,41 +45,6 @@ MODERN = ModelConfig(
     norm=NormPlacement.pre,
     position_embedding=PositionEmbedding.rotary,
 )
-PLAIN = ModelConfig(
-    hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40,
-    max_position_embeddings=16,
-)  # fmt: skip
-
-
-def tokenizer() -> Tokenizer:
-    return of_pieces(WORDS)
-
-
-def names_of(shape: HeadShape) -> list[str]:
-    own = {
-        TaskKind.number: [],
-        TaskKind.tokens: TAGS,
-        TaskKind.choice: ["1", "2"],
-        TaskKind.sentence: [],
-        TaskKind.question: [NO_ANSWER],
-    }
-    return own.get(shape.kind, NAMES)
-
-
-def source_of(shape: HeadShape, config: ModelConfig = PLAIN) -> PretrainedSource:
-    """A model whose every weight is random, biases and norms too."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = BertForTask(config, 20, shape)
-        for parameter in model.parameters():
-            parameter.data.add_(torch.randn_like(parameter), alpha=0.3)
-    if shape.kind is TaskKind.number:
-        model.head.mean.fill_(3.5)
-        model.head.scale.fill_(1.25)
-    about = {"task": describe_task(shape, names_of(shape))}
-    present = {name.partition(".")[0] for name in model.state_dict()}
-    missing = frozenset(HEADS) - present
-    return PretrainedSource("a run", config, 20, model.state_dict(), tokenizer(), missing, about)
 
 
 def checkpoint(source: PretrainedSource, path: Path) -> Path:

@@ -208,7 +208,7 @@ def test_as_many_moments_are_kept_as_are_counted(optimizer: OptimizerName) -> No
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     built.step()
-    states = {}
+    states: dict[torch.Tensor, object] = {}
     for part in getattr(built, "optimizers", [built]):
         states |= part.state
     for name, parameter in model.named_parameters():

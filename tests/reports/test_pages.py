@@ -241,6 +241,7 @@ def test_a_single_run_of_fine_tuning(study: Path) -> None:
     assert "majority 0.500" in text
 
 
+@pytest.mark.slow
 def test_a_sweep_names_its_failed_trials_and_links_its_runs(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     rates = {"good": 0.005, "bad": 0.003}

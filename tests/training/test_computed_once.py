@@ -51,6 +51,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+@pytest.mark.slow
 def test_a_run_and_its_report_and_its_evaluation(
     small_config: Config, tmp_path: Path, held_out: list[int], counted: list[int]
 ) -> None:

@@ -104,6 +104,7 @@ def test_each_rate_has_a_curve_of_its_own_in_tensorboard(
     assert shown == expected
 
 
+@pytest.mark.slow
 def test_a_short_run_warns_of_nothing_and_a_budget_is_announced_as_one(
     small_config: Config,
     tmp_path: Path,
@@ -363,6 +364,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run_without_a_checkpoint_of_it(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", ["segment", "none"])
 def test_other_kinds_of_pairs_train_and_report(
     small_config: Config, tmp_path: Path, pairs: str

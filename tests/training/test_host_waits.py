@@ -172,6 +172,7 @@ def test_a_bad_step_before_a_stop_is_an_error_and_no_checkpoint(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_late")
 def test_a_late_stop_resumes_bit_exact(small_config: Config, tmp_path: Path) -> None:
     options = [*SELDOM, "model.hidden_dropout_prob=0.1"]
@@ -185,6 +186,7 @@ def test_a_late_stop_resumes_bit_exact(small_config: Config, tmp_path: Path) -> 
     assert_same(*ends)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_late")
 def test_a_late_time_limit_and_a_late_budget_end_the_run_after_a_step(
     small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

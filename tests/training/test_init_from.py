@@ -163,6 +163,7 @@ def test_rows_beyond_the_tokenizer_are_kept_unless_told_otherwise(
     assert rows == (source if wanted == "null" else 100)
 
 
+@pytest.mark.slow
 def test_modern_goes_on_too(small_config: Config, tmp_path: Path) -> None:
     modern = ["arch=modern", *SHORT]
     run = fit(small_config(tmp_path / "a", *modern))
@@ -230,6 +231,7 @@ def test_sizes_that_are_given_must_be_those_of_the_source(
     assert "these options make it the same: model." in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_by_its_own_name_is_taken_with_its_sizes(
     first: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

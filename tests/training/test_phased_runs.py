@@ -124,6 +124,7 @@ def test_pairs_and_epochs_are_counted_over_the_phases(run: FitResult) -> None:
     assert run.epochs == run.curves["work/epoch"][-1][1]
 
 
+@pytest.mark.slow
 def test_held_out_losses_are_of_the_same_questions(small_config: Config, tmp_path: Path) -> None:
     # With a rate of nearly 0 the weights stay what they are, whatever the run is trained on.
     still = ("optim.lr=1e-12", "trainer.max_steps=3", "trainer.log_every_n_steps=1")
@@ -154,6 +155,7 @@ def test_held_out_examples_are_no_more_tokens_at_a_time_than_training_has(
     assert [size for size in sizes if size != evaluation_set._READ_TOGETHER] == [40 * 16 // 64]
 
 
+@pytest.mark.slow
 def test_the_log_says_what_each_phase_is(
     small_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -145,6 +145,7 @@ def test_a_resume_from_any_step_is_exact(
     assert trace.losses == losses
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_report_is_finished(
     small_config: Config, tmp_path: Path, trace: Trace
 ) -> None:

@@ -49,6 +49,7 @@ def test_it_takes_training_time(small_config: Config, tmp_path: Path) -> None:
     assert informed.module.progress.clock.elapsed > 0
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_vectors(small_config: Config, tmp_path: Path) -> None:
     options = ("model.cooccurrence_init=true", "trainer.max_steps=4")
     options += ("callbacks.every_n_train_steps=2",)
