@@ -50,9 +50,9 @@ pretrained
 # %% [markdown]
 # ## Labelled data
 #
-# The task: is a sentence in its order, or are two neighboring words swapped? It is a small cousin
-# of linguistic acceptability, and its labels cost nothing. Each sentence appears twice, as it is
-# and with a swap, so no single word tells the label.
+# The task: which of two sentences is in its order, and in which are two neighboring words swapped?
+# Its labels cost nothing, and no single word gives the answer. It is a small cousin of the minimal
+# pairs of BLiMP.
 
 # %%
 from bert_lightning.corpus.prepare import prepare
@@ -92,21 +92,19 @@ for split, most in {"train": 3000, "validation": 300, "test": 1000}.items():
     chosen = rng.sample(found, min(most, len(found)))
     with Path("order", f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["text", "label"])
-        for words in chosen:
-            rows.writerow([" ".join(words), "in order"])
-            rows.writerow([" ".join(swapped(words)), "swapped"])
-    print(f"{split}: {2 * len(chosen):,} examples")
+        rows.writerow(["sentence_good", "sentence_bad"])
+        rows.writerows([" ".join(words), " ".join(swapped(words))] for words in chosen)
+    print(f"{split}: {len(chosen):,} examples")
 
 # %% [markdown]
 # ## Fine-tune
 #
-# All weights learn, with a new layer of two outputs on top. `finetune` then trains the same model
-# from random weights, for comparison.
+# All weights learn, with a new layer of one output on top, and the sentence with the larger output
+# is the answer. `finetune` then trains the same model from random weights, for comparison.
 
 # %%
 tuned = bert_lightning.finetune(
-    "task=text",
+    "task=choice",
     "data.path=order",
     f"init_from={pretrained.run_dir}",
     f"trainer.max_epochs={EPOCHS}",
@@ -130,7 +128,9 @@ for row in tuned.results["rows"]:
 # ## Use it
 
 # %%
-tuned.bert.classify_many(["the value of the attribute", "the value the of attribute"])
+tuned.bert.choose(
+    "the value of the attribute is a string", "the value the of attribute is a string"
+)
 
 # %% [markdown]
 # ## Your own data
@@ -142,5 +142,5 @@ tuned.bert.classify_many(["the value of the attribute", "the value the of attrib
 # bert_lightning.finetune("task=text", "data.path=reviews.csv", "init_from=pretrained", "seeds=5")
 # ```
 #
-# Seeds tell luck from gain. `task=pair`, `number`, `tokens`, `choice`, `sentence` and `question`
-# are the other tasks: `docs/finetuning.md` has them all.
+# Seeds tell luck from gain. `task=pair`, `number`, `tokens`, `sentence` and `question` are the
+# other tasks: `docs/finetuning.md` has them all.
