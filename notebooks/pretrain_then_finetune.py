@@ -16,7 +16,9 @@ from pathlib import Path
 
 import bert_lightning
 from bert_lightning.config import (
+    BatchConfig,
     CorpusConfig,
+    ModelConfig,
     OptimConfig,
     TokenizerConfig,
     TokenizerKind,
@@ -37,9 +39,11 @@ EPOCHS = os.environ.get("NOTEBOOK_EPOCHS", "8")  # of fine-tuning
 config = TrainConfig(
     data=CorpusConfig(
         path="wikitext-2" if Path("wikitext-2").is_dir() else None,
-        test_fraction=0.2,  # of a text that comes without a test split
+        test_fraction=0.1,  # of a text that comes without a test split
     ),
+    batch=BatchConfig(global_batch_size=64),
     tokenizer=TokenizerConfig(kind=TokenizerKind.wordpiece),
+    model=ModelConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
     optim=OptimConfig(time_budget=BUDGET),
     trainer=TrainerConfig(val_check_interval=100),
     run_dir="pretrained",
