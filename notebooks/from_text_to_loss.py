@@ -88,7 +88,7 @@ show(sampler.sample(np.arange(3), 0, 0))  # of seed 0 and epoch 0
 
 # %% [markdown]
 # A pair is a function of its number, the seed and the epoch. So the first three pairs are new ones
-# in epoch 1, and the same ones whenever epoch 0 is asked for again.
+# in epoch 1, and those of epoch 0 are the same in every run.
 
 # %%
 show(sampler.sample(np.arange(3), 0, 1))
