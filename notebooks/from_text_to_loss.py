@@ -18,11 +18,20 @@ import numpy as np
 import torch
 
 import bert_lightning
-from bert_lightning.config import CorpusConfig, OptimConfig, TrainConfig, TrainerConfig
+from bert_lightning.config import (
+    BatchConfig,
+    CorpusConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    TrainerConfig,
+)
 
 BUDGET = os.environ.get("NOTEBOOK_BUDGET", "2min")  # of training
 config = TrainConfig(
     data=CorpusConfig(path="wikitext-2" if Path("wikitext-2").is_dir() else None),
+    batch=BatchConfig(global_batch_size=64),
+    model=ModelConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
     optim=OptimConfig(time_budget=BUDGET),
     trainer=TrainerConfig(val_check_interval=100),
 )
