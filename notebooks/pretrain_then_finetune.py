@@ -27,7 +27,7 @@ from bert_lightning.config import (
 )
 
 BUDGET = os.environ.get("NOTEBOOK_BUDGET", "5min")  # of pretraining
-EPOCHS = os.environ.get("NOTEBOOK_EPOCHS", "8")  # of fine-tuning
+EPOCHS = os.environ.get("NOTEBOOK_EPOCHS", "4")  # of fine-tuning
 
 # %% [markdown]
 # ## Pretrain
