@@ -1,14 +1,16 @@
 """The Chinese pages say what the English ones say: numbers, commands, links, and one word a thing.
 
-That their commands run and their links lead somewhere is tested where all pages are.
+So their commands run where those of the English ones do.
 """
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from benchmarks.readme_chinese import filled, translated
+from bert_lightning.cli.app import compose
 
 ROOT = Path(__file__).parents[1]
 README, README_CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
@@ -85,6 +87,8 @@ def test_its_commands_are_those_of_the_english_one() -> None:
     assert len(own) == len(ONLY_CHINESE)
     assert all(re.fullmatch(*both) for both in zip(ONLY_CHINESE, own, strict=True))
     assert [one for one in commands(README_CHINESE) if one not in own] == commands(README)
+    config = compose(ROOT / "conf", ["run_dir=.", *shlex.split(own[-1])[2:]])
+    assert config.data.words == "rjieba"
 
 
 def test_it_has_the_parts_of_the_english_one() -> None:
