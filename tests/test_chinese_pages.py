@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.readme_chinese import filled, translated
 from bert_lightning.cli.app import compose
+from bert_lightning.cli.command_line import readable_overrides
 
 ROOT = Path(__file__).parents[1]
 README, README_CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
@@ -87,7 +88,8 @@ def test_its_commands_are_those_of_the_english_one() -> None:
     assert len(own) == len(ONLY_CHINESE)
     assert all(re.fullmatch(*both) for both in zip(ONLY_CHINESE, own, strict=True))
     assert [one for one in commands(README_CHINESE) if one not in own] == commands(README)
-    config = compose(ROOT / "conf", ["run_dir=.", *shlex.split(own[-1])[2:]])
+    options = readable_overrides(shlex.split(own[-1])[2:])
+    config = compose(ROOT / "conf", ["run_dir=.", *options])
     assert config.data.words == "rjieba"
 
 
