@@ -32,8 +32,9 @@ EPOCHS = os.environ.get("NOTEBOOK_EPOCHS", "4")  # of fine-tuning
 # %% [markdown]
 # ## Pretrain
 #
-# Masked words and sentence pairs: the text itself is all the supervision. A loss below its
-# baseline means that the model uses context.
+# Masked words and sentence pairs: the text itself is all the supervision. A loss below its baseline
+# means that the model uses context. Training ends after five minutes, on a fast machine or a slow
+# one.
 
 # %%
 config = TrainConfig(
@@ -46,7 +47,6 @@ config = TrainConfig(
     model=ModelConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
     optim=OptimConfig(time_budget=BUDGET),
     trainer=TrainerConfig(val_check_interval=100),
-    run_dir="pretrained",
 )
 pretrained = bert_lightning.fit(config)
 pretrained
@@ -143,7 +143,9 @@ tuned.bert.choose(
 # it:
 #
 # ```python
-# bert_lightning.finetune("task=text", "data.path=reviews.csv", "init_from=pretrained", "seeds=5")
+# bert_lightning.finetune(
+#     "task=text", "data.path=reviews.csv", f"init_from={pretrained.run_dir}", "seeds=5"
+# )
 # ```
 #
 # Seeds tell luck from gain. `task=pair`, `number`, `tokens`, `sentence` and `question` are the
