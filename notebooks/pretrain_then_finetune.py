@@ -3,6 +3,7 @@
 #
 # A tiny BERT learns from plain text, and then from labels: does pretraining help? Everything here
 # is made on this machine, the labelled examples too. Replace them by a CSV of your own at the end.
+# It takes about seven minutes on two CPU cores.
 #
 # The text is WikiText-2, from a folder `wikitext-2` beside this notebook, the cache or the Hugging
 # Face hub. Where there is none, it is the documentation that every Python carries.
@@ -32,9 +33,9 @@ EPOCHS = os.environ.get("NOTEBOOK_EPOCHS", "4")  # of fine-tuning
 # %% [markdown]
 # ## Pretrain
 #
-# Masked words and sentence pairs: the text itself is all the supervision. A loss below its baseline
-# means that the model uses context. Training ends after five minutes, on a fast machine or a slow
-# one.
+# Masked words and sentence pairs: the text itself is all the supervision. A loss below its
+# baseline means that the model uses context. Training ends after five minutes, on a fast machine
+# or a slow one.
 
 # %%
 config = TrainConfig(
@@ -119,7 +120,8 @@ tuned
 # ## Did pretraining help?
 #
 # The gain is this model's score minus the other's; where its interval lies above 0, other test
-# examples would very likely show a gain too.
+# examples would very likely show a gain too. TF-IDF is a strong baseline here: it counts pairs of
+# neighboring tokens, and a swap makes pairs that no text has.
 
 # %%
 for row in tuned.results["rows"]:
