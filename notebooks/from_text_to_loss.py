@@ -4,7 +4,8 @@
 # A sentence becomes a pair, the pair gets masks, pairs become a batch, the batch goes through the
 # encoder, and two heads turn it into one loss. Each cell shows one of these steps with the
 # function that a training run calls, so what you see is what is trained. Then a short run draws a
-# curve, and the word *crane* becomes a number and a picture. All of it takes about two minutes.
+# curve, and the word *crane* becomes a number and a picture. All of it takes about two minutes,
+# with the built-in text.
 #
 # The text is WikiText-2, from a folder `wikitext-2` beside this notebook, the cache or the Hugging
 # Face hub. Where there is none, it is the documentation that every Python carries.

@@ -3,7 +3,7 @@
 #
 # A tiny BERT learns from plain text, and then from labels: does pretraining help? Everything here
 # is made on this machine, the labelled examples too. Replace them by a CSV of your own at the end.
-# It takes about seven minutes on two CPU cores.
+# It takes about seven minutes on two CPU cores, with the built-in text.
 #
 # The text is WikiText-2, from a folder `wikitext-2` beside this notebook, the cache or the Hugging
 # Face hub. Where there is none, it is the documentation that every Python carries.
@@ -121,7 +121,7 @@ tuned
 #
 # The gain is this model's score minus the other's; where its interval lies above 0, other test
 # examples would very likely show a gain too. TF-IDF is a strong baseline here: it counts pairs of
-# neighboring tokens, and a swap makes pairs that no text has.
+# neighboring tokens, and a swap makes pairs that texts rarely have.
 
 # %%
 for row in tuned.results["rows"]:
