@@ -34,7 +34,7 @@ config = TrainConfig(
     batch=BatchConfig(global_batch_size=64),
     model=ModelConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
     optim=OptimConfig(time_budget=BUDGET),
-    trainer=TrainerConfig(val_check_interval=100),
+    trainer=TrainerConfig(val_check_interval=200),
 )
 
 # %% [markdown]

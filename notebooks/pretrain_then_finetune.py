@@ -47,7 +47,7 @@ config = TrainConfig(
     tokenizer=TokenizerConfig(kind=TokenizerKind.wordpiece),
     model=ModelConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
     optim=OptimConfig(time_budget=BUDGET),
-    trainer=TrainerConfig(val_check_interval=100),
+    trainer=TrainerConfig(val_check_interval=200),
 )
 pretrained = bert_lightning.fit(config)
 pretrained
