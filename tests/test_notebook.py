@@ -1,6 +1,10 @@
-"""A notebook trains, shows its progress and its curves, and tells mistakes in one line."""
+"""A notebook trains, shows its progress and its curves, and tells mistakes in one line.
+
+Those in `notebooks` are their scripts, and run as they stand there, for seconds.
+"""
 
 import re
+import runpy
 import time
 from pathlib import Path
 from threading import Thread
@@ -14,6 +18,8 @@ pytest.importorskip("ipykernel")
 run_sync = pytest.importorskip("jupyter_core.utils").run_sync
 
 ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "notebooks"
+OURS = sorted(file.stem for file in FOLDER.glob("*.ipynb"))
 SETUP = """
 import bert_lightning
 SMALL = ["data=builtin", "model.hidden_size=32", "trainer.max_steps=5",
@@ -27,6 +33,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 def client(folder: Path, *cells: str) -> Any:
@@ -54,6 +61,42 @@ def outputs(executed: Any) -> list[dict[str, list[Any]]]:
 
 def text(streams: list[Any]) -> str:
     return "".join(stream.text for stream in streams)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_notebook_is_its_script(name: str) -> None:
+    written = runpy.run_path(str(FOLDER / "to_ipynb.py"))["written"]
+    again = "run: python notebooks/to_ipynb.py"
+    assert (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8") == written(name), again
+
+
+def test_a_script_becomes_cells() -> None:
+    notebook_of = runpy.run_path(str(FOLDER / "to_ipynb.py"))["notebook_of"]
+    script = "# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nx = 1\n\n\n# a comment\nx\n"
+    cells = notebook_of(script).cells
+    assert [(cell.cell_type, cell.source) for cell in cells] == [
+        ("markdown", "# Title\n\ntext"),
+        ("code", "x = 1\n\n\n# a comment\nx"),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OURS)
+def test_our_notebooks(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTEBOOK_BUDGET", "1s")
+    monkeypatch.setenv("NOTEBOOK_EPOCHS", "0.2")
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    resources = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=300, resources=resources).execute()
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    printed = "".join(text([o for o in cell.outputs if "name" in o]) for cell in code)
+    images = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
+    expected = {
+        "from_text_to_loss": (2, ["joint loss ", "[MASK]", "next:", "random:", "validation  MLM"]),
+        "pretrain_then_finetune": (1, ["\nrandom weights  ", "train: ", "TF-IDF"]),
+    }[name]
+    assert len(images) == expected[0]
+    assert not [words for words in expected[1] if words not in printed]
 
 
 @pytest.mark.slow
