@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks import finetuning_table, readme_tables
+from benchmarks import finetuning_table, readme_chinese, readme_tables
 from benchmarks.machine import machine
 from benchmarks.preparation_table import preparation_table
 from benchmarks.recipes_table import recipes_table
@@ -74,6 +74,7 @@ def main() -> None:
         )
     for page in PAGES:
         page.write_text(filled(page), encoding="utf-8")
+    readme_chinese.main()
 
 
 def record(wikitext: Path) -> dict[str, Any]:
