@@ -35,9 +35,9 @@ output.seq_relationship_logits.softmax(-1)[0, 0]  # class 0: the second text fol
 """
 TRUST = ", trust_remote_code=True"
 """What a call needs that loads a model of `MODELING`."""
-TRUSTED = f"""transformers has no class for this model, so it is loaded with
-`trust_remote_code=True`: that runs [`{MODELING}`]({MODELING}) of this folder,
-which you can read first. bert-lightning loads it too, and runs no code of the folder:
+TRUSTED = f"""transformers has no class for this model: `trust_remote_code=True` runs
+[`{MODELING}`]({MODELING}) of this folder, which you can read first.
+bert-lightning loads the folder without running it.
 
 """
 _WITH_BERT_LIGHTNING = """```python

@@ -187,9 +187,7 @@ class Encoder(nn.Module):
         """
         length = input_ids.shape[1]
         x = self.embeddings(input_ids, token_type_ids)
-        mask = attention_mask[
-            :, None, None
-        ].bool()  # (batch, 1, 1, length), for all heads and queries
+        mask = attention_mask[:, None, None].bool()  # (batch, 1, 1, length)
         is_rotary = self.config.position_embedding == "rotary"
         angles = rotary_angles(self.config, length, x.device) if is_rotary else None
         earlier = []

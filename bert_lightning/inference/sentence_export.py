@@ -194,7 +194,7 @@ from sentence_transformers import SentenceTransformer
 SentenceTransformer("{name}"{"" if known else TRUST}).encode(["the crane is flying"])
 ```
 """
-    card += "" if known else f"\n{TRUSTED}"
+    card += "" if known else f"\n{TRUSTED.rstrip()}\n"
     if "config" not in source.about:
         return card
     places = {*named(TrainConfig, PLACE), *named(FinetuneConfig, PLACE)}

@@ -3,6 +3,7 @@
 import inspect
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from bert_lightning.batch import IS_NEXT
 from bert_lightning.config import ModelConfig
 from bert_lightning.config.affects import ARCHITECTURE, named
 from bert_lightning.config.plain import from_plain
+from bert_lightning.config.task import Pooling
 from bert_lightning.errors import UserError
 from bert_lightning.inference import export as exporting
 from bert_lightning.inference.export import export_source, outputs
 from bert_lightning.inference.export_folder import MODELING
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.represent import Text, segments
+from bert_lightning.inference.sentence_export import export_sentences
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.hf_names import OWN_CLASSES, OWN_MODULE
 from bert_lightning.pretrained.sources import PretrainedSource, build
@@ -281,9 +284,37 @@ def test_fill_mask_is_the_models_own(modern: Path) -> None:
         assert found[token] == pytest.approx(probability, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    "checker", ["transformers", pytest.param("sentence-transformers", marks=pytest.mark.slow)]
+)
+def test_sentence_vectors_are_read_by_it(
+    checker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if checker == "transformers":
+        monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    else:
+        pytest.importorskip("sentence_transformers")
+    source = source_of(**MODERN)
+    for pooling in (Pooling.mean, Pooling.cls):
+        assert export_sentences(source, tmp_path / "out", pooling).checked_by == checker
+    again = bert_lightning.load(tmp_path / "out")
+    expected = ours_of(source).encode("a crane").vectors
+    assert_close(again.encode("a crane").vectors, expected)
+    assert "trust_remote_code=True).encode" in (tmp_path / "out/README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_onnxruntime_computes_its_graph(tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    exported = export_source(source_of(**MODERN), tmp_path / "out", onnx=True)
+    assert exported.checked_by == "transformers and onnxruntime"
+
+
 def test_the_card_says_what_runs(modern: Path) -> None:
     card = (modern / "README.md").read_text(encoding="utf-8")
     assert f'from_pretrained("{modern.name}", trust_remote_code=True)' in card
-    assert f"that runs [`{MODELING}`]({MODELING}) of this folder" in card
+    assert f"[`{MODELING}`]({MODELING}) of this folder, which you can read first" in card
     code = (modern / MODELING).read_text(encoding="utf-8")
     assert code.startswith("# SPDX-License-Identifier: Apache-2.0\n")
