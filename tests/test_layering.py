@@ -62,7 +62,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "ray": ("launching.", "training.strategies", "corpus.preparation.executors"),
 }
 MOST_LINES = 270
-LONGER = {"modeling_bert_lightning.py": 455}
+LONGER = {"modeling_bert_lightning.py": 460}
 """It is copied to exports, and a model of transformers is best read as one file."""
 MOST_MODULES = 12
 """Of a package, its `__init__.py` not counted."""

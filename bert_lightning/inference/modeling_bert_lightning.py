@@ -254,6 +254,8 @@ class BertLightningPreTrainedModel(PreTrainedModel):
 
     def __init__(self, config: BertLightningConfig) -> None:
         super().__init__(config)
+        if config.output_attentions:
+            raise ValueError("output_attentions=True is not supported: no weights are kept")
         self.encoder = Encoder(config)
         self.pooler = Pooler(config) if self.has_pooler else None
 

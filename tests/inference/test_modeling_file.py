@@ -160,6 +160,7 @@ def test_an_export_leaves_nothing_in_the_cache_of_code(
     [
         ({"norm": "sandwich"}, "norm=sandwich is not supported, only .'post', 'pre'. are"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings=False is not supported"),
+        ({"output_attentions": True}, "output_attentions=True is not supported"),
         ({"problem_type": "multi_label_classification"}, "problem_type=multi_label_classificati"),
     ],
     ids=str,
