@@ -104,7 +104,9 @@ def _check_free(target: Path) -> None:
     if not target.exists():
         return
     content = {path.name for path in target.iterdir()} if target.is_dir() else {"a file"}
-    mine = content <= _OWN and CONFIG in content and _MARK in read_config(target)
+    config = read_config(target) if CONFIG in content else {}
+    # What transformers saved of an export, maybe trained further, keeps the mark.
+    mine = content <= _OWN and _MARK in config and "transformers_version" not in config
     if content and not mine:
         raise UserError(
             f"{target} is neither empty nor an export of bert-lightning (it has "

@@ -250,6 +250,8 @@ def test_what_transformers_saves_loads_there_and_here(modern: Path, tmp_path: Pa
     assert torch.equal(found, expected)
     back = outputs(bert_lightning.load(tmp_path / "saved"), TEXTS)
     assert_close(back.mlm_logits, expected[batch["attention_mask"].bool()])
+    with pytest.raises(UserError, match="nor an export of bert-lightning"):
+        export_source(source_of(**MODERN), tmp_path / "saved")
 
 
 def test_a_head_from_transformers_is_a_task_here(modern: Path, tmp_path: Path) -> None:
