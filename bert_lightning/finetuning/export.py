@@ -40,7 +40,8 @@ from bert_lightning.pretrained.task_head import (
     MULTIPLE_CHOICE,
     QUESTION,
     TASK_HEAD,
-    counterpart,
+    heads_of,
+    of_bert,
     to_task_config,
     to_task_weights,
     to_vectors_config,
@@ -63,19 +64,19 @@ def export_task(
     bert = fine_tuned(source)
     if not isinstance(bert.model.head, TaskHead):
         return _export_vectors(source, bert, folder, onnx)
-    their_class, texts = _their_class(bert), sample_texts(bert.tokenizer, bert.max_length)
+    heads, texts = _heads(bert), sample_texts(bert.tokenizer, bert.max_length)
     if onnx:
-        require_onnx(source.name, their_class)
+        require_onnx(source.name, heads)
     graph = None
-    if onnx and their_class:
-        is_choice = their_class == MULTIPLE_CHOICE
-        graph = Graph(their_class, _graph_outputs(bert), has_candidates=is_choice)
+    if onnx and heads:
+        is_choice = heads == MULTIPLE_CHOICE
+        graph = Graph(f"AutoModel{heads}", _graph_outputs(bert), has_candidates=is_choice)
 
     def write(temporary: Path, name: str) -> None:
         _write(bert, temporary)
         if graph:
             write_graph(temporary, graph, bert.tokenizer, texts)
-        card = task_card(name, source, bert, their_class)
+        card = task_card(name, source, bert, heads is not None, _is_own(bert))
         (temporary / CARD).write_text(card, encoding="utf-8")
 
     def check(temporary: Path) -> Checked:
@@ -90,13 +91,12 @@ def export_task(
         return both(checked, check_graph(temporary, graph, bert.tokenizer, texts, ours))
 
     exported = export_folder(folder, write, check)
-    if their_class is None:
-        if has_counterpart(bert.model.config):
-            pooling = bert.model.shape.pooling.value
-            reason = f"task.pooling={pooling} (it has one for task.pooling=pooler)"
-        else:
-            reason = "this architecture"
-        _log.warning("transformers has no class for %s; bert_lightning.load reads it", reason)
+    if heads is None:
+        _log.warning(
+            "transformers has no class for task=%s of this architecture or pooling; "
+            "bert_lightning.load reads it",
+            bert.model.shape.kind.value,
+        )
     return exported
 
 
@@ -118,28 +118,32 @@ def _export_vectors(
     return export_sentences(source, folder, pooling, normalized=True, settings=settings)
 
 
-def _their_class(bert: FineTunedBert) -> str | None:
-    if not has_counterpart(bert.model.config):
-        return None
-    return counterpart(describe_task(bert.model.shape, bert.names))
+def _is_own(bert: FineTunedBert) -> bool:
+    """Returns whether the model is another than transformers' BERT."""
+    task = describe_task(bert.model.shape, bert.names)
+    return not (has_counterpart(bert.model.config) and of_bert(task))
+
+
+def _heads(bert: FineTunedBert) -> str | None:
+    return heads_of(describe_task(bert.model.shape, bert.names), _is_own(bert))
 
 
 def _graph_outputs(bert: FineTunedBert) -> dict[str, bool]:
     """Returns the names of the outputs in transformers, and whether each token has them."""
-    names = ("start_logits", "end_logits") if _their_class(bert) == QUESTION else ("logits",)
+    names = ("start_logits", "end_logits") if _heads(bert) == QUESTION else ("logits",)
     return dict.fromkeys(names, task_of(bert.model.shape.kind).of_tokens)
 
 
 def _write(bert: FineTunedBert, folder: Path) -> None:
-    model, own = bert.model, _their_class(bert) is None
-    rows = model.encoder.embeddings.word.num_embeddings
-    task = to_task_config(describe_task(model.shape, bert.names), own)
+    model, own = bert.model, _is_own(bert)
+    config = to_config(model.config, model.encoder.embeddings.word.num_embeddings, own=own)
+    task = describe_task(model.shape, bert.names)
     state = model.state_dict()
     body = {name: value for name, value in state.items() if not name.startswith(TASK_HEAD)}
     assert isinstance(model.head, TaskHead)
-    head = to_task_weights(*model.head.linear(), _their_class(bert))
+    head = to_task_weights(*model.head.linear(), task, own)
     weights = (body if own else to_hugging_face(body)) | head
-    write_model(folder, to_config(model.config, rows, own) | task, weights, bert.tokenizer)
+    write_model(folder, config | to_task_config(task, own), weights, bert.tokenizer)
 
 
 def _check(bert: FineTunedBert, folder: Path, texts: Sequence[Text]) -> Checked:
@@ -166,14 +170,14 @@ def _transformers_outputs(
     bert: FineTunedBert, folder: Path, texts: Sequence[Text]
 ) -> Tensor | None:
     """Returns the same by transformers, which pads; None if it cannot load the model."""
-    if (their_class := _their_class(bert)) is None:
+    if (heads := _heads(bert)) is None:
         return None
-    loaded = loaded_by_transformers(folder, their_class, bert.tokenizer, texts)
+    loaded = loaded_by_transformers(folder, f"AutoModel{heads}", bert.tokenizer, texts)
     if loaded is None:
         return None
     model, batch = loaded
     with torch.inference_mode():
-        if their_class == MULTIPLE_CHOICE:
+        if heads == MULTIPLE_CHOICE:
             return model(**{name: ids[None] for name, ids in batch.items()}).logits.T
         found = model(**batch)
     names = _graph_outputs(bert)

@@ -8,7 +8,7 @@ from bert_lightning.config.affects import PLACE, named
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.finetuning.predict import FineTunedBert
 from bert_lightning.finetuning.tasks.kinds import task_of
-from bert_lightning.inference.model_card import run_summary, training_section
+from bert_lightning.inference.model_card import TRUST, TRUSTED, run_summary, training_section
 from bert_lightning.pretrained.sources import PretrainedSource
 
 _NO_COUNTERPART = """transformers has no class for this model; bert-lightning loads it:
@@ -17,18 +17,22 @@ _NO_COUNTERPART = """transformers has no class for this model; bert-lightning lo
 
 
 def task_card(
-    name: str, source: PretrainedSource, bert: FineTunedBert, counterpart: str | None
+    name: str, source: PretrainedSource, bert: FineTunedBert, has_class: bool, own: bool
 ) -> str:
-    """Returns the README.md of an exported task, in Markdown."""
+    """Returns the README.md of an exported task, in Markdown.
+
+    `has_class` says whether transformers loads it, `own` whether by the code in the folder.
+    """
     task, config = task_of(bert.model.shape.kind), bert.model.config
     pipeline = task.pipeline
     metadata = ModelCardData(
         model_name=name,
-        library_name="transformers" if counterpart else "bert-lightning",
+        library_name="transformers" if has_class else "bert-lightning",
         pipeline_tag=pipeline,
         tags=["bert", pipeline],
     )
-    use = f"```python\n{task.with_transformers}\n```\n\n" if counterpart else _NO_COUNTERPART
+    use = f"```python\n{task.with_transformers}\n```\n\n" if has_class else _NO_COUNTERPART
+    use += TRUSTED if has_class and own else ""
     parts = [
         f"""---
 {metadata.to_yaml()}
@@ -46,7 +50,7 @@ BERT fine-tuned with bert-lightning (`task={task.kind.value}`).
 
 ## Use
 
-{use.format(name=name, pipeline=pipeline)}```python
+{use.format(name=name, pipeline=pipeline, trust=TRUST if own else "")}```python
 import bert_lightning
 
 bert = bert_lightning.load("{name}")

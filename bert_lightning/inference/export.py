@@ -72,8 +72,7 @@ def export_source(
             "train it from these weights first, with init_from="
         )
     if onnx:
-        known = has_counterpart(source.config)
-        require_onnx(source.name, PRETRAINING.their_class if known else None)
+        require_onnx(source.name, PRETRAINING.their_class)
     bert = PretrainedBert(build(source), source.tokenizer)
     texts = sample_texts(bert.tokenizer, bert.max_length)
 
@@ -133,10 +132,8 @@ def outputs(bert: PretrainedBert, texts: Sequence[Text]) -> Outputs:
 def _transformers_outputs(
     bert: PretrainedBert, folder: Path, texts: Sequence[Text]
 ) -> Outputs | None:
-    """Returns the same by transformers, which pads; None if it cannot load the model."""
-    if not has_counterpart(bert.model.config):
-        return None
-    loaded = loaded_by_transformers(folder, "BertForPreTraining", bert.tokenizer, texts)
+    """Returns the same by transformers, which pads; None if it is not installed."""
+    loaded = loaded_by_transformers(folder, PRETRAINING.their_class, bert.tokenizer, texts)
     if loaded is None:
         return None
     model, batch = loaded

@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ from bert_lightning.batch import MASK, PAD, SPECIAL_TOKENS, UNK
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.inference.represent import Text, segments, tokenize
+from bert_lightning.model.hf_names import OWN_MODULE, OWN_TYPE
 from bert_lightning.pretrained.hf_folder import CONFIG, SAFETENSORS, read_config
 
 TOLERANCE = 1e-5
@@ -28,7 +31,9 @@ MODULES, MODULES_CONFIG = "modules.json", "sentence_bert_config.json"
 POOLING, NORMALIZE = "1_Pooling", "2_Normalize"
 """What sentence-transformers reads beside them; the last is a name without a folder."""
 ONNX = "model.onnx"
-_OWN = FILES | {MODULES, MODULES_CONFIG, POOLING, ONNX}
+MODELING = f"{OWN_MODULE}.py"
+"""What transformers runs of a model that it has no class for."""
+_OWN = FILES | {MODULES, MODULES_CONFIG, POOLING, ONNX, MODELING}
 _MARK = "bert_lightning_export"
 """The key of config.json that marks an export; its value is the version of the layout."""
 _TRICKY = "The Crane's café flew 3.5 @-@ miles<unk>: [MASK], naïve ##ly!"
@@ -99,7 +104,9 @@ def _check_free(target: Path) -> None:
     if not target.exists():
         return
     content = {path.name for path in target.iterdir()} if target.is_dir() else {"a file"}
-    mine = content <= _OWN and CONFIG in content and _MARK in read_config(target)
+    config = read_config(target) if CONFIG in content else {}
+    # What transformers saved of an export, maybe trained further, keeps the mark.
+    mine = content <= _OWN and _MARK in config and "transformers_version" not in config
     if content and not mine:
         raise UserError(
             f"{target} is neither empty nor an export of bert-lightning (it has "
@@ -110,7 +117,7 @@ def _check_free(target: Path) -> None:
 def write_model(
     folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], tokenizer: Tokenizer
 ) -> None:
-    """Writes the config, the weights in float32, and the tokenizer."""
+    """Writes the config, the weights in float32, the tokenizer, and code if the model needs it."""
     weights = {name: value.float().contiguous() for name, value in state.items()}
     save_file(weights, folder / SAFETENSORS, metadata={"format": "pt"})
     tokenizer.save(str(folder / TOKENIZER))
@@ -125,6 +132,8 @@ def write_model(
     }
     write_json(folder / CONFIG, {**config, "pad_token_id": tokenizer.token_to_id(PAD), _MARK: 1})
     write_json(folder / TOKENIZER_CONFIG, options)
+    if config["model_type"] == OWN_TYPE:
+        shutil.copyfile(Path(__file__).with_name(MODELING), folder / MODELING)
 
 
 def write_json(file: Path, values: Any) -> None:
@@ -156,15 +165,17 @@ def compared(
 def loaded_by_transformers(
     folder: Path, cls: str, tokenizer: Tokenizer, texts: Sequence[Text]
 ) -> tuple[Any, Any] | None:
-    """Returns the model of a class of transformers, and the texts as its padded batch.
+    """Returns the model by an Auto class of transformers, and the texts as its padded batch.
 
-    None where transformers is not installed; a UserError if it reads text otherwise.
+    None where transformers is not installed; a UserError if it reads text otherwise, or does not
+    know the architecture.
     """
     try:
         import transformers
     except ImportError:
         return None
-    theirs: Any = transformers.AutoTokenizer.from_pretrained(folder)
+    with quiet_loading():
+        theirs: Any = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     read: list[Text] = [*texts, _TRICKY, (_TRICKY, "It left.")]
     for text, own in zip(read, tokenize(tokenizer, read, 2**31, truncate=False), strict=True):
         other = theirs(*segments(text), verbose=False)  # of texts longer than the model reads
@@ -174,24 +185,40 @@ def loaded_by_transformers(
                 f"{other['input_ids']}, and the model's own tokenizer into {own.ids}; nothing was "
                 "written"
             )
-    with without_progress_bars():
-        model: Any = getattr(transformers, cls).from_pretrained(folder)
+    try:
+        with quiet_loading():
+            model: Any = getattr(transformers, cls).from_pretrained(folder, trust_remote_code=True)
+    except ValueError as error:
+        raise UserError(
+            f"transformers cannot load the export: {error}; a new architecture needs lines in "
+            f"{Path(__file__).with_name(MODELING)}; nothing was written"
+        ) from error
     batch = theirs.pad([theirs(*segments(text)) for text in texts], return_tensors="pt")
     return model.eval(), batch
 
 
 @contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """Silences what transformers draws while it loads a model."""
+def quiet_loading() -> Iterator[None]:
+    """Lets transformers load the model of a folder without a trace.
+
+    It draws no progress bar, and what it copies of the folder's code goes to a temporary place and
+    not to the user's cache.
+    """
+    from transformers import dynamic_module_utils
     from transformers.utils import logging as progress
 
-    shown = progress.is_progress_bar_enabled()
+    shown, cache = progress.is_progress_bar_enabled(), dynamic_module_utils.HF_MODULES_CACHE
     progress.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            progress.enable_progress_bar()
+    with TemporaryDirectory() as temporary:
+        dynamic_module_utils.HF_MODULES_CACHE = temporary
+        try:
+            yield
+        finally:
+            dynamic_module_utils.HF_MODULES_CACHE = cache
+            if temporary in sys.path:
+                sys.path.remove(temporary)
+            if shown:
+                progress.enable_progress_bar()
 
 
 def sample_texts(tokenizer: Tokenizer, max_length: int) -> list[Text]:

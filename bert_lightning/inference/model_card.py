@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from bert_lightning.config import TrainConfig
 from bert_lightning.config.affects import PLACE, leaves, named
+from bert_lightning.inference.export_folder import MODELING
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.hf_names import has_counterpart
 from bert_lightning.pretrained.sources import PretrainedSource
@@ -22,17 +23,21 @@ _SCORES = {
     "nsp_accuracy": "sentence pairs, accuracy",
 }
 _WITH_TRANSFORMERS = """```python
-from transformers import AutoTokenizer, BertForPreTraining
+from transformers import AutoModelForPreTraining, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained("{name}")
-model = BertForPreTraining.from_pretrained("{name}")
+tokenizer = AutoTokenizer.from_pretrained("{name}"{trust})
+model = AutoModelForPreTraining.from_pretrained("{name}"{trust})
 output = model(**tokenizer("the [MASK] is new", "it was built last year", return_tensors="pt"))
 output.prediction_logits  # a score for each word at each place
 output.seq_relationship_logits.softmax(-1)[0, 0]  # class 0: the second text follows the first
 ```
 
 """
-_NO_COUNTERPART = """transformers has no class for this architecture; bert-lightning loads it:
+TRUST = ", trust_remote_code=True"
+"""What a call needs that loads a model of `MODELING`."""
+TRUSTED = f"""transformers has no class for this model: `trust_remote_code=True` runs
+[`{MODELING}`]({MODELING}) of this folder, which you can read first.
+bert-lightning loads the folder without running it.
 
 """
 _WITH_BERT_LIGHTNING = """```python
@@ -66,7 +71,7 @@ def model_card(name: str, source: PretrainedSource, model: BertForPreTraining) -
     ]
     metadata = ModelCardData(
         model_name=name,
-        library_name="transformers" if counterpart else "bert-lightning",
+        library_name="transformers",
         pipeline_tag="fill-mask",
         tags=["bert", "masked-language-modeling", "next-sentence-prediction"],
         eval_results=results or None,
@@ -90,8 +95,8 @@ def model_card(name: str, source: PretrainedSource, model: BertForPreTraining) -
 ## Use
 
 """
-    use = (_WITH_TRANSFORMERS if counterpart else _NO_COUNTERPART) + _WITH_BERT_LIGHTNING
-    parts = [head + use.format(name=name)]
+    use = _WITH_TRANSFORMERS + ("" if counterpart else TRUSTED) + _WITH_BERT_LIGHTNING
+    parts = [head + use.format(name=name, trust="" if counterpart else TRUST)]
     if "config" in source.about:
         parts.append(training_section(source, named(TrainConfig, PLACE)))
     if scores:

@@ -32,7 +32,7 @@ class Graph(NamedTuple):
     """What a graph computes."""
 
     their_class: str
-    """The class of transformers that it is made of."""
+    """The class of transformers that loads what it is made of."""
     outputs: Mapping[str, bool]
     """The names of its outputs, and whether each token has one, or each sequence."""
     has_candidates: bool = False
@@ -40,13 +40,13 @@ class Graph(NamedTuple):
 
 
 PRETRAINING = Graph(
-    "BertForPreTraining",
+    "AutoModelForPreTraining",
     {"last_hidden_state": True, "prediction_logits": True, "seq_relationship_logits": False},
 )
 
 
 class _WithHidden(nn.Module):
-    """BertForPreTraining that returns the vectors of the last layer too."""
+    """A pretrained model that returns the vectors of the last layer too."""
 
     def __init__(self, theirs: Any) -> None:
         super().__init__()
@@ -55,9 +55,8 @@ class _WithHidden(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
     ) -> tuple[Tensor, ...]:
-        encoded = self.theirs.bert(input_ids, attention_mask, token_type_ids)
-        hidden = encoded.last_hidden_state
-        return hidden, *self.theirs.cls(hidden, encoded.pooler_output)
+        found = self.theirs(input_ids, attention_mask, token_type_ids, output_hidden_states=True)
+        return found.hidden_states[-1], found.prediction_logits, found.seq_relationship_logits
 
 
 def require_onnx(name: str, their_class: str | None) -> None:

@@ -14,7 +14,6 @@ from bert_lightning.config import TrainConfig
 from bert_lightning.config.affects import PLACE, named
 from bert_lightning.config.finetune import FinetuneConfig
 from bert_lightning.config.task import Pooling
-from bert_lightning.errors import UserError
 from bert_lightning.inference.export_folder import (
     CARD,
     MODULES,
@@ -26,15 +25,20 @@ from bert_lightning.inference.export_folder import (
     compared,
     export_folder,
     loaded_by_transformers,
+    quiet_loading,
     sample_texts,
-    without_progress_bars,
     write_json,
     write_model,
 )
 from bert_lightning.inference.loaded import PretrainedBert
-from bert_lightning.inference.model_card import training_section
+from bert_lightning.inference.model_card import TRUST, TRUSTED, training_section
 from bert_lightning.inference.represent import segments
-from bert_lightning.model.hf_names import has_counterpart, to_config, to_hugging_face
+from bert_lightning.model.hf_names import (
+    NO_HEADS,
+    has_counterpart,
+    to_config,
+    to_hugging_face,
+)
 from bert_lightning.pretrained.hf_folder import CONFIG
 from bert_lightning.pretrained.sources import PretrainedSource, build, open_source
 
@@ -65,15 +69,8 @@ def export_sentences(
     `normalized` scales them to length 1; `settings` are added to the `config.json`.
 
     Raises:
-        UserError: the folder holds something else, transformers has no class for the model, or the
-            copy differs.
+        UserError: the folder holds something else, or the copy differs.
     """
-    if not has_counterpart(source.config):
-        raise UserError(
-            f"{source.name} has an architecture that transformers has no class for, and "
-            "sentence-transformers loads models by it: omit --sentence-transformers, or pretrain "
-            "with arch=bert"
-        )
     bert, vectors = PretrainedBert(build(source), source.tokenizer), Vectors(pooling, normalized)
 
     def write(temporary: Path, name: str) -> None:
@@ -90,12 +87,16 @@ def _write(
     settings: Mapping[str, Any],
     folder: Path,
 ) -> None:
-    config = to_config(bert.model.config, bert.model.encoder.embeddings.word.num_embeddings)
+    rows = bert.model.encoder.embeddings.word.num_embeddings
+    config = to_config(bert.model.config, rows, NO_HEADS)
     parts = {"encoder", "pooler"} - source.missing_heads
     state = bert.model.state_dict().items()
     body = {name: value for name, value in state if name.partition(".")[0] in parts}
-    settings = {**config, "architectures": ["BertModel"], **settings}
-    write_model(folder, settings, to_hugging_face(body), bert.tokenizer)
+    if has_counterpart(source.config):
+        body = to_hugging_face(body)
+    elif "pooler" not in parts:
+        config["pooling"] = vectors.pooling.value
+    write_model(folder, {**config, **settings}, body, bert.tokenizer)
     modules = [("0", "", "Transformer"), ("1", POOLING, "Pooling")]
     modules += [("2", NORMALIZE, "Normalize")] * vectors.normalized
     write_json(
@@ -147,8 +148,8 @@ def _their_vectors(folder: Path, texts: list[str]) -> Tensor | None:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         return None
-    with without_progress_bars():
-        model = SentenceTransformer(str(folder), device="cpu")
+    with quiet_loading():
+        model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=True)
     return model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
 
 
@@ -176,6 +177,7 @@ def _card(name: str, source: PretrainedSource, vectors: Vectors) -> str:
     )
     vector = "[CLS]" if vectors.pooling is Pooling.cls else "the mean over all tokens"
     scaled = "scaled to length 1" if vectors.normalized else "not normalized"
+    known = has_counterpart(source.config)
     card = f"""---
 {metadata.to_yaml()}
 # license: choose one and state it here, such as apache-2.0
@@ -189,9 +191,10 @@ The encoder of a BERT trained with bert-lightning. The vector of a sentence, of
 ```python
 from sentence_transformers import SentenceTransformer
 
-SentenceTransformer("{name}").encode(["the crane is flying"])
+SentenceTransformer("{name}"{"" if known else TRUST}).encode(["the crane is flying"])
 ```
 """
+    card += "" if known else f"\n{TRUSTED.rstrip()}\n"
     if "config" not in source.about:
         return card
     places = {*named(TrainConfig, PLACE), *named(FinetuneConfig, PLACE)}

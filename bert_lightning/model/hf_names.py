@@ -18,7 +18,7 @@ from bert_lightning.config import (
     NormPlacement,
     PositionEmbedding,
 )
-from bert_lightning.config.affects import EXECUTION
+from bert_lightning.config.affects import ARCHITECTURE
 from bert_lightning.config.affects import named as affecting
 from bert_lightning.config.plain import from_plain, to_plain
 from bert_lightning.errors import UserError
@@ -55,8 +55,25 @@ HEADS = {
     "nsp_head": "next-sentence head",
 }
 """Parts that some models lack, and their names in messages."""
-OWN_TYPE = "bert_lightning"
-"""The `model_type` of a model without a counterpart at Hugging Face."""
+OWN_TYPE, OWN_MODULE = "bert_lightning", "modeling_bert_lightning"
+"""The `model_type` of a model without a counterpart at Hugging Face, and the file that computes it
+there: `inference/modeling_bert_lightning.py`."""
+PRETRAINING_HEADS, NO_HEADS = "ForPreTraining", "Model"
+"""What the names of classes end with; those of tasks are in `pretrained/task_head.py`."""
+OWN_CLASSES = {
+    "AutoConfig": "BertLightningConfig",
+    "AutoModel": "BertLightningModel",
+    **{
+        f"AutoModel{heads}": f"BertLightning{heads}"
+        for heads in (
+            PRETRAINING_HEADS,
+            "ForMaskedLM",
+            "ForSequenceClassification",
+            "ForTokenClassification",
+        )
+    },
+}
+"""The classes of that file, by those of transformers that load them."""
 
 _THEIR_DECODER = "cls.predictions.decoder"
 _DEFAULTS: dict[str, Any] = {
@@ -105,19 +122,28 @@ def has_counterpart(config: ModelConfig) -> bool:
     )
 
 
-def to_config(config: ModelConfig, vocab_size: int, own: bool = False) -> dict[str, Any]:
+def class_name(heads: str, own: bool) -> str:
+    """Returns the class of transformers' BERT, or of `OWN_MODULE`, that has these heads."""
+    return f"{'BertLightning' if own else 'Bert'}{heads}"
+
+
+def to_config(
+    config: ModelConfig, vocab_size: int, heads: str = PRETRAINING_HEADS, own: bool = False
+) -> dict[str, Any]:
     """Returns the content of a `config.json`: of Hugging Face's BERT, or of type `OWN_TYPE`.
 
-    `own` takes the second where the first would do, but not for a head that the model has.
+    `own` takes the second where the first would do.
     """
-    of_all = {"architectures": ["BertForPreTraining"], "vocab_size": vocab_size, "dtype": "float32"}
-    values = to_plain(asdict(config))
-    if has_counterpart(config) and not own:
-        shared = {name: values[name] for name in _DEFAULTS}
-        return {"model_type": "bert", **shared, **of_all, "tie_word_embeddings": True}
-    execution = affecting(ModelConfig, EXECUTION)
-    computed = {name: value for name, value in values.items() if name not in execution}
-    return {"model_type": OWN_TYPE, **computed, **of_all}
+    own = own or not has_counterpart(config)
+    values = {**to_plain(asdict(config)), "vocab_size": vocab_size}
+    shared = {name: values[name] for name in _DEFAULTS}
+    shared |= {"dtype": "float32", "tie_word_embeddings": True}
+    shared["architectures"] = [class_name(heads, own)]
+    if not own:
+        return {"model_type": "bert", **shared}
+    kind = {name: values[name] for name in affecting(ModelConfig, ARCHITECTURE)}
+    auto_map = {theirs: f"{OWN_MODULE}.{name}" for theirs, name in OWN_CLASSES.items()}
+    return {"model_type": OWN_TYPE, **shared, **kind, "auto_map": auto_map}
 
 
 def from_config(values: Mapping[str, Any]) -> tuple[ModelConfig, int]:

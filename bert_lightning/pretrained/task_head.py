@@ -8,15 +8,18 @@ from torch import Tensor
 
 from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.errors import UserError
+from bert_lightning.model.hf_names import OWN_CLASSES, OWN_TYPE, class_name
 
 TASK_HEAD = "head."
 """Begins the names of the weights of a task's head, in the model of a run that fine-tuned."""
-SEQUENCE, TOKEN = "BertForSequenceClassification", "BertForTokenClassification"
-MULTIPLE_CHOICE, QUESTION = "BertForMultipleChoice", "BertForQuestionAnswering"
-_THEIR_CLASSES = (SEQUENCE, TOKEN, MULTIPLE_CHOICE, QUESTION)
-"""The classes of transformers that have such a head."""
+SEQUENCE, TOKEN = "ForSequenceClassification", "ForTokenClassification"
+MULTIPLE_CHOICE, QUESTION = "ForMultipleChoice", "ForQuestionAnswering"
+_THEIR_HEADS = (SEQUENCE, TOKEN, MULTIPLE_CHOICE, QUESTION)
+"""What the names of transformers' classes with such a head end with."""
 _OWN = "bert_lightning_task"
-"""The key of config.json for a head without a counterpart there."""
+"""The key of config.json for a head that no class there has."""
+_POOLING = "pooling"
+"""The key of config.json for the vector that a head reads, in models that choose it."""
 _NAMES = "bert_lightning_names"
 """The key of config.json for names that are not those of outputs."""
 _OUTPUTS = {TaskKind.number: ["score"], TaskKind.question: ["start", "end"]}
@@ -27,8 +30,9 @@ _OURS = f"{TASK_HEAD}classifier."
 class Counterpart(NamedTuple):
     """What in transformers computes what a head does."""
 
-    their_class: str
+    heads: str
     pooling: Pooling
+    """That of transformers' BERT."""
     problem_type: str | None = None
 
 
@@ -54,46 +58,55 @@ class TaskDescription(TypedDict):
     for a number."""
 
 
-def counterpart(task: TaskDescription) -> str | None:
-    """Returns the class of transformers that computes what this head does, or None."""
-    theirs = _COUNTERPARTS[TaskKind(task["kind"])]
-    return theirs.their_class if task["pooling"] == theirs.pooling.value else None
+def of_bert(task: TaskDescription) -> bool:
+    """Returns whether transformers' BERT has such a head."""
+    return task["pooling"] == _COUNTERPARTS[TaskKind(task["kind"])].pooling.value
+
+
+def heads_of(task: TaskDescription, own: bool) -> str | None:
+    """Returns what the names of the classes with such a head end with.
+
+    `own` is for a model that is not transformers' BERT; None if it has no class then.
+    """
+    heads = _COUNTERPARTS[TaskKind(task["kind"])].heads
+    return None if own and f"AutoModel{heads}" not in OWN_CLASSES else heads
 
 
 def to_task_config(task: TaskDescription, own: bool) -> dict[str, Any]:
-    """Returns what a `config.json` says of a head; `own` if transformers is not to load it."""
-    kind = TaskKind(task["kind"])
+    """Returns what a `config.json` says of a head; `own` if the model is not transformers' BERT."""
+    kind, heads = TaskKind(task["kind"]), heads_of(task, own)
     names, problem = _OUTPUTS.get(kind, task["names"]), _COUNTERPARTS[kind].problem_type
     settings: dict[str, Any] = {
-        "architectures": [None if own else counterpart(task)],
+        "architectures": ["BertForTask" if heads is None else class_name(heads, own)],
         "id2label": {str(number): name for number, name in enumerate(names)},
         "label2id": {name: number for number, name in enumerate(names)},
     }
     if kind in _OUTPUTS and task["names"]:
         settings[_NAMES] = task["names"]
     if own:
-        return settings | {
-            "architectures": ["BertForTask"],
-            _OWN: {name: task[name] for name in ("kind", "pooling")},
-        }
+        settings[_POOLING] = task["pooling"]
+    if heads is None:
+        settings |= to_vectors_config(task)
     return settings | ({"problem_type": problem} if problem else {})
 
 
 def to_vectors_config(task: TaskDescription) -> dict[str, Any]:
-    """Returns what a `config.json` says of sentence vectors, whose head has no weights."""
+    """Returns what a `config.json` says of sentence vectors, and of heads that no class has."""
     return {_OWN: {"kind": task["kind"], "pooling": task["pooling"]}}
 
 
-def _prefix(their_class: str | None) -> str:
-    """Returns what the names of a head's weights begin with, in a class of transformers or here."""
-    if their_class is None:
+def _prefix(heads: str | None, own: bool) -> str:
+    """Returns what the names of a head's weights begin with, in transformers' BERT or here."""
+    if own:
         return _OURS
-    return "qa_outputs." if their_class == QUESTION else "classifier."
+    return "qa_outputs." if heads == QUESTION else "classifier."
 
 
-def to_task_weights(weight: Tensor, bias: Tensor, their_class: str | None) -> dict[str, Tensor]:
+def to_task_weights(
+    weight: Tensor, bias: Tensor, task: TaskDescription, own: bool
+) -> dict[str, Tensor]:
     """Returns the weights of a head under the names of the folder."""
-    prefix = _prefix(their_class)
+    prefix = _prefix(heads_of(task, own), own)
     return {f"{prefix}weight": weight, f"{prefix}bias": bias}
 
 
@@ -108,15 +121,17 @@ def take_task(
     Raises:
         UserError: the labels are not those of the weights.
     """
-    own, architectures = values.get(_OWN), values.get("architectures") or []
-    if isinstance(own, Mapping) and own.get("kind") == TaskKind.sentence.value:
+    own: Any = values.get(_OWN)
+    architectures = values.get("architectures") or []
+    is_own = values.get("model_type") == OWN_TYPE
+    theirs = next((one for one in _THEIR_HEADS if class_name(one, is_own) in architectures), None)
+    if own is None and theirs is None:
+        return None, {}
+    if theirs is None and isinstance(own, Mapping) and own.get("kind") == TaskKind.sentence.value:
         return TaskDescription(
             kind=own["kind"], outputs=values["hidden_size"], pooling=own["pooling"], names=[]
         ), {}
-    theirs = next((one for one in _THEIR_CLASSES if one in architectures), None)
-    if own is None and theirs is None:
-        return None, {}
-    prefix = _prefix(theirs if own is None else None)
+    prefix = _prefix(theirs, is_own)
     head = {name: value for name, value in weights.items() if name.startswith(prefix)}
     weight = head.get(f"{prefix}weight")
     is_choice = theirs == MULTIPLE_CHOICE
@@ -129,7 +144,7 @@ def take_task(
         unnamed = {0: "1", 1: "2"} if is_choice else {n: f"LABEL_{n}" for n in range(outputs)}
         given = values.get("id2label") or unnamed
         labels = {int(number): str(name) for number, name in given.items()}
-        if own is not None:
+        if theirs is None:
             kind, pooling = TaskKind(own["kind"]), Pooling(own["pooling"])
         elif theirs == TOKEN:
             kind, pooling = TaskKind.tokens, Pooling.cls
@@ -139,7 +154,7 @@ def take_task(
             kind, pooling = TaskKind.question, Pooling.cls
         else:
             kind = TaskKind.number if outputs == 1 else TaskKind.text
-            pooling = Pooling.pooler
+            pooling = Pooling(values.get(_POOLING, "pooler")) if is_own else Pooling.pooler
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"config.json does not describe its labels ({type(error).__name__}: {error})"

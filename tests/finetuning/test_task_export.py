@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from code_cache import code_cache  # noqa: F401 -- a fixture
 from huggingface_hub import ModelCard
 from random_tasks import NAMES, PLAIN, names_of, source_of
 from torch import Tensor
@@ -39,6 +40,7 @@ OWN = {
     "mean": HeadShape(TaskKind.pair, 3, Pooling.mean),
     "cls": HeadShape(TaskKind.number, 1, Pooling.cls),
 }
+CHOICE = HeadShape(TaskKind.choice, 1, Pooling.mean)
 MODERN = ModelConfig(
     num_hidden_layers=2,
     max_position_embeddings=16,
@@ -172,7 +174,7 @@ def test_onnxruntime_computes_the_same_logits(name: str, tmp_path: Path) -> None
 
 def test_a_pooling_that_transformers_lacks_has_no_graph(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"omit --onnx, or train with arch=bert .and fine-tune wi"):
-        export_task(source_of(OWN["mean"]), tmp_path / "out", onnx=True)
+        export_task(source_of(CHOICE), tmp_path / "out", onnx=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -190,7 +192,7 @@ def test_an_export_loads_back_here_and_answers_the_same(
     torch.testing.assert_close(outputs(back, TEXTS), outputs(ours, TEXTS), rtol=1e-6, atol=1e-6)
     assert back.names == ours.names
     assert asked(back) == asked(ours) or shape.kind is not TaskKind.question
-    kind = TaskKind.text if name == "pair" else shape.kind  # there the two are one class
+    kind = TaskKind.text if shape.kind is TaskKind.pair else shape.kind  # there they are one class
     assert back.model.shape == shape._replace(kind=kind)
     again = export_task(source_of(shape, source.config), tmp_path / "out")
     assert again.folder == exported.folder
@@ -214,16 +216,50 @@ def test_its_encoder_serves_where_no_task_is_asked(
     assert exported.checked_by == "bert-lightning"
 
 
-@pytest.mark.parametrize("name", [*OWN, "modern"])
-def test_what_transformers_has_no_class_for_is_said(
-    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.usefixtures("code_cache")
+@pytest.mark.parametrize(
+    ("shape", "config"),
+    [
+        *((shape, PLAIN) for shape in OWN.values()),
+        *((SHAPES[name], MODERN) for name in ("text", "number", "tokens")),
+        (OWN["mean"], MODERN),
+    ],
+)
+def test_code_in_the_folder_computes_what_transformers_lacks(
+    shape: HeadShape, config: ModelConfig, tmp_path: Path
 ) -> None:
-    source = source_of(OWN.get(name, SHAPES["text"]), MODERN if name == "modern" else PLAIN)
+    transformers = pytest.importorskip("transformers")
+    source = source_of(shape, config)
+    assert export_task(source, tmp_path / "out").checked_by == "transformers"
+    of_tokens = shape.kind is TaskKind.tokens
+    auto = f"AutoModelFor{'Token' if of_tokens else 'Sequence'}Classification"
+    load = {"pretrained_model_name_or_path": tmp_path / "out", "trust_remote_code": True}
+    theirs = getattr(transformers, auto).from_pretrained(**load).eval()
+    reader = transformers.AutoTokenizer.from_pretrained(**load)
+    ours = fine_tuned(source)
+    for text in TEXTS:
+        found = logits_of(theirs, reader, text)
+        torch.testing.assert_close(found, outputs(ours, [text]), rtol=1e-5, atol=1e-5)
+    number = shape.kind is TaskKind.number
+    problem = "regression" if number else "single_label_classification"
+    assert theirs.config.problem_type == (None if of_tokens else problem)
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert 'out", trust_remote_code=True)' in card
+    assert "which you can read first" in card
+
+
+@pytest.mark.parametrize(("shape", "config"), [(CHOICE, PLAIN), (SHAPES["question"], MODERN)])
+def test_what_transformers_has_no_class_for_is_said(
+    shape: HeadShape, config: ModelConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = source_of(shape, config)
     assert export_task(source, tmp_path / "out").checked_by == "bert-lightning"
-    reason = "this architecture" if name == "modern" else f"task.pooling={name} (it has one for"
-    assert f"transformers has no class for {reason}" in caplog.text
+    assert f"transformers has no class for task={shape.kind.value} of this arch" in caplog.text
     assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == "bert_lightning"
-    assert "transformers has no class for this model" in (tmp_path / "out/README.md").read_text()
+    assert "transformers has no class for this model; b" in (tmp_path / "out/README.md").read_text()
+    back = bert_lightning.load(tmp_path / "out")
+    assert isinstance(back, FineTunedBert)
+    assert back.model.shape == shape
 
 
 def vectors(pooling: Pooling) -> HeadShape:

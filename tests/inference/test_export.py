@@ -20,7 +20,7 @@ from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.inference import export as exporting
 from bert_lightning.inference.export import Outputs, export, outputs
-from bert_lightning.inference.export_folder import FILES
+from bert_lightning.inference.export_folder import FILES, MODELING
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.represent import Text
 from bert_lightning.model.bert import BertForPreTraining
@@ -152,25 +152,17 @@ def test_what_transformers_saved_is_exported_alike(
     assert not (tmp_path / "more").exists()
 
 
-def test_without_a_counterpart_it_loads_back_here_and_transformers_says_why_not(
-    modern_folder: Path, tmp_path: Path
-) -> None:
-    exported = export(modern_folder, tmp_path / "out")
-    assert (exported.checked_by, exported.difference) == ("bert-lightning", 0)
-    original, back = bert_lightning.load(modern_folder), bert_lightning.load(tmp_path / "out")
-    assert back.model.config == original.model.config
-    for own, other in zip(outputs(original, TEXTS), outputs(back, TEXTS), strict=True):
-        assert torch.equal(own, other)
-    with pytest.raises(ValueError, match="model type `bert_lightning`"):
-        transformers.AutoModel.from_pretrained(tmp_path / "out")
-    assert "transformers has no class for this" in (tmp_path / "out/README.md").read_text()
-
-
+@pytest.mark.parametrize("kind", ["run_folder", "modern_folder"])
 def test_without_transformers_its_own_files_are_loaded_back(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    assert export(run_folder, tmp_path / "out")[1:] == ("bert-lightning", 0)
+    run = request.getfixturevalue(kind)
+    assert export(run, tmp_path / "out")[1:] == ("bert-lightning", 0)
+    assert (tmp_path / "out" / MODELING).exists() is (kind == "modern_folder")
+    before = contents(tmp_path / "out")
+    assert export(run, tmp_path / "out").folder == tmp_path / "out"
+    assert contents(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("installed", [True, False])

@@ -9,11 +9,10 @@ import torch
 import bert_lightning
 from bert_lightning.errors import UserError
 from bert_lightning.inference import onnx_export
-from bert_lightning.inference.export import export, export_source, outputs
+from bert_lightning.inference.export import export, outputs
 from bert_lightning.inference.loaded import PretrainedBert
 from bert_lightning.inference.onnx_export import PRETRAINING
 from bert_lightning.inference.represent import Text, segments
-from bert_lightning.pretrained.sources import open_source
 
 Write = Callable[..., Path]
 BATCHES: list[list[Text]] = [
@@ -82,12 +81,3 @@ def test_without_the_packages_nothing_is_written(
     with pytest.raises(UserError, match=needed):
         export(path, tmp_path / "out", onnx=True)
     assert not (tmp_path / "out").exists()
-
-
-def test_an_architecture_that_transformers_lacks_is_refused(
-    tmp_path: Path, write_checkpoint: Write
-) -> None:
-    source = open_source(write_checkpoint(tmp_path / "last.ckpt"))
-    source.config.qk_norm = True
-    with pytest.raises(UserError, match="omit --onnx, or train with arch=bert"):
-        export_source(source, tmp_path / "out", onnx=True)

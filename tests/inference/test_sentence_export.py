@@ -96,15 +96,6 @@ def test_other_vectors_leave_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_an_architecture_that_transformers_lacks_is_refused(
-    tmp_path: Path, write_checkpoint: Write
-) -> None:
-    source = open_source(write_checkpoint(tmp_path / "last.ckpt"))
-    source.config.qk_norm = True
-    with pytest.raises(UserError, match="sentence-transformers loads models by it"):
-        export_sentences(source, tmp_path / "out", Pooling.mean)
-
-
 def test_the_command_replaces_an_export_of_another_layout(
     script: Callable[[str], ModuleType],
     tmp_path: Path,

@@ -167,7 +167,7 @@ def test_rows_beyond_the_tokenizer_are_kept_unless_told_otherwise(
 def test_modern_goes_on_too(small_config: Config, tmp_path: Path) -> None:
     modern = ["arch=modern", *SHORT]
     run = fit(small_config(tmp_path / "a", *modern))
-    export(tmp_path / "a", tmp_path / "out")
+    assert export(tmp_path / "a", tmp_path / "out").checked_by == "transformers"
     on = fit(small_config(tmp_path / "b", *modern, *STILL, f"init_from={tmp_path / 'out'}"))
     torch.testing.assert_close(
         on.model.state_dict()[WORDS], run.model.state_dict()[WORDS], rtol=0, atol=1e-9

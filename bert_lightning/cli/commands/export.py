@@ -6,7 +6,7 @@ from bert_lightning.config.task import Pooling
 from bert_lightning.errors import UserError
 from bert_lightning.finetuning.export import export_task
 from bert_lightning.inference.export import export_source
-from bert_lightning.inference.export_folder import Exported
+from bert_lightning.inference.export_folder import MODELING, Exported
 from bert_lightning.inference.sentence_export import export_sentences
 from bert_lightning.pretrained.sources import open_source
 from bert_lightning.work import working
@@ -19,6 +19,8 @@ def main(args: Namespace) -> None:
         f"saved {exported.folder}; loaded again by {exported.checked_by}, its outputs differ by "
         f"{exported.difference:.1g} at most; add your license to README.md"
     )
+    if (exported.folder / MODELING).exists():
+        print(f"other programs load it with trust_remote_code=True, which runs its {MODELING}")
 
 
 def _exported(args: Namespace) -> Exported:

@@ -59,7 +59,7 @@ class Task(ABC):
     """Its name on the Hugging Face hub."""
     with_transformers: ClassVar[str] = """from transformers import pipeline
 
-model = pipeline("{pipeline}", model="{name}")
+model = pipeline("{pipeline}", model="{name}"{trust})
 model("the crane is flying")"""
     """The code that asks transformers, as the model card shows it."""
     call: ClassVar[str]
