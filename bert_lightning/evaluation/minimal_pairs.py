@@ -6,7 +6,8 @@ https://arxiv.org/abs/1912.00582); the score of a sentence is its pseudo-log-lik
 
 import json
 import math
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,8 @@ from bert_lightning.work import tracked
 SENTENCES = ("sentence_good", "sentence_bad")
 GROUPS = ("field", "linguistics_term", "UID")
 """BLiMP's names for the phenomenon of a pair, from wide to narrow."""
+CHANCE = 0.5
+"""The accuracy of a model that guesses."""
 _PAIRS_PER_BATCH = 64
 
 
@@ -58,23 +61,52 @@ class Accuracy:
     """Pairs of the same tokens, each counted as half right."""
     unknown: int
     """Pairs that contain `[UNK]`."""
+    known_accuracy: float | None
+    """That on the other pairs; None if there are none."""
 
 
 @dataclass(frozen=True)
 class MinimalPairsResult:
-    """The accuracies of a model; chance is ½."""
+    """The accuracies of a model, beside that of a guess."""
 
     model: str
+    chance: float
     all: Accuracy
     groups: dict[str, dict[str, Accuracy]]
     """By each of `GROUPS` in the file, then by its values in the order of the file."""
 
 
-def read_pairs(path: Path) -> list[MinimalPair]:
+def pair_files(path: Path) -> Iterator[Path | zipfile.Path]:
+    """Yields the .jsonl files that a path names: itself, or those of a folder or of a .zip.
+
+    Raises:
+        UserError: a folder or a .zip has none, or the .zip cannot be read.
+    """
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        yield path
+        return
+    found: list[Path | zipfile.Path] = []
+    if path.is_dir():
+        found += sorted(path.rglob("*.jsonl"))
+    else:
+        try:
+            archive = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path.absolute()} cannot be read as a .zip: {error}") from error
+        names = (name for name in archive.namelist() if not name.startswith("__MACOSX"))
+        found += [zipfile.Path(archive, name) for name in sorted(names) if name.endswith(".jsonl")]
+    if not found:
+        raise UserError(
+            f"{path.absolute()} has no .jsonl file: name one with {' and '.join(SENTENCES)}"
+        )
+    yield from found
+
+
+def read_pairs(path: Path | zipfile.Path) -> list[MinimalPair]:
     """Reads a .jsonl file of `SENTENCES`; a UserError names a line that is malformed."""
     pairs = [_parse(line, f"{path}, line {number}") for number, line in numbered_lines(path)]
     if not pairs:
-        raise UserError(f"{path.absolute()} is empty: it needs a JSON object in each line")
+        raise UserError(f"{path} is empty: it needs a JSON object in each line")
     return pairs
 
 
@@ -138,11 +170,19 @@ def summarize(
         for name in GROUPS
         if name in groups
     }
-    return MinimalPairsResult(model, _accuracy(judged), by_group)
+    return MinimalPairsResult(model, CHANCE, _accuracy(judged), by_group)
 
 
 def _accuracy(judged: Sequence[Judgment]) -> Accuracy:
     count = len(judged)
     correct, same, unknown = (sum(values) for values in zip(*judged, strict=True))
+    known = [one.correct for one in judged if not one.unknown]
     accuracy = correct / count
-    return Accuracy(count, accuracy, math.sqrt(accuracy * (1 - accuracy) / count), same, unknown)
+    return Accuracy(
+        count,
+        accuracy,
+        math.sqrt(accuracy * (1 - accuracy) / count),
+        same,
+        unknown,
+        sum(known) / len(known) if known else None,
+    )
