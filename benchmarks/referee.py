@@ -10,21 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.run_recipe import ROOT, measure, shown
+from benchmarks.recipe_results import EVALUATION_SETS, RECIPES, ROOT
+from benchmarks.run_recipe import measure, shown
 from bert_lightning.errors import UserError, exit_on_user_error
 
-RESULTS = ROOT / "benchmarks" / "recipes"
 SECONDS = 465
 """450 s, and what a time budget may exceed them by."""
 CORES = 2
 PARAMETERS = 3_000_000
 """The tiny model has 2,977,570, and 2,975,138 with `arch=modern`."""
 TEXT = "wikitext2"
-EVALUATION_SETS = {
-    "validation": "551dee018895a1b91d8a6b901a52eac04dc7627751f4f2bc9f2ae0b1eca6efb1",
-    "test": "054b0729c906c3f2ceead02106bff6ac147f83e25e5f5132d639f77016131ffe",
-}
-"""The hash of the evaluation set of each split, with the textbook's vocabulary."""
 
 
 class Rule(NamedTuple):
@@ -76,21 +71,21 @@ def place_of(recipe: str, variant: str | None, options: Sequence[str], seed: int
             raise UserError(
                 f"{' '.join(differing)} differs from the recipe {recipe}: --variant NAME names it"
             )
-        return RESULTS / recipe / f"seed={seed}"
+        return RECIPES / recipe / f"seed={seed}"
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", variant):
         raise UserError(
             f"--variant {variant} must be of lower-case letters, digits and _, as it names a folder"
         )
     if not differing:
         raise UserError(f"--variant {variant} needs an option that differs from {recipe}")
-    for other in sorted((RESULTS / recipe / variant).glob("seed=*/result.json")):
+    for other in sorted((RECIPES / recipe / variant).glob("seed=*/result.json")):
         found = json.loads(other.read_text(encoding="utf-8"))["options"]
         if sorted(found) != sorted(differing):
             raise UserError(
                 f"{shown(other.parent)} is of {' '.join(found)}, not of {' '.join(differing)}: "
                 "all seeds of a variant have the same options; name another --variant"
             )
-    return RESULTS / recipe / variant / f"seed={seed}"
+    return RECIPES / recipe / variant / f"seed={seed}"
 
 
 @exit_on_user_error()

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.machine import machine
+from benchmarks.recipe_results import ROOT
 from bert_lightning.errors import UserError
 
-ROOT = Path(__file__).parents[1]
 CURVES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 
 
