@@ -93,10 +93,12 @@ def measure(
             "config.json": (run / "run.json").read_text(encoding="utf-8"),
             "result.json": json.dumps(made, indent=2) + "\n",
         }
+    short_names = {str(text.place): text.shown} if text.place else {}
+    short_names |= {str(run): "run", f"{ROOT}{os.sep}": "", str(Path.home()): "~"}
     keep.mkdir(parents=True)
     for name, content in kept.items():
-        for path, short in ((text.place, text.shown), (run, "run"), (f"{ROOT}{os.sep}", "")):
-            content = content.replace(str(path), short) if path else content
+        for path, short in short_names.items():
+            content = content.replace(path, short)
         (keep / name).write_text(content, encoding="utf-8")
     print(f"kept        {shown(keep)}")
     return made
@@ -111,7 +113,9 @@ def outcome(folder: Path, run: Path) -> dict[str, Any]:
         **{name: summary[name] for name in (*names, "pairs_per_second", "devices")},
         "validations": validations(run),
         **{
-            split: json.loads(python(folder, evaluate, str(run), "--split", split, "--json"))
+            split: json.loads(
+                python(folder, evaluate, str(run), "--split", split, "--json", show=False)
+            )
             for split in ("validation", "test")
         },
     }
@@ -151,8 +155,8 @@ def shown(path: Path) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def python(folder: Path, *arguments: str | Path) -> str:
-    """Runs a script of this project as a user would; shows and returns what it prints."""
+def python(folder: Path, *arguments: str | Path, show: bool = True) -> str:
+    """Runs a script of this project as a user would; returns what it prints, line by line shown."""
     command = [sys.executable, "-u", *map(str, arguments)]
     printed = []
     with subprocess.Popen(
@@ -164,7 +168,8 @@ def python(folder: Path, *arguments: str | Path) -> str:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            print(line, end="", flush=True)
+            if show:
+                print(line, end="", flush=True)
             printed.append(line)
     if process.returncode:
         raise SystemExit(process.returncode)  # it has said why

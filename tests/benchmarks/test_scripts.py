@@ -34,6 +34,7 @@ MODULES = [
     "startup",
     "step_ratio",
     "referee",
+    "scaling",
     "gpu",
     "update_readme",
     "mutation",
