@@ -7,7 +7,7 @@ https://arxiv.org/abs/1912.00582); the score of a sentence is its pseudo-log-lik
 import json
 import math
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -76,30 +76,33 @@ class MinimalPairsResult:
     """By each of `GROUPS` in the file, then by its values in the order of the file."""
 
 
-def pair_files(path: Path) -> Iterator[Path | zipfile.Path]:
-    """Yields the .jsonl files that a path names: itself, or those of a folder or of a .zip.
+def pair_files(path: Path) -> list[Path | zipfile.Path]:
+    """Returns the .jsonl files that a path names: itself, or those of a .zip or of a folder.
+
+    A folder without any may hold them in a .zip, as BLiMP's authors publish them.
 
     Raises:
         UserError: a folder or a .zip has none, or the .zip cannot be read.
     """
     if not path.is_dir() and path.suffix.lower() != ".zip":
-        yield path
-        return
-    found: list[Path | zipfile.Path] = []
-    if path.is_dir():
-        found += sorted(path.rglob("*.jsonl"))
-    else:
-        try:
-            archive = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path.absolute()} cannot be read as a .zip: {error}") from error
-        names = (name for name in archive.namelist() if not name.startswith("__MACOSX"))
-        found += [zipfile.Path(archive, name) for name in sorted(names) if name.endswith(".jsonl")]
+        return [path]
+    found: list[Path | zipfile.Path] = [*sorted(path.rglob("*.jsonl"))]
+    zips = sorted(path.rglob("*.zip")) if path.is_dir() else [path]
     if not found:
-        raise UserError(
-            f"{path.absolute()} has no .jsonl file: name one with {' and '.join(SENTENCES)}"
-        )
-    yield from found
+        found += [member for file in zips for member in _zipped(file)]
+    if not found:
+        wanted = " and ".join(SENTENCES)
+        raise UserError(f"{path.absolute()} has no .jsonl file: name one with {wanted}")
+    return found
+
+
+def _zipped(path: Path) -> list[zipfile.Path]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path.absolute()} cannot be read as a .zip: {error}") from error
+    names = (name for name in archive.namelist() if not name.startswith("__MACOSX"))
+    return [zipfile.Path(archive, name) for name in sorted(names) if name.endswith(".jsonl")]
 
 
 def read_pairs(path: Path | zipfile.Path) -> list[MinimalPair]:

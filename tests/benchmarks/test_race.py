@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import referee
+from benchmarks.downstream_table import downstream_table, models
 from benchmarks.race_tables import all_variants_table, records, records_table, variants_table
 from benchmarks.recipe_results import RECIPES, ROOT, Entry, differences, entries
 from benchmarks.referee import PARAMETERS, SECONDS, judged, place_of
@@ -133,7 +134,11 @@ def test_the_page_states_the_rules() -> None:
 
 @pytest.mark.parametrize(
     ("page", "marker", "table"),
-    [("race", "records", records_table), ("recipes", "variants", all_variants_table)],
+    [
+        ("race", "records", records_table),
+        ("recipes", "variants", all_variants_table),
+        ("recipes", "downstream", lambda _: downstream_table(models())),
+    ],
 )
 def test_the_tables_are_of_the_kept_results(
     page: str, marker: str, table: Callable[[Sequence[Entry]], str]

@@ -35,6 +35,7 @@ MODULES = [
     "step_ratio",
     "referee",
     "scaling",
+    "downstream",
     "gpu",
     "update_readme",
     "mutation",

@@ -145,20 +145,22 @@ def test_a_folder_and_a_zip_of_files_are_read_in_the_order_of_their_names(
         write(pair(name, BAD), name=f"{name}.jsonl")
     (tmp_path / "pairs.zip").write_bytes(b"no zip")
     with pytest.raises(UserError, match=r"pairs.zip cannot be read as a .zip: File is not a zip"):
-        list(pair_files(tmp_path / "pairs.zip"))
+        pair_files(tmp_path / "pairs.zip")
     with zipfile.ZipFile(tmp_path / "pairs.zip", "w") as archive:
         archive.write(tmp_path / "b.jsonl", "data/b.jsonl")
         archive.write(tmp_path / "a.jsonl", "data/a.jsonl")
         archive.writestr("__MACOSX/data/._a.jsonl", b"\x00\xff")
         archive.writestr("data/README", "none")
-    for place in (tmp_path, tmp_path / "pairs.zip"):
+    (tmp_path / "zipped").mkdir()
+    (tmp_path / "zipped" / "pairs.zip").write_bytes((tmp_path / "pairs.zip").read_bytes())
+    for place in (tmp_path, tmp_path / "pairs.zip", tmp_path / "zipped"):
         found = [one for file in pair_files(place) for one in read_pairs(file)]
         assert [one.good for one in found] == ["a", "b"]
         assert re.search(r"a.jsonl, line 1$", found[0].where)
-    assert list(pair_files(tmp_path / "absent.jsonl")) == [tmp_path / "absent.jsonl"]
+    assert pair_files(tmp_path / "absent.jsonl") == [tmp_path / "absent.jsonl"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty has no .jsonl file: name one with sentence_good"):
-        list(pair_files(tmp_path / "empty"))
+        pair_files(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(
