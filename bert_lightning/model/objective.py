@@ -20,6 +20,7 @@ from bert_lightning.config import ModelConfig, ObjectiveConfig
 from bert_lightning.extensions import find
 from bert_lightning.model.heads import CHUNK, Encoded, MaskedLanguageModelHead, rows_on_gpu
 from bert_lightning.model.kernels.available import triton_runs
+from bert_lightning.model.sampled_softmax import sampled_cross_entropy_sum
 
 ALIGNED = 64
 """Rows of logits on a GPU are a multiple of this long."""
@@ -32,7 +33,7 @@ class Sums(NamedTuple):
     """`()` negative log-likelihood of the labels, in nats."""
     correct: Tensor
     """`()` labels that are the likeliest; one among k equally likely counts 1/k in MLM. NaN where
-    the objective has no right and wrong."""
+    the objective has no right and wrong, or where not all words compete."""
     labels: Tensor
     """`()` how many labels there are."""
 
@@ -51,6 +52,10 @@ class MaskedLanguageModeling(MaskedLanguageModelHead):
     def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
         x = self.transform(encoded.masked)
         weight, bias, labels = self.decoder.weight, self.decoder.bias, batch.masked_labels
+        if batch.sampled_words is not None:
+            nll = sampled_cross_entropy_sum(x, weight, bias, labels, batch.sampled_words)
+            count = torch.full((), len(labels), device=nll.device)
+            return Sums(nll, torch.full_like(nll, torch.nan), count)
         nll, correct = linear_cross_entropy_sum(x, weight, bias, labels)
         return Sums(nll, correct, torch.full((), len(labels), device=nll.device))
 
