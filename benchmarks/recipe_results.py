@@ -41,6 +41,7 @@ LATER = {
     "model.cooccurrence_init": False,
     "objective.own": [],
     "objective.own_weights": [],
+    "objective.sampled_words": None,
     "optim.own": None,
 }
 """Options that came after the first results, with what they say of what was so before."""

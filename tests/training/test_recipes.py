@@ -93,6 +93,7 @@ def test_a_result_was_made_with_the_recipe_as_it_is(recipe: str) -> None:
 
 
 def test_all_results_have_the_options_that_affect_learning() -> None:
+    """A new option belongs in `LATER`, with what was so before it."""
     names = {name for name in named(TrainConfig, LEARNED) if name != "seed"}
     for entry in entries():
         assert names == entry.options.keys() | unused(entry.options)
