@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.finetuning import RESULTS as FINETUNED
 from benchmarks.finetuning import TASKS
-from benchmarks.recipe_results import RECIPES, Entry, entries
+from benchmarks.recipe_results import RECIPES, WIKITEXT, Entry, entries
 from bert_lightning.finetuning.scoring.results import RANDOM_WEIGHTS
 from bert_lightning.pictures.style import COLORS, GRAY, MARKERS, Picture, styled
 
@@ -54,7 +54,7 @@ def models(folder: Path = RECIPES, finetuned: Path = FINETUNED) -> list[Model]:
         gains = dict(
             _gains(finetuned / entry.place.removeprefix("benchmarks/recipes/").replace("/", "_"))
         )
-        of_wikitext = entry.results[0]["validation"]["corpus"] == "wikitext2"
+        of_wikitext = entry.results[0]["validation"]["corpus"] in WIKITEXT
         if of_wikitext and (entry.variant is None or measured or gains):
             found.append(_model(entry, measured, gains))
     return sorted(found, key=lambda model: -model.bits)

@@ -16,6 +16,8 @@ from bert_lightning.config.plain import to_plain
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "benchmarks" / "recipes"
+WIKITEXT = ("wikitext-2-v1", "wikitext2")
+"""What results call WikiText-2, and what the first ones called it."""
 EVALUATION_SETS = {
     "validation": "551dee018895a1b91d8a6b901a52eac04dc7627751f4f2bc9f2ae0b1eca6efb1",
     "test": "054b0729c906c3f2ceead02106bff6ac147f83e25e5f5132d639f77016131ffe",

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.recipe_results import EVALUATION_SETS, RECIPES, ROOT
+from benchmarks.recipe_results import EVALUATION_SETS, RECIPES, ROOT, WIKITEXT
 from benchmarks.run_recipe import measure, shown
 from bert_lightning.errors import UserError, exit_on_user_error
 
@@ -19,7 +19,6 @@ SECONDS = 465
 CORES = 2
 PARAMETERS = 3_000_000
 """The tiny model has 2,977,570, and 2,975,138 with `arch=modern`."""
-TEXT = "wikitext2"
 
 
 class Rule(NamedTuple):
@@ -35,7 +34,11 @@ def judged(result: Mapping[str, Any], config: Mapping[str, Any]) -> list[Rule]:
     about, text, source = result["machine"], result["validation"]["corpus"], config["init_from"]
     seconds, parameters = result["training_seconds"], result["parameters"]
     loss = result["validation"]["mlm"]["all"]["loss"]
-    others = [split for split, known in EVALUATION_SETS.items() if known != hash_of(result, split)]
+    others = [
+        split
+        for split, known in EVALUATION_SETS.items()
+        if known != result[split]["evaluation_set_sha256"]
+    ]
     cores = f"{about['cores']} cores, {about['gpu'] or 'no GPU'}; {CORES} cores at most, no GPU"
     read = text if source is None else f"{text}, and what {source} has read"
     scored = f"MLM loss {loss:.3f}" if not others else f"another {' and '.join(others)} set"
@@ -45,14 +48,9 @@ def judged(result: Mapping[str, Any], config: Mapping[str, Any]) -> list[Rule]:
         Rule(
             "size", parameters <= PARAMETERS, f"{parameters:,} parameters, {PARAMETERS:,} at most"
         ),
-        Rule("text", text == TEXT and source is None, read),
+        Rule("text", text in WIKITEXT and source is None, read),
         Rule("evaluation", not others, scored),
     ]
-
-
-def hash_of(result: Mapping[str, Any], split: str) -> str:
-    """Returns the hash of the evaluation set of a split."""
-    return str(result[split]["evaluation_set_sha256"])
 
 
 def place_of(recipe: str, variant: str | None, options: Sequence[str], seed: int) -> Path:

@@ -94,7 +94,8 @@ def measure(
             "result.json": json.dumps(made, indent=2) + "\n",
         }
     short_names = {str(text.place): text.shown} if text.place else {}
-    short_names |= {str(run): "run", f"{ROOT}{os.sep}": "", str(Path.home()): "~"}
+    short_names |= {f"--logdir {run.parent}": "--logdir .", str(run): "run"}
+    short_names |= {f"{ROOT}{os.sep}": "", str(Path.home()): "~"}
     keep.mkdir(parents=True)
     for name, content in kept.items():
         for path, short in short_names.items():

@@ -13,6 +13,9 @@ from bert_lightning.runs.checks.check import Check
 from bert_lightning.runs.record import RunRecord
 from bert_lightning.terminal import figures
 
+_PHENOMENA = 110
+"""Columns that hold the longest name of BLiMP's phenomena beside its figures."""
+
 
 def show_evaluation(found: Evaluation) -> None:
     """Prints the model, the evaluation set and the scores."""
@@ -70,7 +73,7 @@ def _whole_text(found: MaskedResult) -> Table:
 
 def show_minimal_pairs(found: MinimalPairsResult) -> None:
     """Prints the accuracy on all pairs and on each group."""
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, width=_PHENOMENA)
     console.print(_accuracies("minimal pairs", {"all": found.all}, found.chance))
     for name, members in found.groups.items():
         console.print("", _accuracies(name, members, found.chance))
@@ -89,7 +92,7 @@ def _accuracies(name: str, members: Mapping[str, Accuracy], chance: float) -> Ta
         ]
         for label, one in members.items()
     ]
-    header = [name, "accuracy", "±", "pairs", "with [UNK]", "accuracy without those"]
+    header = [name, "accuracy", "±", "pairs", "with [UNK]", "without [UNK]"]
     return figures(header, [*rows, ["chance", f"{chance:.1%}", "", "", "", f"{chance:.1%}"]])
 
 

@@ -59,6 +59,7 @@ def keep(tmp_path: Path) -> Keep:
 )
 def test_each_rule_is_judged(rule: str, option: str, value: Any) -> None:
     files = {"result": read("result.json"), "config": read("config.json")}
+    files["result"]["validation"]["corpus"] = "wikitext-2-v1"
     assert all(one.kept for one in judged(**files))
     *rooms, name = option.split(".")
     reduce(getitem, rooms, files)[name] = value
