@@ -20,7 +20,7 @@ def machine() -> dict[str, Any]:
     processor = re.search(r"model name\s*: (.*)", text)
     return {
         "processor": processor[1] if processor else platform.processor(),
-        "cores": os.cpu_count(),
+        "cores": _cores(),
         "avx512_bf16": "avx512_bf16" in text,
         "amx_bf16": "amx_bf16" in text,
         "bf16_kernel": bf16_kernel(),
@@ -31,6 +31,12 @@ def machine() -> dict[str, Any]:
         "lightning": version("lightning"),
         "load_at_start": round(psutil.getloadavg()[0], 2),
     }
+
+
+def _cores() -> int | None:
+    """Returns the cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count()
 
 
 def bf16_kernel() -> str | None:

@@ -1,10 +1,11 @@
-"""The README's table of recipes for WikiText-2, of results by `benchmarks/run_recipe.py`."""
+"""The table of recipes for WikiText-2, of results by `scripts/run_recipe.py`."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from benchmarks.recipe_results import RECIPES, comparable, entries
 
 _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
     "training, s": (".0f", lambda result: result["training_seconds"]),
@@ -18,14 +19,10 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
 """The columns: how a value is formatted, and where a result holds it."""
 
 
-def results(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Returns the results on WikiText-2 in `folder/NAME/seed=N/result.json`, by recipe."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(folder.glob("*/seed=*/result.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        if " data.path=wikitext-2 " in result["command"]:
-            found.setdefault(path.parent.parent.name, []).append(result)
-    return found
+def results(folder: Path = RECIPES) -> dict[str, list[dict[str, Any]]]:
+    """Returns the results of each recipe, as it is, on WikiText-2 with the textbook's words."""
+    found = entries(folder)
+    return {one.recipe: one.results for one in found if one.variant is None and comparable(one)}
 
 
 def recipes_table(folder: Path) -> str:

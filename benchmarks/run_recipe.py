@@ -1,15 +1,8 @@
-"""Trains a recipe on WikiText-2 or on another text, evaluates it, and keeps the results.
+"""Trains a recipe or a variant of it, evaluates it, and keeps the results.
 
-python -m benchmarks.run_recipe tiny_8min WIKITEXT_FOLDER --seed 0
-python -m benchmarks.run_recipe chinese_tiny 'poems/*.json' data.text_column=paragraphs
-
-Writes `benchmarks/recipes/NAME/seed=N/`: the whole config, the log, and `result.json` with the
-command, the machine, the validation losses over the seconds of training, and both evaluations.
-Replaces existing results only with `--overwrite`. `python -m benchmarks.update_readme` makes the
-README's table of them.
+`python scripts/run_recipe.py` is the command, and says how to use it.
 """
 
-import argparse
 import csv
 import json
 import os
@@ -17,53 +10,99 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.machine import machine
-from bert_lightning.errors import UserError, exit_on_user_error
+from benchmarks.recipe_results import ROOT
+from bert_lightning.errors import UserError
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "recipes"
-OFFLINE = {"HF_HUB_OFFLINE": "1"}
 CURVES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 
 
-@exit_on_user_error()
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("experiment", help="a file of conf/experiment")
-    parser.add_argument("text", type=Path, help="the folder with wiki.train.tokens, or other text")
-    parser.add_argument("overrides", nargs="*", help="further options, such as a shorter run")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--run", type=Path, help="a finished run to evaluate instead of training")
-    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
-    args = parser.parse_intermixed_args(argv)
-    keep = RESULTS / args.experiment / f"seed={args.seed}"
-    if keep.exists() and not args.overwrite:
-        raise UserError(f"{keep.relative_to(ROOT)} exists: --overwrite replaces it")
-    place, pattern = (args.text, "") if args.text.exists() else (args.text.parent, args.text.name)
-    text = Path("wikitext-2" if (place / "wiki.train.tokens").is_file() else "text", pattern)
-    options = f"experiment={args.experiment} data.path={text} seed={args.seed} logger=csv"
-    options = " ".join([options, *args.overrides])
-    about = machine()
+class Text(NamedTuple):
+    """The text to train on."""
+
+    options: list[str]
+    """Those that name it, with `shown` for its place."""
+    place: Path | None
+    """The folder that `shown` stands for; None for a text that no path on this machine names."""
+    shown: str
+
+
+def text_of(options: Sequence[str]) -> Text:
+    """Returns the text that `data.path` names, or the recipe's own, never another in its place."""
+    paths = [option.partition("=")[2] for option in options if option.startswith("data.path=")]
+    if not paths:
+        return Text([*options, "data.fallback=null"], None, "")
+    others = [option for option in options if not option.startswith("data.path=")]
+    if "://" in paths[-1]:
+        return Text([f"data.path={paths[-1]}", *others], None, "")
+    path = Path(paths[-1])
+    if not glob(str(path), recursive=True):  # noqa: PTH207  a pattern from anywhere
+        raise UserError(f"data.path={path}: there is no {path.absolute()}")
+    place = next(folder for folder in (path, *path.parents) if folder.exists())
+    pattern = path.relative_to(place)
+    shown = "wikitext-2" if (place / "wiki.train.tokens").is_file() else "text"
+    return Text([f"data.path={Path(shown, pattern)}", *others], place.resolve(), shown)
+
+
+def measure(
+    recipe: str, options: Sequence[str], seed: int, keep: Path, run: Path | None = None
+) -> dict[str, Any]:
+    """Trains and evaluates in one go; writes `config.json`, `log.txt` and `result.json` to `keep`.
+
+    Args:
+        recipe: The name of a file of `conf/experiment`.
+        options: Further options; those of `data.*` say what the text is.
+        seed: Of the run.
+        keep: A folder that does not exist yet.
+        run: The folder of the run, which is otherwise removed. A finished run is not repeated.
+
+    Returns:
+        What `result.json` holds.
+    """
+    if keep.exists():
+        raise UserError(
+            f"{shown(keep)} exists, and results are never overwritten: name another --variant or "
+            "--seed, or remove the folder"
+        )
+    text = text_of([option for option in options if option.startswith("data.")])
+    differing = [option for option in options if not option.startswith("data.")]
+    arguments = [f"experiment={recipe}", *text.options, f"seed={seed}", "logger=csv", *differing]
+    begun = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit(), "machine": machine()}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / text.parts[0]).symlink_to(place.resolve())
-        run = args.run.resolve() if args.run else folder / "run"
-        if not args.run:
-            printed = python(folder, ROOT / "train.py", *options.split(), f"hydra.run.dir={run}")
+        if text.place is not None:
+            (folder / text.shown).symlink_to(text.place)
+        run = folder / "run" if run is None else run.resolve()
+        if not (run / "summary.json").exists():
+            printed = python(folder, ROOT / "train.py", *arguments, f"run_dir={run}")
             (run / "train.log").write_text(printed, encoding="utf-8")
-        made = {"command": f"python train.py {options}", "machine": about, **outcome(folder, run)}
+        made = {
+            "command": f"python train.py {' '.join(arguments)}",
+            "recipe": recipe,
+            "options": differing,
+            **begun,
+            **outcome(folder, run),
+        }
         kept = {
             "log.txt": (run / "train.log").read_text(encoding="utf-8"),
             "config.json": (run / "run.json").read_text(encoding="utf-8"),
             "result.json": json.dumps(made, indent=2) + "\n",
         }
-    keep.mkdir(parents=True, exist_ok=True)
+    short_names = {str(text.place): text.shown} if text.place else {}
+    short_names |= {f"--logdir {run.parent}": "--logdir .", str(run): "run"}
+    short_names |= {f"{ROOT}{os.sep}": "", str(Path.home()): "~"}
+    keep.mkdir(parents=True)
     for name, content in kept.items():
-        shown = content.replace(str(place.resolve()), text.parts[0]).replace(str(run), "run")
-        (keep / name).write_text(shown, encoding="utf-8")
+        for path, short in short_names.items():
+            content = content.replace(path, short)
+        (keep / name).write_text(content, encoding="utf-8")
+    print(f"kept        {shown(keep)}")
+    return made
 
 
 def outcome(folder: Path, run: Path) -> dict[str, Any]:
@@ -75,7 +114,9 @@ def outcome(folder: Path, run: Path) -> dict[str, Any]:
         **{name: summary[name] for name in (*names, "pairs_per_second", "devices")},
         "validations": validations(run),
         **{
-            split: json.loads(python(folder, evaluate, str(run), "--split", split, "--json"))
+            split: json.loads(
+                python(folder, evaluate, str(run), "--split", split, "--json", show=False)
+            )
             for split in ("validation", "test")
         },
     }
@@ -98,21 +139,39 @@ def validations(run: Path) -> list[dict[str, float]]:
     ]
 
 
-def python(folder: Path, *arguments: str | Path) -> str:
-    """Runs a script of this project as a user would; shows and returns what it prints."""
+def commit() -> str | None:
+    """Returns the commit of this checkout, marked where its files differ; None outside of git."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--dirty= with changes", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    return done.stdout.strip() or None
+
+
+def shown(path: Path) -> str:
+    """Returns a path as one reads it: from the checkout on, where it lies in it."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def python(folder: Path, *arguments: str | Path, show: bool = True) -> str:
+    """Runs a script of this project as a user would; returns what it prints, line by line shown."""
     command = [sys.executable, "-u", *map(str, arguments)]
     printed = []
     with subprocess.Popen(
-        command, cwd=folder, env={**os.environ, **OFFLINE}, stdout=subprocess.PIPE, encoding="utf-8"
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            print(line, end="", flush=True)
+            if show:
+                print(line, end="", flush=True)
             printed.append(line)
     if process.returncode:
         raise SystemExit(process.returncode)  # it has said why
     return "".join(printed)
-
-
-if __name__ == "__main__":
-    main()

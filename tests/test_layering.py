@@ -203,6 +203,9 @@ def test_a_package_can_be_kept_in_mind(folder: Path) -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_a_script_names_a_command(path: Path) -> None:
+    if path.name == "run_recipe.py":  # which is of benchmarks/, and not in the wheel
+        assert set(imports(path)) == {"sys", "pathlib.Path", "benchmarks.referee.main"}
+        return
     assert set(imports(path)) == {f"{PACKAGE.name}.cli.main.command"}
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 12
 

@@ -101,10 +101,12 @@ _EVALUATE = [
     ),
     _JSON,
 ]
-_PAIRS = "in each line an object with sentence_good and sentence_bad, as BLiMP has them"
+_PAIRS = (
+    "a folder or a .zip of .jsonl files as BLiMP's, with sentence_good and sentence_bad, or one"
+)
 _MINIMAL_PAIRS = [
     _MODEL,
-    _argument("files", _PAIRS, Path, nargs="+", metavar="FILE.jsonl"),
+    _argument("files", _PAIRS, Path, nargs="+", metavar="PAIRS"),
     _TRUNCATE,
     _JSON,
 ]

@@ -6,6 +6,7 @@ https://arxiv.org/abs/1912.00582); the score of a sentence is its pseudo-log-lik
 
 import json
 import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from bert_lightning.work import tracked
 SENTENCES = ("sentence_good", "sentence_bad")
 GROUPS = ("field", "linguistics_term", "UID")
 """BLiMP's names for the phenomenon of a pair, from wide to narrow."""
+CHANCE = 0.5
+"""The accuracy of a model that guesses."""
 _PAIRS_PER_BATCH = 64
 
 
@@ -58,23 +61,55 @@ class Accuracy:
     """Pairs of the same tokens, each counted as half right."""
     unknown: int
     """Pairs that contain `[UNK]`."""
+    known_accuracy: float | None
+    """That on the other pairs; None if there are none."""
 
 
 @dataclass(frozen=True)
 class MinimalPairsResult:
-    """The accuracies of a model; chance is ½."""
+    """The accuracies of a model, beside that of a guess."""
 
     model: str
+    chance: float
     all: Accuracy
     groups: dict[str, dict[str, Accuracy]]
     """By each of `GROUPS` in the file, then by its values in the order of the file."""
 
 
-def read_pairs(path: Path) -> list[MinimalPair]:
+def pair_files(path: Path) -> list[Path | zipfile.Path]:
+    """Returns the .jsonl files that a path names: itself, or those of a .zip or of a folder.
+
+    A folder without any may hold them in a .zip, as BLiMP's authors publish them.
+
+    Raises:
+        UserError: a folder or a .zip has none, or the .zip cannot be read.
+    """
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        return [path]
+    found: list[Path | zipfile.Path] = [*sorted(path.rglob("*.jsonl"))]
+    zips = sorted(path.rglob("*.zip")) if path.is_dir() else [path]
+    if not found:
+        found += [member for file in zips for member in _zipped(file)]
+    if not found:
+        wanted = " and ".join(SENTENCES)
+        raise UserError(f"{path.absolute()} has no .jsonl file: name one with {wanted}")
+    return found
+
+
+def _zipped(path: Path) -> list[zipfile.Path]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path.absolute()} cannot be read as a .zip: {error}") from error
+    names = (name for name in archive.namelist() if not name.startswith("__MACOSX"))
+    return [zipfile.Path(archive, name) for name in sorted(names) if name.endswith(".jsonl")]
+
+
+def read_pairs(path: Path | zipfile.Path) -> list[MinimalPair]:
     """Reads a .jsonl file of `SENTENCES`; a UserError names a line that is malformed."""
     pairs = [_parse(line, f"{path}, line {number}") for number, line in numbered_lines(path)]
     if not pairs:
-        raise UserError(f"{path.absolute()} is empty: it needs a JSON object in each line")
+        raise UserError(f"{path} is empty: it needs a JSON object in each line")
     return pairs
 
 
@@ -138,11 +173,19 @@ def summarize(
         for name in GROUPS
         if name in groups
     }
-    return MinimalPairsResult(model, _accuracy(judged), by_group)
+    return MinimalPairsResult(model, CHANCE, _accuracy(judged), by_group)
 
 
 def _accuracy(judged: Sequence[Judgment]) -> Accuracy:
     count = len(judged)
     correct, same, unknown = (sum(values) for values in zip(*judged, strict=True))
+    known = [one.correct for one in judged if not one.unknown]
     accuracy = correct / count
-    return Accuracy(count, accuracy, math.sqrt(accuracy * (1 - accuracy) / count), same, unknown)
+    return Accuracy(
+        count,
+        accuracy,
+        math.sqrt(accuracy * (1 - accuracy) / count),
+        same,
+        unknown,
+        sum(known) / len(known) if known else None,
+    )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bert_lightning.batch import MASK, SPECIAL_TOKENS, UNK, Sequences, pack_sequences
@@ -15,7 +16,7 @@ from bert_lightning.corpus.tokenizer import Encoding, Tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.inference.represent import tokenize
 from bert_lightning.model.bert import BertForPreTraining, inference_mode
-from bert_lightning.model.heads import label_scores
+from bert_lightning.model.heads import CHUNK
 
 TOKENS_PER_BATCH = 8192
 """A text of n tokens becomes n copies, each with one mask; a batch holds about so many tokens."""
@@ -99,5 +100,9 @@ def _log_probs(
     device = model.nsp_head.weight.device
     with inference_mode(model):
         hidden = model(copies.on(device)).hidden[positions.to(device)]
-        scores = label_scores(model.mlm_head, hidden, labels.to(device))
-    return -scores.nll.cpu().double().numpy()
+        chunks = zip(hidden.split(CHUNK), labels.to(device).split(CHUNK), strict=True)
+        nll = [
+            F.cross_entropy(model.mlm_head(rows).float(), wanted, reduction="none")
+            for rows, wanted in chunks
+        ]
+    return -torch.cat(nll).cpu().double().numpy()

@@ -13,6 +13,9 @@ from bert_lightning.runs.checks.check import Check
 from bert_lightning.runs.record import RunRecord
 from bert_lightning.terminal import figures
 
+_PHENOMENA = 110
+"""Columns that hold the longest name of BLiMP's phenomena beside its figures."""
+
 
 def show_evaluation(found: Evaluation) -> None:
     """Prints the model, the evaluation set and the scores."""
@@ -70,25 +73,27 @@ def _whole_text(found: MaskedResult) -> Table:
 
 def show_minimal_pairs(found: MinimalPairsResult) -> None:
     """Prints the accuracy on all pairs and on each group."""
-    console = Console(highlight=False, markup=False)
-    console.print(_accuracies("minimal pairs", {"all (chance is 50%)": found.all}))
+    console = Console(highlight=False, markup=False, width=_PHENOMENA)
+    console.print(_accuracies("minimal pairs", {"all": found.all}, found.chance))
     for name, members in found.groups.items():
-        console.print("", _accuracies(name, members))
+        console.print("", _accuracies(name, members, found.chance))
     if found.all.same:
         same = "Pairs of the same tokens twice, which count as half right"
         console.print(f"\n{same}: {found.all.same:,}.")
 
 
-def _accuracies(name: str, members: Mapping[str, Accuracy]) -> Table:
+def _accuracies(name: str, members: Mapping[str, Accuracy], chance: float) -> Table:
     rows = [
         [
             label,
             *(f"{one.accuracy:.1%}", f"{one.standard_error:.1%}"),
             *(f"{one.pairs:,}", f"{one.unknown / one.pairs:.1%}"),
+            "" if one.known_accuracy is None else f"{one.known_accuracy:.1%}",
         ]
         for label, one in members.items()
     ]
-    return figures([name, "accuracy", "±", "pairs", "with [UNK]"], rows)
+    header = [name, "accuracy", "±", "pairs", "with [UNK]", "without [UNK]"]
+    return figures(header, [*rows, ["chance", f"{chance:.1%}", "", "", "", f"{chance:.1%}"]])
 
 
 def show_diagnosis(record: RunRecord, checks: Sequence[Check]) -> None:

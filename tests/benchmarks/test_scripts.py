@@ -1,6 +1,7 @@
 """The benchmarks start as modules, refuse in words, and compare two checkouts."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import measure, run_recipe, steps
+from benchmarks import measure, referee, steps
 from benchmarks.preparation import scheduled, simulated
 from benchmarks.preparation_table import preparation_table
 from benchmarks.startup import summary
@@ -32,7 +33,9 @@ MODULES = [
     "data_wait",
     "startup",
     "step_ratio",
-    "run_recipe",
+    "referee",
+    "scaling",
+    "downstream",
     "gpu",
     "update_readme",
     "mutation",
@@ -93,13 +96,24 @@ def test_a_contestant_whose_process_ended_is_named() -> None:
         measure.answer(ours, "hf-best")
 
 
-def test_a_recipe_overwrites_its_results_only_when_asked(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tiny_8min", "data.path=absent"], r"seed=0 exists, and results are never overwritten"),
+        (["tiny_9min"], "no recipe tiny_9min: choose from base_gpu, "),
+        (["tiny_8min", "optim.lr=1"], "optim.lr=1 differs from .* tiny_8min: --variant NAME"),
+        (["tiny_8min", "--variant", "a"], "--variant a needs an option that differs"),
+        (["tiny_8min", "--variant", "seed=1", "optim.lr=1"], "--variant seed=1 must be of"),
+        (["tiny_8min", "data.path=absent", "--seed", "9"], "data.path=absent: there is no "),
+    ],
+)
+def test_what_a_recipe_cannot_be_run_with(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        run_recipe.main(["tiny_8min", "absent"])
+        referee.main(arguments)
     assert ended.value.code == 2
-    assert "--overwrite" in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_the_startup_summary_compares_medians_and_least_values() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from bert_lightning.evaluation.minimal_pairs import (
     Judgment,
     MinimalPair,
     judge,
+    pair_files,
     read_pairs,
     summarize,
 )
@@ -88,6 +90,8 @@ def test_what_is_the_same_to_the_tokenizer_is_half_right(bert: PretrainedBert) -
     assert not judged[2].same
     found = summarize("m", pairs, judged).all
     assert (found.same, found.unknown, found.pairs) == (2, 1, 3)
+    assert found.known_accuracy == (judged[0].correct + judged[2].correct) / 2
+    assert summarize("m", pairs[1:2], judged[1:2]).all.known_accuracy is None
 
 
 def test_sentences_that_are_as_likely_are_no_success() -> None:
@@ -132,6 +136,31 @@ def test_blimps_lines_are_read(write: Write) -> None:
     assert found[0].groups == {"field": "syntax", "linguistics_term": "binding", "UID": "u"}
     assert found[1].groups == {}
     assert found[1].where == f"{path}, line 3"
+
+
+def test_a_folder_and_a_zip_of_files_are_read_in_the_order_of_their_names(
+    write: Write, tmp_path: Path
+) -> None:
+    for name in ("b", "a"):
+        write(pair(name, BAD), name=f"{name}.jsonl")
+    (tmp_path / "pairs.zip").write_bytes(b"no zip")
+    with pytest.raises(UserError, match=r"pairs.zip cannot be read as a .zip: File is not a zip"):
+        pair_files(tmp_path / "pairs.zip")
+    with zipfile.ZipFile(tmp_path / "pairs.zip", "w") as archive:
+        archive.write(tmp_path / "b.jsonl", "data/b.jsonl")
+        archive.write(tmp_path / "a.jsonl", "data/a.jsonl")
+        archive.writestr("__MACOSX/data/._a.jsonl", b"\x00\xff")
+        archive.writestr("data/README", "none")
+    (tmp_path / "zipped").mkdir()
+    (tmp_path / "zipped" / "pairs.zip").write_bytes((tmp_path / "pairs.zip").read_bytes())
+    for place in (tmp_path, tmp_path / "pairs.zip", tmp_path / "zipped"):
+        found = [one for file in pair_files(place) for one in read_pairs(file)]
+        assert [one.good for one in found] == ["a", "b"]
+        assert re.search(r"a.jsonl, line 1$", found[0].where)
+    assert pair_files(tmp_path / "absent.jsonl") == [tmp_path / "absent.jsonl"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty has no .jsonl file: name one with sentence_good"):
+        pair_files(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +267,9 @@ def test_the_script_prints_and_writes_accuracies(
     b = write(pair("A xylophone .", "A zeppelin .", UID="two"), name="b.jsonl")
     script("minimal_pairs").main([run.config.run_dir, str(a), str(b)])
     shown = capsys.readouterr().out
-    assert re.search(r"all \(chance is 50%\) +50.0% +28.9% +3 +33.3%\n", shown)
+    assert re.search(r"all +50.0% +28.9% +3 +33.3% +50.0%\n", shown)
+    assert re.search(r"two +\d+.0% .* 2 +50.0% +\d+.0%\n", shown)
+    assert len(re.findall(r"chance +50.0% +50.0%\n", shown)) == 2
     assert "UID" in shown
     assert "Pairs of the same tokens twice, which count as half right: 1." in shown
     script("minimal_pairs").main([run.config.run_dir, str(a), str(b), "--json"])
@@ -249,7 +280,9 @@ def test_the_script_prints_and_writes_accuracies(
         "standard_error": pytest.approx((0.25 / 3) ** 0.5),
         "same": 1,
         "unknown": 1,
+        "known_accuracy": 0.5,
     }
+    assert found["chance"] == 0.5
     assert set(found["groups"]["UID"]) == {"one", "two"}
     with pytest.raises(SystemExit) as caught:
         script("minimal_pairs").main([run.config.run_dir, "absent.jsonl"])

@@ -5,19 +5,26 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks.recipes_table import recipes_table, results
+from benchmarks.recipe_results import (
+    LEARNED,
+    RECIPES,
+    comparable,
+    entries,
+    learned_options,
+    unused,
+)
+from benchmarks.recipes_table import recipes_table
 from bert_lightning.cli import app as cli
 from bert_lightning.config import PhaseConfig, TrainConfig
+from bert_lightning.config.affects import named
 from bert_lightning.config.plain import to_plain
 from bert_lightning.training.fit import fit
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "benchmarks" / "recipes"
-RECIPES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+NAMES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 STEPS = 20
 SMALL = (
     *("model.num_hidden_layers=2", "model.num_attention_heads=2"),
@@ -40,7 +47,7 @@ def small_phase(phase: PhaseConfig) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", NAMES)
 def test_the_twin_of_a_recipe_trains(
     small_config: Callable[..., TrainConfig], tmp_path: Path, recipe: str
 ) -> None:
@@ -68,57 +75,14 @@ def test_the_twin_of_a_recipe_trains(
     assert len(ran.batch.phases or []) == len(asked.batch.phases or [])
 
 
-RENAMED = {
-    "sinusoidal_start": "sinusoidal_init",
-    "unigram_start": "unigram_bias_init",
-    "decay_share": "decay_fraction",
-    "budget": "time_budget",
-    "mask_probability": "mlm_probability",
-    "mask_probability_end": "mlm_probability_end",
-    "mask_share": "mask_replace_prob",
-    "random_share": "random_replace_prob",
-    "short_probability": "short_seq_prob",
-}
-"""What options were called when the results were made."""
-
-
-LATER: dict[str, dict[str, Any]] = {"masking": {}, "pairs": {"across_paragraphs": False}}
-"""Options that came after the results, with what they say of what was so before."""
-
-
-def by_todays_names(section: dict[str, Any]) -> dict[str, Any]:
-    # keep_share was what the two other shares left.
-    return {RENAMED.get(name, name): v for name, v in section.items() if name != "keep_share"}
-
-
-def unused(config: dict[str, Any]) -> set[str]:
-    """Options that mean nothing beside the others, whose defaults have changed since."""
-    names = set()
-    if config["model"]["position_embedding"] == "rotary":
-        names.add("sinusoidal_init")
-    if config["optim"]["optimizer"] != "muon":
-        names.add("matrix_lr")
-    if config["optim"]["schedule"] != "wsd":
-        names.add("decay_fraction")
-    return names
-
-
-@pytest.mark.parametrize("recipe", sorted({path.name for path in KEPT.iterdir()}))
+@pytest.mark.parametrize("recipe", sorted({path.name for path in RECIPES.iterdir()}))
 def test_a_result_was_made_with_the_recipe_as_it_is(recipe: str) -> None:
     asked = to_plain(asdict(composed(recipe)))
-    for path in KEPT.glob(f"{recipe}/seed=*"):
+    apart = dict.fromkeys(("trainer.max_steps", "trainer.precision"))  # shorter; what `auto` was
+    for path in RECIPES.glob(f"{recipe}/seed=*"):
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         result = json.loads((path / "result.json").read_text(encoding="utf-8"))
-        for room in ("model", "optim", "objective", "tokenizer"):
-            then = by_todays_names(config[room])
-            for name in unused(asked):
-                then.pop(name, None)
-            assert then.items() <= asked[room].items()
-        batch = config.get("batch", config["data"])  # one section held both
-        for name in ("global_batch_size", "max_length"):
-            assert batch[name] == asked["batch"][name]
-        for name in ("masking", "pairs"):
-            assert LATER[name] | by_todays_names(batch[name]) == asked["batch"][name]
+        assert learned_options(config) | apart == learned_options(asked) | apart
         assert f"experiment={recipe} " in result["command"]
         assert path.name == f"seed={config['seed']}"
         last = result["validations"][-1]
@@ -128,19 +92,26 @@ def test_a_result_was_made_with_the_recipe_as_it_is(recipe: str) -> None:
         assert evaluated == pytest.approx(last["mlm_loss"], abs=0.01)
 
 
-def test_all_results_are_of_the_same_questions() -> None:
-    found = [result for runs in results(KEPT).values() for result in runs]
-    for split in ("validation", "test"):
-        assert len({result[split]["evaluation_set_sha256"] for result in found}) == 1
+def test_all_results_have_the_options_that_affect_learning() -> None:
+    """A new option belongs in `LATER`, with what was so before it."""
+    names = {name for name in named(TrainConfig, LEARNED) if name != "seed"}
+    for entry in entries():
+        assert names == entry.options.keys() | unused(entry.options)
+
+
+def test_the_results_of_wikitext_2_are_of_one_evaluation_set() -> None:
+    others = {one.recipe for one in entries() if one.variant is None and not comparable(one)}
+    assert others == {"chinese_tiny"}
 
 
 def test_the_table_has_mean_and_range(tmp_path: Path) -> None:
-    path = next(KEPT.glob("*/seed=0/result.json"))
+    path = RECIPES / "tiny_8min" / "seed=0" / "result.json"
     result = json.loads(path.read_text(encoding="utf-8"))
     for seed, loss in enumerate((4.0, 4.5)):
         result["validation"]["mlm"]["all"]["loss"] = loss
         folder = tmp_path / "some" / f"seed={seed}"
         folder.mkdir(parents=True)
+        (folder / "config.json").write_bytes((path.parent / "config.json").read_bytes())
         (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
     assert "| 2 |" in recipes_table(tmp_path)
     assert "| 4.25 (4.00 to 4.50) |" in recipes_table(tmp_path)

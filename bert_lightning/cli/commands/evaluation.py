@@ -8,7 +8,7 @@ from glob import glob
 from pathlib import Path
 
 from bert_lightning.evaluation.evaluation import evaluate
-from bert_lightning.evaluation.minimal_pairs import judge, read_pairs, summarize
+from bert_lightning.evaluation.minimal_pairs import judge, pair_files, read_pairs, summarize
 from bert_lightning.evaluation.sense_files import read_occurrences
 from bert_lightning.evaluation.senses import (
     SensesResult,
@@ -45,7 +45,8 @@ def score(args: Namespace) -> None:
 
 def minimal_pairs(args: Namespace) -> None:
     """Measures how often a model finds the grammatical sentence of a pair more probable."""
-    pairs = [pair for file in _matching(args.files) for pair in read_pairs(file)]
+    files = [file for path in _matching(args.files) for file in pair_files(path)]
+    pairs = [pair for file in files for pair in read_pairs(file)]
     found = summarize(args.run, pairs, judge(load(args.run), pairs, truncate=args.truncate))
     if args.json:
         print(json.dumps(asdict(found), indent=2))
