@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import finetuning_table, readme_chinese, readme_tables
+from benchmarks.downstream_table import downstream_table, models
 from benchmarks.machine import machine
 from benchmarks.preparation_table import preparation_table
+from benchmarks.race_tables import all_variants_table, records_table
+from benchmarks.recipe_results import entries
 from benchmarks.recipes_table import recipes_table
 from benchmarks.steps_table import markdown
 
@@ -52,6 +55,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "path": readme_tables.path_table,
     "path-files": readme_tables.path_files_table,
     "recipes": lambda: recipes_table(BENCHMARKS / "recipes"),
+    "records": lambda: records_table(entries()),
+    "variants": lambda: all_variants_table(entries()),
+    "downstream": lambda: downstream_table(models()),
     "steps": lambda: markdown(_read("steps.json"), "steps.json"),
     "steps-gpu": lambda: markdown(_read("steps-gpu.json"), "steps-gpu.json"),
     "preparation": lambda: preparation_table(_read("preparation.json")),
