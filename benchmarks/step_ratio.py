@@ -5,7 +5,9 @@ python -m benchmarks.step_ratio OLD_CHECKOUT WIKITEXT_FOLDER
 Each checkout has its own process, set up alike; the two take turns of several steps, so that other
 load on the machine affects both alike. A ratio above 1 means that this checkout is faster. Equal
 losses show that both take the same steps. Both checkouts must know the options of the overrides.
-OLD may be this checkout, with another environment: AVX512 beside AMX, for example, by
+With --new-batches no batch is seen twice, as in training, where oneDNN may have to compile products
+for the sizes of each batch. --cpu-seconds counts the processor's time instead of the clock's, which
+other programs disturb less; it suits one thread. OLD may be this checkout, with another environment: AVX512 beside AMX, for example, by
 --old-environment ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
 """
 
@@ -46,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", help="options of train.py, such as model=mini")
     parser.add_argument("--rounds", type=int, default=20, help="turns of each (%(default)s)")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a turn (%(default)s)")
+    parser.add_argument("--new-batches", action="store_true", help="for each turn its own")
+    parser.add_argument("--cpu-seconds", action="store_true", help="processor time, not the clock")
     parser.add_argument("--contestant", default="ours-bf16", choices=["ours-bf16", "ours-fp32"])
     parser.add_argument(
         "--old-environment", nargs="*", default=[], metavar="NAME=VALUE", help="for OLD alone"
@@ -60,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with TemporaryDirectory() as folder:
         overrides = [f"data.path={args.wikitext.resolve()}", *args.overrides]
         of_old = dict(pair.split("=", 1) for pair in args.old_environment)
-        arguments = [args.contestant, str(args.steps), *overrides]
+        kinds = args.rounds if args.new_batches else 1
+        clock = "process_time" if args.cpu_seconds else "perf_counter"
+        arguments = [args.contestant, str(args.steps), str(kinds), clock, *overrides]
         workers = {
             name: _start(checkout, arguments, f"{folder}/{name}", of_old if name == "old" else {})
             for name, checkout in checkouts.items()
@@ -79,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "contestant": args.contestant,
         "old_environment": args.old_environment,
         "steps_per_turn": args.steps,
+        "new_batches": args.new_batches,
+        "seconds_of": "processor" if args.cpu_seconds else "clock",
+        "threads": os.environ.get("OMP_NUM_THREADS"),
         "machine": about,
         "median_step_seconds": {
             name: round(median(turn.seconds for turn in of), 5) for name, of in turns.items()
@@ -141,13 +150,19 @@ def _layout() -> list[Any]:
     raise missing
 
 
-def work(checkout: str, contestant_name: str, steps: str, *overrides: str) -> None:
-    """Takes the turns whose numbers arrive on standard input; writes each one's losses and time."""
+def work(
+    checkout: str, contestant_name: str, steps: str, kinds: str, clock: str, *overrides: str
+) -> None:
+    """Takes the turns whose numbers arrive on standard input; writes each one's losses and time.
+
+    Turns take the batches of `kinds` turns, over and over; the untimed step has its own.
+    """
     import torch
 
     measure, contestants, cli, allocator = _layout()
     config = cli.compose_for_script(Path(checkout) / "conf", overrides)
-    batches, vocab_size = measure.steps_of(config, int(steps))
+    of_turn, now = int(steps), getattr(time, clock)
+    batches, vocab_size = measure.steps_of(config, of_turn * int(kinds) + 1)
     allocator.keep_freed_memory()
     makers = contestants.contestants(config, vocab_size, torch.device("cpu"))
     contestant = makers[contestant_name]()
@@ -157,10 +172,11 @@ def work(checkout: str, contestant_name: str, steps: str, *overrides: str) -> No
         torch.manual_seed(int(line))
         contestant.step(prepared[-1])  # untimed: the first step after a pause is slower
         losses, seconds = [], []
-        for batch in prepared:
-            since = time.perf_counter()
+        first = int(line) % int(kinds) * of_turn
+        for batch in prepared[first : first + of_turn]:
+            since = now()
             losses.append(contestant.step(batch))
-            seconds.append(time.perf_counter() - since)
+            seconds.append(now() - since)
         print(json.dumps([losses, median(seconds)]), flush=True)
 
 

@@ -27,7 +27,7 @@ from bert_lightning.model.objective import (
     Sums,
 )
 from bert_lightning.model.positions import POSITIONS, Positions
-from bert_lightning.model.rounding import rounded
+from bert_lightning.model.rounding import by_onednn, rounded
 
 OWN_OBJECTIVES = "own_objectives"
 """The part of the model that holds the objectives of your own; a loaded model is without it."""
@@ -221,7 +221,8 @@ class BertForPreTraining(Bert):
 
     def forward(self, sequences: Sequences, masked_positions: Tensor | None = None) -> Encoded:
         total, starts = len(sequences.token_ids), sequences.cu_seqlens[:-1]
-        hidden = self.encoder(rounded(sequences) if self.compiled else sequences)
+        round_up = self.compiled or by_onednn(self.encoder.embeddings.word.weight)
+        hidden = self.encoder(rounded(sequences) if round_up else sequences)
         chosen = starts if masked_positions is None else torch.cat([starts, masked_positions])
         # One gather, since the gradient of each is as large as `hidden`.
         cls, masked = hidden.index_select(0, chosen).tensor_split([len(starts)])

@@ -8,6 +8,7 @@ if it labels sequences, a function in `data/batches.py`. One of your own stays o
 
 from collections.abc import Callable, Mapping
 from functools import reduce
+from itertools import count
 from operator import add
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +21,7 @@ from bert_lightning.config import ModelConfig, ObjectiveConfig
 from bert_lightning.extensions import find
 from bert_lightning.model.heads import CHUNK, Encoded, MaskedLanguageModelHead, rows_on_gpu
 from bert_lightning.model.kernels.available import triton_runs
+from bert_lightning.model.rounding import with_rounded_rows
 
 ALIGNED = 64
 """Rows of logits on a GPU are a multiple of this long."""
@@ -49,7 +51,7 @@ class MaskedLanguageModeling(MaskedLanguageModelHead):
     """Predicts the masked tokens (Devlin et al., 2019, section 3.1)."""
 
     def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
-        x = self.transform(encoded.masked)
+        x = self.transform(with_rounded_rows(encoded.masked))
         weight, bias, labels = self.decoder.weight, self.decoder.bias, batch.masked_labels
         nll, correct = linear_cross_entropy_sum(x, weight, bias, labels)
         return Sums(nll, correct, torch.full((), len(labels), device=nll.device))
@@ -115,7 +117,8 @@ def linear_cross_entropy_sum(
         grad_bias = grad_logits.sum(0)
 
     `x` is `(masked, hidden)`, `weight` `(vocab, hidden)`, `bias` `(vocab,)` and `labels`
-    `(masked,)`. Returns the loss in nats, and how many labels had the highest logit.
+    `(masked,)`. Rows of `x` beyond the last label count nothing. Returns the loss in nats, and how
+    many labels had the highest logit.
     """
     device = x.device.type
     if torch.is_autocast_enabled(device):
@@ -126,6 +129,12 @@ def linear_cross_entropy_sum(
     wanted = torch.is_grad_enabled() and any(value.requires_grad for value in (x, weight, bias))
     nll, correct = _LinearCrossEntropySum.apply(x, weight, bias, labels, wanted)
     return nll, correct
+
+
+def equal_parts(rows: int, most: int) -> int:
+    """Returns the size of the fewest parts of `most` rows each that are equal, but for the last."""
+    parts = max(1, -(-rows // most))
+    return max(1, -(-rows // parts))
 
 
 def with_aligned_logits(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +164,9 @@ class _LinearCrossEntropySum(torch.autograd.Function):
         low_bias, grad_bias = bias.to(low), torch.zeros_like(bias)
         grads_x: list[Tensor] = []
         grad_weight = weight
-        for rows, wanted in zip(x.split(chunk), labels.split(chunk), strict=True):
+        chunk = equal_parts(len(x), chunk)
+        for rows, start in zip(x.split(chunk), count(step=chunk), strict=False):
+            wanted = labels[start : start + chunk]
             logits = torch.addmm(low_bias, rows, weight.T)  # (chunk, vocab)
             lost, right, grad_logits = score(logits, wanted)
             nll += lost
@@ -181,22 +192,23 @@ class _LinearCrossEntropySum(torch.autograd.Function):
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the summed loss of logits `(rows, vocab)`, how many labels `(rows,)` are right, and
-    the gradient of the loss by the logits.
+    """Returns the summed loss of logits `(rows, vocab)`, how many labels are right, and the
+    gradient of the loss by the logits.
 
-    One label costs 87 nats at most. One among k equally likely words counts 1/k: 16-bit
+    Rows beyond the last label count nothing. One label costs 87 nats at most. One among k equally likely words counts 1/k: 16-bit
     probabilities are often equal, and the first of the equals would be a frequent word.
     """
     exact = torch.promote_types(logits.dtype, torch.float32)
     # On CPU a softmax into a wider type first copies all logits, and its sums are fp32 anyway.
     # fp16, which only GPUs have, would round small probabilities to 0.
-    p = logits.softmax(1, dtype=None if logits.device.type == "cpu" else exact)
+    more = len(logits) - len(labels)
+    p = logits[: len(labels)].softmax(1, dtype=None if logits.device.type == "cpu" else exact)
     each = torch.arange(len(p), device=p.device)
     right = p[each, labels]
     nll = -right.to(exact).clamp(min=torch.finfo(exact).tiny).log().sum()
     correct = _count_correct(p, right)
     p[each, labels] = right - 1  # p - one-hot
-    return nll, correct, p
+    return nll, correct, F.pad(p, (0, 0, 0, more)) if more else p
 
 
 def _count_correct(p: Tensor, right: Tensor) -> Tensor:
