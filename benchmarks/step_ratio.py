@@ -6,9 +6,9 @@ Each checkout has its own process, set up alike; the two take turns of several s
 load on the machine affects both alike. A ratio above 1 means that this checkout is faster. Equal
 losses show that both take the same steps. Both checkouts must know the options of the overrides.
 With --new-batches no batch is seen twice, as in training, where oneDNN may have to compile products
-for the sizes of each batch. --cpu-seconds counts the processor's time instead of the clock's, which
-other programs disturb less; it suits one thread. OLD may be this checkout, with another environment: AVX512 beside AMX, for example, by
---old-environment ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
+for the sizes of each. --cpu-seconds counts the processor's time instead of the clock's, which other
+programs disturb less; it suits one thread. OLD may be this checkout, with another environment:
+AVX512 beside AMX, for example, by --old-environment ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
 """
 
 import argparse

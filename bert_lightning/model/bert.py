@@ -18,7 +18,7 @@ from bert_lightning.config import FeedForwardKind, ModelConfig, NormPlacement
 from bert_lightning.model.attention import Layout, SelfAttention
 from bert_lightning.model.attention_paths import choose_attention
 from bert_lightning.model.heads import Encoded, Pooler
-from bert_lightning.model.layers import Dropout, LayerNorm, activation
+from bert_lightning.model.layers import Dropout, LayerNorm, activation, add_norm
 from bert_lightning.model.objective import (
     OBJECTIVES,
     MaskedLanguageModeling,
@@ -107,8 +107,8 @@ class Block(nn.Module):
         if self.pre_norm:
             x = x + self.dropout(attended)
             return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        x = self.attention_norm(x + self.dropout(attended))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+        x = add_norm(x, attended, self.dropout, self.attention_norm)
+        return add_norm(x, self.feed_forward(x), self.dropout, self.feed_forward_norm)
 
 
 class Encoder(nn.Module):

@@ -25,7 +25,8 @@ from bert_lightning.model.kernels.available import triton_runs
 from bert_lightning.model.rounding import with_rounded_rows
 
 ALIGNED = 64
-"""Rows of logits on a GPU are a multiple of this long."""
+"""A multiple of this suits the tiles of matrix products: as the length of a row of logits on a GPU,
+and as the number of rows in a chunk."""
 
 
 class Sums(NamedTuple):
@@ -135,9 +136,9 @@ def linear_cross_entropy_sum(
 
 
 def equal_parts(rows: int, most: int) -> int:
-    """Returns the size of the fewest parts of `most` rows each that are equal, but for the last."""
+    """Returns the size of the fewest parts of `most` rows at most, as equal as multiples of 64."""
     parts = max(1, -(-rows // most))
-    return max(1, -(-rows // parts))
+    return min(most, max(1, -(-rows // (parts * ALIGNED))) * ALIGNED)
 
 
 def with_aligned_logits(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

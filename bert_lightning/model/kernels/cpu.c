@@ -84,3 +84,75 @@ void accumulate(float *sums, const bf16 *values, int64_t count, int64_t threads)
 #pragma omp parallel for simd schedule(static) num_threads(threads)
     for (int64_t i = 0; i < count; i++) sums[i] += widened(values[i]);
 }
+
+/* What dropout leaves of a value for which it drew these bits. */
+static inline float dropped(bf16 value, int16_t bits, int16_t lowest, float scale) {
+    return (bits >= lowest ? scale : 0) * widened(value);
+}
+
+/* sum = x + dropout(more), and out = its LayerNorm; `bias` may be missing. */
+void add_norm(const bf16 *x, const bf16 *more, const int16_t *bits, int16_t lowest, float scale,
+              const float *weight, const float *bias, float eps, int64_t rows, int64_t width,
+              bf16 *sum, bf16 *out, float *means, float *scales, int64_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t row = 0; row < rows; row++) {
+        int64_t at = row * width;
+        float total = 0, squares = 0;
+#pragma omp simd reduction(+ : total)
+        for (int64_t i = at; i < at + width; i++) {
+            bf16 both = narrowed(widened(x[i]) + dropped(more[i], bits[i], lowest, scale));
+            sum[i] = both;
+            total += widened(both);
+        }
+        float mean = total / width;
+#pragma omp simd reduction(+ : squares)
+        for (int64_t i = at; i < at + width; i++) {
+            float distance = widened(sum[i]) - mean;
+            squares += distance * distance;
+        }
+        float of_row = 1 / sqrtf(squares / width + eps);
+#pragma omp simd
+        for (int64_t j = 0; j < width; j++) {
+            float normal = (widened(sum[at + j]) - mean) * of_row * weight[j];
+            out[at + j] = narrowed(bias ? normal + bias[j] : normal);
+        }
+        means[row] = mean;
+        scales[row] = of_row;
+    }
+}
+
+/* The gradients of x and more, and, of each thread in `buffers`, those of weight and bias. */
+void add_norm_backward(const bf16 *grad, const bf16 *sum, const int16_t *bits, int16_t lowest,
+                       float scale, const float *weight, const float *means, const float *scales,
+                       int64_t rows, int64_t width, bf16 *grad_x, bf16 *grad_more, float *buffers,
+                       int64_t threads) {
+#pragma omp parallel num_threads(threads)
+    {
+        float *grad_weight = buffers + 2 * width * omp_get_thread_num();
+        float *grad_bias = grad_weight + width;
+#pragma omp for schedule(static)
+        for (int64_t row = 0; row < rows; row++) {
+            int64_t at = row * width;
+            float mean = means[row], of_row = scales[row], total = 0, along = 0;
+#pragma omp simd reduction(+ : total, along)
+            for (int64_t j = 0; j < width; j++) {
+                float normal = (widened(sum[at + j]) - mean) * of_row;
+                float g = widened(grad[at + j]);
+                grad_weight[j] += g * normal;
+                grad_bias[j] += g;
+                total += g * weight[j];
+                along += g * weight[j] * normal;
+            }
+            total /= width;
+            along /= width;
+#pragma omp simd
+            for (int64_t j = 0; j < width; j++) {
+                float normal = (widened(sum[at + j]) - mean) * of_row;
+                float g = widened(grad[at + j]) * weight[j];
+                bf16 both = narrowed(of_row * (g - total - normal * along));
+                grad_x[at + j] = both;
+                grad_more[at + j] = narrowed(dropped(both, bits[at + j], lowest, scale));
+            }
+        }
+    }
+}

@@ -12,6 +12,7 @@ import sys
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,9 +20,15 @@ from torch import Tensor
 _log = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_suffix(".c")
 _FLAGS = (
-    "-O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -fopenmp "
-    "-fPIC -shared -lm"
-).split()
+    "-O3",
+    "-march=native",
+    "-mprefer-vector-width=512",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fopenmp",
+    "-fPIC",
+    "-shared",
+)
 
 
 def lacks() -> str | None:
@@ -38,13 +45,22 @@ def library() -> ctypes.CDLL | None:
     if missing is None:
         with TemporaryDirectory() as folder:
             path = Path(folder, "cpu.so")
-            command = ["gcc", *_FLAGS, str(_SOURCE), "-o", str(path)]
+            command = ["gcc", *_FLAGS, str(_SOURCE), "-o", str(path), "-lm"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode == 0:
                 return ctypes.CDLL(str(path))
             missing = f"gcc failed: {done.stderr.strip()}"
     _log.info("bf16 on CPU trains slower without functions compiled by gcc: %s", missing)
     return None
+
+
+class Drawn(NamedTuple):
+    """What dropout draws: a value is kept if its bits are at least `lowest`, and then scaled."""
+
+    bits: Tensor
+    """int16, one for each value."""
+    lowest: int
+    scale: float
 
 
 def fits(x: Tensor) -> bool:
@@ -79,14 +95,58 @@ def accumulate(sums: Tensor, values: Tensor) -> Tensor:
     return sums
 
 
-def _call(name: str, *values: Tensor | float) -> None:
+def add_norm(
+    x: Tensor, more: Tensor, drawn: Drawn, weight: Tensor, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Computes the LayerNorm of `x + dropout(more)`, all `(rows, width)`; its sums are in 32 bits.
+
+    `weight` and `bias` are `(width,)` in 32 bits.
+    """
+    return _AddNorm.apply(x, more, drawn, weight, bias, eps)
+
+
+class _AddNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, x: Tensor, more: Tensor, drawn: Drawn, weight: Tensor, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        x, more = x.contiguous(), more.contiguous()
+        rows, width = x.shape
+        total, out = torch.empty_like(x), torch.empty_like(x)
+        means, scales = torch.empty(2, rows)
+        _call(
+            "add_norm", x, more, *drawn, weight, bias, eps, rows, width, total, out, means, scales,
+            torch.get_num_threads(),
+        )  # fmt: skip
+        ctx.save_for_backward(total, weight, means, scales, drawn.bits)
+        ctx.drawn, ctx.has_bias = drawn, bias is not None
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+        total, weight, means, scales, bits = ctx.saved_tensors
+        rows, width = total.shape
+        grad_x, grad_more = torch.empty_like(total), torch.empty_like(total)
+        threads = torch.get_num_threads()
+        buffers = torch.zeros(threads, 2, width)
+        _call(
+            "add_norm_backward", grad.contiguous(), total, bits, *ctx.drawn[1:], weight, means,
+            scales, rows, width, grad_x, grad_more, buffers, threads,
+        )  # fmt: skip
+        grad_weight, grad_bias = buffers.sum(0)
+        return grad_x, grad_more, None, grad_weight, grad_bias if ctx.has_bias else None, None
+
+
+def _call(name: str, *values: Tensor | float | None) -> None:
     """Calls a function of the library; tensors must be contiguous."""
     of = library()
     assert of is not None
     getattr(of, name)(*map(_argument, values))
 
 
-def _argument(value: Tensor | float) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_float:
+def _argument(value: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_float:
+    if value is None:
+        return ctypes.c_void_p()
     if isinstance(value, Tensor):
         return ctypes.c_void_p(value.data_ptr())
     return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_int64(value)
