@@ -6,6 +6,7 @@ function equals plain lines that run where there is no gcc.
 
 import ctypes
 import logging
+import platform
 import shutil
 import subprocess
 import sys
@@ -33,8 +34,8 @@ _FLAGS = (
 
 def lacks() -> str | None:
     """Returns what is missing to compile the functions; None where nothing is."""
-    if sys.platform != "linux":
-        return "they are for Linux"
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return "they are for Linux on x86-64"
     return None if shutil.which("gcc") else "there is no gcc"
 
 
