@@ -77,10 +77,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             old, new = turns["old"][-1], turns["new"][-1]
             same = "equal losses" if old.losses == new.losses else f"{old.losses} {new.losses}"
             print(f"old {old.seconds:.4f} s  new {new.seconds:.4f} s  {same}", flush=True)
+            if args.json:  # so that an early end loses nothing
+                result = _result(args, about, turns)
+                args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         for worker in workers.values():
             worker.communicate()
+    print(json.dumps(_result(args, about, turns), indent=2))
+
+
+def _result(
+    args: argparse.Namespace, about: dict[str, Any], turns: Mapping[str, list[Turn]]
+) -> dict[str, Any]:
     ratios = [old.seconds / new.seconds for old, new in zip(*turns.values(), strict=True)]
-    result = {
+    return {
         "overrides": args.overrides,
         "contestant": args.contestant,
         "old_environment": args.old_environment,
@@ -99,10 +108,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         ),
         "ratios": [round(ratio, 4) for ratio in ratios],
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
 
 
 def _start(

@@ -75,6 +75,5 @@ def add_norm(x: Tensor, more: Tensor, dropout: nn.Dropout, norm: LayerNorm) -> T
     if torch.compiler.is_compiling() or not cpu.fits(x) or norm.weight.dtype is not torch.float32:
         return norm(x + dropout(more))
     p = dropout.p if dropout.training else 0.0
-    bits = _bits(more) if p else more.view(torch.int16)  # all are at least the lowest
-    drawn = cpu.Drawn(bits, _lowest(p), 1 / (1 - p))
+    drawn = cpu.Drawn(_bits(more) if p else None, _lowest(p), 1 / (1 - p))
     return cpu.add_norm(x, more, drawn, norm.weight, norm.bias, norm.eps)

@@ -58,10 +58,14 @@ def library() -> ctypes.CDLL | None:
 class Drawn(NamedTuple):
     """What dropout draws: a value is kept if its bits are at least `lowest`, and then scaled."""
 
-    bits: Tensor
-    """int16, one for each value."""
+    bits: Tensor | None
+    """int16, one for each value; None keeps all."""
     lowest: int
     scale: float
+
+    def about(self, x: Tensor) -> "Drawn":
+        """Returns the same with bits: without any, those of `x` itself, as all are high enough."""
+        return self if self.bits is not None else Drawn(x.view(torch.int16), -(2**15), self.scale)
 
 
 def fits(x: Tensor) -> bool:
@@ -116,11 +120,11 @@ class _AddNorm(torch.autograd.Function):
         total, out = torch.empty_like(x), torch.empty_like(x)
         means, scales = torch.empty(2, rows)
         _call(
-            "add_norm", x, more, *drawn, weight, bias, eps, rows, width, total, out, means, scales,
-            torch.get_num_threads(),
+            "add_norm", x, more, *drawn.about(more), weight, bias, eps, rows, width, total, out,
+            means, scales, torch.get_num_threads(),
         )  # fmt: skip
         ctx.save_for_backward(total, weight, means, scales, drawn.bits)
-        ctx.drawn, ctx.has_bias = drawn, bias is not None
+        ctx.drawn, ctx.has_bias = drawn._replace(bits=None), bias is not None
         return out
 
     @staticmethod
@@ -128,11 +132,12 @@ class _AddNorm(torch.autograd.Function):
         total, weight, means, scales, bits = ctx.saved_tensors
         rows, width = total.shape
         grad_x, grad_more = torch.empty_like(total), torch.empty_like(total)
+        drawn = ctx.drawn._replace(bits=bits).about(total)
         threads = torch.get_num_threads()
         buffers = torch.zeros(threads, 2, width)
         _call(
-            "add_norm_backward", grad.contiguous(), total, bits, *ctx.drawn[1:], weight, means,
-            scales, rows, width, grad_x, grad_more, buffers, threads,
+            "add_norm_backward", grad.contiguous(), total, *drawn, weight, means, scales, rows,
+            width, grad_x, grad_more, buffers, threads,
         )  # fmt: skip
         grad_weight, grad_bias = buffers.sum(0)
         return grad_x, grad_more, None, grad_weight, grad_bias if ctx.has_bias else None, None
