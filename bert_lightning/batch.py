@@ -71,6 +71,21 @@ def pack_sequences(
     return Sequences._make([*tensors, np.asarray(lengths, np.int64)])
 
 
+class SampledWords(NamedTuple):
+    """The words among which the masked tokens of an optimizer step are predicted."""
+
+    ids: Tensor
+    """`(words,)` int64, all different: first the frequent ones, then those drawn."""
+    frequent: int
+    """How many are in every step."""
+    rare: int
+    """How many words the others were drawn from."""
+
+    def on(self, device: torch.device) -> "SampledWords":
+        """Returns the same with its tensor on a device."""
+        return self._replace(ids=self.ids.to(device, non_blocking=True))
+
+
 class PretrainBatch(NamedTuple):
     """A micro-batch of one rank, with the counts that make its loss exact."""
 
@@ -83,6 +98,8 @@ class PretrainBatch(NamedTuple):
     """By objective, such as `nsp`: `(sequences,)` int64, or `IGNORE_INDEX` where there is none."""
     global_counts: Mapping[str, int]
     """By objective: its labels in the whole optimizer step, of all ranks and micro-batches."""
+    sampled_words: SampledWords | None = None
+    """With `objective.sampled_words`: the same for all ranks and micro-batches of a step."""
 
     @property
     def nsp_labels(self) -> Tensor:
@@ -96,6 +113,7 @@ class PretrainBatch(NamedTuple):
             masked_positions=self.masked_positions.to(device, non_blocking=True),
             masked_labels=self.masked_labels.to(device, non_blocking=True),
             labels={name: ids.to(device, non_blocking=True) for name, ids in self.labels.items()},
+            sampled_words=self.sampled_words and self.sampled_words.on(device),
         )
 
     def part(self, start: int, end: int) -> "PretrainBatch":

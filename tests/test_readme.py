@@ -301,4 +301,4 @@ def test_the_path_from_text_to_loss_is_short() -> None:
     path = README.partition("<!-- path:begin -->")[2].partition("<!-- path:end -->")[0]
     files = [ROOT / name for name in re.findall(r"\((bert_lightning/[\w/]+\.py)\)", path)]
     assert len(files) == path.count("| [`") <= 17
-    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) < 2800
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) < 2900

@@ -41,6 +41,12 @@ class ObjectiveConfig:
     """Whether the MLM head's bias is initialized to the log frequency of each word: training then
     starts at the unigram baseline, instead of taking its first steps to reach it. Not for weights
     of `init_from`."""
+    sampled_words: int | None = option(None, LEARNING, at_least=4)
+    """Words among which each masked token is predicted in training, in place of the whole
+    vocabulary: two thirds of them the most frequent, one third drawn from the others anew in each
+    step. The vocabulary is half of a tiny model's step on a CPU, and this takes a few percent.
+    `train/mlm_loss` is then an estimate. Validation and tests are always over all words, and so is
+    the training of a smaller vocabulary."""
     own: list[str] = listed(LEARNING | ARCHITECTURE)
     """Objectives of your own, as `module:Class`, marked with `@extension("objective")`. They train
     with the model and are saved in its checkpoints, but not exported."""
@@ -69,6 +75,10 @@ class ObjectiveConfig:
                 f"{', '.join(given)}, objective.own_weights={self.own_weights}: "
                 "they must not all be 0"
             )
+
+    def predicted_words(self, vocab_size: int) -> int:
+        """Returns among how many words a masked token is predicted in training."""
+        return min(self.sampled_words or vocab_size, vocab_size)
 
     @classmethod
     def _weight_options(cls) -> list[str]:

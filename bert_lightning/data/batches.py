@@ -27,6 +27,7 @@ from bert_lightning.data.phases import by_length, phases_of
 from bert_lightning.data.randomness import random_bits, with_key
 from bert_lightning.data.shards.sampler import ShardSampler, sampler_of
 from bert_lightning.data.steps import Examples, StepBatches
+from bert_lightning.data.word_sampling import WordSampling
 
 Labeler = Callable[[Pairs, np.ndarray], np.ndarray]
 """Maps examples, and how many tokens of each are predicted, to their int64 labels of an objective.
@@ -163,10 +164,18 @@ class TrainingBatches(StepBatches[PretrainBatch]):
         partition: StepPartition,
         steps: int,
         labelers: Mapping[str, Labeler] = LABELERS,
+        word_sampling: WordSampling | None = None,
     ) -> None:
+        self.word_sampling = word_sampling
         phases, train = phases_of(config, steps), corpus.splits["train"]
         builders = {
             length: ExampleBuilder(train, corpus.tokenizer, options, seed, labelers)
             for length, options in by_length(config).items()
         }
         super().__init__([builders[phase.max_length] for phase in phases], phases, partition, steps)
+
+    def _whole_step(self, step: int) -> PretrainBatch:
+        batch = super()._whole_step(step)
+        if self.word_sampling is None:
+            return batch
+        return batch._replace(sampled_words=self.word_sampling.at(step))

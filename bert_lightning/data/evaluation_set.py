@@ -17,9 +17,8 @@ from bert_lightning.config import BatchConfig, MaskingConfig
 from bert_lightning.corpus.shards.split import sample_of
 from bert_lightning.corpus.store import PreparedCorpus
 from bert_lightning.corpus.tokenizer import special_id
-from bert_lightning.data.baselines import Baselines, unigram_nll
+from bert_lightning.data.baselines import Baselines, LabelStatistics, label_statistics, unigram_nll
 from bert_lightning.data.batches import LABELERS, ExampleBuilder, Labeler
-from bert_lightning.data.length_baseline import LabelStatistics, label_statistics
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.errors import UserError
 

@@ -34,6 +34,7 @@ class Stream(IntEnum):
     span_length = 11
     labelled = 12
     word_vectors = 13
+    sampled_words = 14
 
 
 def random_bits(*keys: Keys) -> np.ndarray:

@@ -14,10 +14,10 @@ from bert_lightning.config import BatchConfig, Overlong
 from bert_lightning.corpus.shards.split import sample_of
 from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer, special_id
+from bert_lightning.data.baselines import LabelStatistics
 from bert_lightning.data.batches import TrainingBatches
 from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
-from bert_lightning.data.length_baseline import LabelStatistics
 from bert_lightning.data.phases import phase_options
 from bert_lightning.data.randomness import random_bits
 from bert_lightning.data.shards.sampler import sampler_of

@@ -23,6 +23,7 @@ from bert_lightning.model.heads import CHUNK, Encoded, MaskedLanguageModelHead, 
 from bert_lightning.model.kernels import cpu
 from bert_lightning.model.kernels.available import triton_runs
 from bert_lightning.model.rounding import with_rounded_rows
+from bert_lightning.model.sampled_softmax import sampled_cross_entropy_sum
 
 ALIGNED = 64
 """A multiple of this suits the tiles of matrix products: as the length of a row of logits on a GPU,
@@ -36,7 +37,7 @@ class Sums(NamedTuple):
     """`()` negative log-likelihood of the labels, in nats."""
     correct: Tensor
     """`()` labels that are the likeliest; one among k equally likely counts 1/k in MLM. NaN where
-    the objective has no right and wrong."""
+    the objective has no right and wrong, or where not all words compete."""
     labels: Tensor
     """`()` how many labels there are."""
 
@@ -55,6 +56,11 @@ class MaskedLanguageModeling(MaskedLanguageModelHead):
     def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
         x = self.transform(with_rounded_rows(encoded.masked))
         weight, bias, labels = self.decoder.weight, self.decoder.bias, batch.masked_labels
+        if batch.sampled_words is not None:
+            x, words = x[: len(labels)], batch.sampled_words
+            nll = sampled_cross_entropy_sum(x, weight, bias, labels, words)
+            count = torch.full((), len(labels), device=nll.device)
+            return Sums(nll, torch.full_like(nll, torch.nan), count)
         nll, correct = linear_cross_entropy_sum(x, weight, bias, labels)
         return Sums(nll, correct, torch.full((), len(labels), device=nll.device))
 

@@ -18,9 +18,8 @@ from bert_lightning.batch import (
 from bert_lightning.config import TrainConfig
 from bert_lightning.corpus.prepare import prepare
 from bert_lightning.corpus.tokenizer import Tokenizer, rows_needed
-from bert_lightning.data.baselines import Baselines
+from bert_lightning.data.baselines import Baselines, LabelStatistics
 from bert_lightning.data.evaluation_set import EvaluationSet
-from bert_lightning.data.length_baseline import LabelStatistics
 from bert_lightning.data.phases import phase_options
 from bert_lightning.data.shortcomings import shortcomings
 from bert_lightning.data.statistics import (

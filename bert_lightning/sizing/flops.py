@@ -105,8 +105,8 @@ def forward_flops(
 ) -> Flops:
     """Returns the useful FLOPs of one forward pass with both losses, a third of a training step's.
 
-    `vocab_size` counts the rows of the embedding, `lengths` `(sequences,)` the tokens of each
-    sequence, and `masked` the masked tokens of all.
+    `vocab_size` counts the words among which masked tokens are predicted, `lengths` `(sequences,)`
+    the tokens of each sequence, and `masked` the masked tokens of all.
     """
     lengths = np.asarray(lengths, dtype=np.float64)
     sums = float(lengths.sum()), float((lengths**2).sum())

@@ -179,6 +179,7 @@ def _forward_flops(
         length = phase.max_length * fill
         middle = (phase.start + phase.end) / 2 / phases[-1].end
         masked = length * mlm_probability_at(config.batch.masking, middle)
-        one = forward_flops(config.model, vocab_size, np.array([length]), masked)
+        words = config.objective.predicted_words(vocab_size)
+        one = forward_flops(config.model, words, np.array([length]), masked)
         parts.append(one.times(phase.pairs))
     return Flops(*(sum(part) for part in zip(*parts, strict=True)))

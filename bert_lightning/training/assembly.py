@@ -1,5 +1,6 @@
 """Assembles the parts of a run from its options, each once."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from bert_lightning.data.dealing import StepPartition
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.data.phases import Phase, by_length, phase_options, phases_of
 from bert_lightning.data.shards.sampler import sampler_of
+from bert_lightning.data.word_sampling import WordSampling
 from bert_lightning.errors import UserError
 from bert_lightning.extensions import find
 from bert_lightning.model.compilation import compile_parts, should_compile
@@ -37,6 +39,8 @@ from bert_lightning.training.datamodule import PretrainingData, StepData
 from bert_lightning.training.metrics import with_joint
 from bert_lightning.training.module import PretrainingModule, TrainingModule
 from bert_lightning.training.progress_bar import scores_beside_baselines
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +109,7 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
     steps = _steps(config, epoch_sizes[0])
     own = own_objectives(config.objective)
     labelers = {**LABELERS, **{name: found.labels for name, found in own.items()}}
+    sampling = _word_sampling(config, corpus, vocab_size)
     evaluation_sets = {
         split: EvaluationSet(corpus, split, config.batch, vocab_size, labelers)
         for split in corpus.splits
@@ -112,7 +117,8 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
     }
 
     def training_batches(partition: StepPartition) -> TrainingBatches:
-        return TrainingBatches(corpus, config.batch, config.drawn_seed, partition, steps, labelers)
+        seed = config.drawn_seed
+        return TrainingBatches(corpus, config.batch, seed, partition, steps, labelers, sampling)
 
     if resumed is not None:
         require_same_run(resumed, config, config.model, corpus, vocab_size)
@@ -164,6 +170,23 @@ def _vocab_size(
             f"use model.vocab_size={needed}, or null to follow the tokenizer"
         )
     return wanted or max(needed, source.vocab_size if source else 0)
+
+
+def _word_sampling(
+    config: TrainConfig, corpus: PreparedCorpus, vocab_size: int
+) -> WordSampling | None:
+    wanted, words = config.objective.sampled_words, config.objective.predicted_words(vocab_size)
+    if words == vocab_size:
+        if wanted is not None:
+            _log.info("objective.sampled_words=%d: all %d words compete", wanted, vocab_size)
+        return None
+    counts = corpus.splits["train"].counts_of_rows(vocab_size)
+    _log.info(
+        "masked tokens are predicted among %s of %s words in each step: train/mlm_loss is an "
+        "estimate; held-out scores are over all words",
+        *(f"{words:,}", f"{vocab_size:,}"),
+    )
+    return WordSampling(counts, words, config.drawn_seed)
 
 
 def _steps(config: TrainConfig, epoch_size: int) -> int:

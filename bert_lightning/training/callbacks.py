@@ -136,7 +136,8 @@ class RecordCurves(Callback):
         groups, config = trainer.optimizers[0].param_groups, module.config
         by_muon = config.optim.optimizer is OptimizerName.muon and config.optim.own is None
         update, clips = self.updates.norm(), bool(config.trainer.gradient_clip_val)
-        tflops = training_flops(module.model, total) / (seconds * trainer.world_size) / 1e12
+        flops = training_flops(module.model, module.predicted_words, total)
+        tflops = flops / (seconds * trainer.world_size) / 1e12
         matrix = progress.matrix_tflops
         return {
             **{f"train/{name}": value for name, value in joint.items()},

@@ -58,15 +58,16 @@ def counts_of(total: Tensor) -> Counts:
     return Counts(*total[-_COUNTS:].tolist())
 
 
-def training_flops(model: Model, total: Tensor) -> float:
+def training_flops(model: Model, words: int, total: Tensor) -> float:
     """Returns the useful FLOPs of the training that these sums are over.
+
+    `words` are those among which a masked token is predicted.
 
     Heads count as in `sizing/flops.py`: those of MLM and NSP.
     """
     done, labels = counts_of(total), total[:-_COUNTS].view(-1, 3)[:, 2].tolist()
     masked = dict(zip(model.objectives, labels, strict=True)).get("mlm", 0.0)
-    rows = model.encoder.embeddings.word.num_embeddings
-    return 3 * flops_of_sums(model.config, rows, *done[:3], masked).total
+    return 3 * flops_of_sums(model.config, words, *done[:3], masked).total
 
 
 def training_scores(total: Tensor, objectives: Iterable[str]) -> dict[str, float]:

@@ -65,6 +65,11 @@ class TrainingModule(L.LightningModule, ABC, Generic[Model]):
         """This rank's terms of the loss of the current step, one for each micro-batch."""
         self._gradient_norm: Tensor | None = None
 
+    @property
+    def predicted_words(self) -> int:
+        """The words among which a masked token is predicted, where one is."""
+        return self.model.encoder.embeddings.word.num_embeddings
+
     def logs(self, step: int) -> bool:
         """Returns whether the scores of training are logged after a step."""
         return step % self.config.trainer.log_every_n_steps == 0 or step >= self.progress.steps
@@ -186,6 +191,10 @@ class PretrainingModule(TrainingModule[BertForPreTraining]):
         self.epoch_sizes = epoch_sizes
         self.held_out: list[HeldOutSums] = []
         """The sums of this rank's batches of the current validation or test."""
+
+    @property
+    def predicted_words(self) -> int:
+        return self.config.objective.predicted_words(super().predicted_words)
 
     @property
     def epochs(self) -> float:

@@ -18,8 +18,8 @@ from bert_lightning.corpus.store import PreparedCorpus, Split
 from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.corpus.vocabulary.build import build_tokenizer
 from bert_lightning.data import statistics as module
+from bert_lightning.data.baselines import label_statistics, logistic_accuracy
 from bert_lightning.data.evaluation_set import EvaluationSet
-from bert_lightning.data.length_baseline import label_statistics, logistic_accuracy
 from bert_lightning.data.pairs import Pairs
 from bert_lightning.data.statistics import (
     DataStatistics,

@@ -33,17 +33,15 @@ def weights(run_dir: Path) -> torch.Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize(("accumulation", "more"), [(1, []), (4, ["objective.sampled_words=20"])])
 def test_two_devices_agree_with_one_on_the_same_global_batch(
-    small_run: Callable[..., list[str]], tmp_path: Path, accumulation: int
+    small_run: Callable[..., list[str]], tmp_path: Path, accumulation: int, more: list[str]
 ) -> None:
     # In fp64, since Adam divides a gradient near 0 by its own size, and fp32's noise with it.
     exact = "trainer.precision=64-true"
-    one = train(tmp_path / "one", small_run(exact))
-    two = train(
-        tmp_path / "two",
-        small_run(exact, "trainer.devices=2", f"trainer.accumulate_grad_batches={accumulation}"),
-    )
+    one = train(tmp_path / "one", small_run(exact, *more))
+    devices = ("trainer.devices=2", f"trainer.accumulate_grad_batches={accumulation}")
+    two = train(tmp_path / "two", small_run(exact, *more, *devices))
     assert (one["devices"], two["devices"]) == (1, 2)
     assert two["micro_batch_size"] == 16 // accumulation
     assert (two["pairs"], two["real_tokens"]) == (one["pairs"], one["real_tokens"])

@@ -42,7 +42,11 @@ CASES = [
     pytest.param(("32-true", 1, 0, "optim=lamb"), id="lamb", marks=pytest.mark.slow),
     pytest.param(("32-true", 3, 0, "optim.ema_decay=0.9"), id="average", marks=pytest.mark.slow),
     pytest.param(("bf16-mixed", 3, 0), id="bf16-accumulation", marks=pytest.mark.slow),
-    pytest.param(("32-true", 3, 0), id="accumulation", marks=pytest.mark.slow),
+    pytest.param(
+        ("32-true", 3, 0, "objective.sampled_words=20"),
+        id="accumulation-sampled",
+        marks=pytest.mark.slow,
+    ),
     pytest.param(("32-true", 1, 2), id="workers", marks=pytest.mark.slow),
 ]
 
@@ -70,6 +74,7 @@ class Trace:
                 batch.masked_positions,
                 batch.masked_labels,
                 *batch.labels.values(),
+                *(batch.sampled_words or ())[:1],
             ):
                 digest.update(part.numpy().tobytes())
             self.batches[place], self.losses[place] = digest.hexdigest(), loss.item()
