@@ -48,9 +48,10 @@ def library() -> ctypes.CDLL | None:
             path = Path(folder, "cpu.so")
             command = ["gcc", *_FLAGS, str(_SOURCE), "-o", str(path), "-lm"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
+            try:
                 return ctypes.CDLL(str(path))
-            missing = f"gcc failed: {done.stderr.strip()}"
+            except OSError as error:  # a folder may forbid programs
+                missing = f"{done.stderr.strip() or error}"
     _log.info("bf16 on CPU trains slower without functions compiled by gcc: %s", missing)
     return None
 
