@@ -5,8 +5,10 @@ python -m benchmarks.step_ratio OLD_CHECKOUT WIKITEXT_FOLDER
 Each checkout has its own process, set up alike; the two take turns of several steps, so that other
 load on the machine affects both alike. A ratio above 1 means that this checkout is faster. Equal
 losses show that both take the same steps. Both checkouts must know the options of the overrides.
-OLD may be this checkout, with another environment: AVX512 beside AMX, for example, by
---old-environment ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
+With --new-batches no batch is seen twice, as in training, where oneDNN may have to compile products
+for the sizes of each. --cpu-seconds counts the processor's time instead of the clock's, which other
+programs disturb less; it suits one thread. OLD may be this checkout, with another environment:
+AVX512 beside AMX, for example, by --old-environment ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16
 """
 
 import argparse
@@ -46,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", help="options of train.py, such as model=mini")
     parser.add_argument("--rounds", type=int, default=20, help="turns of each (%(default)s)")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a turn (%(default)s)")
+    parser.add_argument("--new-batches", action="store_true", help="for each turn its own")
+    parser.add_argument("--cpu-seconds", action="store_true", help="processor time, not the clock")
     parser.add_argument("--contestant", default="ours-bf16", choices=["ours-bf16", "ours-fp32"])
     parser.add_argument(
         "--old-environment", nargs="*", default=[], metavar="NAME=VALUE", help="for OLD alone"
@@ -60,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with TemporaryDirectory() as folder:
         overrides = [f"data.path={args.wikitext.resolve()}", *args.overrides]
         of_old = dict(pair.split("=", 1) for pair in args.old_environment)
-        arguments = [args.contestant, str(args.steps), *overrides]
+        kinds = args.rounds if args.new_batches else 1
+        clock = "process_time" if args.cpu_seconds else "perf_counter"
+        arguments = [args.contestant, str(args.steps), str(kinds), clock, *overrides]
         workers = {
             name: _start(checkout, arguments, f"{folder}/{name}", of_old if name == "old" else {})
             for name, checkout in checkouts.items()
@@ -71,14 +77,26 @@ def main(argv: Sequence[str] | None = None) -> None:
             old, new = turns["old"][-1], turns["new"][-1]
             same = "equal losses" if old.losses == new.losses else f"{old.losses} {new.losses}"
             print(f"old {old.seconds:.4f} s  new {new.seconds:.4f} s  {same}", flush=True)
+            if args.json:  # so that an early end loses nothing
+                result = _result(args, about, turns)
+                args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         for worker in workers.values():
             worker.communicate()
+    print(json.dumps(_result(args, about, turns), indent=2))
+
+
+def _result(
+    args: argparse.Namespace, about: dict[str, Any], turns: Mapping[str, list[Turn]]
+) -> dict[str, Any]:
     ratios = [old.seconds / new.seconds for old, new in zip(*turns.values(), strict=True)]
-    result = {
+    return {
         "overrides": args.overrides,
         "contestant": args.contestant,
         "old_environment": args.old_environment,
         "steps_per_turn": args.steps,
+        "new_batches": args.new_batches,
+        "seconds_of": "processor" if args.cpu_seconds else "clock",
+        "threads": os.environ.get("OMP_NUM_THREADS"),
         "machine": about,
         "median_step_seconds": {
             name: round(median(turn.seconds for turn in of), 5) for name, of in turns.items()
@@ -90,10 +108,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         ),
         "ratios": [round(ratio, 4) for ratio in ratios],
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
 
 
 def _start(
@@ -141,13 +155,19 @@ def _layout() -> list[Any]:
     raise missing
 
 
-def work(checkout: str, contestant_name: str, steps: str, *overrides: str) -> None:
-    """Takes the turns whose numbers arrive on standard input; writes each one's losses and time."""
+def work(
+    checkout: str, contestant_name: str, steps: str, kinds: str, clock: str, *overrides: str
+) -> None:
+    """Takes the turns whose numbers arrive on standard input; writes each one's losses and time.
+
+    Turns take the batches of `kinds` turns, over and over; the untimed step has its own.
+    """
     import torch
 
     measure, contestants, cli, allocator = _layout()
     config = cli.compose_for_script(Path(checkout) / "conf", overrides)
-    batches, vocab_size = measure.steps_of(config, int(steps))
+    of_turn, now = int(steps), getattr(time, clock)
+    batches, vocab_size = measure.steps_of(config, of_turn * int(kinds) + 1)
     allocator.keep_freed_memory()
     makers = contestants.contestants(config, vocab_size, torch.device("cpu"))
     contestant = makers[contestant_name]()
@@ -157,10 +177,11 @@ def work(checkout: str, contestant_name: str, steps: str, *overrides: str) -> No
         torch.manual_seed(int(line))
         contestant.step(prepared[-1])  # untimed: the first step after a pause is slower
         losses, seconds = [], []
-        for batch in prepared:
-            since = time.perf_counter()
+        first = int(line) % int(kinds) * of_turn
+        for batch in prepared[first : first + of_turn]:
+            since = now()
             losses.append(contestant.step(batch))
-            seconds.append(time.perf_counter() - since)
+            seconds.append(now() - since)
         print(json.dumps([losses, median(seconds)]), flush=True)
 
 

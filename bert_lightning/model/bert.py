@@ -18,7 +18,7 @@ from bert_lightning.config import FeedForwardKind, ModelConfig, NormPlacement
 from bert_lightning.model.attention import Layout, SelfAttention
 from bert_lightning.model.attention_paths import choose_attention
 from bert_lightning.model.heads import Encoded, Pooler
-from bert_lightning.model.layers import Dropout, LayerNorm, activation
+from bert_lightning.model.layers import Dropout, LayerNorm, activation, add_norm
 from bert_lightning.model.objective import (
     OBJECTIVES,
     MaskedLanguageModeling,
@@ -27,7 +27,7 @@ from bert_lightning.model.objective import (
     Sums,
 )
 from bert_lightning.model.positions import POSITIONS, Positions
-from bert_lightning.model.rounding import rounded
+from bert_lightning.model.rounding import by_onednn, rounded
 
 OWN_OBJECTIVES = "own_objectives"
 """The part of the model that holds the objectives of your own; a loaded model is without it."""
@@ -107,8 +107,8 @@ class Block(nn.Module):
         if self.pre_norm:
             x = x + self.dropout(attended)
             return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        x = self.attention_norm(x + self.dropout(attended))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+        x = add_norm(x, attended, self.dropout, self.attention_norm)
+        return add_norm(x, self.feed_forward(x), self.dropout, self.feed_forward_norm)
 
 
 class Encoder(nn.Module):
@@ -221,7 +221,8 @@ class BertForPreTraining(Bert):
 
     def forward(self, sequences: Sequences, masked_positions: Tensor | None = None) -> Encoded:
         total, starts = len(sequences.token_ids), sequences.cu_seqlens[:-1]
-        hidden = self.encoder(rounded(sequences) if self.compiled else sequences)
+        round_up = self.compiled or by_onednn(self.encoder.embeddings.word.weight)
+        hidden = self.encoder(rounded(sequences) if round_up else sequences)
         chosen = starts if masked_positions is None else torch.cat([starts, masked_positions])
         # One gather, since the gradient of each is as large as `hidden`.
         cls, masked = hidden.index_select(0, chosen).tensor_split([len(starts)])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bert_lightning.config import ModelConfig
 from bert_lightning.model.layers import LayerNorm, activation
 
-CHUNK = 512
+CHUNK = 1024
 """Rows of logits that exist at a time: few enough for the cache, enough for fast products."""
 
 

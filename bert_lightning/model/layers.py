@@ -6,6 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from bert_lightning.config import HiddenAct, ModelConfig
+from bert_lightning.model.kernels import cpu
 
 _LEVELS = 1 << 16
 
@@ -39,14 +40,23 @@ def keep_mask(x: Tensor, p: float) -> Tensor:
     """
     if x.device.type != "cpu":
         return torch.empty_like(x).bernoulli_(1 - p)
+    # torch vectorizes neither a comparison into bool nor a product with it: hence x's own type.
+    kept = torch.empty(x.shape, dtype=x.dtype)
+    return torch.ge(_bits(x), _lowest(p), out=kept)
+
+
+def _bits(x: Tensor) -> Tensor:
+    """Draws 16 bits for each value of `x`, in its shape."""
     seed = int(torch.randint(2**63 - 1, ()))
     words = np.random.Generator(np.random.SFC64(seed)).integers(
         0, 2**64, (x.numel() + 3) // 4, dtype=np.uint64
     )
-    bits = torch.from_numpy(words.view(np.int16))[: x.numel()].view(x.shape)
-    # torch vectorizes neither a comparison into bool nor a product with it: hence x's own type.
-    kept = torch.empty(x.shape, dtype=x.dtype)
-    return torch.ge(bits, round(p * _LEVELS) - _LEVELS // 2, out=kept)
+    return torch.from_numpy(words.view(np.int16))[: x.numel()].view(x.shape)
+
+
+def _lowest(p: float) -> int:
+    """Returns the lowest bits that are kept."""
+    return round(p * _LEVELS) - _LEVELS // 2
 
 
 class Dropout(nn.Dropout):
@@ -58,3 +68,12 @@ class Dropout(nn.Dropout):
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.p)
         return x * keep_mask(x, self.p) * (1 / (1 - self.p))
+
+
+def add_norm(x: Tensor, more: Tensor, dropout: nn.Dropout, norm: LayerNorm) -> Tensor:
+    """Computes `norm(x + dropout(more))`; in bf16 on CPU by one function of `kernels.cpu`."""
+    if torch.compiler.is_compiling() or not cpu.fits(x) or norm.weight.dtype is not torch.float32:
+        return norm(x + dropout(more))
+    p = dropout.p if dropout.training else 0.0
+    drawn = cpu.Drawn(_bits(more) if p else None, _lowest(p), 1 / (1 - p))
+    return cpu.add_norm(x, more, drawn, norm.weight, norm.bias, norm.eps)

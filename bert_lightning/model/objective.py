@@ -8,6 +8,7 @@ if it labels sequences, a function in `data/batches.py`. One of your own stays o
 
 from collections.abc import Callable, Mapping
 from functools import reduce
+from itertools import count
 from operator import add
 from typing import Any, NamedTuple, Protocol
 
@@ -19,11 +20,14 @@ from bert_lightning.batch import IGNORE_INDEX, PretrainBatch
 from bert_lightning.config import ModelConfig, ObjectiveConfig
 from bert_lightning.extensions import find
 from bert_lightning.model.heads import CHUNK, Encoded, MaskedLanguageModelHead, rows_on_gpu
+from bert_lightning.model.kernels import cpu
 from bert_lightning.model.kernels.available import triton_runs
+from bert_lightning.model.rounding import with_rounded_rows
 from bert_lightning.model.sampled_softmax import sampled_cross_entropy_sum
 
 ALIGNED = 64
-"""Rows of logits on a GPU are a multiple of this long."""
+"""A multiple of this suits the tiles of matrix products: as the length of a row of logits on a GPU,
+and as the number of rows in a chunk."""
 
 
 class Sums(NamedTuple):
@@ -50,7 +54,7 @@ class MaskedLanguageModeling(MaskedLanguageModelHead):
     """Predicts the masked tokens (Devlin et al., 2019, section 3.1)."""
 
     def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
-        x = self.transform(encoded.masked)
+        x = self.transform(with_rounded_rows(encoded.masked))
         weight, bias, labels = self.decoder.weight, self.decoder.bias, batch.masked_labels
         if batch.sampled_words is not None:
             nll = sampled_cross_entropy_sum(x, weight, bias, labels, batch.sampled_words)
@@ -120,17 +124,26 @@ def linear_cross_entropy_sum(
         grad_bias = grad_logits.sum(0)
 
     `x` is `(masked, hidden)`, `weight` `(vocab, hidden)`, `bias` `(vocab,)` and `labels`
-    `(masked,)`. Returns the loss in nats, and how many labels had the highest logit.
+    `(masked,)`. Rows of `x` beyond the last label count nothing. Returns the loss in nats, and how
+    many labels had the highest logit.
     """
     device = x.device.type
     if torch.is_autocast_enabled(device):
-        x, weight = (value.to(torch.get_autocast_dtype(device)) for value in (x, weight))
-    if x.is_cuda and len(weight) % ALIGNED:
-        weight, bias = with_aligned_logits(weight, bias)
+        x = x.to(torch.get_autocast_dtype(device))
+    if x.is_cuda:
+        weight = weight.to(x.dtype)
+        if len(weight) % ALIGNED:
+            weight, bias = with_aligned_logits(weight, bias)
     # Within the function torch says that gradients are wanted even where they are switched off.
     wanted = torch.is_grad_enabled() and any(value.requires_grad for value in (x, weight, bias))
     nll, correct = _LinearCrossEntropySum.apply(x, weight, bias, labels, wanted)
     return nll, correct
+
+
+def equal_parts(rows: int, most: int) -> int:
+    """Returns the size of the fewest parts of `most` rows at most, as equal as multiples of 64."""
+    parts = max(1, -(-rows // most))
+    return min(most, max(1, -(-rows // (parts * ALIGNED))) * ALIGNED)
 
 
 def with_aligned_logits(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,28 +163,20 @@ class _LinearCrossEntropySum(torch.autograd.Function):
     def forward(  # type: ignore[no-untyped-def]
         ctx, x: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, needs_grad: bool
     ) -> tuple[Tensor, Tensor]:
-        exact, low = bias.dtype, x.dtype  # of sums, and of products
-        chunk, score = CHUNK, cross_entropy
-        if x.is_cuda and low.itemsize <= 4 and triton_runs():
-            from bert_lightning.model.kernels.cross_entropy import cross_entropy as score
-
-            chunk = rows_on_gpu(len(weight), low.itemsize)
+        exact, narrow = bias.dtype, weight.to(x.dtype)  # of sums, and in products
         nll, correct = torch.zeros(2, dtype=exact, device=x.device)
-        low_bias, grad_bias = bias.to(low), torch.zeros_like(bias)
+        grad_bias, grad_weight = torch.zeros_like(bias), narrow
         grads_x: list[Tensor] = []
-        grad_weight = weight
-        for rows, wanted in zip(x.split(chunk), labels.split(chunk), strict=True):
-            logits = torch.addmm(low_bias, rows, weight.T)  # (chunk, vocab)
-            lost, right, grad_logits = score(logits, wanted)
-            nll += lost
-            correct += right
+        chunk = equal_parts(len(x), _most_rows(x, weight))
+        for rows, start in zip(x.split(chunk), count(step=chunk), strict=False):
+            scored = _score(rows, narrow, bias, labels[start : start + chunk])
+            nll += scored.nll
+            correct += scored.correct
             if needs_grad:
-                # On CPU a sum of narrow numbers into a wider type takes twenty times as long.
-                grad_bias += grad_logits.sum(0, dtype=exact if x.is_cuda else None)
-                grad_logits = grad_logits.to(low)
-                more = grad_logits.T @ rows
-                grad_weight = grad_weight.to(exact).add_(more) if grads_x else more
-                grads_x.append(grad_logits @ weight)
+                grad_bias += scored.grad_bias
+                more = scored.grad_logits.T @ rows
+                grad_weight = _add(grad_weight.to(exact), more) if grads_x else more
+                grads_x.append(scored.grad_logits @ narrow)
         ctx.mark_non_differentiable(correct)
         if needs_grad:
             ctx.save_for_backward(torch.cat(grads_x), grad_weight, grad_bias)
@@ -185,23 +190,62 @@ class _LinearCrossEntropySum(torch.autograd.Function):
         return grad_x * grad.to(grad_x.dtype), grad_weight, grad_bias * grad, None, None
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the summed loss of logits `(rows, vocab)`, how many labels `(rows,)` are right, and
-    the gradient of the loss by the logits.
+class _Scored(NamedTuple):
+    """What a chunk of logits adds to each sum."""
 
-    One label costs 87 nats at most. One among k equally likely words counts 1/k: 16-bit
-    probabilities are often equal, and the first of the equals would be a frequent word.
+    nll: Tensor
+    correct: Tensor
+    grad_logits: Tensor
+    """`(chunk, vocab)`, in the type of products."""
+    grad_bias: Tensor
+
+
+def _score(x: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> _Scored:
+    """Scores the logits of a chunk, `x @ weight.T + bias`."""
+    if cpu.fits(x) and bias.dtype is torch.float32:
+        return _Scored(*cpu.cross_entropy(x @ weight.T, bias, labels))
+    logits = torch.addmm(bias.to(x.dtype), x, weight.T)  # (chunk, vocab)
+    if _by_triton(x):
+        from bert_lightning.model.kernels.cross_entropy import cross_entropy as score
+    else:
+        score = cross_entropy
+    nll, correct, gradient = score(logits, labels)
+    # On CPU a sum of narrow numbers into a wider type takes twenty times as long.
+    grad_bias = gradient.sum(0, dtype=bias.dtype if x.is_cuda else None)
+    return _Scored(nll, correct, gradient.to(x.dtype), grad_bias)
+
+
+def _add(sums: Tensor, more: Tensor) -> Tensor:
+    return cpu.accumulate(sums, more) if cpu.fits(more) else sums.add_(more)
+
+
+def _by_triton(x: Tensor) -> bool:
+    return x.is_cuda and x.dtype.itemsize <= 4 and triton_runs()
+
+
+def _most_rows(x: Tensor, weight: Tensor) -> int:
+    return rows_on_gpu(len(weight), x.dtype.itemsize) if _by_triton(x) else CHUNK
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the summed loss of logits `(rows, vocab)`, how many labels are right, and the
+    gradient of the loss by the logits.
+
+    Rows beyond the last label count nothing. One label costs 87 nats at most. One among k equally
+    likely words counts 1/k: 16-bit probabilities are often equal, and the first of the equals would
+    be a frequent word.
     """
     exact = torch.promote_types(logits.dtype, torch.float32)
     # On CPU a softmax into a wider type first copies all logits, and its sums are fp32 anyway.
     # fp16, which only GPUs have, would round small probabilities to 0.
-    p = logits.softmax(1, dtype=None if logits.device.type == "cpu" else exact)
+    more = len(logits) - len(labels)
+    p = logits[: len(labels)].softmax(1, dtype=None if logits.device.type == "cpu" else exact)
     each = torch.arange(len(p), device=p.device)
     right = p[each, labels]
     nll = -right.to(exact).clamp(min=torch.finfo(exact).tiny).log().sum()
     correct = _count_correct(p, right)
     p[each, labels] = right - 1  # p - one-hot
-    return nll, correct, p
+    return nll, correct, F.pad(p, (0, 0, 0, more)) if more else p
 
 
 def _count_correct(p: Tensor, right: Tensor) -> Tensor:

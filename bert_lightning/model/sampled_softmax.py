@@ -21,10 +21,12 @@ def sampled_cross_entropy_sum(
     of its relative variance.
 
     `x` is `(masked, hidden)`, `weight` `(vocab, hidden)`, `bias` `(vocab,)`, `labels` `(masked,)`.
+    Rows of `x` beyond the last label count nothing.
     """
     device = x.device.type
     low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     exact = torch.promote_types(low, torch.float32)
+    count, labels = len(labels), F.pad(labels, (0, len(x) - len(labels)))
     of_words = F.embedding(torch.cat([words.ids, labels]), weight).to(low)
     others, own = of_words.tensor_split([len(words.ids)])
     x = x.to(low)
@@ -39,7 +41,7 @@ def sampled_cross_entropy_sum(
     logits = logits.scatter_(1, at[:, None], -math.inf)
     frequent, drawn = logits.tensor_split([words.frequent], 1)
     rest = torch.logaddexp(frequent.logsumexp(1), drawn.logsumexp(1) + _log_weight(at, words))
-    return F.softplus(rest - own_logit).sum()
+    return F.softplus(rest - own_logit)[:count].sum()
 
 
 def _log_weight(at: Tensor, words: SampledWords) -> Tensor:

@@ -98,6 +98,20 @@ def test_the_loss_of_a_row_does_not_depend_on_the_others() -> None:
     torch.testing.assert_close(whole, sum(parts))
 
 
+def test_rows_without_a_label_count_nothing() -> None:
+    x, weight, bias, labels = inputs()
+    words = sampled([5, 9, 11])
+    fewer = sampled_cross_entropy_sum(x, weight, bias, labels[:4], words)
+    alone = sampled_cross_entropy_sum(x[:4], weight, bias, labels[:4], words)
+    torch.testing.assert_close(fewer, alone)
+    for one, other in zip(
+        torch.autograd.grad(fewer, [x, weight, bias]),
+        torch.autograd.grad(alone, [x, weight, bias]),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
 def test_bf16_rounds_products_alone() -> None:
     x, weight, bias, labels = inputs(torch.float32)
     words = sampled([5, 9, 11])
