@@ -58,7 +58,7 @@ def test_the_order_and_number_of_keys_matter() -> None:
 def test_each_purpose_has_a_stream_of_its_own_whose_number_never_changes() -> None:
     streams = ["order", "is_next", "second_sentence", "masked", "replacement", "random_word"]
     streams += ["weights", "dropout", "cut", "short", "short_length", "span_length"]
-    streams += ["labelled", "word_vectors"]
+    streams += ["labelled", "word_vectors", "sampled_words"]
     assert {stream.name: stream.value for stream in Stream} == {
         name: number for number, name in enumerate(streams)
     }

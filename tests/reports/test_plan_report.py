@@ -137,7 +137,7 @@ def said(config: TrainConfig, memory: float) -> str:
 @pytest.mark.parametrize(
     ("config", "memory", "expected"),
     [
-        (large(), 16, "It fits: a step of 128 micro-batches of 4 needs 11.5 GiB, and 14.4 GiB may"),
+        (large(), 16, "It fits: a step of 128 micro-batches of 4 needs 11.6 GiB, and 14.4 GiB may"),
         (large(), 16, "the largest micro-batch that fits is 5."),
         (large(512), 2000, "It fits: a step of one micro-batch of 512 needs"),
         (large(512), 80, "It does not fit: a step of one micro-batch of 512 needs"),
