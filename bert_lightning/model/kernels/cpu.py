@@ -47,7 +47,7 @@ def library() -> ctypes.CDLL | None:
         with TemporaryDirectory() as folder:
             path = Path(folder, "cpu.so")
             command = ["gcc", *_FLAGS, str(_SOURCE), "-o", str(path), "-lm"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
             try:
                 return ctypes.CDLL(str(path))
             except OSError as error:  # a folder may forbid programs
