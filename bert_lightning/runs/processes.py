@@ -26,6 +26,8 @@ _GRACE_SECONDS = 10.0
 """In which a process may end by itself, as it does after a stop signal or the loss of a peer."""
 _PATIENCE_SECONDS = 30.0
 """After which a run says that it waits for the processes of other launchers."""
+_OF_RANKS = {RANK_0, "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"}
+"""The variables by which rank 0 tells the others who they are; Lightning keeps them in its own."""
 MEETING_SECONDS = 30 * 60.0
 """After which it waits no longer; all prepare the corpus before they meet."""
 
@@ -120,7 +122,7 @@ def all_processes(trainer: L.Trainer) -> Iterator[None]:
     """
     found = trainer.strategy.launcher
     launcher = found if isinstance(found, Launcher) else None
-    at_once = False
+    at_once, before = False, dict(os.environ)
     try:
         yield
     except BaseException as error:
@@ -132,6 +134,9 @@ def all_processes(trainer: L.Trainer) -> Iterator[None]:
     finally:
         if launcher is not None:
             launcher.end_others(at_once)
+            # A run that starts later from this process would take these for its launcher's.
+            for name in _OF_RANKS - before.keys():
+                os.environ.pop(name, None)
 
 
 def _who_died(launcher: Launcher | None) -> str:
