@@ -63,7 +63,11 @@ def test_it_holds_the_package_and_its_configs_and_nothing_else(wheel: Path) -> N
     assert "bert_lightning/conf/train.yaml" in configs
     data = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("bert_lightning/pictures/sentences/*.tsv", TEMPLATES)
+        for pattern in (
+            "bert_lightning/pictures/sentences/*.tsv",
+            "bert_lightning/**/*.c",
+            TEMPLATES,
+        )
         for path in ROOT.glob(pattern)
     }
     assert len(data) > 4
