@@ -71,6 +71,15 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
+@pytest.fixture(autouse=True)
+def no_process_group_left() -> Iterator[None]:
+    """A run of several processes that a later test starts would join the group of an earlier."""
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+        pytest.fail("left a process group")
+
+
 @pytest.fixture(scope="session")
 def wikitext2() -> Path:
     """The folder of the real WikiText-2, where this machine has it."""
