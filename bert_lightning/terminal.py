@@ -23,5 +23,14 @@ def figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 def printed(table: Table) -> str:
     """Returns the lines of a table as a terminal of 80 columns shows them."""
     text = io.StringIO()
-    Console(file=text, highlight=False, markup=False, width=WIDTH).print(table)
+    # In a notebook rich would color what is text here.
+    plain = Console(
+        file=text,
+        width=WIDTH,
+        highlight=False,
+        markup=False,
+        color_system=None,
+        force_jupyter=False,
+    )
+    plain.print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

@@ -18,7 +18,7 @@ from bert_lightning.config import FeedForwardKind, ModelConfig, NormPlacement
 from bert_lightning.model.attention import Layout, SelfAttention
 from bert_lightning.model.attention_paths import choose_attention
 from bert_lightning.model.heads import Encoded, Pooler
-from bert_lightning.model.layers import Dropout, LayerNorm, activation, add_norm
+from bert_lightning.model.layers import Dropout, LayerNorm, activation, add_norm, few_rows
 from bert_lightning.model.objective import (
     OBJECTIVES,
     MaskedLanguageModeling,
@@ -45,7 +45,8 @@ class Embeddings(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, sequences: Sequences) -> Tensor:
-        x = self.word(sequences.token_ids) + self.token_type(sequences.token_type_ids)
+        x = self.word(sequences.token_ids)
+        x = x + few_rows(sequences.token_type_ids, self.token_type.weight)
         x = self.position.add(x, sequences)
         return self.dropout(self.norm(x).to(activation_dtype(x)))
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bert_lightning.batch import Sequences
 from bert_lightning.config import ModelConfig, PositionEmbedding
+from bert_lightning.model.layers import few_rows
 
 Prepared = tuple[Tensor, ...]
 """The tensors that change the queries and keys of a batch; empty if nothing changes them."""
@@ -52,7 +53,7 @@ class LearnedPositions(Positions):
             self.weight.data.copy_(scale * sinusoids(*self.weight.shape))
 
     def add(self, x: Tensor, sequences: Sequences) -> Tensor:
-        return x + nn.functional.embedding(sequences.position_ids, self.weight)
+        return x + few_rows(sequences.position_ids, self.weight)
 
 
 def sinusoids(positions: int, size: int) -> Tensor:

@@ -16,7 +16,8 @@ class Budget:
     """Training seconds, the last fraction of which is for the decay.
 
     Until the decay is due nothing depends on the end of the run. The seconds that are left then
-    become steps, by the step time so far. From there on nothing depends on the clock, unless the
+    become steps, by the step time of the second half of the time so far: the first steps compile
+    and load. From there on nothing depends on the clock, unless the
     steps become slower: once the decay is late by `TOLERANCE` of the budget, its rest is planned
     again, with as many steps as still fit. So a run exceeds its budget by `TOLERANCE` and a step at
     most.
@@ -30,6 +31,8 @@ class Budget:
     """The steps of the decay, or of what was left of it when it was last planned."""
     height: float = 1.0
     """The fraction of the peak rate that these steps begin with: below 1 for a second plan."""
+    halfway: tuple[int, float] = (0, 0.0)
+    """The steps and the seconds at half of the time before the plan."""
     planned: tuple[int, float] = (0, 0.0)
     """The steps and the seconds before the plan."""
     step_time: float = 0.0
@@ -38,8 +41,12 @@ class Budget:
     def settle(self, step: int, elapsed: float) -> None:
         """Plans the decay if that is due after `step` steps that took `elapsed` seconds."""
         if self.end is None:
-            if step and elapsed >= self.seconds * (1 - self.decay_fraction):
-                self._plan(step, elapsed, elapsed / step)
+            due = self.seconds * (1 - self.decay_fraction)
+            steps, taken = step - self.halfway[0], elapsed - self.halfway[1]
+            if steps and elapsed >= due:
+                self._plan(step, elapsed, taken / steps)
+            elif not self.halfway[0] and elapsed >= due / 2:
+                self.halfway = (step, elapsed)
             return
         steps, taken = step - self.planned[0], elapsed - self.planned[1]
         if taken - steps * self.step_time > self.seconds * TOLERANCE:
@@ -73,9 +80,18 @@ class Budget:
 
     def to_plain(self) -> list[float | int | None]:
         """Returns the plan as a checkpoint holds it."""
-        return [self.end, self.decay, self.height, *self.planned, self.step_time]
+        return [
+            self.end,
+            self.decay,
+            self.height,
+            *self.planned,
+            self.step_time,
+            *self.halfway,
+        ]
 
     def restore(self, plain: list[Any]) -> None:
         """Takes up the plan of a checkpoint."""
-        self.end, self.decay, self.height, *planned, self.step_time = plain
+        self.end, self.decay, self.height, *planned, self.step_time = plain[:6]
         self.planned = (planned[0], planned[1])
+        if len(plain) == 8:  # older checkpoints have no place for it
+            self.halfway = (plain[6], plain[7])

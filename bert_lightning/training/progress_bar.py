@@ -57,7 +57,8 @@ class TrainingWork(Work):
         # Each micro-batch of a step leaves its loss.
         number, all_of = len(self.module.losses) + 1, self.trainer.accumulate_grad_batches
         since = duration(time.monotonic() - self.step_began)
-        return f"step {self.place}  next: micro-batch {number} of {all_of}, {since} so far"
+        next_is = f"micro-batch {number} of {all_of}" if number <= all_of else "the update"
+        return f"step {self.place}  next: {next_is}, {since} so far"
 
     def scores(self) -> list[str]:
         """Returns the losses of training and the rate, once they are known."""

@@ -27,16 +27,25 @@ BY_CLOCK = (*OPTIONS, "trainer.max_steps=null")
 
 def test_the_steps_of_the_decay_follow_from_the_pace() -> None:
     budget = Budget(seconds=100, decay_fraction=0.4)
-    budget.settle(10, 59)
-    assert (budget.end, budget.fraction_of_peak(10)) == (None, 1.0)
-    budget.settle(20, 60)  # 3 s a step, and 40 s are left
-    assert (budget.decay, budget.end) == (13, 33)
-    budget.settle(25, 75.9)  # late, but within the tolerance
-    assert budget.end == 33
-    by_steps = OptimConfig(schedule=ScheduleName.wsd, decay_fraction=13 / 33)
-    assert [budget.fraction_of_peak(step) for step in range(34)] == [
-        schedule(by_steps, 33)(step) for step in range(34)
+    for step, elapsed in ((1, 11), (7, 29), (8, 32), (10, 35), (19, 59)):
+        budget.settle(step, elapsed)
+        assert (budget.end, budget.fraction_of_peak(step)) == (None, 1.0)
+    budget.settle(20, 68)  # 3 s a step since half of the time, and 32 s are left
+    assert (budget.decay, budget.end) == (11, 31)
+    budget.settle(25, 83.9)  # late, but within the tolerance
+    assert budget.end == 31
+    by_steps = OptimConfig(schedule=ScheduleName.wsd, decay_fraction=11 / 31)
+    assert [budget.fraction_of_peak(step) for step in range(32)] == [
+        schedule(by_steps, 31)(step) for step in range(32)
     ]
+
+
+@pytest.mark.parametrize("decay_fraction", [0.2, 0.5, 0.8])
+def test_slow_first_steps_leave_no_time_unused(decay_fraction: float) -> None:
+    budget = Budget(450, decay_fraction)
+    seconds, _ = trained(budget, lambda step: 15.0 if step == 0 else 1.0 if step < 20 else 0.1)
+    assert seconds == pytest.approx(450, abs=0.2)
+    assert budget.by_steps() is not None
 
 
 @pytest.mark.parametrize(
@@ -172,6 +181,18 @@ def test_a_shortened_decay_resumes_as_it_was() -> None:
     assert budget.height == pytest.approx(0.8)
     other.restore(budget.to_plain())
     assert other == budget
+
+
+def test_a_budget_that_waits_resumes_as_it_was() -> None:
+    budget, other, older = Budget(100, 0.5), Budget(100, 0.5), Budget(100, 0.5)
+    budget.settle(20, 30)
+    other.restore(budget.to_plain())
+    assert other == budget
+    older.restore(budget.to_plain()[:6])  # before there was a half
+    for each in (budget, other, older):
+        each.settle(60, 50)
+    assert budget.end == other.end == 160
+    assert older.end == 120
 
 
 @pytest.mark.slow

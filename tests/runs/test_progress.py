@@ -77,6 +77,8 @@ def test_a_step_that_takes_long_is_no_silence() -> None:
     training.update()
     assert training.line() == "step 3/9  MLM 6.500  80 pairs/s"
     assert re.fullmatch(r"step 3/9  next: micro-batch 3 of 4, \d s so far", training.line())
+    module.losses += [1, 1]
+    assert re.fullmatch(r"step 3/9  next: the update, \d s so far", training.line())
     trainer.global_step = 4
     training.update()
     assert training.line().startswith("step 4/9  MLM 6.500")
