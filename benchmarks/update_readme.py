@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks import finetuning_table, readme_chinese, readme_tables
+from benchmarks import finetuning_table, first_path, readme_chinese, readme_tables
 from benchmarks.downstream_table import downstream_table, models
 from benchmarks.machine import machine
 from benchmarks.preparation_table import preparation_table
@@ -61,6 +61,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "steps": lambda: markdown(_read("steps.json"), "steps.json"),
     "steps-gpu": lambda: markdown(_read("steps-gpu.json"), "steps-gpu.json"),
     "preparation": lambda: preparation_table(_read("preparation.json")),
+    "first-path": lambda: first_path.table(_read("first_path.json")),
     "finetuning": finetuning_table.scores_table,
     "finetuning-speed": finetuning_table.speed_table,
 }

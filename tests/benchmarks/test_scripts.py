@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import measure, referee, steps
+from benchmarks import first_path, measure, referee, steps
 from benchmarks.preparation import scheduled, simulated
 from benchmarks.preparation_table import preparation_table
 from benchmarks.startup import summary
@@ -36,6 +36,7 @@ MODULES = [
     "referee",
     "scaling",
     "downstream",
+    "first_path",
     "gpu",
     "update_readme",
     "mutation",
@@ -186,3 +187,28 @@ def test_a_checkout_takes_the_same_steps_as_itself(wikitext: Path, tmp_path: Pat
     record = json.loads(result.read_text())
     assert record["equal_losses"]
     assert record["ratio"] > 0
+
+
+def test_the_path_that_is_timed_is_that_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.sub(r"\s*\\\n\s*", " ", readme).splitlines()
+    commands = list(first_path.STEPS.values())
+    for command in commands[2:]:
+        assert command in shown
+    assert "make train ARGS=run_dir=runs/first" in shown
+    assert commands[1] == "make train ARGS='run_dir=runs/first data.path=wikitext-2'"
+
+
+def test_the_table_of_the_first_path_adds_up() -> None:
+    about = {"cores": 2, "processor": "Processor"}
+    timed = [
+        {"gives": "clone", "command": "git clone URL .", "seconds": 1.4},
+        {"gives": "model", "command": "make train", "seconds": 300.3},
+    ]
+    lines = first_path.table({"machine": about, "steps": timed}).splitlines()
+    assert lines[2:5] == [
+        "| clone | `git clone URL .` | 1 |",
+        "| model | `make train` | 300 |",
+        "| *all* |  | 302 |",
+    ]
+    assert lines[-1].startswith("(2 cores, Processor, ")
