@@ -44,7 +44,10 @@ def _date(entry: Entry) -> str:
 def records_table(found: Sequence[Entry]) -> str:
     """Returns Markdown: a row for each record, and what it changed of the one before."""
     best = records(found)
-    changed = ["the first", *(_code(differences(*pair)) for pair in pairwise(best))]
+    changed = [
+        "the first",
+        *(_code(differences(*pair)) or "the machine" for pair in pairwise(best)),
+    ]
     rows = [
         [
             *(_date(entry), entry.recipe),

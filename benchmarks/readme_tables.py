@@ -55,7 +55,7 @@ def numbers_table() -> str:
     return _table(
         ("", "bert-lightning", "baseline"),
         (
-            f"validation loss on WikiText-2 after {minutes:.0f} minutes on two CPU cores, nats per "
+            f"validation loss on WikiText-2 after {minutes:.1f} minutes on two CPU cores, nats per "
             "masked token",
             f"{loss:.2f}",
             f"{baseline:.2f} (unigram)",

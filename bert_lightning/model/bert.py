@@ -18,7 +18,8 @@ from bert_lightning.config import FeedForwardKind, ModelConfig, NormPlacement
 from bert_lightning.model.attention import Layout, SelfAttention
 from bert_lightning.model.attention_paths import choose_attention
 from bert_lightning.model.heads import Encoded, Pooler
-from bert_lightning.model.layers import Dropout, LayerNorm, activation, add_norm, few_rows
+from bert_lightning.model.kernels.few_rows import few_rows
+from bert_lightning.model.layers import Dropout, LayerNorm, activation, add_norm
 from bert_lightning.model.objective import (
     OBJECTIVES,
     MaskedLanguageModeling,

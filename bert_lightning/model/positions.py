@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bert_lightning.batch import Sequences
 from bert_lightning.config import ModelConfig, PositionEmbedding
-from bert_lightning.model.layers import few_rows
+from bert_lightning.model.kernels.few_rows import few_rows
 
 Prepared = tuple[Tensor, ...]
 """The tensors that change the queries and keys of a batch; empty if nothing changes them."""
