@@ -15,7 +15,7 @@ BLOCK = re.compile(r"<!-- (\S+):begin -->\n(.*?)<!-- \1:end -->", re.DOTALL)
 WORDS = {
     r"baseline": "基线",
     r"\*baseline\*": "*基线*",
-    r"validation loss on WikiText-2 after ([\d.]+) minutes on two CPU cores, nats per masked token": (
+    r"validation loss on WikiText-2 after (\S+) minutes on two CPU cores, nats per masked token": (
         r"在两个CPU核上训练\1分钟后WikiText-2的验证损失，每个被遮住词元的纳特数"
     ),
     r"similarity of sentences \(STS benchmark\), Spearman's correlation": (
