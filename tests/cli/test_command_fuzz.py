@@ -252,6 +252,8 @@ def harness(
     handlers, level, modules = root.handlers[:], root.level, [*sys.path]
     yield Harness(base, monkeypatch, capfd)
     GlobalHydra.instance().clear()
+    if torch.distributed.is_initialized():  # Lightning keeps that of a strategy until it exits
+        torch.distributed.destroy_process_group()
     sys.path[:] = modules
     for handler in set(root.handlers) - set(handlers):
         handler.close()
