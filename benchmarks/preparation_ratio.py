@@ -22,6 +22,7 @@ RESULTS = ROOT / "benchmarks" / "preparation_ratio.json"
 PREPARE = """
 import sys
 from tempfile import TemporaryDirectory
+from time import process_time
 from psutil import Process
 from bert_lightning import config
 from bert_lightning.corpus.prepare import prepare
@@ -34,9 +35,9 @@ if hasattr(config, "DocumentUnit"):  # before there was that option, blank lines
     options |= {"document": document, "prepare": config.PrepareConfig(workers=1)}
 with TemporaryDirectory() as cache:
     data = config.CorpusConfig(cache_dir=cache, **options)
-    before = sum(Process().cpu_times()[:4])
+    before = process_time() + sum(Process().cpu_times()[2:4])
     prepare(data, config.TokenizerConfig(path=tokenizer or None), config.PairsConfig())
-    print(sum(Process().cpu_times()[:4]) - before)
+    print(process_time() + sum(Process().cpu_times()[2:4]) - before)
 """
 
 

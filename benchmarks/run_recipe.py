@@ -9,16 +9,22 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from benchmarks.machine import machine
 from benchmarks.recipe_results import ROOT
 from bert_lightning.errors import UserError
+from bert_lightning.runs.cores.waiting import BUSY, SPIN_COUNT
 
+QUIET = BUSY / 2
+"""The load for each core from which a recording waits: half of what changes how threads wait."""
 CURVES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 
 
@@ -72,6 +78,8 @@ def measure(
     text = text_of([option for option in options if option.startswith("data.")])
     differing = [option for option in options if not option.startswith("data.")]
     arguments = [f"experiment={recipe}", *text.options, f"seed={seed}", "logger=csv", *differing]
+    if run is None or not (run / "summary.json").exists():
+        wait_until_quiet()
     begun = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit(), "machine": machine()}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -103,6 +111,20 @@ def measure(
         (keep / name).write_text(content, encoding="utf-8")
     print(f"kept        {shown(keep)}")
     return made
+
+
+def wait_until_quiet() -> None:
+    """Waits while the machine is busy, also by an earlier recording, and says so each minute.
+
+    The threads of a run that begins on a busy machine soon sleep where others look for work, which
+    costs a tenth or more of its steps: recordings one after the other would not compare.
+    """
+    told, limit = -float("inf"), QUIET * (os.cpu_count() or 1)
+    while (load := psutil.getloadavg()[0]) >= limit:
+        if time.monotonic() - told >= 60:
+            print(f"waiting     load {load:.2f}: recordings begin below {limit:g}", flush=True)
+            told = time.monotonic()
+        time.sleep(1)
 
 
 def outcome(folder: Path, run: Path) -> dict[str, Any]:
@@ -157,13 +179,17 @@ def shown(path: Path) -> str:
 
 
 def python(folder: Path, *arguments: str | Path, show: bool = True) -> str:
-    """Runs a script of this project as a user would; returns what it prints, line by line shown."""
+    """Runs a script of this project as a user would; returns what it prints, line by line shown.
+
+    How its threads wait is not inherited, as this process may have begun on a busier machine.
+    """
     command = [sys.executable, "-u", *map(str, arguments)]
     printed = []
     with subprocess.Popen(
         command,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={name: value for name, value in os.environ.items() if name != SPIN_COUNT}
+        | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         encoding="utf-8",
     ) as process:

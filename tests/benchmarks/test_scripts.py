@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import first_path, measure, referee, steps
+from benchmarks import first_path, measure, referee, run_recipe, steps
 from benchmarks.preparation import scheduled, simulated
 from benchmarks.preparation_table import preparation_table
 from benchmarks.startup import summary
@@ -117,6 +117,27 @@ def test_what_a_recipe_cannot_be_run_with(
     assert re.search(message, capsys.readouterr().err)
 
 
+def test_a_recording_waits_until_the_machine_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads, slept = iter([1.8, 0.76, 0.74]), list[float]()
+    monkeypatch.setattr(run_recipe.psutil, "getloadavg", lambda: (next(loads), 9.0, 9.0))
+    monkeypatch.setattr(run_recipe.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(run_recipe.time, "sleep", slept.append)
+    run_recipe.wait_until_quiet()
+    assert slept == [1, 1]
+    assert capsys.readouterr().out == "waiting     load 1.80: recordings begin below 0.75\n"
+
+
+def test_how_the_threads_of_the_referee_wait_is_not_inherited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "300")
+    script = tmp_path / "script.py"
+    script.write_text("import os\nprint(os.environ.get('GOMP_SPINCOUNT'))", encoding="utf-8")
+    assert run_recipe.python(tmp_path, script).strip() == "None"
+
+
 def test_the_startup_summary_compares_medians_and_least_values() -> None:
     measured = {"old": [{"step": 4.0}, {"step": 6.0}], "new": [{"step": 3.0}, {"step": 3.0}]}
     found = summary(measured)
@@ -138,7 +159,7 @@ def wikitext(tmp_path: Path) -> Path:
 def test_preparing_is_measured(wikitext: Path, tmp_path: Path) -> None:
     text, results = tmp_path / "text", tmp_path / "results.json"
     text.mkdir()
-    blocks = [f"The crane {number} is here. It was there.\n\n" for number in range(40)]
+    blocks = [f"The crane {number} is here. It was there.\n\n" for number in range(4000)]
     (text / "a.txt").write_text("".join(blocks), encoding="utf-8")
     tokenizer = build_tokenizer(["the crane is here . it was"], TokenizerConfig(), Format.prose)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -147,7 +168,7 @@ def test_preparing_is_measured(wikitext: Path, tmp_path: Path) -> None:
     done = run("benchmarks.preparation", str(wikitext), str(text), *options)
     assert done.returncode == 0, done.stderr
     found = json.loads(results.read_text(encoding="utf-8"))
-    assert found["text"]["words"] == 40 * 8
+    assert found["text"]["words"] == 4000 * 8
     assert [*map(len, found["given"]["one_worker"]["tasks"].values())] == [0, 0, 1]
     assert [*map(len, found["word"]["one_worker"]["tasks"].values())] == [1, 1, 1]
     assert "| words of the text itself |" in preparation_table(found)
