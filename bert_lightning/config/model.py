@@ -62,7 +62,7 @@ class ModelConfig:
     initializer_range: float = option(0.05, LEARNING, above=0)
     """Standard deviation of the initial weights: BERT's is 0.02, and 0.05 is PyTorch's own for
     the width of the tiny model."""
-    cooccurrence_init: bool = option(False, LEARNING)
+    cooccurrence_init: bool = option(True, LEARNING)
     """Whether the word vectors start from the words that stand near each other in the training
     text, twice as large as other weights, and not at random. Not for weights of `init_from`."""
     norm: NormPlacement = option(NormPlacement.post, ARCHITECTURE)
