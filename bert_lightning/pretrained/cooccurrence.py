@@ -5,6 +5,8 @@ words and their neighbors (Levy, Goldberg and Dagan, 2015, https://aclanthology.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +31,16 @@ class Neighbors(NamedTuple):
     """`(pairs,)` each: two words; both orders of two are there, and no pair twice."""
     weight: np.ndarray
     """`(pairs,)`: the sum of 1 / distance over the places where they stand near each other."""
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def neighbors(token_ids: np.ndarray, sentence_starts: np.ndarray, vocab: int) -> Neighbors:
@@ -73,9 +85,12 @@ def cooccurrence_vectors(information: Tensor, size: int, seed: int) -> tuple[Ten
     Each direction has mean 0 and variance 1 over these words, and a random rotation spreads what
     the directions mean over all dimensions. If there are fewer directions than dimensions, the
     variance of a dimension is below 1.
+
+    The vectors do not depend on how many threads torch has, and so not on the number of devices:
+    other roundings would turn directions of nearly the same weight into each other.
     """
     words = information.indices()[0].unique()
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), _one_thread():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
         torch.manual_seed(seed)
         sketch = min(size + _EXTRA, len(information))

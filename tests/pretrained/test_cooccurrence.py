@@ -4,6 +4,7 @@ import math
 from collections import Counter
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +76,22 @@ def test_vectors_have_the_inner_products_of_the_full_decomposition() -> None:
     directions = (left[:, :8] * values[:8].sqrt())[words]
     directions = (directions - directions.mean(0)) / directions.std(0, correction=0)
     assert torch.allclose(vectors @ vectors.T, directions @ directions.T, atol=0.02)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_vectors_do_not_depend_on_the_threads(threads: int) -> None:
+    generator = np.random.default_rng(0)
+    sentences = (generator.zipf(1.2, (4000, 12)) % 2000).tolist()
+    information = mutual_information(neighbors(*flat(sentences), 2000), 2000)
+    expected = cooccurrence_vectors(information, 64, seed=1)[1]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = cooccurrence_vectors(information, 64, seed=1)[1]
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found, expected)
 
 
 def test_the_seed_decides_and_torch_keeps_its_own_random_numbers() -> None:
