@@ -127,7 +127,8 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
     if source is not None and resumed is None:
         start_from(module.model, source, corpus.tokenizer)
     elif resumed is None:
-        module.progress.clock = Clock(start_from_statistics(module.model, corpus, config))
+        seconds = start_from_statistics(module.model, corpus, config)
+        module.progress.clock, module.progress.seconds = Clock(seconds), seconds
     if should_compile(config.model.compile, devices.on_gpu):
         compile_parts(module.model)
     return Assembly(

@@ -237,7 +237,7 @@ def test_gradients_are_clipped(
 ) -> None:
     options = [
         f"trainer.precision={precision}",
-        "objective.unigram_bias_init=false",
+        *("objective.unigram_bias_init=false", "model.cooccurrence_init=false"),
         "optim.eps=1.0",  # an update is then about as large as its gradient
         "optim.weight_decay=0",
     ]

@@ -67,6 +67,7 @@ def watched(
         *("batch.global_batch_size=24", "batch.micro_batch_size=8", "logger=none"),
         *(f"trainer.log_every_n_steps={EVERY}", "trainer.max_steps=5", "optim=muon"),
         *(f"trainer.gradient_clip_val={CLIP}", "trainer.enable_progress_bar=false"),
+        "model.cooccurrence_init=false",  # whose seconds are not those of steps
     ]
     config = small_config(tmp_path_factory.mktemp("watched"), *options)
     return fit(config, callbacks=[watcher]), watcher

@@ -10,6 +10,7 @@ import torch
 from left_behind import assert_same, checkpoint, state
 
 from bert_lightning.config import TrainConfig
+from bert_lightning.training import assembly
 from bert_lightning.training.assembly import assemble
 from bert_lightning.training.fit import fit
 
@@ -47,6 +48,15 @@ def test_it_takes_training_time(small_config: Config, tmp_path: Path) -> None:
     )
     assert plain.module.progress.clock.elapsed == 0
     assert informed.module.progress.clock.elapsed > 0
+
+
+def test_the_speed_of_the_first_steps_is_that_of_steps(
+    small_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "start_from_statistics", lambda *_: 1000.0)
+    result = fit(small_config(tmp_path))
+    assert result.curves["work/training_seconds"][0][1] > 1000
+    assert result.curves["work/pairs_per_second"][0][1] > 32 / 500
 
 
 @pytest.mark.slow
