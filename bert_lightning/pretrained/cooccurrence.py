@@ -17,7 +17,7 @@ WINDOW = 4
 """Tokens on either side that are neighbors."""
 _SMOOTHING = 0.75
 """Exponent of the neighbors' frequencies, so that rare ones do not dominate (Levy et al., 3.2)."""
-_TOKENS = 10_000_000
+_TOKENS = 5_000_000
 """Tokens that are counted: the first of a longer text."""
 _EXTRA = 16
 """Directions beyond those wanted that make the decomposition of a random sketch accurate."""
