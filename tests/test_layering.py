@@ -16,7 +16,8 @@ COMMANDS = PACKAGE / "cli" / "commands"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = (
-    *("errors", "files", "special_tokens", "batch", "terminal", "work", "hub", "extensions"),
+    *("errors", "files", "special_tokens", "batch", "terminal", "work", "log_file"),
+    *("hub", "extensions"),
     *("config", "corpus", "data", "model", "optim"),
     *(
         "pretrained",

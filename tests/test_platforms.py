@@ -98,7 +98,14 @@ def text_without_an_encoding(tree: ast.AST) -> Iterator[str]:
             "gzip.open",
             "Image.open",
         )
-        reads = name in ("read_text", "write_text", "fdopen", "TextIOWrapper", "FileHandler")
+        reads = name in (
+            "read_text",
+            "write_text",
+            "fdopen",
+            "TextIOWrapper",
+            "FileHandler",
+            "LogFile",
+        )
         own = name == "write_text" and isinstance(node.func, ast.Name)  # of files.py: always UTF-8
         piped = "text" in words or "universal_newlines" in words
         positional = name == "read_text" and node.args

@@ -239,7 +239,7 @@ def test_any_character_is_printed_in_any_encoding(
 def test_the_log_of_a_run_is_utf_8() -> None:
     for path in (ROOT / "conf" / "hydra").rglob("*.yaml"):
         text = path.read_text(encoding="utf-8")
-        assert text.count("logging.FileHandler") == text.count("encoding: utf-8")
+        assert text.count("LogFile") == text.count("encoding: utf-8")
 
 
 def test_a_program_that_is_an_archive_starts_again_by_its_module(

@@ -16,6 +16,7 @@ from bert_lightning.cli.from_python import compose_run
 from bert_lightning.config import AnyConfig, RunConfig, TrainConfig
 from bert_lightning.errors import RunEnded, UserError
 from bert_lightning.finetuning.probing.while_training import probes_of
+from bert_lightning.log_file import LogFile
 from bert_lightning.reports.page.while_training import pages_of
 from bert_lightning.reports.run_report import loaded, report
 from bert_lightning.reports.summary import summarize
@@ -114,7 +115,7 @@ def messages(folder: Path, log: str) -> Iterator[None]:
     if not logger.hasHandlers():
         handlers.append((logger, logging.StreamHandler(sys.stdout)))
     if is_first_process():
-        file = logging.FileHandler(folder / log, encoding="utf-8", delay=True)
+        file = LogFile(folder / log, encoding="utf-8", delay=True)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handlers += [(logger, file), (printed, file)]
     for of, handler in handlers:

@@ -14,7 +14,10 @@ from bert_lightning.errors import UserError
 
 _ALLOWED = ("hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.")
 """Hydra's launchers, sweepers and callbacks, and those of installed plugins."""
-_ALLOWED_LOGGING = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
+_ALLOWED_LOGGING = (
+    *("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"),
+    "bert_lightning.log_file.LogFile",
+)
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 

@@ -96,7 +96,7 @@ def cooccurrence_vectors(information: Tensor, size: int, seed: int) -> tuple[Ten
         sketch = min(size + _EXTRA, len(information))
         by_row = information.to_sparse_csr()  # its products take half the time
         left, values, _ = torch.svd_lowrank(by_row, q=sketch, niter=4)
-        rotation, _ = torch.linalg.qr(torch.randn(size, size))
+        rotation, _ = torch.linalg.qr(torch.randn(size, size, dtype=left.dtype))
     kept = min(size, int((values > values[0] * 1e-5).sum()))
     directions = (left[:, :kept] * values[:kept].sqrt())[words]
     directions -= directions.mean(0)

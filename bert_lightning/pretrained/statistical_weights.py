@@ -46,7 +46,7 @@ def start_from_statistics(
         seed = torch_seed(config.drawn_seed, Stream.word_vectors)
         information = mutual_information(found, len(table))
         words, vectors = cooccurrence_vectors(information, table.shape[1], seed)
-        table[words] = vectors * (_SCALE * config.model.initializer_range)
+        table[words] = (vectors * (_SCALE * config.model.initializer_range)).to(table.dtype)
     taken = time.perf_counter() - since
     _log.info(
         "word vectors from %s pairs of neighbors: %s of %s words, in %.1f s of training time",

@@ -41,6 +41,14 @@ def test_words_with_neighbors_start_from_them_and_all_else_as_before(
     assert "pairs of neighbors" in caplog.text
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_weights_of_other_types_start_from_neighbors_too(
+    small_config: Config, tmp_path: Path, precision: str
+) -> None:
+    result = fit(small_config(tmp_path, f"trainer.precision={precision}", "trainer.max_steps=2"))
+    assert result.steps == 2
+
+
 def test_it_takes_training_time(small_config: Config, tmp_path: Path) -> None:
     plain, informed = (
         assemble(small_config(tmp_path, f"model.cooccurrence_init={value}"), None)
