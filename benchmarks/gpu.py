@@ -32,7 +32,7 @@ from bert_lightning.errors import exit_on_user_error
 from bert_lightning.files import write_text
 
 ROOT = Path(__file__).parents[1]
-LIMITS = {"steps": 150, "equivalence": 60, "recipe": 100, "tests": 120}
+LIMITS = {"steps": 150, "hf": 90, "equivalence": 60, "recipe": 120, "tests": 240}
 """The seconds of a part, by the first word of its name; of another 40."""
 
 

@@ -33,9 +33,14 @@ from benchmarks.gpu_steps import (
 Results = Iterator[dict[str, Any]]
 ROOT = Path(__file__).parents[1]
 GPU_TESTS = (
-    "tests/model",
-    "tests/training/test_host_waits.py",
+    "tests/model/test_model_on_gpu.py",
     "tests/training/test_runs_on_gpu.py",
+    "tests/training/test_host_waits.py",
+    "tests/model/test_attention_paths.py",
+    "tests/model/test_attention_tiles.py",
+    "tests/model/test_cross_entropy_kernel.py",
+    "tests/model/test_kernel_trial.py",
+    "tests/model/test_compilation.py",
 )
 CLOSE = {"loss": 0.01, "gradient": 0.05}
 """Relative differences from fp32 that bf16 may have."""
@@ -144,16 +149,16 @@ def profile(settings: Settings) -> Results:
 
 
 def tests(settings: Settings) -> Results:
-    """Runs the tests that need a GPU, where pytest is installed."""
+    """Runs the tests that need a GPU, file by file, where pytest is installed."""
     if importlib.util.find_spec("pytest") is None:
         yield {"skipped": "pytest is not installed: pip install pytest"}
         return
-    chosen = ["-k", "gpu or cuda or kernel or tiles", *GPU_TESTS]
-    if settings.small:
-        chosen = ["tests/optim/test_muon.py"]
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", *chosen]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
-    yield {"exit_code": done.returncode, "said": done.stdout.strip().splitlines()[-20:]}
+    for path in ("tests/optim/test_muon.py",) if settings.small else GPU_TESTS:
+        chosen = [] if settings.small else ["-k", "gpu or cuda or kernel or tiles"]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "0", *chosen, path]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+        said = done.stdout.strip().splitlines()
+        yield {"file": path, "exit_code": done.returncode, "said": said[-20:]}
 
 
 PARTS: dict[str, Callable[[Settings], Results]] = {

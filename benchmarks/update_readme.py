@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks import finetuning_table, first_path, readme_chinese, readme_tables
 from benchmarks.downstream_table import downstream_table, models
+from benchmarks.gpu_table import gpu_table
 from benchmarks.machine import machine
 from benchmarks.preparation_table import preparation_table
 from benchmarks.race_tables import all_variants_table, records_table
@@ -60,6 +61,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "downstream": lambda: downstream_table(models()),
     "steps": lambda: markdown(_read("steps.json"), "steps.json"),
     "steps-gpu": lambda: markdown(_read("steps-gpu.json"), "steps-gpu.json"),
+    "gpu": lambda: gpu_table(_read("gpu.json")),
     "preparation": lambda: preparation_table(_read("preparation.json")),
     "first-path": lambda: first_path.table(_read("first_path.json")),
     "finetuning": finetuning_table.scores_table,

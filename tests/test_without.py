@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path, PurePath
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,7 @@ from bert_lightning.data.batches import LABELERS, TrainingBatches
 from bert_lightning.data.dealing import StepPartition
 from bert_lightning.inference.export import export
 from bert_lightning.pretrained.checkpoints import find_checkpoints
+from bert_lightning.reports.page import start
 from bert_lightning.runs import allocator, launched, processes
 from bert_lightning.runs.curves import MetricsFile, read_curves
 from bert_lightning.sizing import micro_batches
@@ -423,3 +425,24 @@ def test_a_run_without_what_windows_lacks(
     assert "resumes from step 4" in resumed
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").is_symlink()
     assert "[SEP]" in call(str(ROOT / "scripts" / "encode.py"), "run", "the crane")
+
+
+def test_a_checkout_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = metadata.version
+
+    def version(name: str) -> str:
+        if name == "bert-lightning":
+            raise metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer: Any = SimpleNamespace(strategy=strategy, world_size=1, precision="32-true")
+    versions = start.machine_of(trainer)["versions"]
+    assert versions["bert-lightning"] == "0+unknown"
+    assert versions["torch"] == known("torch")
+    monkeypatch.setattr(sys, "argv", ["bert-lightning", "--version"])
+    program.main()
+    assert capsys.readouterr().out == "0+unknown\n"

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 
+import bert_lightning
 from bert_lightning.cli.parsers import COMMANDS, parse
 from bert_lightning.cli.quick_imports import uncollected
 from bert_lightning.cli.schema import conf_dir
@@ -56,7 +56,7 @@ def main() -> None:
     elif name in ("-h", "--help"):
         print(_usage())
     elif name == "--version":
-        print(version("bert-lightning"))
+        print(bert_lightning.__version__)
     elif name in COMMANDS:
         command(name)(arguments)
     else:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.sparse import check_sparse_tensor_invariants
 
 WINDOW = 4
 """Tokens on either side that are neighbors."""
@@ -75,8 +76,8 @@ def mutual_information(found: Neighbors, vocab: int) -> Tensor:
     places = np.stack([found.word[positive], found.neighbor[positive]])
     values = torch.from_numpy(information[positive]).float()
     shape = (vocab, vocab)
-    made = torch.sparse_coo_tensor(torch.from_numpy(places), values, shape, check_invariants=True)
-    return made.coalesce()
+    with check_sparse_tensor_invariants():  # torch 2.11 warns where nobody says whether to check
+        return torch.sparse_coo_tensor(torch.from_numpy(places), values, shape).coalesce()
 
 
 def cooccurrence_vectors(information: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -90,7 +91,12 @@ def cooccurrence_vectors(information: Tensor, size: int, seed: int) -> tuple[Ten
     other roundings would turn directions of nearly the same weight into each other.
     """
     words = information.indices()[0].unique()
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), _one_thread():
+    with (
+        torch.random.fork_rng(devices=[]),
+        warnings.catch_warnings(),
+        check_sparse_tensor_invariants(),
+        _one_thread(),
+    ):
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
         torch.manual_seed(seed)
         sketch = min(size + _EXTRA, len(information))

@@ -23,6 +23,8 @@ MOST_EPOCHS = 40
 TOKENS_PER_PARAMETER = 20
 """The optimum of causal language models for their compute (Hoffmann et al., 2022,
 https://arxiv.org/abs/2203.15556); nothing as firm is known of masked ones."""
+MOST_WAITING = 0.1
+"""The fraction of training in which the loop may wait for its batches."""
 _WINDOW = 5
 """Points of a curve that the median smooths over, at most; a third of them where there are few."""
 
@@ -201,6 +203,24 @@ def _tokens_per_parameter(record: RunRecord) -> Check | None:
     )
 
 
+def _waiting(record: RunRecord) -> Check | None:
+    curve = [value for _, value in record.curves.get("work/waiting_fraction", [])]
+    if not curve:
+        return None
+    waited = fmean(curve)
+    return Check(
+        "waiting for data",
+        f"{waited:.1%} of the time of training",
+        f"{MOST_WAITING:.0%}",
+        "the device is faster than its batches are built" if waited > MOST_WAITING else None,
+        (
+            "batch.num_workers=2, or more of them, to build batches in processes of their own",
+            "a larger model or batch, whose steps take longer",
+        ),
+        {"waiting_fraction": waited},
+    )
+
+
 _CHECKS = (
     _unfinished,
     text.corpus,
@@ -213,5 +233,6 @@ _CHECKS = (
     _pair_head,
     _epochs,
     _tokens_per_parameter,
+    _waiting,
     task.learned,
 )

@@ -45,6 +45,7 @@ def quiet() -> Iterator[None]:
                 ".*LeafSpec.*",  # of torch's newer pytree
                 "The number of training batches .* smaller",
                 "It is recommended to use .* sync_dist=True",  # the values are of all ranks already
+                ".* does not have many workers",  # `scripts/doctor.py` measures whether it waits
                 "You're resuming from a checkpoint that end",  # our loader begins at any step
             ):
                 warnings.filterwarnings("ignore", message=message)

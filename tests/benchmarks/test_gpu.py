@@ -14,6 +14,7 @@ import torch
 
 from benchmarks import gpu, gpu_parts, gpu_steps
 from benchmarks.gpu_batches import ROWS, Settings, batches_of, config_of
+from benchmarks.gpu_table import gpu_table
 
 SMALL = Settings("cpu", True, None)
 
@@ -112,3 +113,30 @@ def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         gpu.main(["absent"])
     assert "no part absent; choose from rates, " in capsys.readouterr().err
+
+
+def test_the_table_has_each_way_that_was_measured() -> None:
+    about = {"gpu": "a GPU", "torch": "2.0"}
+    found: dict[str, Any] = {"rates": {"machine": about, "results": [{"tflops": 500.4}]}}
+    numbers = {
+        "pairs_per_second": 1234.5,
+        "tokens_per_second": 9e4,
+        "fraction_of_matrix_rate": 0.456,
+        "peak_memory_gib": 9.96,
+    }
+    ours = {"contestant": "bert-lightning, bf16", "compiled": False, "kernels": True, **numbers}
+    theirs = {**ours, "contestant": "Hugging Face, best", "kernels": False}
+    broken = {"compiled": True, "kernels": True, "failed": "RuntimeError: no compiler"}
+    found["steps-base-pairs"] = {"results": [ours, broken]}
+    found["hf-base-pairs"] = {"results": [theirs]}
+    found["steps-large-512"] = {"results": [{**ours, "compiled": True}]}
+    lines = gpu_table(found).splitlines()
+    figures = "1,234 | 90,000 | 0.46 | 10.0 |"
+    assert lines[2:] == [
+        f"| BERT-Base, 512 pairs of WikiText-2 | as it is | {figures}",
+        f"| BERT-Base, 512 pairs of WikiText-2 | Hugging Face, best | {figures}",
+        f"| BERT-Large, 64 × 512 tokens | `model.compile=true` | {figures}",
+        "",
+        "(a GPU, torch 2.0, bf16; means of 20 steps each; large matrix products there: "
+        "500 TFLOP/s; [`benchmarks/gpu.json`](benchmarks/gpu.json))",
+    ]

@@ -59,6 +59,7 @@ def curves() -> dict[str, list[tuple[int, float]]]:
         "val/mlm_loss": falling(9.0, 4.2, validations),
         "val/nsp_loss": falling(0.69, 0.5, validations),
         "val/nsp_accuracy": falling(0.5, 0.8, validations),
+        "work/waiting_fraction": falling(0.1, 0.05),
     }
 
 
@@ -85,7 +86,7 @@ def test_a_healthy_run_has_no_finding_and_all_is_looked_at() -> None:
             "overfitting, words",
             "overfitting, pairs",
         ),
-        *("NSP head", "epochs", "tokens per parameter"),
+        *("NSP head", "epochs", "tokens per parameter", "waiting for data"),
     ]
     assert not found(record())
 
@@ -260,6 +261,12 @@ def test_few_tokens_for_the_size() -> None:
     small = found(record({"real_tokens": 10_000_000, "epochs": 30.0}))["tokens per parameter"]
     assert small.tries[0] == "more text (data=), or a smaller model (model=)"
     assert small.tries[1] == "trainer.max_steps=1000, which is 60 epochs"
+
+
+def test_the_device_waits_for_its_batches() -> None:
+    check = found(record(work_waiting_fraction=[(10, 0.3), (20, 0.1)]))["waiting for data"]
+    assert check.measured == "20.0% of the time of training"
+    assert check.tries[0].startswith("batch.num_workers=2")
 
 
 def test_another_corpus_than_the_one_asked_for() -> None:

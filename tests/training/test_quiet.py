@@ -5,8 +5,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from lightning.pytorch.trainer.connectors import data_connector
+from torch.utils.data import DataLoader
+
+from bert_lightning.training.trainer import quiet
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +47,21 @@ def test_nothing_is_written_to_standard_error(
     log = (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
     missing = [line for line in done.stdout.splitlines() if line not in log]
     assert not missing  # whatever was printed can be read there
+
+
+@pytest.mark.parametrize("name", ["train_dataloader", "val_dataloader"])
+def test_lightning_does_not_ask_for_workers_where_there_are_many_cores(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, name: str
+) -> None:
+    monkeypatch.setattr(data_connector, "suggested_max_num_workers", lambda _: 16)
+    trainer, loader = SimpleNamespace(num_devices=1), DataLoader([1])
+    data_connector._worker_check(trainer, loader, name)
+    (told,) = recwarn
+    assert f"The '{name}' does not have many workers" in str(told.message)
+    recwarn.clear()
+    with quiet():
+        data_connector._worker_check(trainer, loader, name)
+    assert not recwarn
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+import bert_lightning
 from bert_lightning.evaluation.token_stats import CLASSES
 from bert_lightning.files import write_text
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 FACTS = "report.json"
 """In a run's folder."""
 _PACKAGE = Path(__file__).parents[2]
-_VERSIONS = ("bert-lightning", "torch", "lightning", "numpy", "tokenizers")
+_VERSIONS = ("torch", "lightning", "numpy", "tokenizers")
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -68,7 +69,11 @@ def machine_of(trainer: "Trainer") -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": str(trainer.precision),
         "system": platform.platform(),
-        "versions": {"Python": platform.python_version(), **{n: version(n) for n in _VERSIONS}},
+        "versions": {
+            "Python": platform.python_version(),
+            "bert-lightning": bert_lightning.__version__,
+            **{name: version(name) for name in _VERSIONS},
+        },
         "commit": commit_of(_PACKAGE.parent),
     }
 
