@@ -86,11 +86,11 @@ def heard(tell: Callable[[Message], Any]) -> Iterator[None]:
 
 
 def repeat(message: Printed | logging.LogRecord) -> None:
-    """Logs or prints here what a worker has told."""
+    """Logs or prints here what a worker has told, as far as this process logs such messages."""
     if isinstance(message, Printed):
         print(message.text, end="", flush=True, file=getattr(sys, message.stream))
-    else:
-        logging.getLogger(message.name).handle(message)
+    elif (logger := logging.getLogger(message.name)).isEnabledFor(message.levelno):
+        logger.handle(message)
 
 
 class _Told(logging.handlers.QueueHandler):

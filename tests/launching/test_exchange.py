@@ -66,6 +66,9 @@ def test_the_command_repeats_them(
     with heard(told.append):
         say("printed and logged")
         logging.getLogger("bert_lightning.x").warning("careful")
+        logging.getLogger("httpx2").info("HTTP Request: GET https://example.org")
+    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.WARNING, "httpx2")  # as the log of a run has it
     printed: list[logging.LogRecord] = []
     handler = logging.Handler()
     handler.emit = printed.append  # type: ignore[method-assign]
