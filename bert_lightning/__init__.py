@@ -48,12 +48,9 @@ def __getattr__(name: str) -> Any:
 
         return TrainConfig
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from bert_lightning.version import installed_version
 
-        try:
-            return version("bert-lightning")
-        except PackageNotFoundError:  # a checkout that is not installed
-            return "0+unknown"
+        return installed_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

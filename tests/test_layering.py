@@ -16,7 +16,7 @@ COMMANDS = PACKAGE / "cli" / "commands"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = (
-    *("errors", "files", "special_tokens", "batch", "terminal", "work", "log_file"),
+    *("errors", "files", "special_tokens", "batch", "terminal", "work", "log_file", "version"),
     *("hub", "extensions"),
     *("config", "corpus", "data", "model", "optim"),
     *(

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
-import bert_lightning
 from bert_lightning.cli.parsers import COMMANDS, parse
 from bert_lightning.cli.quick_imports import uncollected
 from bert_lightning.cli.schema import conf_dir
 from bert_lightning.errors import did_you_mean, exit_on_user_error
 from bert_lightning.runs.cores.waiting import wait_briefly_if_busy
 from bert_lightning.runs.launched import reader_is_gone, show_any_character
+from bert_lightning.version import installed_version
 
 _EXIT_BY_SIGPIPE = 128 + 13
 
@@ -56,7 +56,7 @@ def main() -> None:
     elif name in ("-h", "--help"):
         print(_usage())
     elif name == "--version":
-        print(bert_lightning.__version__)
+        print(installed_version())
     elif name in COMMANDS:
         command(name)(arguments)
     else:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-import bert_lightning
 from bert_lightning.evaluation.token_stats import CLASSES
 from bert_lightning.files import write_text
 from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.training.datamodule import PretrainingData
 from bert_lightning.training.module import TrainingModule
+from bert_lightning.version import installed_version
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -71,7 +71,7 @@ def machine_of(trainer: "Trainer") -> dict[str, Any]:
         "system": platform.platform(),
         "versions": {
             "Python": platform.python_version(),
-            "bert-lightning": bert_lightning.__version__,
+            "bert-lightning": installed_version(),
             **{name: version(name) for name in _VERSIONS},
         },
         "commit": commit_of(_PACKAGE.parent),
