@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from lightning.pytorch.trainer.connectors import data_connector
@@ -54,7 +55,8 @@ def test_lightning_does_not_ask_for_workers_where_there_are_many_cores(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, name: str
 ) -> None:
     monkeypatch.setattr(data_connector, "suggested_max_num_workers", lambda _: 16)
-    trainer, loader = SimpleNamespace(num_devices=1), DataLoader([1])
+    trainer: Any = SimpleNamespace(num_devices=1)
+    loader: DataLoader[int] = DataLoader([1])  # type: ignore[arg-type]
     data_connector._worker_check(trainer, loader, name)
     (told,) = recwarn
     assert f"The '{name}' does not have many workers" in str(told.message)
