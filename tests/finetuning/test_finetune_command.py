@@ -244,7 +244,10 @@ def test_a_doctor_compares_it_with_its_baselines(tuned: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert list(checks) == ["waiting for data", "learned"]
-    assert checks["learned"]["numbers"]["majority"] == summary(tuned)["baselines"]["majority"]["accuracy"]
+    assert (
+        checks["learned"]["numbers"]["majority"]
+        == summary(tuned)["baselines"]["majority"]["accuracy"]
+    )
 
 
 def test_its_encoder_serves_as_any_other(
