@@ -44,6 +44,8 @@ LATER = {
     "objective.own": [],
     "objective.own_weights": [],
     "objective.sampled_words": None,
+    "objective.teacher_fraction": 0.5,
+    "objective.teachers": [],
     "optim.own": None,
 }
 """Options that came after the first results, with what they say of what was so before."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.recipe_results import EVALUATION_SETS, RECIPES, ROOT, WIKITEXT
-from benchmarks.run_recipe import measure, shown
+from benchmarks.run_recipe import TEACHER, measure, shown
 from bert_lightning.errors import UserError, exit_on_user_error
 
 SECONDS = 465
@@ -32,7 +32,8 @@ class Rule(NamedTuple):
 def judged(result: Mapping[str, Any], config: Mapping[str, Any]) -> list[Rule]:
     """Judges a result (`result.json`) and its config (`config.json`) by each rule."""
     about, text, source = result["machine"], result["validation"]["corpus"], config["init_from"]
-    seconds, parameters = result["training_seconds"], result["parameters"]
+    teachers, parameters = result.get("teachers", []), result["parameters"]
+    seconds = result["training_seconds"] + sum(one["training_seconds"] for one in teachers)
     loss = result["validation"]["mlm"]["all"]["loss"]
     others = [
         split
@@ -40,10 +41,11 @@ def judged(result: Mapping[str, Any], config: Mapping[str, Any]) -> list[Rule]:
         if known != result[split]["evaluation_set_sha256"]
     ]
     cores = f"{about['cores']} cores, {about['gpu'] or 'no GPU'}; {CORES} cores at most, no GPU"
+    spent = f"{seconds:,.0f} s of training" + (", teachers included" if teachers else "")
     read = text if source is None else f"{text}, and what {source} has read"
     scored = f"MLM loss {loss:.3f}" if not others else f"another {' and '.join(others)} set"
     return [
-        Rule("time", seconds <= SECONDS, f"{seconds:,.0f} s of training, {SECONDS} s at most"),
+        Rule("time", seconds <= SECONDS, f"{spent}, {SECONDS} s at most"),
         Rule("cores", about["cores"] <= CORES and about["gpu"] is None, cores),
         Rule(
             "size", parameters <= PARAMETERS, f"{parameters:,} parameters, {PARAMETERS:,} at most"
@@ -97,13 +99,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         "options", nargs="*", help="data.path=FOLDER, and what differs in a variant"
     )
     parser.add_argument("--variant", metavar="NAME", help="names the options that differ")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="a finished run to learn from, as objective.teachers says; may be given repeatedly",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--run", type=Path, help="keeps the run in this folder; one that has finished is evaluated"
     )
     args = parser.parse_intermixed_args(argv)
-    keep = place_of(args.recipe, args.variant, args.options, args.seed)
-    result = measure(args.recipe, args.options, args.seed, keep, args.run)
+    options = args.options
+    if args.teacher:
+        named = ",".join(TEACHER.format(number) for number in range(len(args.teacher)))
+        options = [*options, f"objective.teachers=[{named}]"]
+    keep = place_of(args.recipe, args.variant, options, args.seed)
+    result = measure(args.recipe, options, args.seed, keep, args.run, args.teacher)
     config = json.loads((keep / "config.json").read_text(encoding="utf-8"))
     rules = judged(result, config)
     for rule in rules:

@@ -25,6 +25,8 @@ from bert_lightning.runs.cores.waiting import BUSY, SPIN_COUNT
 
 QUIET = BUSY / 2
 """The load for each core from which a recording waits: half of what changes how threads wait."""
+TEACHER = "teacher_{}"
+"""What a teacher is called in the options of the run that learns from it."""
 CURVES = ("mlm_loss", "nsp_loss", "mlm_accuracy", "nsp_accuracy")
 
 
@@ -56,7 +58,12 @@ def text_of(options: Sequence[str]) -> Text:
 
 
 def measure(
-    recipe: str, options: Sequence[str], seed: int, keep: Path, run: Path | None = None
+    recipe: str,
+    options: Sequence[str],
+    seed: int,
+    keep: Path,
+    run: Path | None = None,
+    teachers: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Trains and evaluates in one go; writes `config.json`, `log.txt` and `result.json` to `keep`.
 
@@ -66,6 +73,7 @@ def measure(
         seed: Of the run.
         keep: A folder that does not exist yet.
         run: The folder of the run, which is otherwise removed. A finished run is not repeated.
+        teachers: Finished runs that the options name as `TEACHER` does.
 
     Returns:
         What `result.json` holds.
@@ -75,6 +83,7 @@ def measure(
             f"{shown(keep)} exists, and results are never overwritten: name another --variant or "
             "--seed, or remove the folder"
         )
+    taught_by = [about_teacher(teacher) for teacher in teachers]
     text = text_of([option for option in options if option.startswith("data.")])
     differing = [option for option in options if not option.startswith("data.")]
     arguments = [f"experiment={recipe}", *text.options, f"seed={seed}", "logger=csv", *differing]
@@ -85,6 +94,8 @@ def measure(
         folder = Path(temporary)
         if text.place is not None:
             (folder / text.shown).symlink_to(text.place)
+        for number, teacher in enumerate(teachers):
+            (folder / TEACHER.format(number)).symlink_to(teacher.resolve())
         run = folder / "run" if run is None else run.resolve()
         if not (run / "summary.json").exists():
             printed = python(folder, ROOT / "train.py", *arguments, f"run_dir={run}")
@@ -94,6 +105,7 @@ def measure(
             "recipe": recipe,
             "options": differing,
             **begun,
+            **({"teachers": taught_by} if teachers else {}),
             **outcome(folder, run),
         }
         kept = {
@@ -142,6 +154,19 @@ def outcome(folder: Path, run: Path) -> dict[str, Any]:
             for split in ("validation", "test")
         },
     }
+
+
+def about_teacher(run: Path) -> dict[str, Any]:
+    """Returns what made a teacher, and its scores; a UserError if its run has not finished."""
+    if not (run / "summary.json").is_file():
+        raise UserError(f"--teacher {run}: there is no {run.absolute()} with a summary.json")
+    summary, config = (
+        json.loads((run / name).read_text(encoding="utf-8"))
+        for name in ("summary.json", "run.json")
+    )
+    scores = {name: summary["validation"][name] for name in ("mlm_loss", "nsp_accuracy")}
+    names = ("steps", "training_seconds", "config_hash")
+    return {"seed": config["seed"], **{name: summary[name] for name in names}, **scores}
 
 
 def validations(run: Path) -> list[dict[str, float]]:

@@ -86,6 +86,22 @@ class SampledWords(NamedTuple):
         return self._replace(ids=self.ids.to(device, non_blocking=True))
 
 
+class Taught(NamedTuple):
+    """What teachers say to a micro-batch: the mean of their logits."""
+
+    vectors: Tensor
+    """`(masked, width)`, or more rows. With `weight` and `bias` they make the logits of the masked
+    tokens, all of which never have to exist at once."""
+    weight: Tensor
+    """`(vocab, width)`."""
+    bias: Tensor
+    """`(vocab,)`."""
+    pairs: Tensor | None
+    """`(sequences, 2)` logits of the pairs; None where the labels alone teach them."""
+    fraction: float
+    """Of what a prediction is trained to be; the label is the rest."""
+
+
 class PretrainBatch(NamedTuple):
     """A micro-batch of one rank, with the counts that make its loss exact."""
 
@@ -100,6 +116,8 @@ class PretrainBatch(NamedTuple):
     """By objective: its labels in the whole optimizer step, of all ranks and micro-batches."""
     sampled_words: SampledWords | None = None
     """With `objective.sampled_words`: the same for all ranks and micro-batches of a step."""
+    taught: Taught | None = None
+    """With `objective.teachers`."""
 
     @property
     def nsp_labels(self) -> Tensor:

@@ -17,7 +17,7 @@ from bert_lightning.data import pairs
 from bert_lightning.data.pairs import pair_sampler
 from bert_lightning.data.randomness import random_bits
 from bert_lightning.model.attention import attend_in_buckets, bucket_by_length
-from bert_lightning.model.objective import linear_cross_entropy_sum
+from bert_lightning.model.linear_cross_entropy import linear_cross_entropy_sum
 
 
 @pytest.mark.parametrize("name", ["batch", "data.masking", "data.pairs", "model.attention"])

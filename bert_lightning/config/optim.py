@@ -8,6 +8,7 @@ from bert_lightning.config.affects import (
     ARCHITECTURE,
     LEARNING,
     OPTIMIZER_STATE,
+    PLACE,
     check_limits,
     listed,
     option,
@@ -49,6 +50,12 @@ class ObjectiveConfig:
     step. The vocabulary is half of a tiny model's step on a CPU, and this takes a few percent.
     `train/mlm_loss` is then an estimate. Validation and tests are always over all words, and so is
     the training of a smaller vocabulary."""
+    teachers: list[str] = listed(LEARNING | PLACE)
+    """Trained models to learn from, with the same tokenizer, each a run, a checkpoint or a folder
+    in Hugging Face's format: what a prediction is trained to be is then not the label alone, but
+    also what they predict together (distillation). `train/mlm_loss` is still that of the labels."""
+    teacher_fraction: float = option(0.5, LEARNING, above=0, at_most=1)
+    """Fraction of that which is the teachers'; the label is the rest."""
     own: list[str] = listed(LEARNING | ARCHITECTURE)
     """Objectives of your own, as `module:Class`, marked with `@extension("objective")`. They train
     with the model and are saved in its checkpoints, but not exported."""
@@ -70,6 +77,17 @@ class ObjectiveConfig:
             raise UserError(
                 f"objective.own_weights={self.own_weights} has {len(self.own_weights)} weights for "
                 f"the {len(self.own)} objectives of objective.own={self.own}: give one for each"
+            )
+        if self.teachers and self.sampled_words is not None:
+            raise UserError(
+                f"objective.sampled_words={self.sampled_words} with objective.teachers="
+                f"{self.teachers}: teachers predict among all words; use "
+                "objective.sampled_words=null"
+            )
+        if not self.teachers and self.teacher_fraction != type(self).teacher_fraction:
+            raise UserError(
+                f"objective.teacher_fraction={self.teacher_fraction:g} without objective.teachers "
+                "changes nothing: name them, or omit it"
             )
         if not any(self.weights.values()):
             given = [f"objective.{name}={getattr(self, name)}" for name in self._weight_options()]

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,11 +101,12 @@ def require_same_run(
     model: ModelConfig,
     corpus: TrainedOn,
     vocab_size: int,
+    teachers: Sequence[str] = (),
 ) -> None:
     """Makes sure that the options describe the run that the checkpoint belongs to.
 
     Which options matter follows from what they affect. Those of the text and of the tokens are
-    compared by the corpus and the tokenizer that they lead to.
+    compared by the corpus and the tokenizer that they lead to, and teachers by their hashes too.
 
     Raises:
         UserError: the architecture, the tokenizer or the kind of the optimizer's state differs; or
@@ -146,6 +147,8 @@ def require_same_run(
     matter = [change for name, change in changes.items() if name not in free]
     if corpus.key != about["corpus_key"]:
         matter += corpus.differences(about["corpus_identity"])
+    if list(teachers) != about.get("teachers", []):
+        matter.append("the weights of objective.teachers are not those of before")
     if matter and not config.allow_changes:
         raise UserError(
             f"resume={config.resume}: {'; '.join(matter)}. This would be another run; keep the "

@@ -199,7 +199,7 @@ def memory(config: TrainConfig, vocab_size: int, world_size: int, on_gpu: bool) 
     vocabulary = vocab_size * model.hidden_size
     masking = config.batch.masking
     probability = max(masking.mlm_probability, masking.mlm_probability_end or 0)
-    row = vocab_size * matmul  # of logits
+    row = vocab_size * matmul * (1 + bool(config.objective.teachers))  # of logits, and of theirs
     return Memory(
         weights=weights,
         gradients=gradients,

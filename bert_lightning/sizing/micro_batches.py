@@ -15,11 +15,16 @@ from bert_lightning.sizing.memory import USABLE, memory
 
 
 def divide_global_batch(
-    config: TrainConfig, devices: Devices, vocab_size: int, available: float | None = None
+    config: TrainConfig,
+    devices: Devices,
+    vocab_size: int,
+    available: float | None = None,
+    others: float = 0.0,
 ) -> StepPartition:
     """Returns rank 0's partition of a step; the accumulation is the same in every phase.
 
-    `available` are the bytes that one device may use; None asks this machine.
+    `available` are the bytes that one device may use; None asks this machine. `others` are the
+    bytes that other models than the one that is trained need of them.
 
     Raises:
         UserError: the sizes do not multiply to the global batch size of every phase.
@@ -46,7 +51,7 @@ def divide_global_batch(
         _require_product(name, options.global_batch_size, {**ranks, **batches})
     if accumulation is None:
         room = _available(devices) if available is None else available
-        accumulation = _fewest_micro_batches(config, devices, vocab_size, room)
+        accumulation = _fewest_micro_batches(config, devices, vocab_size, room - others)
     return StepPartition(0, world, accumulation)
 
 

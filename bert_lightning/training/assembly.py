@@ -26,6 +26,7 @@ from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.pretrained.initial_weights import open_initial, start_from
 from bert_lightning.pretrained.sources import PretrainedSource
 from bert_lightning.pretrained.statistical_weights import start_from_statistics
+from bert_lightning.pretrained.teachers import open_teachers
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
 from bert_lightning.runs.curves import Curves
@@ -96,7 +97,9 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
     vocab_size = _vocab_size(config, corpus, source)
 
     config = with_savings(config, devices, vocab_size)
-    partition = divide_global_batch(config, devices, vocab_size)
+    teachers, hashes = open_teachers(config, corpus.tokenizer, vocab_size)
+    theirs = 0.0 if teachers is None else teachers.nbytes
+    partition = divide_global_batch(config, devices, vocab_size, others=theirs)
     if resumed is not None:
         partition = same_partition(resumed, config, partition)
 
@@ -121,9 +124,11 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
         return TrainingBatches(corpus, config.batch, seed, partition, steps, labelers, sampling)
 
     if resumed is not None:
-        require_same_run(resumed, config, config.model, corpus, vocab_size)
+        require_same_run(resumed, config, config.model, corpus, vocab_size, hashes)
     description = describe_run(config, config.model, corpus, vocab_size)
-    module = PretrainingModule(config, vocab_size, steps, epoch_sizes, description)
+    if teachers is not None:
+        description["teachers"] = hashes
+    module = PretrainingModule(config, vocab_size, steps, epoch_sizes, description, teachers)
     if source is not None and resumed is None:
         start_from(module.model, source, corpus.tokenizer)
     elif resumed is None:

@@ -25,6 +25,7 @@ from bert_lightning.optim.ema import put_trained_first
 from bert_lightning.optim.optimizers import build_optimizer
 from bert_lightning.optim.schedules import follow_config, schedule
 from bert_lightning.optim.time_budget import Budget
+from bert_lightning.pretrained.teachers import Teachers
 from bert_lightning.runs.progress import Progress, loops_at
 from bert_lightning.training.metrics import add_counts, add_sums, no_sums
 from bert_lightning.training.strategies import gradient_norm, shard
@@ -171,7 +172,11 @@ class TrainingModule(L.LightningModule, ABC, Generic[Model]):
 
 
 class PretrainingModule(TrainingModule[BertForPreTraining]):
-    """Pretrains a BERT of random initial weights; `epoch_sizes` are its examples in each phase."""
+    """Pretrains a BERT of random initial weights.
+
+    Its `epoch_sizes` are its examples in each phase, and `teachers` are whom it learns from besides
+    the labels.
+    """
 
     config: TrainConfig
     title, unit, can_be_replayed = "pretraining", "pairs", True
@@ -183,12 +188,14 @@ class PretrainingModule(TrainingModule[BertForPreTraining]):
         steps: int,
         epoch_sizes: Sequence[int],
         description: dict[str, Any],
+        teachers: Teachers | None = None,
     ) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(config.drawn_seed, Stream.weights))
             model = BertForPreTraining(config.model, vocab_size, own_objectives(config.objective))
         super().__init__(config, model, steps, description)
         self.epoch_sizes = epoch_sizes
+        self.teachers = teachers
         self.held_out: list[HeldOutSums] = []
         """The sums of this rank's batches of the current validation or test."""
 
@@ -200,6 +207,11 @@ class PretrainingModule(TrainingModule[BertForPreTraining]):
     def epochs(self) -> float:
         phases = phases_of(self.config.batch, self.progress.steps)
         return passes(self.progress.pairs, phases, self.epoch_sizes)
+
+    def training_step(self, batch: PretrainBatch, batch_idx: int) -> Tensor:
+        if self.teachers is not None:
+            batch = batch._replace(taught=self.teachers(batch))
+        return super().training_step(batch, batch_idx)
 
     def validation_step(self, batch: PretrainBatch, batch_idx: int) -> None:
         stats = self.trainer.datamodule.token_stats  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bert_lightning.config import ModelConfig
-from bert_lightning.model import objective
+from bert_lightning.model import linear_cross_entropy
 from bert_lightning.model.kernels import cpu
 from bert_lightning.model.layers import Dropout, LayerNorm, add_norm, keep_mask
 
@@ -61,7 +61,7 @@ def test_loss_and_gradients_of_logits_are_within_the_rounding_of_exact_ones() ->
 def test_they_count_equals_and_bound_the_loss_as_the_plain_lines_do() -> None:
     logits = torch.tensor([[2.0, 2, 1, 2], [0, 3, 3, 0], [1, 0, 0, 0], [0, 0, 500, 0]]).bfloat16()
     labels = torch.tensor([0, 2, 1, 1])
-    plain = objective.cross_entropy(logits, labels)
+    plain = linear_cross_entropy.cross_entropy(logits, labels)
     nll, correct, *_ = cpu.cross_entropy(logits.clone(), torch.zeros(4), labels)
     assert correct.item() == pytest.approx(1 / 3 + 1 / 2)
     assert correct.item() == pytest.approx(plain[1].item())

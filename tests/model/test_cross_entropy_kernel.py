@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from bert_lightning.model import heads, objective
+from bert_lightning.model import heads, linear_cross_entropy
 from bert_lightning.model.kernels import available
-from bert_lightning.model.objective import linear_cross_entropy_sum, with_aligned_logits
+from bert_lightning.model.linear_cross_entropy import linear_cross_entropy_sum, with_aligned_logits
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -71,7 +71,7 @@ def test_it_overwrites_the_logits(kernel: Any) -> None:
 def test_a_loss_that_is_no_number_is_not_hidden(kernel: Any, value: float) -> None:
     logits, labels = torch.zeros(1, 40, device=DEVICE), torch.tensor([7], device=DEVICE)
     logits[0, 35] = value
-    assert objective.cross_entropy(logits.clone(), labels)[0].isnan()
+    assert linear_cross_entropy.cross_entropy(logits.clone(), labels)[0].isnan()
     assert kernel.cross_entropy(logits, labels)[0].isnan()
 
 
@@ -83,8 +83,8 @@ def test_the_head_is_the_same_with_it(
     torch.manual_seed(0)
     inputs = [torch.randn(*shape, device=DEVICE) for shape in ((rows, 8), (70, 8), (70,))]
     labels = torch.randint(70, (rows,), device=DEVICE)
-    monkeypatch.setattr(objective, "rows_on_gpu", lambda *_: 2)
-    monkeypatch.setattr(objective, "CHUNK", 2)
+    monkeypatch.setattr(linear_cross_entropy, "rows_on_gpu", lambda *_: 2)
+    monkeypatch.setattr(linear_cross_entropy, "CHUNK", 2)
 
     def results() -> list[torch.Tensor]:
         each = [value.clone().requires_grad_() for value in inputs]
@@ -93,10 +93,10 @@ def test_the_head_is_the_same_with_it(
         return [nll.detach(), correct, *torch.autograd.grad(nll, each)]
 
     fused = results() if DEVICE == "cuda" else None
-    monkeypatch.setattr(objective, "triton_runs", lambda: False)
+    monkeypatch.setattr(linear_cross_entropy, "triton_runs", lambda: False)
     plain = results()
     if fused is None:
-        monkeypatch.setattr(objective, "cross_entropy", kernel.cross_entropy)
+        monkeypatch.setattr(linear_cross_entropy, "cross_entropy", kernel.cross_entropy)
         fused = results()
     tolerance = 0.02 if low else 1e-5
     for ours, theirs in zip(fused, plain, strict=True):

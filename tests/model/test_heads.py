@@ -6,7 +6,7 @@ import torch
 from bert_lightning.config import ModelConfig
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.heads import CHUNK, LabelScores, MaskedLanguageModelHead, label_scores
-from bert_lightning.model.objective import linear_cross_entropy_sum
+from bert_lightning.model.linear_cross_entropy import linear_cross_entropy_sum
 
 VOCAB = 23
 

@@ -10,7 +10,7 @@ from test_bert import LENGTHS, MODERN, small_model, some_sequences
 from bert_lightning.config import ModelConfig
 from bert_lightning.model.attention_paths import choose_attention
 from bert_lightning.model.kernels.available import triton_lacks
-from bert_lightning.model.objective import linear_cross_entropy_sum
+from bert_lightning.model.linear_cross_entropy import linear_cross_entropy_sum
 
 pytestmark = [
     pytest.mark.slow,

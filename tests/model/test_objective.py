@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bert_lightning.batch import IGNORE_INDEX, PretrainBatch, pack_sequences
 from bert_lightning.config import ModelConfig, ObjectiveConfig
 from bert_lightning.extensions import extension
-from bert_lightning.model import objective
+from bert_lightning.model import linear_cross_entropy
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.heads import Encoded
 from bert_lightning.model.objective import (
@@ -106,7 +106,7 @@ def test_the_loss_is_the_weighted_sum_of_the_two_means() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 8, 30])
 def test_chunked_cross_entropy_equals_the_whole(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objective, "CHUNK", 8)
+    monkeypatch.setattr(linear_cross_entropy, "CHUNK", 8)
     torch.manual_seed(0)
     x = torch.randn(rows, 16, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(VOCAB, 16, dtype=torch.float64, requires_grad=True)
@@ -168,7 +168,7 @@ def test_the_vocabularys_gradient_is_summed_over_chunks_in_32_bits(
     weight, bias = torch.randn(VOCAB, 8, requires_grad=True), torch.zeros(VOCAB)
 
     def gradient(chunk: int) -> torch.Tensor:
-        monkeypatch.setattr(objective, "CHUNK", chunk)
+        monkeypatch.setattr(linear_cross_entropy, "CHUNK", chunk)
         with torch.autocast("cpu", torch.bfloat16):
             nll, _ = linear_cross_entropy_sum(x, weight, bias, labels)
         return torch.autograd.grad(nll, weight)[0]
@@ -250,9 +250,10 @@ def test_the_heads_memory_does_not_grow_with_masked_tokens_times_vocabulary() ->
                 nll.backward()
         return largest
 
-    chunk = objective.CHUNK * 2000
-    assert peak(4 * objective.CHUNK) == peak(16 * objective.CHUNK) == 4 * chunk
-    assert peak(4 * objective.CHUNK, torch.bfloat16) == 2 * chunk
+    rows = linear_cross_entropy.CHUNK
+    chunk = rows * 2000
+    assert peak(4 * rows) == peak(16 * rows) == 4 * chunk
+    assert peak(4 * rows, torch.bfloat16) == 2 * chunk
     assert peak(1, learns=False) == 4 * 2000  # the logits, and no gradients
 
 

@@ -10,7 +10,7 @@ from bert_lightning.config import ModelConfig
 from bert_lightning.model import rounding
 from bert_lightning.model.bert import BertForPreTraining
 from bert_lightning.model.layers import keep_mask
-from bert_lightning.model.objective import linear_cross_entropy_sum
+from bert_lightning.model.linear_cross_entropy import linear_cross_entropy_sum
 
 
 def test_only_products_of_16_bits_on_cpu_are_rounded_up() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bert_lightning.batch import SampledWords
-from bert_lightning.model.objective import linear_cross_entropy_sum
+from bert_lightning.model.linear_cross_entropy import linear_cross_entropy_sum
 from bert_lightning.model.sampled_softmax import sampled_cross_entropy_sum
 
 VOCAB, HIDDEN, FREQUENT = 12, 6, 4

@@ -77,8 +77,8 @@ def fits(x: Tensor) -> bool:
 def cross_entropy(
     logits: Tensor, bias: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Computes `model.objective.cross_entropy` of `logits + bias` in place, and the gradient of the
-    bias in 32 bits.
+    """Computes `linear_cross_entropy.cross_entropy` of `logits + bias` in place, and the gradient
+    of the bias in 32 bits.
 
     `logits` is `(rows, words)`, `bias` `(words,)` in 32 bits, and `labels` `(rows,)` or fewer.
     """

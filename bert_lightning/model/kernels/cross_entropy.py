@@ -1,7 +1,7 @@
 """The cross-entropy of logits and its gradient in one Triton kernel.
 
-`model.objective.cross_entropy` defines both. PyTorch runs that as a dozen passes over all logits.
-The kernel reads a row from memory once, and writes the gradient where the logits were.
+`linear_cross_entropy.cross_entropy` defines both. PyTorch runs that as a dozen passes over all
+logits. The kernel reads a row from memory once, and writes the gradient where the logits were.
 """
 
 import math
@@ -42,7 +42,7 @@ def _cross_entropy(logits, labels, nll, correct, words, most, BLOCK: tl.constexp
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Computes `model.objective.cross_entropy`; the gradient takes the memory of the logits.
+    """Computes `linear_cross_entropy.cross_entropy`; the gradient takes the memory of the logits.
 
     `logits` is `(rows, words)`, contiguous and in at most 32 bits; all sums are in fp32.
     """

@@ -13,7 +13,7 @@ from torch import Tensor
 from bert_lightning.batch import pack_sequences
 from bert_lightning.model.attention import attend_in_buckets, bucket_by_length
 from bert_lightning.model.kernels.available import switch_off, triton_runs
-from bert_lightning.model.objective import cross_entropy
+from bert_lightning.model.linear_cross_entropy import cross_entropy
 
 LENGTHS = np.array([5, 40, 100])
 """Of the sequences: one in each size of tile."""
