@@ -35,6 +35,7 @@ READING_PATH = {
         "model/layers.py": "LayerNorm, dropout, activation",
         "model/attention.py": "the one place that knows where sequences end",
         "model/heads.py": "the two heads",
+        "model/linear_cross_entropy.py": "the loss over the vocabulary, a chunk of logits at a time",
         "model/objective.py": "both losses and their exact weighted sum",
     },
 }
