@@ -40,7 +40,11 @@ FIT, EMA = "tests/training/test_fit.py", "tests/optim/test_ema.py"
 TESTS: dict[str, tuple[str, ...]] = {
     "model/attention": MODEL,
     "model/objective": MODEL,
-    "model/heads": (*MODEL, "tests/evaluation/test_scores.py"),
+    "model/linear_cross_entropy": MODEL,
+    "evaluation/label_scores": (
+        "tests/evaluation/test_label_scores.py",
+        "tests/evaluation/test_scores.py",
+    ),
     "model/bert": (
         *MODEL,
         "tests/training/test_module.py",

@@ -34,9 +34,8 @@ READING_PATH = {
         "model/bert.py": "the encoder, from top to bottom",
         "model/layers.py": "LayerNorm, dropout, activation",
         "model/attention.py": "the one place that knows where sequences end",
-        "model/heads.py": "the two heads",
-        "model/linear_cross_entropy.py": "the loss over the vocabulary, a chunk of logits at a time",
-        "model/objective.py": "both losses and their exact weighted sum",
+        "model/linear_cross_entropy.py": "the loss over all words, a chunk of logits at a time",
+        "model/objective.py": "both heads and losses, and their exact weighted sum",
     },
 }
 """The files from text to loss, in the order in which they are read, and what each is for."""

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from bert_lightning.batch import PretrainBatch
+from bert_lightning.evaluation.label_scores import label_scores
 from bert_lightning.evaluation.token_stats import CLASSES, UNKNOWN, TokenStats
 from bert_lightning.model.bert import BertForPreTraining, inference_mode
-from bert_lightning.model.heads import label_scores
 from bert_lightning.model.objective import Sums
 
 

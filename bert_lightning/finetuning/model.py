@@ -11,8 +11,7 @@ from bert_lightning.config.task import Pooling, TaskKind
 from bert_lightning.finetuning.task_batch import TaskBatch
 from bert_lightning.finetuning.tasks.head import Head
 from bert_lightning.finetuning.tasks.kinds import task_of
-from bert_lightning.model.bert import Bert, Encoder, initialize
-from bert_lightning.model.heads import Pooler
+from bert_lightning.model.bert import Bert, Encoder, Pooler, initialize
 from bert_lightning.model.objective import Sums
 from bert_lightning.model.rounding import rounded
 

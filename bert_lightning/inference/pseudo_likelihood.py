@@ -16,7 +16,7 @@ from bert_lightning.corpus.tokenizer import Encoding, Tokenizer
 from bert_lightning.errors import UserError
 from bert_lightning.inference.represent import tokenize
 from bert_lightning.model.bert import BertForPreTraining, inference_mode
-from bert_lightning.model.heads import CHUNK
+from bert_lightning.model.linear_cross_entropy import CHUNK
 
 TOKENS_PER_BATCH = 8192
 """A text of n tokens becomes n copies, each with one mask; a batch holds about so many tokens."""

@@ -14,7 +14,7 @@ from bert_lightning.corpus.tokenizer import Encoding, Tokenizer
 from bert_lightning.data.pairs import cut_to_fit
 from bert_lightning.errors import UserError, did_you_mean
 from bert_lightning.model.bert import Bert, BertForPreTraining, inference_mode
-from bert_lightning.model.heads import Encoded
+from bert_lightning.model.objective import Encoded
 
 Text = str | tuple[str, str]
 """One text, or a pair that the model reads as `[CLS] a [SEP] b [SEP]`."""

@@ -17,11 +17,11 @@ from bert_lightning.batch import PretrainBatch, Sequences
 from bert_lightning.config import FeedForwardKind, ModelConfig, NormPlacement
 from bert_lightning.model.attention import Layout, SelfAttention
 from bert_lightning.model.attention_paths import choose_attention
-from bert_lightning.model.heads import Encoded, Pooler
 from bert_lightning.model.kernels.few_rows import few_rows
 from bert_lightning.model.layers import Dropout, LayerNorm, activation, add_norm
 from bert_lightning.model.objective import (
     OBJECTIVES,
+    Encoded,
     MaskedLanguageModeling,
     NextSentencePrediction,
     Objective,
@@ -142,6 +142,17 @@ class Encoder(nn.Module):
     def _layout(self, sequences: Sequences, x: Tensor) -> Layout:
         positions = self.embeddings.position.prepare(sequences)
         return Layout(choose_attention(sequences, x, self.config), positions)
+
+
+class Pooler(nn.Module):
+    """One vector for a whole sequence, computed from its `[CLS]`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, config.bias)
+
+    def forward(self, cls: Tensor) -> Tensor:
+        return self.dense(cls).tanh()
 
 
 def initialize(module: nn.Module, std: float) -> None:

@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from bert_lightning.model.bert import Bert, Block
-from bert_lightning.model.heads import MaskedLanguageModelHead
 from bert_lightning.model.kernels.available import triton_runs
+from bert_lightning.model.objective import MaskedLanguageModeling
 
 _log = logging.getLogger(__name__)
 _COMPILERS = {"win32": "cl", "darwin": "clang++"}
@@ -69,7 +69,7 @@ def _parts(model: Bert) -> Iterator[tuple[nn.Module, str]]:
         yield block.attention, "project"
         yield block, "add"
     for head in model.objectives.values():
-        if isinstance(head, MaskedLanguageModelHead):
+        if isinstance(head, MaskedLanguageModeling):
             yield head, "transform"
 
 

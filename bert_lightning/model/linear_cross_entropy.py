@@ -8,10 +8,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bert_lightning.batch import Taught
-from bert_lightning.model.heads import CHUNK, rows_on_gpu
 from bert_lightning.model.kernels import cpu
 from bert_lightning.model.kernels.available import triton_runs
 
+CHUNK = 1024
+"""Rows of logits that exist at a time: few enough for the cache, enough for fast products."""
 ALIGNED = 64
 """A multiple of this suits the tiles of matrix products: as the length of a row of logits on a GPU,
 and as the number of rows in a chunk."""
@@ -51,6 +52,11 @@ def linear_cross_entropy_sum(
     wanted = torch.is_grad_enabled() and any(value.requires_grad for value in (x, weight, bias))
     nll, correct = _LinearCrossEntropySum.apply(x, weight, bias, labels, wanted, taught)
     return nll, correct
+
+
+def rows_on_gpu(vocab_size: int, width: int) -> int:
+    """Returns how many there are for a GPU's kernel, of `width` bytes a logit: 1 GiB at most."""
+    return min(16_384, 2**30 // (vocab_size * width))
 
 
 def equal_parts(rows: int, most: int) -> int:
@@ -145,12 +151,8 @@ def _learn_from(taught: Taught, scored: _Scored, start: int, labels: Tensor) -> 
     end = start + len(scored.grad_logits)
     rows = taught.vectors[start:end].to(scored.grad_logits.dtype)
     rows = F.pad(rows, (0, 0, 0, end - start - len(rows)))
-    theirs = _score(
-        rows,
-        taught.weight.to(rows.dtype),
-        taught.bias.to(scored.grad_bias.dtype),
-        labels[start:end],
-    )
+    weight, bias = taught.weight.to(rows.dtype), taught.bias.to(scored.grad_bias.dtype)
+    theirs = _score(rows, weight, bias, labels[start:end])
     scored.grad_logits.sub_(theirs.grad_logits, alpha=taught.fraction)
     scored.grad_bias.sub_(theirs.grad_bias, alpha=taught.fraction)
 

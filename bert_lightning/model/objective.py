@@ -18,10 +18,21 @@ from torch import Tensor, nn
 from bert_lightning.batch import IGNORE_INDEX, PretrainBatch, Taught
 from bert_lightning.config import ModelConfig, ObjectiveConfig
 from bert_lightning.extensions import find
-from bert_lightning.model.heads import Encoded, MaskedLanguageModelHead
+from bert_lightning.model.layers import LayerNorm, activation
 from bert_lightning.model.linear_cross_entropy import linear_cross_entropy_sum
 from bert_lightning.model.rounding import with_rounded_rows
 from bert_lightning.model.sampled_softmax import sampled_cross_entropy_sum
+
+
+class Encoded(NamedTuple):
+    """The vectors of a batch, which every head reads."""
+
+    hidden: Tensor
+    """`(total, hidden)`: one vector a token."""
+    pooled: Tensor
+    """`(sequences, hidden)`: one vector a sequence."""
+    masked: Tensor
+    """`(masked, hidden)`: the vectors of the tokens to predict, if the model was told which."""
 
 
 class Sums(NamedTuple):
@@ -45,8 +56,27 @@ class Objective(Protocol):
         ...
 
 
-class MaskedLanguageModeling(MaskedLanguageModelHead):
-    """Predicts the masked tokens (Devlin et al., 2019, section 3.1)."""
+class MaskedLanguageModeling(nn.Module):
+    """Predicts the masked tokens (Devlin et al., 2019, section 3.1).
+
+    From a token's vector to a logit for each word; its word vectors are the embedding's.
+    """
+
+    def __init__(self, config: ModelConfig, words: nn.Embedding) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, config.bias)
+        self.act = activation(config.hidden_act)
+        self.norm = LayerNorm(config)
+        self.decoder = nn.Linear(config.hidden_size, words.num_embeddings)
+        self.decoder.weight = words.weight
+
+    def transform(self, x: Tensor) -> Tensor:
+        """`(masked, hidden)` → `(masked, hidden)`, all but the product with the vocabulary."""
+        return self.norm(self.act(self.dense(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(masked, hidden)` → logits `(masked, vocab)`; training never makes them all at once."""
+        return self.decoder(self.transform(x))
 
     def sums(self, encoded: Encoded, batch: PretrainBatch) -> Sums:
         x = self.transform(with_rounded_rows(encoded.masked))

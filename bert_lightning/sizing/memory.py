@@ -31,7 +31,7 @@ from bert_lightning.config import (
     TrainConfig,
 )
 from bert_lightning.model.attention import BUCKET_STEP
-from bert_lightning.model.heads import CHUNK, rows_on_gpu
+from bert_lightning.model.linear_cross_entropy import CHUNK, rows_on_gpu
 from bert_lightning.optim.optimizers import states_per_weight
 from bert_lightning.sizing.flops import count_parameters, meta_model
 

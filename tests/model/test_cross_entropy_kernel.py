@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bert_lightning.model import heads, linear_cross_entropy
+from bert_lightning.model import linear_cross_entropy
 from bert_lightning.model.kernels import available
 from bert_lightning.model.linear_cross_entropy import linear_cross_entropy_sum, with_aligned_logits
 
@@ -120,9 +120,9 @@ def test_words_without_a_chance_change_nothing() -> None:
 
 
 def test_a_gpus_logits_are_a_gibibyte_at_most() -> None:
-    assert heads.rows_on_gpu(30_528, 2) == 16_384
-    assert heads.rows_on_gpu(30_528, 4) == 8793
-    assert heads.rows_on_gpu(250_000, 2) == 2147
+    assert linear_cross_entropy.rows_on_gpu(30_528, 2) == 16_384
+    assert linear_cross_entropy.rows_on_gpu(30_528, 4) == 8793
+    assert linear_cross_entropy.rows_on_gpu(250_000, 2) == 2147
 
 
 def test_the_log_says_once_what_the_kernels_lack(

@@ -15,8 +15,8 @@ from bert_lightning.config import ModelConfig, ObjectiveConfig
 from bert_lightning.extensions import extension
 from bert_lightning.model import linear_cross_entropy
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.heads import Encoded
 from bert_lightning.model.objective import (
+    Encoded,
     Sums,
     classification_sums,
     joint_loss,

@@ -4,21 +4,22 @@ import pytest
 import torch
 
 from bert_lightning.config import ModelConfig
+from bert_lightning.evaluation.label_scores import LabelScores, label_scores
 from bert_lightning.model.bert import BertForPreTraining
-from bert_lightning.model.heads import CHUNK, LabelScores, MaskedLanguageModelHead, label_scores
-from bert_lightning.model.linear_cross_entropy import linear_cross_entropy_sum
+from bert_lightning.model.linear_cross_entropy import CHUNK, linear_cross_entropy_sum
+from bert_lightning.model.objective import MaskedLanguageModeling
 
 VOCAB = 23
 
 
 @pytest.fixture
-def head() -> MaskedLanguageModelHead:
+def head() -> MaskedLanguageModeling:
     torch.manual_seed(0)
     sizes = ModelConfig(hidden_size=8, num_attention_heads=2, initializer_range=0.5)
     return BertForPreTraining(sizes, VOCAB).mlm_head
 
 
-def test_scores_are_those_of_counting_over_all_logits(head: MaskedLanguageModelHead) -> None:
+def test_scores_are_those_of_counting_over_all_logits(head: MaskedLanguageModeling) -> None:
     count = CHUNK + 3  # a chunk, and a part of one
     hidden, labels = torch.randn(count, 8), torch.randint(VOCAB, (count,))
     with torch.no_grad():
@@ -35,7 +36,7 @@ def test_scores_are_those_of_counting_over_all_logits(head: MaskedLanguageModelH
     assert scores.equal.eq(1).all()
 
 
-def test_they_agree_with_the_training_loss(head: MaskedLanguageModelHead) -> None:
+def test_they_agree_with_the_training_loss(head: MaskedLanguageModeling) -> None:
     hidden, labels = torch.randn(50, 8), torch.randint(VOCAB, (50,))
     with torch.no_grad():
         rows = head.transform(hidden)
@@ -54,7 +55,7 @@ def test_equals_share_the_last_places() -> None:
     torch.testing.assert_close(scores.among(5), torch.tensor([1, 1, 0.5, 0.5, 0, 0.3]))
 
 
-def test_logits_of_few_bits_are_summed_in_many(head: MaskedLanguageModelHead) -> None:
+def test_logits_of_few_bits_are_summed_in_many(head: MaskedLanguageModeling) -> None:
     hidden, labels = torch.randn(9, 8), torch.randint(VOCAB, (9,))
     low = label_scores(head.bfloat16(), hidden.bfloat16(), labels)
     assert low.nll.dtype is torch.float32
