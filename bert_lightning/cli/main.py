@@ -94,8 +94,18 @@ def command(name: str) -> Callable[..., None]:
 
 def _function(name: str) -> Callable[..., None]:
     module, _, function = COMMANDS[name].function.partition(":")
-    with uncollected():
-        return getattr(import_module(f"bert_lightning.cli.commands.{module}"), function)
+    try:
+        with uncollected():
+            return getattr(import_module(f"bert_lightning.cli.commands.{module}"), function)
+    except ModuleNotFoundError as error:  # the first that a command needs
+        if (error.name or "bert_lightning").startswith("bert_lightning"):
+            raise
+        sys.stderr.write(
+            f"error: the Python at {sys.executable} has no {error.name}: activate the environment "
+            "that bert-lightning is installed in (source .venv/bin/activate), or install it: "
+            "pip install .\n"
+        )
+        raise SystemExit(2) from None
 
 
 def _usage() -> str:

@@ -128,3 +128,23 @@ def test_a_mistake_is_told_before_anything_heavy_is_imported(tmp_path: Path) -> 
     )  # fmt: skip
     assert done.stdout == "2 []\n"
     assert done.stderr.startswith("error: unknown model 'tyni'; choose from base, ")
+
+
+@pytest.mark.parametrize(
+    "start", [["train.py"], ["finetune.py"], ["-m", "bert_lightning", "train"]]
+)
+def test_a_python_without_the_packages_is_named(start: list[str]) -> None:
+    """`-S` leaves out the installed ones, as where nobody activated the environment."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-S", *start],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: the Python at {sys.executable} has no ")
+    assert "pip install" in done.stderr
+    assert "Traceback" not in done.stderr
