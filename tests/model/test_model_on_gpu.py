@@ -7,6 +7,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from test_bert import LENGTHS, MODERN, small_model, some_sequences
 
+from bert_lightning.batch import Taught
 from bert_lightning.config import ModelConfig
 from bert_lightning.model.attention_paths import choose_attention
 from bert_lightning.model.kernels.available import triton_lacks
@@ -142,3 +143,21 @@ def test_the_vocabulary_is_scored_as_torch_does(low: bool) -> None:
     assert correct.item() == pytest.approx(right, abs=0.1 * right + 2 if low else 0)
     for a, b in zip(torch.autograd.grad(nll, ours), grads, strict=True):
         assert distance(a.double().cpu(), b) < (0.02 if low else 1e-4)
+
+
+@pytest.mark.parametrize("low", [False, True], ids=["fp32", "bf16"])
+def test_teachers_change_the_gradient_as_on_the_cpu(low: bool) -> None:
+    torch.manual_seed(0)
+    values = [torch.randn(*shape) * 0.2 for shape in ((1200, 64), (3000, 64), (3000,))]
+    theirs = [torch.randn(*shape) * 0.2 for shape in ((1200, 96), (3000, 96), (3000,))]
+    labels = torch.randint(3000, (1200,))
+
+    def gradients(device: str, low: bool) -> list[torch.Tensor]:
+        ours = [value.to(device).requires_grad_() for value in values]
+        taught = Taught(*(value.to(device) for value in theirs), pairs=None, fraction=0.5)
+        with torch.autocast(device, torch.bfloat16, enabled=low):
+            nll, _ = linear_cross_entropy_sum(*ours, labels.to(device), taught)
+        return [each.double().cpu() for each in torch.autograd.grad(nll, ours)]
+
+    for a, b in zip(gradients("cuda", low), gradients("cpu", low=False), strict=True):
+        assert distance(a, b) < (0.02 if low else 1e-4)
