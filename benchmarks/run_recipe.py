@@ -105,7 +105,7 @@ def measure(
             "recipe": recipe,
             "options": differing,
             **begun,
-            **({"teachers": taught_by} if teachers else {}),
+            **({"teachers": taught_by, **together(folder, len(teachers))} if teachers else {}),
             **outcome(folder, run),
         }
         kept = {
@@ -167,6 +167,13 @@ def about_teacher(run: Path) -> dict[str, Any]:
     scores = {name: summary["validation"][name] for name in ("mlm_loss", "nsp_accuracy")}
     names = ("steps", "training_seconds", "config_hash")
     return {"seed": config["seed"], **{name: summary[name] for name in names}, **scores}
+
+
+def together(folder: Path, teachers: int) -> dict[str, Any]:
+    """Returns what the teachers of a run in this folder predict together."""
+    names = [TEACHER.format(number) for number in range(teachers)]
+    printed = python(folder, ROOT / "benchmarks" / "ensemble.py", *names, show=False)
+    return {"teachers_together": json.loads(printed)}
 
 
 def validations(run: Path) -> list[dict[str, float]]:

@@ -37,6 +37,7 @@ MODULES = [
     "scaling",
     "downstream",
     "first_path",
+    "ensemble",
     "gpu",
     "update_readme",
     "mutation",
