@@ -42,7 +42,8 @@ def judged(result: Mapping[str, Any], config: Mapping[str, Any]) -> list[Rule]:
     ]
     cores = f"{about['cores']} cores, {about['gpu'] or 'no GPU'}; {CORES} cores at most, no GPU"
     spent = f"{seconds:,.0f} s of training" + (", teachers included" if teachers else "")
-    read = text if source is None else f"{text}, and what {source} has read"
+    texts = [text, *(one["corpus"] for one in teachers)]
+    read = ", ".join(sorted({*texts})) + (f", and what {source} has read" if source else "")
     scored = f"MLM loss {loss:.3f}" if not others else f"another {' and '.join(others)} set"
     return [
         Rule("time", seconds <= SECONDS, f"{spent}, {SECONDS} s at most"),
@@ -50,7 +51,7 @@ def judged(result: Mapping[str, Any], config: Mapping[str, Any]) -> list[Rule]:
         Rule(
             "size", parameters <= PARAMETERS, f"{parameters:,} parameters, {PARAMETERS:,} at most"
         ),
-        Rule("text", text in WIKITEXT and source is None, read),
+        Rule("text", {*texts} <= {*WIKITEXT} and source is None, read),
         Rule("evaluation", not others, scored),
     ]
 
@@ -113,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_intermixed_args(argv)
     options = args.options
+    if any(option.startswith("objective.teachers") for option in options):
+        raise UserError("objective.teachers: name each with --teacher RUN, as its time counts too")
     if args.teacher:
         named = ",".join(TEACHER.format(number) for number in range(len(args.teacher)))
         options = [*options, f"objective.teachers=[{named}]"]

@@ -165,7 +165,7 @@ def about_teacher(run: Path) -> dict[str, Any]:
         for name in ("summary.json", "run.json")
     )
     scores = {name: summary["validation"][name] for name in ("mlm_loss", "nsp_accuracy")}
-    names = ("steps", "training_seconds", "config_hash")
+    names = ("corpus", "steps", "training_seconds", "config_hash")
     return {"seed": config["seed"], **{name: summary[name] for name in names}, **scores}
 
 

@@ -54,6 +54,8 @@ def keep(tmp_path: Path) -> Keep:
         ("size", "result.parameters", PARAMETERS + 1),
         ("text", "result.validation.corpus", "text"),
         ("text", "config.init_from", "a model"),
+        ("time", "result.teachers", [{"training_seconds": 60, "corpus": "wikitext-2-v1"}]),
+        ("text", "result.teachers", [{"training_seconds": 0, "corpus": "text"}]),
         ("evaluation", "result.test.evaluation_set_sha256", "0"),
     ],
 )
@@ -64,6 +66,18 @@ def test_each_rule_is_judged(rule: str, option: str, value: Any) -> None:
     *rooms, name = option.split(".")
     reduce(getitem, rooms, files)[name] = value
     assert [one.name for one in judged(**files) if not one.kept] == [rule]
+
+
+def test_teachers_are_named_where_their_time_counts(tmp_path: Path, capsys: Any) -> None:
+    for arguments, said in (
+        (["objective.teachers=[a]"], "name each with --teacher RUN"),
+        (["--teacher", str(tmp_path)], "with a summary.json"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            referee.main(["tiny_8min", "data.path=.", "--variant", "never_kept", *arguments])
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
+    assert not (RECIPES / "tiny_8min" / "never_kept").exists()
 
 
 def test_a_variant_keeps_its_options_for_all_its_seeds(
