@@ -99,11 +99,10 @@ def open_teachers(
     pairs = pairs and not silent
     fraction = config.objective.teacher_fraction
     _log.info(
-        "%d teachers are %.0f %% of what masked tokens%s are trained to be; train/mlm_loss is that "
-        "of the labels",
-        len(sources),
-        100 * fraction,
+        "learns masked tokens%s from %d teachers (%.0f%%) and from the labels (%.0f%%); "
+        "train/mlm_loss is that of the labels",
         " and pairs" if pairs else "",
+        *(len(sources), 100 * fraction, 100 * (1 - fraction)),
     )
     teachers = Teachers([build(source) for source in sources], fraction, pairs)
     return teachers, [_hash_of(source) for source in sources]

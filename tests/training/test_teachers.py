@@ -176,7 +176,7 @@ def test_teachers_judge_pairs_where_they_learned_the_same(
     assert isinstance(teachers, Teachers)
     assert teachers.pairs is pairs
     assert ("never learned SOP" in caplog.text) == (options == ["batch.pairs.task=sop"])
-    assert ("masked tokens and pairs are" in caplog.text) == pairs
+    assert ("masked tokens and pairs from" in caplog.text) == pairs
 
 
 @pytest.mark.slow
