@@ -170,4 +170,6 @@ def _architectures() -> dict[str, dict[str, Any]]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
     return json.dumps(value) if value is None or isinstance(value, bool) else f"{value}"
