@@ -140,6 +140,9 @@ def _part(value: str, kind: Any, sweeps: bool) -> str:
     try:
         read = _parser.parse_override(f"option={value}").value()
     except HydraException:
+        items = list(_at_commas(value[1:-1])) if re.fullmatch(r"\[.+\]", value) else []
+        if all(items) and items:  # of texts that Hydra cannot read, such as the folders of trials
+            return f"[{','.join(_part(item, str, sweeps=False) for item in items)}]"
         return _quoted(value)
     stands = kind is not str or read in (None, value) or value.startswith(_QUOTES)
     return value if stands else _quoted(value)

@@ -59,6 +59,28 @@ def test_text_is_taken_as_it_is_typed(text: str) -> None:
     assert read_by_hydra(argument) == text
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("[runs/seed=0,runs/seed=1]", ["runs/seed=0", "runs/seed=1"]),
+        ("[runs/a,b c/(d)]", ["runs/a", "b c/(d)"]),
+        ('["lr=1,seed=2",runs/a=b]', ["lr=1,seed=2", "runs/a=b"]),
+        ("[runs/a,runs/b]", ["runs/a", "runs/b"]),
+    ],
+)
+def test_a_list_of_texts_is_taken_as_it_is_typed(typed: str, meant: list[str]) -> None:
+    (argument,) = readable_overrides([f"objective.teachers={typed}"])
+    assert readable([argument]) == [argument]
+    assert read_by_hydra(argument) == meant
+    (swept,) = readable([f"objective.teachers={typed}"])
+    assert read_by_hydra(swept) == meant
+
+
+def test_a_list_with_an_empty_item_is_refused() -> None:
+    with pytest.raises(UserError, match=r"objective.teachers=\[a,,b=c\]: expects a list of text"):
+        compose_for_script(conf_dir(), ["objective.teachers=[a,,b=c]"])
+
+
 @pytest.mark.parametrize("number", ["2", "-1", "0.5"])
 def test_a_number_is_neither_true_nor_false(number: str) -> None:
     with pytest.raises(UserError, match=f"model.bias={number}: expects true or false"):
