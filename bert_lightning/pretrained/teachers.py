@@ -73,21 +73,30 @@ class Teachers:
         )
 
 
-def open_teachers(
-    config: TrainConfig, tokenizer: Tokenizer, vocab_size: int
-) -> tuple[Teachers | None, list[str]]:
-    """Reads the models that `objective.teachers` names, and returns a hash of each besides.
+def open_teachers(config: TrainConfig) -> list[PretrainedSource]:
+    """Reads the models that `objective.teachers` names.
 
     Raises:
-        UserError: one is not found, or its words, its length or its heads do not fit.
+        UserError: one is not found, or it reads shorter examples.
     """
-    names = config.objective.teachers
-    if not names:
-        return None, []
-    sources = [open_source(name) for name in names]
-    for name, source in zip(names, sources, strict=True):
-        _check(f"objective.teachers={name}", source, tokenizer, vocab_size)
+    sources = [open_source(name) for name in config.objective.teachers]
+    for source in sources:
         check_length(source, config.batch.max_length)
+    return sources
+
+
+def build_teachers(
+    config: TrainConfig, sources: Sequence[PretrainedSource], tokenizer: Tokenizer, vocab_size: int
+) -> tuple[Teachers | None, list[str]]:
+    """Builds the teachers, None where there is no source, and returns a hash of each besides.
+
+    Raises:
+        UserError: the words or the heads of one do not fit.
+    """
+    if not sources:
+        return None, []
+    for name, source in zip(config.objective.teachers, sources, strict=True):
+        _check(f"objective.teachers={name}", source, tokenizer, vocab_size)
     pairs = config.batch.pairs.kind is not PairKind.none and config.weights["nsp"] > 0
     silent = [source.name for source in sources if not _judges(source, config.batch.pairs.task)]
     if pairs and silent:

@@ -26,7 +26,7 @@ from bert_lightning.optim.time_budget import UNKNOWN_STEPS
 from bert_lightning.pretrained.initial_weights import open_initial, start_from
 from bert_lightning.pretrained.sources import PretrainedSource
 from bert_lightning.pretrained.statistical_weights import start_from_statistics
-from bert_lightning.pretrained.teachers import open_teachers
+from bert_lightning.pretrained.teachers import build_teachers, open_teachers
 from bert_lightning.runs.allocator import keep_freed_memory
 from bert_lightning.runs.checkpoint_io import describe_run
 from bert_lightning.runs.curves import Curves
@@ -91,13 +91,13 @@ def assemble(config: TrainConfig, resumed: ResumePoint | None) -> Assembly:
     if devices.accelerator == "cpu":
         keep_freed_memory()
 
-    source = open_initial(config)
+    source, taught_by = open_initial(config), open_teachers(config)
     base = source.tokenizer if source is not None else None
     corpus = prepare(config.data, config.tokenizer, config.batch.pairs, base)
     vocab_size = _vocab_size(config, corpus, source)
 
     config = with_savings(config, devices, vocab_size)
-    teachers, hashes = open_teachers(config, corpus.tokenizer, vocab_size)
+    teachers, hashes = build_teachers(config, taught_by, corpus.tokenizer, vocab_size)
     theirs = 0.0 if teachers is None else teachers.nbytes
     partition = divide_global_batch(config, devices, vocab_size, others=theirs)
     if resumed is not None:

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from bert_lightning.config import ObjectiveConfig, TrainConfig
+from bert_lightning.corpus.tokenizer import Tokenizer
 from bert_lightning.data.evaluation_set import EvaluationSet
 from bert_lightning.errors import UserError
 from bert_lightning.inference.export import export
 from bert_lightning.pretrained.sources import build, open_source
-from bert_lightning.pretrained.teachers import Teachers, open_teachers
+from bert_lightning.pretrained.teachers import Teachers, build_teachers, open_teachers
 from bert_lightning.training.fit import FitResult, fit
 from bert_lightning.training.module import PretrainingModule
 
@@ -33,6 +34,10 @@ def taught_by(small_config: Config, tmp_path_factory: pytest.TempPathFactory) ->
     ]
 
 
+def opened(config: TrainConfig, tokenizer: Tokenizer, rows: int) -> tuple[Any, list[str]]:
+    return build_teachers(config, open_teachers(config), tokenizer, rows)
+
+
 def names(taught_by: list[FitResult]) -> str:
     return f"objective.teachers=[{','.join(str(one.config.run_dir) for one in taught_by)}]"
 
@@ -43,7 +48,7 @@ def test_teachers_answer_by_the_mean_of_their_logits(
     config = small_config(tmp_path, names(taught_by), "objective.teacher_fraction=0.75")
     corpus = taught_by[0].corpus
     rows = open_source(taught_by[0].config.run_dir).vocab_size
-    teachers, hashes = open_teachers(config, corpus.tokenizer, rows)
+    teachers, hashes = opened(config, corpus.tokenizer, rows)
     assert teachers is not None
     assert len(set(hashes)) == 2
     batch = EvaluationSet(corpus, "validation", config.batch, rows).batches(16)[0]
@@ -134,15 +139,16 @@ def test_what_does_not_fit_is_refused(
     rows = open_source(taught_by[0].config.run_dir).vocab_size
     config = small_config(tmp_path, name)
     with pytest.raises(UserError, match=rf"has {rows} rows .*model.vocab_size={rows}"):
-        open_teachers(config, corpus.tokenizer, rows + 8)
+        opened(config, corpus.tokenizer, rows + 8)
     long = small_config(tmp_path, name, "batch.max_length=600", "model.max_position_embeddings=600")
     with pytest.raises(UserError, match=r"batch.max_length=600 is more than the 512 positions"):
-        open_teachers(long, corpus.tokenizer, rows)
+        open_teachers(long)
     other = small_config(tmp_path, name, "tokenizer=wordpiece", "tokenizer.vocab_size=90")
     with pytest.raises(UserError, match=r"has another tokenizer .*tokenizer.path"):
         fit(other)
+    lost = small_config(tmp_path, "objective.teachers=[nowhere]", "data.path=no_text_either")
     with pytest.raises(UserError, match="nowhere does not exist"):
-        fit(small_config(tmp_path, "objective.teachers=[nowhere]"))
+        fit(lost)  # before a text is prepared
 
 
 def test_options_that_contradict_teachers_are_refused() -> None:
@@ -172,7 +178,7 @@ def test_teachers_judge_pairs_where_they_learned_the_same(
     config = small_config(tmp_path, names(taught_by), *options)
     rows = open_source(taught_by[0].config.run_dir).vocab_size
     with caplog.at_level(logging.INFO):
-        teachers, _ = open_teachers(config, taught_by[0].corpus.tokenizer, rows)
+        teachers, _ = opened(config, taught_by[0].corpus.tokenizer, rows)
     assert isinstance(teachers, Teachers)
     assert teachers.pairs is pairs
     assert ("never learned SOP" in caplog.text) == (options == ["batch.pairs.task=sop"])
